@@ -1,0 +1,108 @@
+"""One cache entry as one `bytes` object: header, optional meta, value.
+
+Layout in `docs/internals.md`. The store keeps it, links carry it, snapshots write it: it is packed
+once, when the write is applied, and cut apart where the reply is made.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+import msgspec
+
+META: Final = 1
+JSON: Final = 2
+RESTORED: Final = 4
+
+_HEADER: Final = struct.Struct("<IIHIIHIB")
+HEADER_SIZE: Final = _HEADER.size
+_META_SIZE: Final = struct.Struct("<I")
+_SLOT: Final = struct.Struct("<I")
+
+MAX_META: Final = 16 * 1024
+"""Bytes of packed meta at most."""
+
+
+class Meta(msgspec.Struct, array_like=True, frozen=True):
+    """What a value carries beside its bytes. `swr_ms`: milliseconds it may be served after expiry."""
+
+    content_type: str = ""
+    content_encoding: str = ""
+    content_disposition: str = ""
+    tags: tuple[str, ...] = ()
+    swr_ms: int = 0
+
+
+class Header(NamedTuple):
+    """A decoded header. `expires_ms` is wall milliseconds, 0 for never; `written_s` wall seconds."""
+
+    slot: int
+    seq: int
+    term: int
+    expires_ms: int
+    written_s: int
+    flags: int
+
+
+_encode_meta = msgspec.msgpack.Encoder().encode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_NO_META: Final = Meta()
+
+
+def pack_meta(meta: Meta) -> bytes:
+    """`meta` as the bytes that `pack` takes; empty when there is nothing to say."""
+    return b"" if meta == _NO_META else _encode_meta(meta)
+
+
+def pack(
+    *, slot: int, term: int, seq: int, expires_ms: int, written_s: int, flags: int, meta: bytes, value: bytes
+) -> bytes:
+    """An entry. `meta` comes from `pack_meta`; the META flag is set or cleared here."""
+    if meta:
+        head = _HEADER.pack(
+            slot, seq & 0xFFFFFFFF, seq >> 32, term, expires_ms & 0xFFFFFFFF, expires_ms >> 32, written_s, flags | META
+        )
+        return b"".join((head, _META_SIZE.pack(len(meta)), meta, value))
+    head = _HEADER.pack(
+        slot, seq & 0xFFFFFFFF, seq >> 32, term, expires_ms & 0xFFFFFFFF, expires_ms >> 32, written_s, flags & ~META
+    )
+    return head + value
+
+
+def header(entry: bytes) -> Header:
+    """The header of `entry` (or of its first `HEADER_SIZE` bytes)."""
+    slot, seq_lo, seq_hi, term, exp_lo, exp_hi, written_s, flags = _HEADER.unpack_from(entry)
+    return Header(slot, seq_hi << 32 | seq_lo, term, exp_hi << 32 | exp_lo, written_s, flags)
+
+
+def slot_of(entry: bytes) -> int:
+    """The store-private slot of `entry`."""
+    slot: int = _SLOT.unpack_from(entry)[0]
+    return slot
+
+
+def with_slot(entry: bytes, slot: int) -> bytes:
+    """A copy of `entry` with another slot."""
+    return _SLOT.pack(slot) + entry[4:]
+
+
+def value_offset(entry: bytes) -> int:
+    """Where the value begins; `entry` may be cut off anywhere behind the meta."""
+    if entry[HEADER_SIZE - 1] & META:
+        return HEADER_SIZE + 4 + int(_META_SIZE.unpack_from(entry, HEADER_SIZE)[0])
+    return HEADER_SIZE
+
+
+def meta_of(entry: bytes) -> Meta:
+    """The meta of `entry`; the empty `Meta` where it has none."""
+    if entry[HEADER_SIZE - 1] & META:
+        return _decode_meta(memoryview(entry)[HEADER_SIZE + 4 : value_offset(entry)])
+    return _NO_META
+
+
+def raw_meta(entry: bytes) -> bytes:
+    """The packed meta of `entry`, as `pack` takes it."""
+    if entry[HEADER_SIZE - 1] & META:
+        return entry[HEADER_SIZE + 4 : value_offset(entry)]
+    return b""

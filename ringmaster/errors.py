@@ -1,0 +1,77 @@
+"""The one error tree. Every error that crosses a module border is a `RingmasterError`.
+
+Foreign exceptions are mapped once, at the edge where they arise, with `raise ... from`.
+"""
+
+from __future__ import annotations
+
+
+class RingmasterError(Exception):
+    """Root of the tree. `str(error)` is a sentence for the person who reads the log or the reply."""
+
+
+class SettingsError(RingmasterError):
+    """A setting is missing or wrong. The process refuses to start."""
+
+
+class BadRequest(RingmasterError):
+    """The caller's mistake: `detail` says which, why, and how to do it right. Nothing has changed."""
+
+
+class WireError(RingmasterError):
+    """A peer sent bytes that are not the protocol. The connection is closed."""
+
+
+class PeerError(RingmasterError):
+    """A peer answered with an error. `code` is its first word, e.g. `MOVED`."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code} {detail}".rstrip())
+        self.code = code
+        self.detail = detail
+
+    @property
+    def epoch(self) -> int:
+        """The epoch a `MOVED`, `WAIT` or `UNLISTED` carries; 0 where there is none."""
+        first = self.detail.split(" ", 1)[0]
+        return int(first) if first.isdigit() else 0
+
+
+class LinkError(RingmasterError):
+    """A link to a peer could not carry the request."""
+
+
+class LinkDown(LinkError):
+    """Not connected: the request was never sent, so it is known not to have run."""
+
+
+class LinkBroken(LinkError):
+    """The connection broke after the request was sent: its outcome is unknown."""
+
+
+class LinkFull(LinkError):
+    """Too much is in flight on this link: the request was never sent."""
+
+
+class DeadlineExceeded(RingmasterError):
+    """The deadline passed before a reply came."""
+
+
+class CoordinatorError(RingmasterError):
+    """The coordinator did not do what was asked."""
+
+
+class CoordinatorUnavailable(CoordinatorError):
+    """The coordinator could not be reached or read; a commit's outcome is unknown."""
+
+
+class ForeignHost(CoordinatorError):
+    """The sqlite coordinator is in use by another boot or host; only one may use it."""
+
+
+class DuplicateId(RingmasterError):
+    """A live process holds this id already."""
+
+
+class SnapshotError(RingmasterError):
+    """A snapshot could not be written or read."""

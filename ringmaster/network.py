@@ -1,0 +1,110 @@
+"""The network seam: connect and listen by address text; asyncio protocols on top.
+
+An address is `host:port`, `[v6]:port` or `unix:/path`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from ringmaster.errors import LinkDown, SettingsError
+
+ProtocolFactory = Callable[[], asyncio.Protocol]
+
+
+class Listener(Protocol):
+    """An open listening socket."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port the system chose if 0 was asked for."""
+
+    def close(self) -> None:
+        """Stop accepting. Open connections stay."""
+
+
+class Network(Protocol):
+    """Opens connections. Nothing else in the project does."""
+
+    async def connect(self, address: str, factory: ProtocolFactory, timeout_s: float) -> None:
+        """Connect within `timeout_s`; `factory()` gets `connection_made`. Raises `LinkDown`."""
+
+    async def listen(self, address: str, factory: ProtocolFactory) -> Listener:
+        """Accept connections at `address`, each with a protocol of its own. Raises `SettingsError`."""
+
+
+def parse_address(address: str) -> tuple[str, int] | str:
+    """`(host, port)` for TCP, or the path of a unix socket. Raises `SettingsError`."""
+    if address.startswith("unix:"):
+        return address[5:]
+    host, sep, port = address.rpartition(":")
+    if not sep or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"not an address: {address!r}; write host:port, [v6]:port or unix:/path")
+    return host.strip("[]"), int(port)
+
+
+class AsyncioNetwork:
+    """TCP and unix sockets of the running event loop, `TCP_NODELAY` set."""
+
+    __slots__ = ()
+
+    async def connect(self, address: str, factory: ProtocolFactory, timeout_s: float) -> None:
+        target = parse_address(address)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                if isinstance(target, str):
+                    await loop.create_unix_connection(factory, target)
+                else:
+                    transport, _ = await loop.create_connection(factory, *target)
+                    _no_delay(transport)
+        except (OSError, TimeoutError) as error:
+            raise LinkDown(f"cannot connect to {address}: {error or 'timed out'}") from error
+
+    async def listen(self, address: str, factory: ProtocolFactory) -> Listener:
+        target = parse_address(address)
+        loop = asyncio.get_running_loop()
+        try:
+            if isinstance(target, str):
+                _remove_stale_socket(target)
+                server = await loop.create_unix_server(factory, target, backlog=1024)
+                return _Listening(server, address)
+            server = await loop.create_server(factory, *target, backlog=1024)
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {address}: {error}") from error
+        host, port = server.sockets[0].getsockname()[:2]
+        return _Listening(server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+class _Listening:
+    __slots__ = ("_server", "address")
+
+    def __init__(self, server: asyncio.AbstractServer, address: str) -> None:
+        self._server = server
+        self.address = address
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def _no_delay(transport: asyncio.BaseTransport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _remove_stale_socket(path: str) -> None:
+    """A unix socket left by a dead process is in the way of bind(2); a live one is not ours to take."""
+    if not os.path.exists(path):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+            return
+    raise SettingsError(f"another process listens on unix:{path}")

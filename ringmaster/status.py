@@ -1,0 +1,46 @@
+"""What a node says of itself when asked (`RM.STATUS`): the controller's and the console's view of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class CopyReport(msgspec.Struct, array_like=True, frozen=True):
+    """A primary's word about one copy: (partition, term, the copy's node id, its fill session or 0)."""
+
+    partition: int
+    term: int
+    node: str
+    session: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures since start, sizes in bytes, times in seconds.
+
+    `caught_up`: filling copies that have everything and on which writes wait from now on.
+    `lagging`: copies that hold up writes or refuse them and should be dropped by a view.
+    `awaiting`: partitions it is primary of but does not serve yet. `unreachable`: peers its links cannot reach.
+    """
+
+    id: str
+    incarnation: str
+    epoch: int
+    lease_left_s: float
+    caught_up: list[CopyReport] = []
+    lagging: list[CopyReport] = []
+    awaiting: list[int] = []
+    unreachable: list[str] = []
+    stopping: bool = False
+    entries: int = 0
+    bytes: int = 0
+    max_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    expirations: int = 0
+    filled_keys: int = 0
+    filled_bytes: int = 0
+
+
+encode_status = msgspec.json.Encoder().encode
+decode_status = msgspec.json.Decoder(NodeStatus).decode

@@ -1,0 +1,109 @@
+"""The view: who holds what. Immutable, numbered by epoch, published by the controller alone.
+
+A request or a cycle takes a view once and never re-reads it midway. Layout in `docs/internals.md`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One aux process as it registered. `weight` > 0 scales its share; `max_bytes` is its budget.
+
+    `lock` is (device, inode) of its lock file, for proof of death on the same boot (R5).
+    """
+
+    id: str
+    incarnation: str
+    address: str
+    unix: str = ""
+    http: str = ""
+    pid: int = 0
+    zone: str = ""
+    weight: float = 1.0
+    max_bytes: int = 0
+    boot_id: str = ""
+    lock: tuple[int, int] = (0, 0)
+    draining: bool = False
+    up: bool = True
+
+
+class Filling(msgspec.Struct, frozen=True, array_like=True):
+    """A node that is being filled, and the session (an epoch) in which."""
+
+    node: str
+    session: int
+
+
+class Partition(msgspec.Struct, frozen=True, array_like=True):
+    """One row of the table; node ids. `term`: the epoch at which `primary` was appointed, 0 before the first.
+
+    `awaits`: the predecessor that must say "released" before `primary` serves, or None.
+    """
+
+    primary: str | None = None
+    replicas: tuple[str, ...] = ()
+    filling: tuple[Filling, ...] = ()
+    term: int = 0
+    awaits: str | None = None
+
+    @property
+    def in_sync(self) -> tuple[str, ...]:
+        """Every in-sync copy, the primary first."""
+        return self.replicas if self.primary is None else (self.primary, *self.replicas)
+
+    def session_of(self, node: str) -> int | None:
+        """The fill session of `node`, None if it is not filling."""
+        for filling in self.filling:
+            if filling.node == node:
+                return filling.session
+        return None
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """`table` has one row per partition; its length is a power of two. `replicas` counts the primary too.
+
+    `paused`: rebalancing is paused (failures are still repaired). `restore` ids: see snapshots.
+    """
+
+    cluster: str
+    epoch: int
+    replicas: int
+    table: tuple[Partition, ...]
+    nodes: dict[str, NodeInfo] = {}
+    paused: bool = False
+
+    @property
+    def partitions(self) -> int:
+        """P, a power of two."""
+        return len(self.table)
+
+    @property
+    def salt(self) -> str:
+        """What keeps versions of different clusters apart."""
+        return self.cluster[:8]
+
+    def incarnation(self, node: str) -> str:
+        """The incarnation this view lists for `node`, empty if none is up."""
+        info = self.nodes.get(node)
+        return info.incarnation if info is not None and info.up else ""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(View)
+
+
+def encode_view(view: View) -> bytes:
+    """JSON for the coordinator and for `RM.VIEW`."""
+    return _encoder.encode(view)
+
+
+def decode_view(raw: bytes) -> View:
+    """The inverse. Raises `msgspec.DecodeError`."""
+    return _decoder.decode(raw)
+
+
+def first_view(cluster: str, partitions: int, replicas: int) -> View:
+    """Epoch 0: no node, every partition without a primary."""
+    return View(cluster=cluster, epoch=0, replicas=replicas, table=(Partition(),) * partitions)
