@@ -1,11 +1,63 @@
+# Needs python3 >= 3.11 and make; the rest sets itself up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
+BIN := .venv/bin
 STAMP := .venv/.stamp
+CODE := ringmaster master aux tests $(wildcard bench load_test)
 
-.PHONY: setup
-setup: $(STAMP)
+TEST_PACKAGES := nginx redis-tools wrk prometheus etcd-server
+BENCH_PACKAGES := nginx redis-tools redis-server wrk etcd-server webdis
+
+ARGS ?=
+SEEDS ?= 100000
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: $(STAMP) ## create .venv with everything, or bring it up to date
 
 $(STAMP): pyproject.toml requirements-dev.txt tooling/setup
-	tooling/setup
+	@tooling/setup
 	@touch $@
+
+up: setup ## run a local cluster; options in ARGS="--aux 5"
+	@tooling/debian-packages nginx
+	@$(BIN)/ringmaster up $(ARGS)
+
+test: setup ## run every test, 12 minutes at most; pytest options in ARGS
+	@tooling/debian-packages $(TEST_PACKAGES)
+	@tooling/run-tests $(ARGS)
+
+test-slow: setup ## run the tests that take minutes
+	@tooling/debian-packages $(TEST_PACKAGES)
+	@$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
+
+test-compose: setup ## build, start, scale and break the compose cluster (needs Docker)
+	@$(BIN)/python -m pytest -m compose --timeout=1800 tests/compose $(ARGS)
+
+check: setup ## formatting, lint, types, import contracts
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: setup ## format the code and mend what can be mended
+	@$(BIN)/ruff check --fix-only $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+bench: setup ## measure against other systems, side by side
+	@tooling/debian-packages $(BENCH_PACKAGES)
+	@$(BIN)/python -m bench $(ARGS)
+
+sim: setup ## simulate SEEDS=100000 schedules on all cores
+	@RINGMASTER_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n auto --timeout=0 tests/sim $(ARGS)
+
+lock: setup ## resolve the requirements anew; ARGS=--upgrade takes newer versions
+	@tooling/lock $(ARGS)
+
+clean: ## remove what these targets made; a cluster's data stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup up test test-slow test-compose check format bench sim lock clean
