@@ -75,3 +75,23 @@ class DuplicateId(RingmasterError):
 
 class SnapshotError(RingmasterError):
     """A snapshot could not be written or read."""
+
+
+class Unserved(RingmasterError):
+    """No live primary took the request within its deadline; it is known not to have run."""
+
+
+class OutcomeUnknown(RingmasterError):
+    """A write was sent and its reply never came: it may or may not have taken effect."""
+
+
+class Shed(Unserved):
+    """Refused at once because a bound is reached; it is known not to have run."""
+
+
+class TooFewCopies(Unserved):
+    """Below `--min-in-sync`; the write is known not to have run."""
+
+
+class TooLarge(RingmasterError):
+    """The entry can never fit into a node's budget. Nothing has changed."""
