@@ -1,0 +1,38 @@
+"""Sizes and durations as people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_UNITS_BYTES = {"": 1, "b": 1} | {
+    prefix + suffix: base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for suffix, base in (("", 1000), ("b", 1000), ("i", 1024), ("ib", 1024))
+}
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]*)", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(value: object) -> int:
+    """Bytes, from a whole number or text such as `256MB` (10⁶), `1GiB` (2³⁰), `64k`. Raises `ValueError`."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _QUANTITY.fullmatch(str(value).strip())
+    if match is None or (unit := _UNITS_BYTES.get(match[2].lower())) is None:
+        raise ValueError(
+            f"{value!r} is not a size; write bytes, or a number with a unit: 256MB, 1GiB"
+        )
+    return int(float(match[1]) * unit)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds, from a number or text such as `10`, `0.5`, `500ms`, `2m`, `1h`. Raises `ValueError`."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value) and value >= 0:
+            return float(value)
+    elif (match := _QUANTITY.fullmatch(str(value).strip())) and match[2].lower() in _UNITS_S:
+        return float(match[1]) * _UNITS_S[match[2].lower()]
+    raise ValueError(
+        f"{value!r} is not a duration; write seconds, or a number with a unit: 10, 0.5, 500ms, 2m"
+    )
