@@ -1,0 +1,128 @@
+"""The sqlite coordinator: one host, no server. Two files, because leases must not wait for the view's fsync.
+
+`coordinator.sqlite` in the shared directory holds the view and all that must last (WAL, synchronous=FULL). The lease
+database holds `lease/…`, `controller` and `master/…` (synchronous=OFF; on a tmpfs where there is one): rows that mean
+nothing after a reboot, so their loss with the machine costs nothing. Who may open them: `host.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ringmaster.coordinator import Commit, Record, database
+from ringmaster.coordinator.database import Database
+from ringmaster.coordinator.host import Host, HostClaim, this_host
+from ringmaster.errors import CoordinatorUnavailable
+
+LEASE_PREFIXES: Final = ("lease/", "controller", "master/")
+"""Keys that begin with one of these live in the lease database."""
+
+
+class SqliteCoordinator:
+    """`directory` is shared by all processes; so is `lease_directory` (default: the same), at best on a tmpfs.
+
+    Nothing is opened before the first call. Every call raises `ForeignHost` while another kernel uses the files.
+    """
+
+    def __init__(
+        self, directory: Path, lease_directory: Path | None = None, host: Host | None = None
+    ) -> None:
+        self._main_path = directory / "coordinator.sqlite"
+        self._lease_directory = lease_directory or directory
+        self._claim = HostClaim(directory, host or this_host(), self._create)
+        self._main = Database(self._locate_main, "the coordinator's database", "FULL")
+        self._leases = Database(self._locate_leases, "the lease database", "OFF")
+
+    def __repr__(self) -> str:
+        return f"<SqliteCoordinator {self._main_path}>"
+
+    async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
+        """As in the interface; a prefix that spans both files is read at two points in time."""
+        in_main = not _is_lease(prefix)
+        in_leases = not in_main or any(other.startswith(prefix) for other in LEASE_PREFIXES)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        records: dict[str, Record] = {}
+        if in_main:
+            records |= await self._main.read(prefix, timeout_s)
+        if in_leases:
+            records |= await self._leases.read(prefix, max(deadline - loop.time(), 0.0))
+        return records
+
+    async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
+        main, leases = _part(commit, leases=False), _part(commit, leases=True)
+        if leases is None:
+            return await self._main.commit(main or Commit(), timeout_s)
+        if main is None:
+            return await self._leases.commit(leases, timeout_s)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        # There is no commit across two files. Look first, so that the lease part is rarely done in vain; then revoke
+        # first and publish second: a crash between leaves a suspended node, the other order two that serve.
+        if not await self._main.meets(main.expect, timeout_s):
+            return None
+        lease_versions = await self._leases.commit(leases, max(deadline - loop.time(), 0.0))
+        if lease_versions is None:
+            return None
+        main_versions = await self._main.commit(main, max(deadline - loop.time(), 0.0))
+        return None if main_versions is None else {**lease_versions, **main_versions}
+
+    async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
+        return await (self._leases if _is_lease(key) else self._main).changed(
+            key, version, timeout_s
+        )
+
+    async def close(self) -> None:
+        await asyncio.gather(self._main.close(), self._leases.close())
+        self._claim.release()
+
+    # Below: called in the databases' threads.
+
+    def _locate_main(self) -> Path:
+        self._claim.lease_file()
+        return self._main_path
+
+    def _locate_leases(self) -> Path:
+        path = self._lease_directory / self._claim.lease_file()
+        if not path.exists():
+            raise CoordinatorUnavailable(
+                f"the lease database {path} is missing, but others use the coordinator: either every process must be"
+                " given the same lease directory, or it was deleted, and every process must be stopped and started"
+            )
+        return path
+
+    def _create(self, lease_file: str, is_current: bool) -> str:
+        """Make what is missing; runs while no other process has the files open, so no lease is in use (`host.py`)."""
+        try:
+            if not self._main_path.exists():
+                database.create(self._main_path)
+            if is_current and database.is_usable(self._lease_directory / lease_file):
+                return lease_file
+            if lease_file:
+                database.remove(self._lease_directory / lease_file)
+            lease_file = f"leases-{secrets.token_hex(4)}.sqlite"
+            database.create(self._lease_directory / lease_file)
+        except sqlite3.Error as error:
+            raise CoordinatorUnavailable(
+                f"the coordinator's files cannot be created: {error}"
+            ) from error
+        return lease_file
+
+
+def _is_lease(key: str) -> bool:
+    return key.startswith(LEASE_PREFIXES)
+
+
+def _part(commit: Commit, *, leases: bool) -> Commit | None:
+    """What of `commit` is for the lease database, or for the other; None if nothing."""
+    part = Commit(
+        {key: version for key, version in commit.expect.items() if _is_lease(key) is leases},
+        {key: value for key, value in commit.put.items() if _is_lease(key) is leases},
+        frozenset(key for key in commit.delete if _is_lease(key) is leases),
+    )
+    return part if part.expect or part.put or part.delete else None
