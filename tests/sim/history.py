@@ -1,0 +1,83 @@
+"""What clients saw: one `Operation` per key and call, with true times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Version = tuple[int, int]
+
+OK, UNKNOWN, NOT_APPLIED, PENDING = "ok", "unknown", "not-applied", "pending"
+
+WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch"})
+
+
+@dataclass(slots=True)
+class Operation:
+    """One call. `returned` is None while it runs.
+
+    `kind`: get, head, put, add (if absent), cas, delete, incr, touch; or what the simulator itself reports:
+    evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed).
+    `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read
+    or written (`version` None: absent); `number` is incr's step, `expected` cas's version.
+    """
+
+    client: str
+    kind: str
+    key: bytes
+    invoked: float
+    argument: bytes | None = None
+    number: int = 0
+    expected: Version | None = None
+    returned: float | None = None
+    outcome: str = PENDING
+    status: int = -1
+    value: bytes | None = None
+    version: Version | None = None
+    partition: int = -1
+
+    def __str__(self) -> str:
+        until = "…" if self.returned is None else f"{self.returned:.6f}"
+        asked = [
+            text for text in (_text(self.argument), self.number or "", self.expected or "") if text
+        ]
+        told = "" if self.outcome != OK else f" status {self.status}" if self.kind in WRITES else ""
+        seen = f" {_text(self.value)} @{self.version}" if self.outcome == OK else ""
+        return (
+            f"[{self.invoked:.6f} – {until}] {self.client} {self.kind} {_text(self.key)}"
+            f"{' ' + ' '.join(map(str, asked)) if asked else ''} -> {self.outcome}{told}{seen}"
+        )
+
+
+@dataclass(slots=True)
+class History:
+    """All operations of a run, in the order of their invocation."""
+
+    operations: list[Operation] = field(default_factory=list)
+
+    def by_key(self) -> dict[bytes, list[Operation]]:
+        keys: dict[bytes, list[Operation]] = {}
+        for operation in self.operations:
+            keys.setdefault(operation.key, []).append(operation)
+        return keys
+
+    def duplicate_versions(self) -> list[str]:
+        """Versions are unique per partition: two acknowledged writes with one version are a failure."""
+        seen: dict[tuple[int, Version], Operation] = {}
+        found = []
+        for operation in self.operations:
+            if (
+                operation.outcome != OK
+                or operation.version is None
+                or operation.status not in {0, 1}
+            ):
+                continue
+            if operation.kind not in {"put", "add", "cas", "incr"}:
+                continue
+            other = seen.setdefault((operation.partition, operation.version), operation)
+            if other is not operation:
+                found.append(f"one version for two writes: {other} and {operation}")
+        return found
+
+
+def _text(raw: bytes | None) -> str:
+    return "" if raw is None else raw.decode("utf-8", "backslashreplace")

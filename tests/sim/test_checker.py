@@ -1,0 +1,262 @@
+"""The checker against histories written by hand."""
+
+import time
+from random import Random
+
+import pytest
+
+from tests.sim.checker import check, check_key
+from tests.sim.history import History, Operation, Version
+
+CREATED, REPLACED, FAILED, ABSENT, NOT_INTEGER = 1, 0, 2, 3, 4
+
+
+def get(start: float, end: float, value: str | None, version: Version | None = None) -> Operation:
+    raw = None if value is None else value.encode()
+    return Operation(
+        "r", "get", b"k", start, returned=end, outcome="ok", value=raw, version=version
+    )
+
+
+def put(start: float, end: float, value: str, seq: int, status: int = CREATED) -> Operation:
+    return Operation(
+        "w",
+        "put",
+        b"k",
+        start,
+        value.encode(),
+        returned=end,
+        outcome="ok",
+        status=status,
+        version=(1, seq),
+    )
+
+
+def unknown(start: float, value: str, kind: str = "put", **more: object) -> Operation:
+    return Operation(
+        "u", kind, b"k", start, value.encode(), outcome="unknown", returned=start + 1, **more
+    )  # type: ignore[arg-type]
+
+
+def delete(start: float, end: float, status: int = REPLACED) -> Operation:
+    return Operation("d", "delete", b"k", start, returned=end, outcome="ok", status=status)
+
+
+def incr(
+    start: float, end: float, total: int, seq: int, status: int = REPLACED, step: int = 1
+) -> Operation:
+    return Operation(
+        "i", "incr", b"k", start, number=step, returned=end, outcome="ok", status=status,
+        value=b"%d" % total, version=(1, seq),
+    )  # fmt: skip
+
+
+def cas(
+    start: float, end: float, value: str, expected: Version, seq: int, status: int = REPLACED
+) -> Operation:
+    return Operation(
+        "c", "cas", b"k", start, value.encode(), expected=expected, returned=end, outcome="ok", status=status,
+        version=(1, seq),
+    )  # fmt: skip
+
+
+def event(kind: str, at: float, version: Version | None = None) -> Operation:
+    return Operation("simulator", kind, b"k", at, expected=version, outcome="unknown")
+
+
+GOOD = {
+    "nothing": [],
+    "a miss before any write": [get(0, 1, None)],
+    "read what was written": [put(0, 1, "a", 1), get(2, 3, "a", (1, 1))],
+    "a concurrent read sees either, old": [put(0, 1, "a", 1), put(2, 5, "b", 2, REPLACED), get(3, 4, "a", (1, 1))],
+    "a concurrent read sees either, new": [put(0, 1, "a", 1), put(2, 5, "b", 2, REPLACED), get(3, 4, "b", (1, 2))],
+    "an unknown write never takes effect": [put(0, 1, "a", 1), unknown(2, "b"), get(9, 10, "a", (1, 1))],
+    "an unknown write takes effect late": [
+        put(0, 1, "a", 1), unknown(2, "b"), get(5, 6, "a", (1, 1)), get(7, 8, "b", (1, 2)),
+    ],
+    "an unknown delete": [put(0, 1, "a", 1), unknown(2, "", "delete"), get(5, 6, "a", (1, 1)), get(7, 8, None)],
+    "an unknown increment": [incr(0, 1, 1, 1, CREATED), unknown(2, "", "incr", number=5), incr(9, 10, 7, 3)],
+    "a failed put-if-absent reads": [
+        put(0, 1, "a", 1),
+        Operation("c", "add", b"k", 2, b"b", returned=3, outcome="ok", status=FAILED, version=(1, 1)),
+    ],
+    "cas on an unknown write that was read": [unknown(0, "a"), get(2, 3, "a", (1, 1)), cas(4, 5, "b", (1, 1), 2)],
+    "cas fails on an unknown version": [
+        put(0, 1, "a", 1), unknown(2, "b"), cas(4, 5, "c", (1, 1), 2, FAILED), get(6, 7, "b", (1, 2)),
+    ],
+    "delete of an absent key": [delete(0, 1, ABSENT), put(2, 3, "a", 1)],
+    "two overlapping puts in either order": [
+        put(0, 10, "a", 1), put(0, 10, "b", 2, REPLACED), get(11, 12, "b", (1, 2)),
+    ],
+    "an increment of a text fails": [
+        put(0, 1, "a", 1),
+        Operation("i", "incr", b"k", 2, number=1, returned=3, outcome="ok", status=NOT_INTEGER, version=(1, 1)),
+    ],
+    "a reported eviction allows a miss": [put(0, 1, "a", 1), event("evict", 2, (1, 1)), get(3, 4, None)],
+    "an eviction of what it replaced": [
+        put(0, 1, "a", 1), event("evict", 2, (1, 1)), put(3, 4, "b", 3), get(5, 6, "b", (1, 3)),
+    ],
+    "an eviction of an unknown write": [unknown(0, "a"), event("evict", 2, (1, 1)), get(1, 2, "a", (1, 1)), get(3, 4, None)],
+    "total loss": [put(0, 1, "a", 1), event("wipe", 2), get(3, 4, None)],
+    "a not-applied write leaves no trace": [
+        put(0, 1, "a", 1),
+        Operation("n", "put", b"k", 2, b"b", returned=3, outcome="not-applied"),
+        get(4, 5, "a", (1, 1)),
+    ],
+    "a ttl change of what is there": [
+        put(0, 1, "a", 1),
+        Operation("t", "touch", b"k", 2, returned=3, outcome="ok", status=REPLACED),
+    ],
+}  # fmt: skip
+
+BAD = {
+    "a stale read": [put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), get(4, 5, "a", (1, 1))],
+    "a lost write": [put(0, 1, "a", 1), get(2, 3, None)],
+    "a dirty read": [put(0, 1, "a", 1), unknown(2, "b"), get(3, 4, "b", (1, 2)), get(5, 6, "a", (1, 1))],
+    "a resurrected value": [put(0, 1, "a", 1), delete(2, 3), get(4, 5, "a", (1, 1))],
+    "an increment done twice": [incr(0, 1, 1, 1, CREATED), incr(2, 3, 3, 3)],
+    "an increment lost": [incr(0, 1, 1, 1, CREATED), incr(2, 3, 1, 2)],
+    "an unknown increment done twice": [
+        incr(0, 1, 1, 1, CREATED), unknown(2, "", "incr", number=5), incr(9, 10, 12, 4),
+    ],
+    "a not-applied write that shows": [
+        Operation("n", "put", b"k", 0, b"b", returned=1, outcome="not-applied"),
+        get(2, 3, "b", (1, 1)),
+    ],
+    "a read from the future": [get(0, 1, "a", (1, 1)), put(2, 3, "a", 1)],
+    "a value nobody wrote": [put(0, 1, "a", 1), get(2, 3, "x", (1, 9))],
+    "an unknown write seen before it began": [get(0, 1, "a", (1, 1)), unknown(2, "a")],
+    "an unknown write undone": [unknown(0, "a"), get(2, 3, "a", (1, 1)), get(4, 5, None)],
+    "an unknown write twice": [
+        unknown(0, "a"), get(2, 3, "a", (1, 1)), put(4, 5, "b", 2, REPLACED), get(6, 7, "a", (1, 1)),
+    ],
+    "cas on a version that was replaced": [
+        put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), cas(4, 5, "c", (1, 1), 3),
+    ],
+    "cas fails although the version is current": [put(0, 1, "a", 1), cas(2, 3, "b", (1, 1), 1, FAILED)],
+    "put-if-absent fails on an absent key": [
+        Operation("c", "add", b"k", 2, b"b", returned=3, outcome="ok", status=FAILED, version=(1, 1)),
+    ],
+    "two put-if-absent both win": [
+        Operation("c", "add", b"k", 0, b"a", returned=9, outcome="ok", status=CREATED, version=(1, 1)),
+        Operation("c", "add", b"k", 0, b"b", returned=9, outcome="ok", status=CREATED, version=(1, 2)),
+    ],
+    "delete says absent, the value is there": [put(0, 1, "a", 1), delete(2, 3, ABSENT)],
+    "replaced, but there was nothing": [put(0, 1, "a", 1, REPLACED)],
+    "a miss after an eviction of an older version": [
+        put(0, 1, "a", 1), event("evict", 2, (1, 1)), put(3, 4, "b", 3, REPLACED), get(5, 6, None),
+    ],
+    "a miss before the eviction": [put(0, 1, "a", 1), get(2, 3, None), event("evict", 4, (1, 1))],
+    "an evicted value comes back": [
+        put(0, 1, "a", 1), event("evict", 2, (1, 1)), get(3, 4, None), get(5, 6, "a", (1, 1)),
+    ],
+    "the right value with a version of another": [put(0, 1, "a", 1), get(2, 3, "a", (1, 2))],
+    "a ttl change of nothing": [Operation("t", "touch", b"k", 2, returned=3, outcome="ok", status=REPLACED)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_linearizable_history_passes(name: str) -> None:
+    violation = check_key(b"k", GOOD[name])
+    assert violation is None, str(violation)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_history_that_is_not_linearizable_is_found(name: str) -> None:
+    violation = check_key(b"k", BAD[name])
+    assert violation is not None
+    assert "undecided" not in str(violation)
+
+
+def test_keys_are_independent_and_each_is_reported() -> None:
+    first, second = put(0, 1, "a", 1), get(2, 3, None)
+    other = Operation(
+        "w", "put", b"other", 0, b"z", returned=1, outcome="ok", status=CREATED, version=(1, 5)
+    )
+    assert [each.key for each in check(History([first, other, second]))] == [b"k"]
+
+
+def test_one_version_for_two_writes_is_found() -> None:
+    assert History([put(0, 1, "a", 1), put(2, 3, "b", 1, REPLACED)]).duplicate_versions()
+    assert not History([put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED)]).duplicate_versions()
+
+
+def random_history(seed: int, operations: int, clients: int, unknowns: int) -> list[Operation]:
+    """A linearizable history by construction: each operation takes effect at a random instant within its time."""
+    random = Random(seed)
+    plan = []
+    for number in range(operations):
+        start = random.uniform(0, operations / clients)
+        instant = start + random.uniform(0, 1.0)
+        plan.append((instant, start, instant + random.uniform(0, 1.0), number))
+    lost = set(random.sample(range(operations), unknowns))
+    state: tuple[bytes, Version] | None = None
+    history = []
+    for seq, (instant, start, end, number) in enumerate(sorted(plan), 1):
+        assert start <= instant <= end
+        value = b"v%d" % number
+        if number in lost:
+            if random.random() < 0.5:
+                state = (value, (1, seq))
+            history.append(
+                Operation("u", "put", b"k", start, value, outcome="unknown", returned=start + 6)
+            )
+        elif random.random() < 0.5:
+            seen, version = state or (None, None)
+            history.append(
+                Operation(
+                    "r", "get", b"k", start, returned=end, outcome="ok", value=seen, version=version
+                )
+            )
+        elif random.random() < 0.2:
+            status = ABSENT if state is None else REPLACED
+            state = None
+            history.append(
+                Operation("d", "delete", b"k", start, returned=end, outcome="ok", status=status)
+            )
+        else:
+            status = CREATED if state is None else REPLACED
+            state = (value, (1, seq))
+            history.append(
+                Operation(
+                    "w",
+                    "put",
+                    b"k",
+                    start,
+                    value,
+                    returned=end,
+                    outcome="ok",
+                    status=status,
+                    version=(1, seq),
+                )
+            )
+    return sorted(history, key=lambda each: each.invoked)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_linearizable_histories_pass_quickly(seed: int) -> None:
+    history = random_history(seed, operations=200, clients=6, unknowns=8)
+    began = time.process_time()
+    violation = check_key(b"k", history)
+    assert violation is None, str(violation)
+    assert time.process_time() - began < 2.0
+
+
+def test_a_stale_read_planted_in_a_random_history_is_found() -> None:
+    found = 0
+    for seed in range(30):
+        history = random_history(seed, operations=100, clients=4, unknowns=3)
+        reads = [
+            each
+            for each in history
+            if each.kind == "get" and each.value is not None and each.invoked > 15
+        ]
+        writes = [
+            each
+            for each in history
+            if each.kind == "put" and each.outcome == "ok" and each.returned < 5
+        ]  # type: ignore[operator]
+        reads[-1].value, reads[-1].version = writes[0].argument, writes[0].version
+        violation = check_key(b"k", history)
+        found += violation is not None and "undecided" not in str(violation)
+    assert found == 30
