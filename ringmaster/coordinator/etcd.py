@@ -1,0 +1,173 @@
+"""The etcd coordinator, for many hosts: etcd 3.4 and later through its own HTTP/JSON gateway.
+
+Keys lie below `/ringmaster/<cluster name>/`; a record's version is its key's mod_revision. Reads are linearizable
+(etcd's default). etcd's leases are not used: the project has one lease mechanism for every engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ringmaster.coordinator import Commit, Record
+from ringmaster.coordinator.gateway import Gateway, GatewayError, NotSent
+from ringmaster.errors import CoordinatorUnavailable, SettingsError
+
+_RETRY_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdOptions:
+    """`cluster` names this cluster below `/ringmaster/`. `ca`: trust these instead of the system's authorities;
+    `certificate` and `key`: the client's own (PEM files). `user` and `password`: etcd's authentication.
+    """
+
+    cluster: str = "default"
+    user: str = ""
+    password: str = ""
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<EtcdOptions {self.cluster} user={self.user!r}>"
+
+
+class EtcdCoordinator:
+    """`endpoints`: base URLs. One that fails is left for the next. Belongs to one event loop."""
+
+    def __init__(self, endpoints: Sequence[str], options: EtcdOptions) -> None:
+        self._prefix = f"/ringmaster/{options.cluster}/"
+        self._gateway = Gateway(endpoints, options.user, options.password, _tls(endpoints, options))
+
+    def __repr__(self) -> str:
+        return f"<EtcdCoordinator {self._gateway} {self._prefix}>"
+
+    async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
+        start = (self._prefix + prefix).encode()
+        _, records = await self._range(
+            {"key": _b64(start), "range_end": _b64(_end(start))}, timeout_s
+        )
+        return records
+
+    async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
+        request = {
+            "compare": [
+                {
+                    "key": self._key(key),
+                    "target": "MOD",
+                    "result": "EQUAL",
+                    "mod_revision": str(version),
+                }
+                for key, version in commit.expect.items()
+            ],
+            "success": [
+                *(
+                    {"request_delete_range": {"key": self._key(key)}}
+                    for key in sorted(commit.delete)
+                ),
+                *(
+                    {"request_put": {"key": self._key(key), "value": _b64(value)}}
+                    for key, value in commit.put.items()
+                ),
+            ],
+        }
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            # Repeated only while it is known that nothing was sent: a commit that ran, repeated, would say None.
+            try:
+                reply = await self._gateway.call("/v3/kv/txn", request, deadline)
+            except NotSent as error:
+                await self._pause(deadline, error)
+                continue
+            except GatewayError as error:
+                raise CoordinatorUnavailable(f"etcd: outcome unknown: {error}") from error
+            if not reply.get("succeeded", False):
+                return None
+            return dict.fromkeys(commit.put, int(reply["header"]["revision"]))
+
+    async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            revision, records = await self._range(
+                {"key": self._key(key)}, max(deadline - loop.time(), 0.1)
+            )
+            record = records.get(key)
+            if record is not None and record.version != version:
+                return record
+            try:
+                return await self._watch(key, revision + 1, deadline)
+            except GatewayError:
+                # The stream is lost: read again, from the next member. If that fails too, it says so.
+                if loop.time() + _RETRY_S >= deadline:
+                    return None
+                await asyncio.sleep(_RETRY_S)
+
+    async def close(self) -> None:
+        await self._gateway.close()
+
+    async def _range(
+        self, request: dict[str, Any], timeout_s: float
+    ) -> tuple[int, dict[str, Record]]:
+        """The store's revision and the records. Repeated until the deadline: reading twice does no harm."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            try:
+                reply = await self._gateway.call("/v3/kv/range", request, deadline, share=True)
+            except GatewayError as error:
+                await self._pause(deadline, error)
+            else:
+                records = (self._record(kv) for kv in reply.get("kvs", ()))
+                return int(reply["header"]["revision"]), dict(records)
+
+    async def _watch(self, key: str, revision: int, deadline: float) -> Record | None:
+        """The first put of `key` at `revision` or later; None if there is none by `deadline`."""
+        create = {"create_request": {"key": self._key(key), "start_revision": str(revision)}}
+
+        def take(result: dict[str, Any]) -> Record | None:
+            if result.get("canceled", False):
+                raise GatewayError("the watch was cancelled")
+            events = result.get("events", ())
+            puts = [event["kv"] for event in events if event.get("type", "PUT") == "PUT"]
+            return self._record(puts[-1])[1] if puts else None
+
+        return await self._gateway.stream("/v3/watch", create, deadline, take)
+
+    async def _pause(self, deadline: float, error: GatewayError) -> None:
+        if asyncio.get_running_loop().time() + _RETRY_S >= deadline:
+            raise CoordinatorUnavailable(f"etcd: {error}") from error
+        await asyncio.sleep(_RETRY_S)
+
+    def _key(self, key: str) -> str:
+        return _b64((self._prefix + key).encode())
+
+    def _record(self, kv: dict[str, Any]) -> tuple[str, Record]:
+        key = b64decode(kv["key"]).decode().removeprefix(self._prefix)
+        return key, Record(b64decode(kv.get("value", "")), int(kv["mod_revision"]))
+
+
+def _b64(raw: bytes) -> str:
+    return b64encode(raw).decode()
+
+
+def _end(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`, whose last byte is ASCII."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def _tls(endpoints: Sequence[str], options: EtcdOptions) -> ssl.SSLContext | None:
+    if not any(endpoint.startswith("https:") for endpoint in endpoints):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+        if options.certificate is not None:
+            context.load_cert_chain(options.certificate, options.key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"the TLS files for etcd cannot be used: {error}") from error
+    return context

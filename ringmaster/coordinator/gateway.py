@@ -1,0 +1,212 @@
+"""Calls to etcd's HTTP/JSON gateway: fail-over between members, authentication, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import orjson
+
+from ringmaster.errors import RingmasterError
+
+_CONNECT_S: Final = 1.0
+_MAX_LINE: Final = 32 * 2**20
+_UNAUTHENTICATED: Final = 16
+"""The gRPC code of a missing or expired token."""
+_UNREACHED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""No connection was made, so nothing was sent."""
+
+T = TypeVar("T")
+
+
+class GatewayError(RingmasterError):
+    """The call failed; it may have been carried out."""
+
+
+class NotSent(GatewayError):
+    """No member took the call: it was not carried out."""
+
+
+class Gateway:
+    """`endpoints` are base URLs of one etcd cluster. Deadlines are absolute, by the running loop's clock."""
+
+    def __init__(
+        self, endpoints: Sequence[str], user: str, password: str, tls: ssl.SSLContext | None
+    ) -> None:
+        self._endpoints = list(endpoints)
+        self._current = 0
+        self._user = user
+        self._password = password
+        self._tls = tls
+        self._token = ""
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return ",".join(self._endpoints)
+
+    async def call(
+        self, path: str, request: dict[str, Any], deadline: float, *, share: bool = False
+    ) -> dict[str, Any]:
+        """The reply of one member. `share`: leave half of the time for another, should this one hang.
+
+        A member that fails is the last to be asked again. Raises `NotSent`, `GatewayError`.
+        """
+        for attempt in (1, 2):
+            token = await self._authenticated(deadline)
+            try:
+                return await self._post(path, request, deadline, token, share=share)
+            except _TokenRefused as error:
+                if self._token == token:
+                    self._token = ""
+                if attempt == 2 or not self._user:
+                    raise GatewayError(f"authentication: {error}") from error
+        raise AssertionError("unreachable")
+
+    async def stream(
+        self,
+        path: str,
+        request: dict[str, Any],
+        deadline: float,
+        take: Callable[[dict[str, Any]], T | None],
+    ) -> T | None:
+        """What `take` makes of the first `result` of a streamed reply that it wants; None at `deadline`.
+
+        Raises `GatewayError` if the stream ends before.
+        """
+        token = await self._authenticated(deadline)
+        index = self._current
+        endpoint = self._endpoints[index]
+        try:
+            async with (
+                asyncio.timeout_at(deadline),
+                self._request(index, path, request, token) as reply,
+            ):
+                return await _first(reply, endpoint, take)
+        except _UNREACHED as error:
+            self._failed(index)
+            raise NotSent(f"{endpoint}: {error}") from error
+        except TimeoutError:
+            return None
+        except (aiohttp.ClientError, OSError) as error:
+            self._failed(index)
+            raise GatewayError(f"{endpoint}: {error}") from error
+        except GatewayError:
+            self._failed(index)
+            raise
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(
+        self, path: str, request: dict[str, Any], deadline: float, token: str, *, share: bool
+    ) -> dict[str, Any]:
+        refusals: list[str] = []
+        now = asyncio.get_running_loop().time
+        for _ in self._endpoints:
+            index = self._current
+            last = not share or len(refusals) + 1 == len(self._endpoints)
+            until = deadline if last else now() + (deadline - now()) / 2
+            try:
+                async with (
+                    asyncio.timeout_at(until),
+                    self._request(index, path, request, token) as reply,
+                ):
+                    return _reply(self._endpoints[index], reply.status, await reply.read())
+            except _UNREACHED as error:
+                self._failed(index)
+                refusals.append(f"{self._endpoints[index]}: {error}")
+            except TimeoutError as error:
+                self._failed(index)
+                raise GatewayError(f"{self._endpoints[index]} did not answer in time") from error
+            except (aiohttp.ClientError, OSError) as error:
+                self._failed(index)
+                raise GatewayError(f"{self._endpoints[index]}: {error}") from error
+            except _TokenRefused:
+                raise
+            except _Refused:
+                self._failed(index)
+                raise
+        raise NotSent("; ".join(refusals))
+
+    def _request(
+        self, index: int, path: str, request: dict[str, Any], token: str
+    ) -> aiohttp.client._RequestContextManager:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=64, ssl=True if self._tls is None else self._tls)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = token
+        url = self._endpoints[index] + path
+        return self._session.post(
+            url, data=orjson.dumps(request), headers=headers, allow_redirects=False
+        )
+
+    async def _authenticated(self, deadline: float) -> str:
+        if self._user and not self._token:
+            request = {"name": self._user, "password": self._password}
+            try:
+                reply = await self._post("/v3/auth/authenticate", request, deadline, "", share=True)
+            except GatewayError as error:
+                raise NotSent(f"authentication: {error}") from error
+            self._token = str(reply["token"])
+        return self._token
+
+    def _failed(self, index: int) -> None:
+        if self._current == index:
+            self._current = (index + 1) % len(self._endpoints)
+
+
+class _Refused(GatewayError):
+    """An answer, but an error."""
+
+
+class _TokenRefused(_Refused):
+    """The token is missing, unknown or expired. The call was not carried out."""
+
+
+async def _first(
+    reply: aiohttp.ClientResponse, endpoint: str, take: Callable[[dict[str, Any]], T | None]
+) -> T:
+    if reply.status != 200:
+        raise GatewayError(f"{endpoint}: status {reply.status}")
+    rest = b""
+    async for chunk in reply.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _MAX_LINE:
+            raise GatewayError(f"{endpoint}: a message is too long")
+        for line in lines:
+            taken = take(_result(line))
+            if taken is not None:
+                return taken
+    raise GatewayError(f"{endpoint}: the stream ended")
+
+
+def _reply(endpoint: str, status: int, body: bytes) -> dict[str, Any]:
+    try:
+        reply = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _Refused(f"{endpoint}: status {status}, not JSON") from error
+    if status == 200 and isinstance(reply, dict) and "header" in reply:
+        return reply
+    detail = reply.get("message") or reply.get("error") if isinstance(reply, dict) else reply
+    if isinstance(reply, dict) and reply.get("code") == _UNAUTHENTICATED:
+        raise _TokenRefused(f"{endpoint}: {detail}")
+    raise _Refused(f"{endpoint}: status {status}: {detail}")
+
+
+def _result(line: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise GatewayError("a streamed message is not JSON") from error
+    result = message.get("result") if isinstance(message, dict) else None
+    if not isinstance(result, dict):
+        raise GatewayError(f"the stream failed: {message}")
+    return result
