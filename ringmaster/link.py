@@ -97,13 +97,23 @@ class Link:
                 self._run(), name=f"link {self.name}"
             )
 
-    async def close(self) -> None:
-        """Fail everything in flight and stay down. Idempotent."""
+    def stop(self) -> asyncio.Task[None] | None:
+        """Fail everything in flight now and stay down. Returns the task that is ending, if any. Idempotent."""
         task, self._task = self._task, None
-        self.abort(LinkBroken(f"the link to {self.name} was closed"))
         if task is not None:
             task.cancel()
+        self.abort(LinkBroken(f"the link to {self.name} was closed"))
+        return task
+
+    async def close(self) -> None:
+        """`stop`, and wait until it is done."""
+        task = self.stop()
+        if task is not None:
             await asyncio.wait([task], timeout=_CONNECT_S)
+
+    def pending(self) -> list[OnReply]:
+        """The callbacks of the requests in flight, oldest first."""
+        return [] if self._connection is None else list(self._connection.waiting)
 
     def abort(self, error: LinkError) -> None:
         """Drop the connection now: what was sent gets `error`, what was not gets `LinkDown`."""

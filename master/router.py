@@ -1,0 +1,343 @@
+"""Key to partition to primary to reply: retries and deadlines.
+
+A read may be asked again at any time. A write is asked again only while it is known not to have run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+from xxhash import xxh3_64_intdigest
+
+from master.routes import Links, Route, Table, table_of
+from master.verdicts import AGAIN, Ask, judge_read, judge_write
+from ringmaster.clock import Clock
+from ringmaster.commands import WriteReply
+from ringmaster.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    LinkDown,
+    PeerError,
+    RingmasterError,
+    Unserved,
+)
+from ringmaster.hashing import partition_of
+from ringmaster.link import Link
+from ringmaster.network import Network
+from ringmaster.resp import Reply, encode
+from ringmaster.view import View
+
+_PAUSE_FIRST_S: Final = 0.002
+_PAUSE_MOST_S: Final = 0.05
+_SCAN_WINDOW: Final = 32
+
+Write = tuple[bytes, bytes, Sequence[bytes | int]]
+"""(command, key, arguments after the key)."""
+
+
+class _Round:
+    """Replies to requests sent together. `done` is set when all are there."""
+
+    __slots__ = ("done", "left", "replies")
+
+    def __init__(self, count: int) -> None:
+        self.replies: list[Reply] = [None] * count
+        self.left = count
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class _Asked(Ask):
+    __slots__ = ("_index", "_round")
+
+    def __init__(self, round_: _Round, index: int, route: Route | None) -> None:
+        self._round: _Round | None = round_
+        self._index = index
+        self.route = route
+
+    def replied(self, reply: Reply) -> None:
+        round_ = self._round
+        if round_ is None:
+            return
+        self._round = None
+        round_.replies[self._index] = reply
+        round_.left -= 1
+        if not round_.left and not round_.done.done():
+            round_.done.set_result(None)
+
+    def expire(self) -> None:
+        """The deadline passed; a later reply reaches nobody."""
+        self.replied(_LATE)
+
+
+class _Request(NamedTuple):
+    partition: int
+    command: bytes
+    args: tuple[bytes | int, ...]
+
+    def frame(self, route: Route) -> bytes:
+        if self.command == b"RM.GET":
+            key = cast(bytes, self.args[0])
+            return b"%b$%d\r\n%b\r\n" % (route.get, len(key), key)
+        return encode(self.command, route.token, *self.args)
+
+
+_LATE: Final = DeadlineExceeded("no reply came within the deadline")
+_NO_PRIMARY: Final = LinkDown("the partition has no live primary")
+_MOVED: Final = PeerError("MOVED", "0")
+
+
+class Router:
+    """Sends requests to the primaries of the newest view. Deadlines are absolute, by `Clock.boottime()`.
+
+    `boot_id`: of this boot, for unix sockets of nodes on this host. `stall_s`: see `Link`. `auth`: the
+    secret that nodes ask for. `jitter()` is uniform in [0, 1).
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        clock: Clock,
+        *,
+        boot_id: str = "",
+        stall_s: float = 5.0,
+        auth: bytes = b"",
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._links = Links(
+            network, boot_id=boot_id, stall_s=stall_s, on_up=self._wake, auth=auth, jitter=jitter
+        )
+        self._table: Table = [None]
+        self._mask = 0
+        self._view: View | None = None
+        # Set, and replaced, when asking again may succeed: a new view, a link that came up.
+        self._changed = asyncio.Event()
+
+    @property
+    def view(self) -> View | None:
+        """The newest view adopted."""
+        return self._view
+
+    def adopt(self, view: View) -> None:
+        """Route by `view` from now on; an older one is ignored.
+
+        What is in flight to incarnations that it no longer lists fails at once, and reads of partitions
+        that it gives to another primary are asked again there.
+        """
+        if self._view is not None and view.epoch <= self._view.epoch:
+            return
+        wanted = self._links.open(view)
+        self._table = table_of(view, wanted, self._table)
+        self._mask = len(self._table) - 1
+        self._view = view
+        self._links.keep(wanted)
+        for link in self._links.all():
+            for on_reply in link.pending():
+                ask = getattr(on_reply, "__self__", None)
+                if isinstance(ask, Ask) and ask.route is not None:
+                    if self._table[ask.route.partition] is not ask.route:
+                        ask.replied(_MOVED)
+        self._wake()
+
+    async def close(self) -> None:
+        """Fail everything in flight."""
+        self._table = [None] * len(self._table)
+        await self._links.close()
+        self._wake()
+
+    def node_of(self, key: bytes) -> bytes:
+        """The id of the primary of `key`, empty if there is none."""
+        route = self._table[xxh3_64_intdigest(key) & self._mask]
+        return b"" if route is None else route.node
+
+    def link_of(self, node: str) -> Link | None:
+        """The link to the incarnation of `node` that is up."""
+        return self._links.of_node(node)
+
+    def get_nowait(self, key: bytes, ask: Ask) -> None:
+        """Send one `RM.GET`; `ask.replied` gets whatever comes of it. For what is not a value see `judge_read`."""
+        route = self._table[xxh3_64_intdigest(key) & self._mask]
+        ask.route = route
+        if route is None:
+            ask.replied(_NO_PRIMARY)
+        else:
+            route.link.send(b"%b$%d\r\n%b\r\n" % (route.get, len(key), key), ask.replied)
+
+    def write_nowait(
+        self, command: bytes, key: bytes, args: Sequence[bytes | int], ask: Ask
+    ) -> Route | None:
+        """Send one write; `ask.replied` gets whatever comes of it, to be judged by `judge_write`."""
+        route = self._table[xxh3_64_intdigest(key) & self._mask]
+        ask.route = None
+        if route is None:
+            ask.replied(_NO_PRIMARY)
+        else:
+            route.link.send(encode(command, route.token, key, *args), ask.replied)
+        return route
+
+    async def read(self, key: bytes, deadline: float) -> bytes | None:
+        """The entry of `key`, None if there is none. Raises `Unserved`."""
+        [entry] = await self._settle([self._request(b"RM.GET", key)], deadline, judge_read)
+        return cast("bytes | None", _raised(entry))
+
+    async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
+        """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""
+        [reply] = await self._settle([self._request(b"RM.HEAD", key)], deadline, judge_read)
+        found = cast("list[Any] | None", _raised(reply))
+        return None if found is None else (found[0], found[1])
+
+    async def write(
+        self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
+    ) -> WriteReply:
+        """Apply one write. Raises `Unserved` or `TooLarge` (known not to have run), or `OutcomeUnknown`."""
+        [reply] = await self._settle([self._request(command, key, *args)], deadline, judge_write)
+        return cast(WriteReply, _raised(reply))
+
+    async def read_many(
+        self, keys: Sequence[bytes], deadline: float
+    ) -> list[bytes | RingmasterError | None]:
+        """`read` of each key, errors as values, sent to all nodes at once."""
+        requests = [self._request(b"RM.GET", key) for key in keys]
+        settled = await self._settle(requests, deadline, judge_read)
+        return cast("list[bytes | RingmasterError | None]", settled)
+
+    async def write_many(
+        self, writes: Sequence[Write], deadline: float
+    ) -> list[WriteReply | RingmasterError]:
+        """Each of `writes` by itself, errors as values, sent to all nodes at once."""
+        requests = [self._request(command, key, *args) for command, key, args in writes]
+        settled = await self._settle(requests, deadline, judge_write)
+        return cast("list[WriteReply | RingmasterError]", settled)
+
+    async def scan(
+        self, prefix: bytes, limit: int, cursor: str | None, deadline: float
+    ) -> tuple[list[bytes], str | None]:
+        """Up to `limit` keys that begin with `prefix`, partition by partition, and where to go on.
+
+        Raises `Unserved`, or `BadRequest` for a cursor that no scan returned.
+        """
+        partition, after = _parse_cursor(cursor, len(self._table))
+        keys: list[bytes] = []
+        while partition < len(self._table):
+            window = range(partition, min(partition + _SCAN_WINDOW, len(self._table)))
+            left = limit - len(keys)
+            requests = [
+                _Request(each, b"RM.SCAN", (after if each == partition else b"", left, prefix))
+                for each in window
+            ]
+            for each, reply in zip(
+                window, await self._settle(requests, deadline, judge_read), strict=True
+            ):
+                more, *found = cast("list[bytes]", _raised(reply))
+                left = limit - len(keys)
+                keys += found[:left]
+                if len(keys) == limit and (more or len(found) > left):
+                    return keys, _cursor(each, keys[-1] if left else b"")
+                if len(keys) == limit and each + 1 < len(self._table):
+                    return keys, _cursor(each + 1, b"")
+            partition, after = window[-1] + 1, b""
+        return keys, None
+
+    def _request(self, command: bytes, key: bytes, *args: bytes | int) -> _Request:
+        return _Request(partition_of(key, len(self._table)), command, (key, *args))
+
+    async def _settle(
+        self, requests: Sequence[_Request], deadline: float, judge: Callable[[Reply], object]
+    ) -> list[object]:
+        """A value or an error for each of `requests`: ask all at once, those whose verdict is `AGAIN` again."""
+        results: list[object] = [None] * len(requests)
+        asking = list(range(len(requests)))
+        attempt = 0
+        reason: object = "the deadline is over"
+        while asking:
+            changed = self._changed
+            if self._clock.boottime() >= deadline:
+                for index in asking:
+                    results[index] = Unserved(f"not served within the deadline: {reason}")
+                break
+            replies = await self._ask(
+                [requests[index] for index in asking], deadline, judge is judge_read
+            )
+            again: list[int] = []
+            for index, reply in zip(asking, replies, strict=True):
+                verdict = judge(reply)
+                if verdict is AGAIN:
+                    again.append(index)
+                    reason = reply
+                else:
+                    results[index] = verdict
+            asking = again
+            if asking:
+                await self._pause(changed, attempt, deadline)
+                attempt += 1
+        return results
+
+    async def _ask(
+        self, requests: Sequence[_Request], deadline: float, movable: bool
+    ) -> list[Reply]:
+        """One reply for each of `requests`; a late one is `DeadlineExceeded`."""
+        round_ = _Round(len(requests))
+        table = self._table
+        sent: list[_Asked] = []
+        for index, request in enumerate(requests):
+            route = table[request.partition] if request.partition < len(table) else None
+            asked = _Asked(round_, index, route if movable else None)
+            sent.append(asked)
+            if route is None:
+                asked.replied(_NO_PRIMARY)
+            else:
+                route.link.send(request.frame(route), asked.replied)
+        try:
+            async with asyncio.timeout(deadline - self._clock.boottime()):
+                await round_.done
+        except TimeoutError:
+            for asked in sent:
+                asked.expire()
+        return round_.replies
+
+    async def _pause(self, changed: asyncio.Event, attempt: int, deadline: float) -> None:
+        """Until something changed since `changed` was taken, for a moment at most."""
+        left_s = deadline - self._clock.boottime()
+        pause_s = min(_PAUSE_FIRST_S * 2 ** min(attempt, 6), _PAUSE_MOST_S) * (
+            0.5 + self._jitter() / 2
+        )
+        try:
+            async with asyncio.timeout(min(pause_s, left_s)):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _raised(verdict: object) -> object:
+    if isinstance(verdict, RingmasterError):
+        raise verdict
+    return verdict
+
+
+def _cursor(partition: int, after: bytes) -> str:
+    text = urlsafe_b64encode(after).decode()
+    return f"{partition}.{text.rstrip('=')}"
+
+
+def _parse_cursor(cursor: str | None, partitions: int) -> tuple[int, bytes]:
+    if cursor is None:
+        return 0, b""
+    number, _, text = cursor.partition(".")
+    text += "=" * (-len(text) % 4)
+    try:
+        partition = int(number)
+        after = urlsafe_b64decode(text.encode("ascii"))
+    except ValueError as error:
+        raise BadRequest("cursor is none that a scan returned; start without one") from error
+    if not 0 <= partition < partitions:
+        raise BadRequest("cursor is none that a scan returned; start without one")
+    return partition, after

@@ -1,0 +1,134 @@
+"""The routing table of one view: partition to primary, its link and its pre-encoded commands."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Final
+
+from ringmaster.hashing import token_of
+from ringmaster.link import Link
+from ringmaster.network import Network
+from ringmaster.resp import encode
+from ringmaster.view import NodeInfo, View
+
+MAX_IN_FLIGHT: Final = 32_768
+"""Requests without a reply per link: two bulk writes of the largest size and many single requests."""
+
+Owner = tuple[str, str]
+"""(node id, incarnation)."""
+
+
+class Route:
+    """Where a partition's requests go in one term. `get`: the beginning of an encoded `RM.GET`."""
+
+    __slots__ = ("get", "link", "node", "owner", "partition", "token")
+
+    def __init__(self, partition: int, term: int, owner: Owner, link: Link) -> None:
+        self.partition = partition
+        self.owner = owner
+        self.node = owner[0].encode()
+        self.link = link
+        self.token = token_of(partition, term)
+        self.get = b"*3\r\n$6\r\nRM.GET\r\n$%d\r\n%b\r\n" % (len(self.token), self.token)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.token.decode()} to {self.link!r}>"
+
+
+Table = list[Route | None]
+
+
+class Links:
+    """One link to each incarnation that the newest view lists as up. `on_up` is called when any comes up."""
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        boot_id: str,
+        stall_s: float,
+        on_up: Callable[[], None],
+        auth: bytes = b"",
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._network = network
+        self._boot_id = boot_id
+        self._stall_s = stall_s
+        self._on_up = on_up
+        self._auth = auth
+        self._jitter = jitter
+        self._links: dict[Owner, Link] = {}
+
+    def of_node(self, node: str) -> Link | None:
+        """The link to the incarnation of `node` that is up."""
+        for (name, _), link in self._links.items():
+            if name == node:
+                return link
+        return None
+
+    def all(self) -> list[Link]:
+        return list(self._links.values())
+
+    def open(self, view: View) -> dict[Owner, Link]:
+        """The links of `view`; those it lists for the first time begin to connect."""
+        wanted: dict[Owner, Link] = {}
+        for info in view.nodes.values():
+            if info.up:
+                owner = (info.id, info.incarnation)
+                wanted[owner] = self._links.get(owner) or self._connect(view.cluster, info)
+        return wanted
+
+    def keep(self, wanted: dict[Owner, Link]) -> None:
+        """Stop every link but `wanted`: what is in flight on them fails at once."""
+        gone = [link for owner, link in self._links.items() if owner not in wanted]
+        self._links = wanted
+        for link in gone:
+            link.stop()
+
+    async def close(self) -> None:
+        links, self._links = self._links, {}
+        for link in links.values():
+            await link.close()
+
+    def _connect(self, cluster: str, info: NodeInfo) -> Link:
+        hello = encode(b"RM.HELLO", cluster.encode(), info.incarnation.encode())
+        if self._auth:
+            hello = encode(b"AUTH", self._auth) + hello
+        link = Link(
+            self._network,
+            address_of(info, self._boot_id),
+            name=info.id,
+            hello=hello,
+            max_in_flight=MAX_IN_FLIGHT,
+            stall_s=self._stall_s,
+            on_up=self._on_up,
+            jitter=self._jitter,
+        )
+        link.start()
+        return link
+
+
+def address_of(info: NodeInfo, boot_id: str) -> str:
+    """The unix socket where it can be reached from here, which is faster, else the address."""
+    if info.unix and info.boot_id == boot_id and os.path.exists(info.unix.removeprefix("unix:")):
+        return info.unix if info.unix.startswith("unix:") else f"unix:{info.unix}"
+    return info.address
+
+
+def table_of(view: View, links: dict[Owner, Link], before: Table) -> Table:
+    """One route per partition, None where there is no primary. Routes that did not change are kept as they are."""
+    table: Table = []
+    for partition, row in enumerate(view.table):
+        owner = (row.primary or "", view.incarnation(row.primary or ""))
+        link = links.get(owner)
+        if link is None:
+            table.append(None)
+            continue
+        old = before[partition] if partition < len(before) else None
+        if old is not None and old.owner == owner and old.token == token_of(partition, row.term):
+            table.append(old)
+        else:
+            table.append(Route(partition, row.term, owner, link))
+    return table
