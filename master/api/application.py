@@ -1,0 +1,176 @@
+"""Every request that the fast path does not serve comes here: who may ask, which route, and errors as replies.
+
+Routing looks at the raw path, so `/data/..` and `/data//x` are keys and nothing else is normalised into one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from master.api.exchange import Exchange
+from master.api.limits import BodyBudget, Limits
+from master.api.problem import Problem, problem_of
+from master.api.protocol import HttpProtocol
+from master.api.reply import Reply
+from master.authority import Authority
+from ringmaster.clock import Clock
+from ringmaster.errors import RingmasterError
+
+Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+
+class Route(NamedTuple):
+    """A handler; `write`: its 503 says what became of the write."""
+
+    handler: Handler
+    write: bool = False
+
+
+Methods = Mapping[str, Route]
+
+
+class Observer(Protocol):
+    """Counts what was answered."""
+
+    def observe(self, method: str, status: int, outcome: str, seconds: float) -> None:
+        """`outcome`: hit, miss, ok or error."""
+
+
+class Routes:
+    """`exact`: whole raw paths. `prefixes`: paths that begin so. `patterns`: the rest, matched whole."""
+
+    def __init__(
+        self,
+        exact: Mapping[str, Methods],
+        prefixes: Mapping[str, Methods],
+        patterns: Mapping[str, Methods],
+    ) -> None:
+        self.exact = exact
+        self.prefixes = prefixes
+        self.patterns = {re.compile(pattern): methods for pattern, methods in patterns.items()}
+
+    def find(self, method: str, path: str) -> Route:
+        """Raises `Problem` 404, or 405 with `Allow`."""
+        options = self.methods(path)
+        route = options.get(method) or (options.get("GET") if method == "HEAD" else None)
+        if route is None:
+            allow = (("Allow", allowed(options)),)
+            raise Problem(405, "method-not-allowed", f"{method} does nothing here", headers=allow)
+        return route
+
+    def methods(self, path: str) -> Methods:
+        """What `path` answers to. Raises `Problem` 404."""
+        found: dict[str, Route] = {}
+        for prefix, methods in self.prefixes.items():
+            if path.startswith(prefix):
+                found.update(methods)
+        found.update(self.exact.get(path, {}))
+        for pattern, methods in self.patterns.items():
+            if pattern.fullmatch(path):
+                found.update(methods)
+        if not found:
+            raise Problem(404, "no-such-route", "nothing is served here; GET /docs says what is")
+        return found
+
+
+class Application:
+    """The handler of `HttpServer`."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        authority: Authority,
+        limits: Limits,
+        budget: BodyBudget,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._routes = routes
+        self._authority = authority
+        self._limits = limits
+        self._budget = budget
+        self._clock = clock
+        self._observer = observer
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = self._clock.boottime()
+        exchange = Exchange(request, self._limits, self._budget, self._clock)
+        status, outcome = 500, "error"
+        try:
+            response = await self._answer(exchange)
+            status = response.status
+            outcome = exchange.outcome or ("ok" if status < 400 else "error")
+            return response
+        finally:
+            exchange.release()
+            self._observer.observe(request.method, status, outcome, self._clock.boottime() - began)
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        write = exchange.changes
+        try:
+            self._admit(exchange)
+            if exchange.method == "OPTIONS":
+                return self._options(exchange)
+            route = self._routes.find(exchange.method, exchange.path)
+            write = route.write
+            return await route.handler(exchange)
+        except Problem as problem:
+            return problem.reply()
+        except RingmasterError as error:
+            return problem_of(error, write=write).reply()
+        except ConnectionError:
+            # The client left while it sent its body: nobody reads this.
+            return Problem(400, "bad-http", "the connection was closed", close=True).reply()
+
+    def _admit(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if (
+            sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+            > self._limits.max_header
+        ):
+            limit = self._limits.max_header
+            raise Problem(
+                431,
+                "headers-too-large",
+                f"all header fields together may have {limit} bytes",
+                close=True,
+            )
+        if exchange.host or request.version >= HttpVersion11:
+            self._authority.check_host(exchange.host)
+        if exchange.changes:
+            self._authority.check_change(
+                exchange.host, exchange.header("Origin"), exchange.header("Sec-Fetch-Site")
+            )
+        self._expect(request)
+
+    def _expect(self, request: web.BaseRequest) -> None:
+        expected = request.headers.get("Expect")
+        if expected is None or request.version < HttpVersion11:
+            return
+        if expected.strip().lower() != "100-continue":
+            raise Problem(
+                417,
+                "expectation-failed",
+                "the only expectation known here is 100-continue",
+                close=True,
+            )
+        if isinstance(request.protocol, HttpProtocol) and not request.content.is_eof():
+            request.protocol.continue_wanted = True
+
+    def _options(self, exchange: Exchange) -> Reply:
+        if exchange.request.raw_path == "*":
+            allow = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
+        else:
+            allow = allowed(self._routes.methods(exchange.path))
+        return Reply.build(204, (("Allow", allow), ("Cache-Control", "no-store")))
+
+
+def allowed(methods: Methods) -> str:
+    """The value of `Allow`."""
+    names = {*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    return ", ".join(sorted(names))

@@ -1,0 +1,137 @@
+"""/cluster: what the cluster is doing, and the operator's requests to it.
+
+A request is a key in the coordinator; the controller acts on it. So any master takes it and none remembers it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from master.api.directory import Directory
+from master.api.exchange import Exchange
+from master.api.problem import Problem
+from master.api.reply import Reply
+from master.api.summary import summarize
+from ringmaster.clock import Clock
+from ringmaster.coordinator import Commit, Coordinator
+from ringmaster.errors import BadRequest, Unserved
+from ringmaster.hashing import partition_of
+from ringmaster.status import NodeStatus
+from ringmaster.view import NodeInfo, View
+
+JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+
+_NODE = re.compile(r"/cluster/nodes/([A-Za-z0-9._-]{1,64})(/drain)?")
+_LOCATE = b"/cluster/locate/"
+
+
+class ClusterApi:
+    """`view()` is the current view or None; `statuses()` the latest answer of each node that answers."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        directory: Directory,
+        clock: Clock,
+        view: Callable[[], View | None],
+        statuses: Callable[[], Mapping[str, NodeStatus]],
+        master_id: str,
+    ) -> None:
+        self._coordinator = coordinator
+        self._directory = directory
+        self._clock = clock
+        self._view = view
+        self._statuses = statuses
+        self._master_id = master_id
+
+    async def show(self, exchange: Exchange) -> Reply:
+        """`GET /cluster`."""
+        summary = summarize(
+            self._require_view(),
+            self._statuses(),
+            masters=self._directory.masters,
+            controller=self._directory.controller,
+            coordinator_available=self._directory.available,
+            eta_s=self._directory.eta_s,
+        )
+        return Reply.build(200, JSON_HEADERS, msgspec.json.encode(summary))
+
+    async def locate(self, exchange: Exchange) -> Reply:
+        """`GET /cluster/locate/{key}`, or `?key=` for keys that clients would rewrite in a path."""
+        key, parameters = exchange.key(_LOCATE)
+        if parameters:
+            raise BadRequest("locate takes no parameter but key")
+        view = self._require_view()
+        number = partition_of(key, view.partitions)
+        row = view.table[number]
+        body = {
+            "key": key.decode(),
+            "partition": number,
+            "primary": row.primary,
+            "replicas": row.replicas,
+            "term": row.term,
+            "epoch": view.epoch,
+        }
+        return Reply.build(200, JSON_HEADERS, msgspec.json.encode(body))
+
+    async def drain(self, exchange: Exchange) -> Reply:
+        """`POST /cluster/nodes/{id}/drain`: 202."""
+        node = self._node(exchange)
+        await self._request(exchange, f"admin/drain/{node.id}")
+        return _accepted(node.id, "draining")
+
+    async def undrain(self, exchange: Exchange) -> Reply:
+        """`DELETE /cluster/nodes/{id}/drain`: 202."""
+        node = self._node(exchange)
+        await self._withdraw(exchange, f"admin/drain/{node.id}")
+        return _accepted(node.id, "taking part")
+
+    async def forget(self, exchange: Exchange) -> Reply:
+        """`DELETE /cluster/nodes/{id}`: 202, 409 while it is up."""
+        node = self._node(exchange)
+        if node.up:
+            raise Problem(
+                409, "node-is-up", f"node {node.id} is up; drain and stop it, then forget it"
+            )
+        await self._request(exchange, f"admin/forget/{node.id}")
+        return _accepted(node.id, "forgotten")
+
+    async def pause(self, exchange: Exchange) -> Reply:
+        """`POST /cluster/rebalance/pause`: 204."""
+        await self._request(exchange, "admin/pause")
+        return Reply.build(204, (("Cache-Control", "no-store"),))
+
+    async def resume(self, exchange: Exchange) -> Reply:
+        """`POST /cluster/rebalance/resume`: 204."""
+        await self._withdraw(exchange, "admin/pause")
+        return Reply.build(204, (("Cache-Control", "no-store"),))
+
+    def _require_view(self) -> View:
+        view = self._view()
+        if view is None:
+            raise Unserved("this master has no view yet: it waits for the coordinator")
+        return view
+
+    def _node(self, exchange: Exchange) -> NodeInfo:
+        match = _NODE.fullmatch(exchange.path)
+        node = None if match is None else self._require_view().nodes.get(match[1])
+        if node is None:
+            raise Problem(404, "no-such-node", "no node with this id; GET /cluster lists them")
+        return node
+
+    async def _request(self, exchange: Exchange, key: str) -> None:
+        await exchange.refuse_body()
+        value = msgspec.json.encode({"by": self._master_id, "at": self._clock.wall()})
+        await self._coordinator.commit(Commit(put={key: value}))
+
+    async def _withdraw(self, exchange: Exchange, key: str) -> None:
+        await exchange.refuse_body()
+        await self._coordinator.commit(Commit(delete=frozenset({key})))
+
+
+def _accepted(node: str, becomes: str) -> Reply:
+    body = msgspec.json.encode({"node": node, "becomes": becomes, "progress": "/cluster"})
+    return Reply.build(202, JSON_HEADERS, body)

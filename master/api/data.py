@@ -1,0 +1,358 @@
+"""/data: one entry at a time.
+
+A handler turns the request into one command for the primary, conditions included, so that they are decided there and
+atomically; then it turns the answer into a reply. Nothing is decided here from what was read before.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiohttp import web
+
+from master import keys
+from master.api.conditions import Condition, holds, parse_field, parse_header
+from master.api.exchange import Exchange
+from master.api.items import parse_item
+from master.api.problem import Problem
+from master.api.ranges import parse_range
+from master.api.reply import Reply
+from master.replies import Replies, json_text
+from ringmaster.commands import PLAIN, Status, WriteOptions, WriteReply, encode_options
+from ringmaster.entry import JSON, MAX_META, Meta, header, pack_meta
+from ringmaster.errors import BadRequest, TooLarge
+
+_INT64 = (-(2**63), 2**63 - 1)
+_PAGE = 1000
+_MOST_PAGE = 10_000
+_DEFAULT_TYPE = "application/octet-stream"
+
+
+class DataRouter(Protocol):
+    """What `/data` needs of `master.router.Router`; see there and `docs/internals.md`."""
+
+    async def read(self, key: bytes, deadline: float) -> bytes | None: ...
+
+    async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None: ...
+
+    async def write(
+        self, command: bytes, key: bytes, args: list[bytes | int], deadline: float
+    ) -> WriteReply: ...
+
+    async def scan(
+        self, prefix: bytes, limit: int, cursor: str | None, deadline: float
+    ) -> tuple[list[bytes], str | None]: ...
+
+    def node_of(self, key: bytes) -> bytes: ...
+
+
+class DataApi:
+    """Handlers of `/data` and `/data/{key}`."""
+
+    def __init__(self, router: DataRouter, replies: Replies) -> None:
+        self._router = router
+        self._replies = replies
+
+    async def get(self, exchange: Exchange) -> web.StreamResponse:
+        """`GET`, `HEAD` of a key; `GET /data?prefix=`."""
+        key, parameters = keys.key_of_target(exchange.target)
+        if key is None:
+            return await self._scan(exchange, parameters)
+        keys.check_parameters(parameters)
+        _refuse_unsupported(exchange, write=False)
+        if_match, if_none_match = self._conditions(exchange)
+        if exchange.method == "HEAD":
+            return await self._head(exchange, key, if_match, if_none_match)
+        entry = await self._router.read(key, exchange.deadline())
+        if entry is None:
+            return self._miss(exchange)
+        exchange.outcome = "hit"
+        node = self._router.node_of(key)
+        early = self._unless(exchange, entry, node, if_match, if_none_match)
+        if early is not None:
+            return early
+        if exchange.request.headers.get("Range") is not None:
+            return self._part(exchange, key, entry, node)
+        return Reply.of_bytes(self._replies.hit(key, entry, node))
+
+    async def post(self, exchange: Exchange) -> web.StreamResponse:
+        """`POST /data` with an item; `POST /data/{key}?incr=` or `?ttl=`."""
+        key, parameters = keys.key_of_target(exchange.target)
+        _refuse_unsupported(exchange, write=True)
+        if key is not None:
+            return await self._operate(exchange, key, parameters)
+        keys.check_parameters(parameters)
+        exchange.require_json()
+        conditions = self._conditions(exchange)
+        item = parse_item(await exchange.body(exchange.limits.max_item))
+        key = keys.key_of_text(item.key)
+        check_size(item.value, exchange.limits.max_value)
+        options = item_options(item.ttl, item.if_match, item.if_none_match, self._salt, conditions)
+        reply = await self._write(b"RM.SET", key, [item.value], options, exchange)
+        return Reply.of_bytes(self._replies.posted(key, reply))
+
+    async def put(self, exchange: Exchange) -> web.StreamResponse:
+        """`PUT`: the body is the value."""
+        key, parameters = exchange.key()
+        keys.check_parameters(parameters, "ttl", "swr", "tag")
+        _refuse_unsupported(exchange, write=True)
+        for name in ("swr", "tag"):
+            if name in parameters:
+                raise BadRequest(f"{name} is not supported by this version; leave it out")
+        if exchange.header("Content-Range") is not None:
+            raise BadRequest("PUT replaces the whole value; leave Content-Range out")
+        if_match, if_none_match = self._conditions(exchange)
+        options = WriteOptions(
+            ttl_ms=_ttl(parameters),
+            flags=0,
+            meta=_meta(exchange),
+            if_match=if_match,
+            if_none_match=if_none_match,
+        )
+        value = await exchange.body(exchange.limits.max_value)
+        reply = await self._write(b"RM.SET", key, [value], options, exchange)
+        return Reply.of_bytes(self._replies.put(key, reply))
+
+    async def delete(self, exchange: Exchange) -> web.StreamResponse:
+        """`DELETE`: 204 whether or not there was an entry."""
+        key, parameters = keys.key_of_target(exchange.target)
+        _refuse_unsupported(exchange, write=True)
+        if "tag" in parameters:
+            raise BadRequest("deleting by tag is not supported by this version; delete by key")
+        if key is None:
+            raise BadRequest(
+                "what is to be deleted? write DELETE /data/{key} or DELETE /data?key={key}"
+            )
+        keys.check_parameters(parameters)
+        if_match, if_none_match = self._conditions(exchange)
+        options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
+        await self._write(b"RM.DEL", key, [], options, exchange)
+        return Reply.of_bytes(self._replies.deleted())
+
+    async def _operate(self, exchange: Exchange, key: bytes, parameters: keys.Parameters) -> Reply:
+        keys.check_parameters(parameters, "incr", "ttl")
+        if not parameters:
+            raise BadRequest(
+                "POST to a key takes ?incr=n or ?ttl=s; to write a value use PUT, or POST /data"
+            )
+        await exchange.refuse_body()
+        if_match, if_none_match = self._conditions(exchange)
+        options = WriteOptions(
+            ttl_ms=_ttl(parameters), flags=JSON, if_match=if_match, if_none_match=if_none_match
+        )
+        if "incr" in parameters:
+            number = keys.integer_of_text(parameters["incr"][0], "incr", *_INT64)
+            reply = await self._write(b"RM.INCR", key, [number], options, exchange)
+            return Reply.of_bytes(self._replies.counted(key, reply))
+        reply = await self._write(b"RM.TOUCH", key, [], options, exchange)
+        if reply.status == Status.ABSENT:
+            raise Problem(404, "no-such-key", "there is no entry with this key")
+        return Reply.of_bytes(self._replies.posted(key, reply))
+
+    async def _write(
+        self,
+        command: bytes,
+        key: bytes,
+        args: list[bytes | int],
+        options: WriteOptions,
+        exchange: Exchange,
+    ) -> WriteReply:
+        """Raises `Problem` 412 or 409 for the answers that are no success."""
+        # The last argument may be left out for a plain JSON write; the aux has the same defaults.
+        sent = args if options == PLAIN else [*args, encode_options(options)]
+        reply = await self._router.write(command, key, sent, exchange.deadline())
+        refused = refusal(reply, self._replies)
+        if refused is not None:
+            raise refused
+        return reply
+
+    async def _head(
+        self, exchange: Exchange, key: bytes, if_match: Condition, if_none_match: Condition
+    ) -> Reply:
+        found = await self._router.head(key, exchange.deadline())
+        if found is None:
+            return self._miss(exchange, "ok")
+        head, size = found
+        node = self._router.node_of(key)
+        early = self._unless(exchange, head, node, if_match, if_none_match)
+        return early or Reply.of_bytes(self._replies.hit_head(key, head, size, node))
+
+    async def _scan(self, exchange: Exchange, parameters: keys.Parameters) -> Reply:
+        keys.check_parameters(parameters, "prefix", "limit", "cursor")
+        if "prefix" not in parameters:
+            raise BadRequest(
+                "write /data/{key}, /data?key={key}, or /data?prefix={prefix} to list keys"
+            )
+        prefix = parameters["prefix"][0].encode()
+        if len(prefix) > keys.MAX_KEY:
+            raise BadRequest(f"prefix has more than {keys.MAX_KEY} bytes")
+        limit = keys.integer_of_text(
+            parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE
+        )
+        cursor = parameters.get("cursor", [None])[0]
+        found, following = await self._router.scan(prefix, limit, cursor, exchange.deadline())
+        body = b'{"keys":[%b],"cursor":%b}' % (
+            b",".join(map(json_text, found)),
+            b"null" if following is None else json_text(following.encode()),
+        )
+        return Reply.build(
+            200, (("Content-Type", "application/json"), ("Cache-Control", "no-store")), body
+        )
+
+    def _miss(self, exchange: Exchange, outcome: str = "miss") -> Reply:
+        exchange.outcome = outcome
+        return Reply.of_bytes(self._replies.miss())
+
+    def _unless(
+        self,
+        exchange: Exchange,
+        entry: bytes,
+        node: bytes,
+        if_match: Condition,
+        if_none_match: Condition,
+    ) -> Reply | None:
+        """304 or 412 where a condition of a read fails, in the order of RFC 9110 §13.2.2."""
+        if if_match is None and if_none_match is None:
+            return None
+        decoded = header(entry)
+        matches, differs = holds(if_match, if_none_match, (decoded.term, decoded.seq))
+        if not matches:
+            raise _condition_failed(self._replies.version(decoded.term, decoded.seq))
+        if differs:
+            return None
+        lines = b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n" % (
+            self._replies.validators(entry, node),
+            self._replies.date(),
+        )
+        return Reply(304, lines)
+
+    def _part(self, exchange: Exchange, key: bytes, entry: bytes, node: bytes) -> Reply:
+        """206 or 416 where one range of a PUT value is asked for; 200 where RFC 9110 §14.2 says to ignore it."""
+        lines, content = self._replies.content(key, entry)
+        decoded = header(entry)
+        wanted = None
+        if not decoded.flags & JSON and self._if_range_holds(exchange, decoded.term, decoded.seq):
+            wanted = parse_range(exchange.headers("Range"), len(content))
+        if wanted is None:
+            return Reply.of_bytes(self._replies.hit(key, entry, node))
+        first, end = wanted
+        if first >= end:
+            headers = (("Content-Range", f"bytes */{len(content)}"),)
+            detail = f"the value has {len(content)} bytes"
+            raise Problem(416, "range-not-satisfiable", detail, headers=headers)
+        head = (
+            b"HTTP/1.1 206 Partial Content\r\n%b%bContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\nDate: %b\r\n"
+            % (
+                lines,
+                self._replies.validators(entry, node),
+                first,
+                end - 1,
+                len(content),
+                end - first,
+                self._replies.date(),
+            )
+        )
+        return Reply(206, head, memoryview(content)[first:end])
+
+    def _if_range_holds(self, exchange: Exchange, term: int, seq: int) -> bool:
+        asked = exchange.header("If-Range")
+        return asked is None or asked.strip().encode(
+            errors="replace"
+        ) == b'"%b"' % self._replies.version(term, seq)
+
+    def _conditions(self, exchange: Exchange) -> tuple[Condition, Condition]:
+        match, none_match = exchange.headers("If-Match"), exchange.headers("If-None-Match")
+        if not match and not none_match:
+            return None, None
+        return (
+            parse_header("If-Match", match, self._salt, strong=True),
+            parse_header("If-None-Match", none_match, self._salt, strong=False),
+        )
+
+    @property
+    def _salt(self) -> str:
+        return self._replies.salt.decode()
+
+
+def item_options(
+    ttl: object,
+    match: object,
+    none_match: object,
+    salt: str,
+    headers: tuple[Condition, Condition] = (None, None),
+) -> WriteOptions:
+    """The options of a POSTed item; conditions come from its fields or from `headers`, not both.
+
+    Raises `BadRequest`.
+    """
+    conditions: list[Condition] = []
+    for name, field, stated in (
+        ("if_match", match, headers[0]),
+        ("if_none_match", none_match, headers[1]),
+    ):
+        if field is not None and stated is not None:
+            raise BadRequest(f"{name} is given as a header and in the body; give it once")
+        conditions.append(stated if field is None else parse_field(name, field, salt))
+    return WriteOptions(
+        ttl_ms=keys.milliseconds(ttl), if_match=conditions[0], if_none_match=conditions[1]
+    )
+
+
+def check_size(value: bytes, most: int) -> None:
+    """Raises `TooLarge` for a value of more than `most` bytes."""
+    if len(value) > most:
+        raise TooLarge(f"the value has {len(value)} bytes; at most {most} are allowed")
+
+
+def refusal(reply: WriteReply, replies: Replies) -> Problem | None:
+    """The problem that a write's answer is, None for a success (absence is left to the caller)."""
+    current = replies.version(reply.term, reply.seq) if reply.term or reply.seq else b""
+    if reply.status == Status.CONDITION_FAILED:
+        return _condition_failed(current)
+    etag = _etag(current)
+    if reply.status == Status.NOT_INTEGER:
+        return Problem(
+            409, "not-an-integer", "the value is not a JSON integer of 64 bits", headers=etag
+        )
+    if reply.status == Status.OVERFLOW:
+        return Problem(409, "overflow", "the sum would not fit into signed 64 bits", headers=etag)
+    return None
+
+
+def _condition_failed(current: bytes) -> Problem:
+    detail = "the entry has another version now" if current else "there is no entry with this key"
+    return Problem(412, "condition-failed", detail, headers=_etag(current))
+
+
+def _etag(version: bytes) -> tuple[tuple[str, str], ...]:
+    return (("ETag", f'"{version.decode()}"'),) if version else ()
+
+
+def _ttl(parameters: keys.Parameters) -> int:
+    return keys.seconds_of_text(parameters["ttl"][0]) if "ttl" in parameters else 0
+
+
+def _meta(exchange: Exchange) -> bytes:
+    """The packed meta of a PUT; nothing for the default type. Raises `BadRequest`."""
+    content_type = exchange.header("Content-Type") or ""
+    meta = Meta(
+        content_type="" if content_type == _DEFAULT_TYPE else content_type,
+        content_encoding=", ".join(exchange.headers("Content-Encoding")),
+        content_disposition=exchange.header("Content-Disposition") or "",
+    )
+    try:
+        packed = pack_meta(meta)
+    except UnicodeEncodeError as error:
+        raise BadRequest(
+            "Content-Type, Content-Encoding and Content-Disposition must be UTF-8"
+        ) from error
+    if len(packed) > MAX_META:
+        raise BadRequest(
+            f"Content-Type, -Encoding and -Disposition may have {MAX_META} bytes together"
+        )
+    return packed
+
+
+def _refuse_unsupported(exchange: Exchange, *, write: bool) -> None:
+    if write and exchange.request.headers.get("Fill-Token") is not None:
+        raise BadRequest("Fill-Token is not supported by this version; leave it out")

@@ -1,0 +1,137 @@
+"""`GET /cluster/events`: every new view as a server-sent event whose id is its epoch (WHATWG HTML §9.2).
+
+A subscriber has no queue of its own: it reads on from its last epoch in one short history, and when that is further
+back than the history reaches, it gets the newest state. A slow reader costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import msgspec
+from aiohttp import web
+
+from master.api.exchange import Exchange
+from master.api.problem import Problem
+from ringmaster.errors import BadRequest
+from ringmaster.view import View
+
+HISTORY = 256
+MOST_SUBSCRIBERS = 256
+HEARTBEAT_S = 10.0
+SLOW_S = 10.0
+
+_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "ringmaster",
+}
+
+
+class ViewEvents:
+    """The newest views, and who waits for the next. Close it before the server so that streams end."""
+
+    def __init__(self) -> None:
+        self._history: deque[tuple[int, bytes]] = deque(maxlen=HISTORY)
+        self._news = asyncio.Event()
+        self._closed = False
+        self._last: View | None = None
+        self.subscribers = 0
+
+    def publish(self, view: View) -> None:
+        """Tell everyone about `view`. Older or equal epochs are ignored."""
+        if self._last is not None and view.epoch <= self._last.epoch:
+            return
+        self._history.append((view.epoch, _event(view, self._last)))
+        self._last = view
+        self._wake()
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed = True
+        self._wake()
+
+    async def stream(self, exchange: Exchange) -> web.StreamResponse:
+        """Serve one subscriber until it leaves or this closes."""
+        epoch = _last_event_id(exchange)
+        if self.subscribers >= MOST_SUBSCRIBERS:
+            detail = f"{MOST_SUBSCRIBERS} event streams are open already"
+            raise Problem(503, "unavailable", detail, headers=(("Retry-After", "10"),))
+        response = web.StreamResponse(headers=_HEADERS)
+        response.force_close()
+        self.subscribers += 1
+        try:
+            await response.prepare(exchange.request)
+            if exchange.method != "HEAD":
+                await self._feed(response, epoch)
+        except ConnectionError:
+            pass  # It left.
+        finally:
+            self.subscribers -= 1
+        return response
+
+    async def _feed(self, response: web.StreamResponse, epoch: int) -> None:
+        await _send(response, b"retry: 1000\n\n")
+        while not self._closed:
+            news = self._news
+            for number, event in self._since(epoch):
+                await _send(response, event)
+                epoch = number
+            if news is not self._news:
+                continue
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await news.wait()
+            except TimeoutError:
+                await _send(response, b": still here\n\n")
+
+    def _since(self, epoch: int) -> list[tuple[int, bytes]]:
+        if not self._history:
+            return []
+        if epoch < self._history[0][0] - 1:
+            return [self._history[-1]]
+        return [each for each in self._history if each[0] > epoch]
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    try:
+        async with asyncio.timeout(SLOW_S):
+            await response.write(data)
+            await response.drain()
+    except TimeoutError as error:
+        raise ConnectionError("the subscriber does not read") from error
+
+
+def _last_event_id(exchange: Exchange) -> int:
+    text = exchange.header("Last-Event-ID")
+    if text is None or text == "":
+        return -1
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadRequest("Last-Event-ID must be an epoch, a whole number")
+    return int(text)
+
+
+def _event(view: View, before: View | None) -> bytes:
+    old = before.table if before is not None and len(before.table) == len(view.table) else ()
+    body = {
+        "epoch": view.epoch,
+        "nodes": {
+            node.id: "down" if not node.up else "draining" if node.draining else "up"
+            for node in view.nodes.values()
+        },
+        "changed": sum(1 for row, was in zip(view.table, old, strict=False) if row != was)
+        if old
+        else view.partitions,
+        "without_primary": sum(row.primary is None for row in view.table),
+        "under_replicated": sum(len(row.in_sync) < view.replicas for row in view.table),
+        "moving": sum(len(row.filling) + (row.awaits is not None) for row in view.table),
+        "paused": view.paused,
+    }
+    return b"id: %d\nevent: view\ndata: %s\n\n" % (view.epoch, msgspec.json.encode(body))

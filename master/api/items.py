@@ -1,0 +1,128 @@
+"""JSON request bodies: one item of POST /data, lists of items, lists of keys.
+
+The value is cut out as the very bytes that were sent. What JSON leaves to taste is refused: duplicate members,
+unknown fields, NaN, lone surrogates, bytes behind the end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from ringmaster.errors import BadRequest
+
+_VALUE = re.compile(rb'"value"[ \t\r\n]*:[ \t\r\n]*')
+
+
+class _Item(msgspec.Struct, forbid_unknown_fields=True):
+    key: str
+    value: msgspec.Raw
+    ttl: object = None
+    swr: object = None
+    tags: object = None
+    if_match: object = None
+    if_none_match: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One parsed item; `value` is JSON text as it was sent. `key` is not checked yet. None: not given."""
+
+    key: str
+    value: bytes
+    ttl: object = None
+    if_match: object = None
+    if_none_match: object = None
+
+
+_T = TypeVar("_T")
+
+_item_decoder = msgspec.json.Decoder(_Item)
+_raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_key_list_decoder = msgspec.json.Decoder(list[str])
+
+
+def parse_item(body: bytes) -> Item:
+    """The item that `body` is. Raises `BadRequest` with a sentence that says what to write instead."""
+    item = _decode(_item_decoder, body, 'an object such as {"key": "a", "value": 1}')
+    value = bytes(item.value)
+    _refuse_duplicates(body, value)
+    if item.swr is not None or item.tags is not None:
+        name = "swr" if item.swr is not None else "tags"
+        raise BadRequest(f"{name} is not supported by this version; leave it out")
+    return Item(item.key, value, item.ttl, item.if_match, item.if_none_match)
+
+
+def parse_items(body: bytes, most: int) -> list[bytes]:
+    """The texts of the items of a bulk write, for `parse_item`. Raises `BadRequest`, or `OverflowError` above `most`."""
+    items = _decode(_raw_list_decoder, body, 'a list of objects such as [{"key": "a", "value": 1}]')
+    if len(items) > most:
+        raise OverflowError
+    return [bytes(item) for item in items]
+
+
+def parse_keys(body: bytes, most: int) -> list[str]:
+    """The keys of a bulk read or delete. Raises `BadRequest`, or `OverflowError` above `most`."""
+    keys = _decode(_key_list_decoder, body, 'a list of keys such as ["a", "b"]')
+    if len(keys) > most:
+        raise OverflowError
+    return keys
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, wanted: str) -> _T:
+    try:
+        if not body.isascii():
+            body.decode()
+        return decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            f"the body is not UTF-8 (byte {error.start}); write {wanted} in UTF-8"
+        ) from error
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{error}; write {wanted}") from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"{error}; write {wanted} as JSON (RFC 8259)") from error
+    except RecursionError as error:
+        raise BadRequest("the JSON is nested too deeply") from error
+
+
+def _refuse_duplicates(body: bytes, value: bytes) -> None:
+    """Raise `BadRequest` if a member of the object occurs twice. Decoders silently take the last one."""
+    rest = _without_value(body, value)
+    if rest is not None and b"\\" not in rest and rest.count(b'"') == 6:
+        return  # Two names and the key in quotes, and no escapes: nothing can be there twice.
+    try:
+        pairs = _pairs(body if rest is None else rest)
+    except ValueError:
+        pairs = _pairs(body)  # The cut was made in the first of two values.
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRequest(f"{name!r} occurs twice in the object; write it once")
+
+
+def _pairs(text: bytes) -> list[tuple[str, object]]:
+    """The members of an object that is valid JSON already; its numbers are not evaluated."""
+    try:
+        pairs: list[tuple[str, object]] = json.loads(
+            text, object_pairs_hook=list, parse_int=len, parse_float=len
+        )
+    except RecursionError as error:
+        raise BadRequest("the JSON is nested too deeply") from error
+    return pairs
+
+
+def _without_value(body: bytes, value: bytes) -> bytes | None:
+    """`body` with a 0 in place of the value; None if the member's name is written with escapes.
+
+    The first place where the name is followed by these very bytes is the member itself: the key before it is a
+    string, in which a quote is escaped, and every other name is known.
+    """
+    for match in _VALUE.finditer(body):
+        if body.startswith(value, match.end()):
+            return b"".join((body[: match.end()], b"0", body[match.end() + len(value) :]))
+    return None

@@ -1,0 +1,189 @@
+"""`GET /cluster` and `/readyz` as pure functions of what this master knows: view, node statuses, other masters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ringmaster.status import NodeStatus
+from ringmaster.view import NodeInfo, View
+
+
+class MasterRow(msgspec.Struct, frozen=True):
+    """One master that is alive."""
+
+    id: str
+    address: str
+    pid: int
+
+
+class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. `state`: up, draining, unreachable (in the view, but this master has no answer from it), down."""
+
+    id: str
+    incarnation: str
+    state: str
+    address: str
+    pid: int
+    zone: str
+    weight: float
+    primaries: int
+    replicas: int
+    filling: int
+    entries: int
+    bytes: int
+    max_bytes: int
+    hits: int
+    misses: int
+    evictions: int
+
+
+class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
+    """`moving`: copies being filled and primaries being handed over. `moved_*` count since the nodes started."""
+
+    active: bool
+    paused: bool
+    moving: int
+    moved_keys: int
+    moved_bytes: int
+    eta_s: float | None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole reply. `health`: ok, degraded (with `reasons`), down (nothing can be served)."""
+
+    cluster: str
+    epoch: int
+    controller: str | None
+    partitions: int
+    replicas: int
+    nodes: list[NodeRow]
+    masters: Sequence[MasterRow]
+    under_replicated: int
+    rebalance: Rebalance
+    health: str
+    reasons: list[str]
+
+
+def summarize(
+    view: View,
+    statuses: Mapping[str, NodeStatus],
+    *,
+    masters: Sequence[MasterRow],
+    controller: str | None,
+    coordinator_available: bool,
+    eta_s: float | None,
+) -> Summary:
+    """`statuses`: the latest answer of each node that answers this master; a node without one is unreachable."""
+    counts = {node: [0, 0, 0] for node in view.nodes}
+    moving = 0
+    for row in view.table:
+        holders = (
+            (row.primary,) if row.primary else (),
+            row.replicas,
+            tuple(f.node for f in row.filling),
+        )
+        for kind, held_by in enumerate(holders):
+            for node in held_by:
+                counts.setdefault(node, [0, 0, 0])[kind] += 1
+        moving += len(row.filling) + (row.awaits is not None)
+    nodes = [
+        _node_row(info, statuses.get(info.id), counts[info.id]) for info in view.nodes.values()
+    ]
+    under_replicated = sum(len(row.in_sync) < view.replicas for row in view.table)
+    health, reasons = _health(
+        view, nodes, under_replicated, coordinator_available=coordinator_available
+    )
+    return Summary(
+        cluster=view.cluster,
+        epoch=view.epoch,
+        controller=controller,
+        partitions=view.partitions,
+        replicas=view.replicas,
+        nodes=sorted(nodes, key=lambda row: row.id),
+        masters=masters,
+        under_replicated=under_replicated,
+        rebalance=Rebalance(
+            active=moving > 0,
+            paused=view.paused,
+            moving=moving,
+            moved_keys=sum(status.filled_keys for status in statuses.values()),
+            moved_bytes=sum(status.filled_bytes for status in statuses.values()),
+            eta_s=eta_s if moving else 0.0,
+        ),
+        health=health,
+        reasons=reasons,
+    )
+
+
+def unready(view: View | None, statuses: Mapping[str, NodeStatus]) -> list[str]:
+    """Why not every partition can be served through this master; empty when all can."""
+    if view is None:
+        return ["no view yet: waiting for the coordinator"]
+    without = sum(row.primary is None for row in view.table)
+    reasons = [] if without == 0 else [f"{without} of {view.partitions} partitions have no primary"]
+    primaries = {row.primary for row in view.table if row.primary is not None}
+    silent = sorted(node for node in primaries if not _answers(view, statuses, node))
+    if silent:
+        reasons.append(f"no answer from {', '.join(silent)}")
+    return reasons
+
+
+def _answers(view: View, statuses: Mapping[str, NodeStatus], node: str) -> bool:
+    status = statuses.get(node)
+    return status is not None and status.incarnation == view.incarnation(node)
+
+
+def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> NodeRow:
+    if status is not None and status.incarnation != info.incarnation:
+        status = None
+    state = "up"
+    if not info.up:
+        state = "down"
+    elif status is None:
+        state = "unreachable"
+    elif info.draining or status.stopping:
+        state = "draining"
+    figures = status or NodeStatus(
+        id=info.id, incarnation=info.incarnation, epoch=0, lease_left_s=0.0
+    )
+    return NodeRow(
+        id=info.id,
+        incarnation=info.incarnation,
+        state=state,
+        address=info.address,
+        pid=info.pid,
+        zone=info.zone,
+        weight=info.weight,
+        primaries=counts[0],
+        replicas=counts[1],
+        filling=counts[2],
+        entries=figures.entries,
+        bytes=figures.bytes,
+        max_bytes=figures.max_bytes or info.max_bytes,
+        hits=figures.hits,
+        misses=figures.misses,
+        evictions=figures.evictions,
+    )
+
+
+def _health(
+    view: View, nodes: Sequence[NodeRow], under_replicated: int, *, coordinator_available: bool
+) -> tuple[str, list[str]]:
+    reasons = []
+    without = sum(row.primary is None for row in view.table)
+    if without:
+        reasons.append(f"{without} of {view.partitions} partitions have no primary")
+    if under_replicated > without:
+        reasons.append(
+            f"{under_replicated} partitions have fewer than {view.replicas} copies in sync"
+        )
+    reasons += [
+        f"node {row.id} is {row.state}" for row in nodes if row.state in ("down", "unreachable")
+    ]
+    if not coordinator_available:
+        reasons.append("the coordinator is unavailable; data is served with the last view")
+    if without == view.partitions or not any(row.state in ("up", "draining") for row in nodes):
+        return "down", reasons
+    return ("degraded" if reasons else "ok"), reasons
