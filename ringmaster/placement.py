@@ -136,7 +136,7 @@ def _ring_order(members: Mapping[str, PlacementNode], hash_function: HashFunctio
             "vnodes": max(1, min(_MOST_POINTS, round(POINTS_PER_NODE * node.weight))),
             "weight": 1,
         }
-        for node in reversed(members.values())
+        for node in sorted(members.values(), key=lambda node: node.id, reverse=True)
     }
     ring = HashRing(points, hash_fn=hash_function)
 
