@@ -1,0 +1,247 @@
+"""The `RM.` commands that masters send: reads and writes of partitions served here.
+
+A handler gets the connection's `Client` and the command, and returns the reply, or None if a waiter of
+the client will bring it. The lease was checked by the caller, after the bytes of the command came (R1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from aux import writes
+from aux.node import Node
+from aux.primary import Primary, Waiter
+from aux.writes import Moment, Outcome
+from ringmaster import entry as entries
+from ringmaster.commands import PLAIN, WriteOptions, decode_options
+from ringmaster.resp import encode
+from ringmaster.status import encode_status
+from ringmaster.view import decode_view
+
+NIL: Final = b"$-1\r\n"
+OK: Final = b"+OK\r\n"
+MAX_KEY_BYTES: Final = 512
+
+
+class Client(Protocol):
+    """The connection a command came on."""
+
+    def waiter(self) -> Waiter:
+        """Takes the place of this command's reply; later replies queue behind it."""
+
+
+Command = Sequence[bytes]
+Handler = Callable[[Client, Command], bytes | None]
+
+
+class DataCommands:
+    """Reads and writes for `node`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._served = node.served
+        self._touch = node.store.touch
+        self._counters = node.counters
+
+    def table(self) -> dict[bytes, Handler]:
+        """Handlers by command name."""
+        return {
+            b"RM.GET": self.get,
+            b"RM.HEAD": self.head,
+            b"RM.SET": self.set,
+            b"RM.DEL": self.delete,
+            b"RM.INCR": self.increment,
+            b"RM.TOUCH": self.touch,
+            b"RM.SCAN": self.scan,
+        }
+
+    def get(self, _client: Client, command: Command) -> bytes:
+        """`RM.GET pt key`."""
+        primary = self._served.get(command[1])
+        if primary is None:
+            return self.moved(command[1])
+        entry = self._touch(primary.data, command[2])
+        if entry is None or (primary.data.expiring and self._is_expired(entry)):
+            self._counters.misses += 1
+            return NIL
+        self._counters.hits += 1
+        return b"$%d\r\n%b\r\n" % (len(entry), entry)
+
+    def head(self, _client: Client, command: Command) -> bytes:
+        """`RM.HEAD pt key`: header, meta and the value's length; no hit, no use."""
+        primary = self._served.get(command[1])
+        if primary is None:
+            return self.moved(command[1])
+        entry = primary.data.entries.get(command[2])
+        if entry is None or self._is_expired(entry):
+            return NIL
+        offset = entries.value_offset(entry)
+        head = entry[:offset]
+        return b"*2\r\n$%d\r\n%b\r\n:%d\r\n" % (len(head), head, len(entry) - offset)
+
+    def set(self, client: Client, command: Command) -> bytes | None:
+        """`RM.SET pt key value [opt]`."""
+        options = decode_options(command[4]) if len(command) > 4 else PLAIN
+        value = command[3]
+        size = len(value) + len(options.meta) + len(command[2]) + 256
+        if size > self._node.options.max_bytes // 8:
+            return b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
+        return self._write(
+            client,
+            command,
+            options,
+            lambda head, moment: writes.set_value(head, value, options, moment),
+        )
+
+    def delete(self, client: Client, command: Command) -> bytes | None:
+        """`RM.DEL pt key [opt]`."""
+        options = decode_options(command[3]) if len(command) > 3 else PLAIN
+        return self._write(
+            client, command, options, lambda head, moment: writes.delete(head, options, moment)
+        )
+
+    def increment(self, client: Client, command: Command) -> bytes | None:
+        """`RM.INCR pt key n [opt]`."""
+        options = decode_options(command[4]) if len(command) > 4 else PLAIN
+        delta = int(command[3])
+        return self._write(
+            client, command, options,
+            lambda head, moment: writes.increment(head, delta, options, moment), number=True,
+        )  # fmt: skip
+
+    def touch(self, client: Client, command: Command) -> bytes | None:
+        """`RM.TOUCH pt key [opt]`."""
+        options = decode_options(command[3]) if len(command) > 3 else PLAIN
+        return self._write(
+            client, command, options, lambda head, moment: writes.touch(head, options, moment)
+        )
+
+    def scan(self, _client: Client, command: Command) -> bytes:
+        """`RM.SCAN pt cursor limit prefix`: keys in byte order behind `cursor`."""
+        primary = self._served.get(command[1])
+        if primary is None:
+            return self.moved(command[1])
+        _, _, cursor, limit, prefix = command
+        now_ms = self._node.wall_ms()
+        keys = sorted(
+            key
+            for key, entry in primary.data.entries.items()
+            if key > cursor and key.startswith(prefix) and not is_expired(entry, now_ms)
+        )
+        page = keys[: int(limit)]
+        following = page[-1] if len(keys) > len(page) and page else b""
+        return encode(following, *page)
+
+    def write(
+        self,
+        client: Client,
+        primary: Primary,
+        key: bytes,
+        decide: Callable[[bytes | None, Moment], Outcome],
+        render: Callable[[Outcome], bytes],
+    ) -> bytes | None:
+        """Decide on the head state, sequence what changes, answer once it is committed (R3, R8)."""
+        node = self._node
+        if node.overloaded:
+            return b"-SHED too much waits for replication\r\n"
+        if primary.in_sync < node.options.min_in_sync:
+            return b"-MINSYNC %d of %d copies are in sync\r\n" % (
+                primary.in_sync, node.options.min_in_sync,
+            )  # fmt: skip
+        wall_ms = node.wall_ms()
+        head = primary.head(key)
+        if head is not None and is_expired(head, wall_ms):
+            primary.expire(key)
+            node.counters.expirations += 1
+            head = None
+        outcome = decide(head, Moment(primary.term, primary.next_seq, wall_ms))
+        node.counters.writes += 1
+        if outcome.changes:
+            primary.submit(key, outcome.entry, render(outcome), client.waiter())
+            return None
+        if primary.in_overlay(key):
+            primary.answer(key, render(outcome), client.waiter())
+            return None
+        return render(outcome)
+
+    def _write(
+        self,
+        client: Client,
+        command: Command,
+        options: WriteOptions,
+        decide: Callable[[bytes | None, Moment], Outcome],
+        *,
+        number: bool = False,
+    ) -> bytes | None:
+        primary = self._served.get(command[1])
+        if primary is None:
+            return self.moved(command[1])
+        if options.fill_token:
+            return b"-ERR fill tokens are not supported\r\n"
+        return self.write(client, primary, command[2], decide, _with_number if number else _plain)
+
+    def moved(self, token: bytes) -> bytes:
+        """Not served: ours in that term but not ready (`WAIT`), or not ours (`MOVED`)."""
+        node = self._node
+        number, _, term = token.partition(b".")
+        primary = node.primaries.get(int(number))
+        if (primary is not None and primary.term == int(term)) or int(number) in node.awaiting:
+            return b"-WAIT %d\r\n" % node.epoch
+        return b"-MOVED %d\r\n" % node.epoch
+
+    def _is_expired(self, entry: bytes) -> bool:
+        return is_expired(entry, self._node.wall_ms())
+
+
+class ControlCommands:
+    """What controllers and masters ask of a node beside data: no lease is needed to answer."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def table(self) -> dict[bytes, Handler]:
+        """Handlers by command name."""
+        return {b"RM.STATUS": self.status, b"RM.VIEW": self.view}
+
+    def status(self, _client: Client, _command: Command) -> bytes:
+        """`RM.STATUS`."""
+        raw = encode_status(self._node.status())
+        return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+    def view(self, _client: Client, command: Command) -> bytes:
+        """`RM.VIEW json`: as good as one read from the coordinator."""
+        view = decode_view(command[1])
+        current = self._node.view
+        if current is not None and view.cluster != current.cluster:
+            return b"-WRONG that view is of another cluster\r\n"
+        self._node.adopt(view)
+        return OK
+
+
+def is_expired(entry: bytes, now_ms: int) -> bool:
+    """Whether the entry's expiry (and the time it may be served stale after that) has passed."""
+    expires_ms = entries.header(entry).expires_ms
+    if not expires_ms or now_ms < expires_ms:
+        return False
+    return now_ms >= expires_ms + entries.meta_of(entry).swr_ms
+
+
+def bad_arguments(error: Exception) -> bytes:
+    """The reply to a command whose arguments do not parse."""
+    kind = "options" if isinstance(error, msgspec.MsgspecError) else "arguments"
+    return b"-ERR wrong %b for this command\r\n" % kind.encode()
+
+
+def _plain(outcome: Outcome) -> bytes:
+    return b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (
+        outcome.status, outcome.term, outcome.seq, outcome.expires_ms,
+    )  # fmt: skip
+
+
+def _with_number(outcome: Outcome) -> bytes:
+    return b"*5\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (
+        outcome.status, outcome.term, outcome.seq, outcome.expires_ms, outcome.number,
+    )  # fmt: skip

@@ -1,0 +1,508 @@
+"""A node: what this incarnation holds, and how each view changes it.
+
+Everything here happens synchronously in one turn of the loop: a view is adopted, a session opened, an
+entry applied. Reads and writes of clients look at `served` only; what is not in it is not served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from aux.migration import Filler
+from aux.primary import Copy, CopyState, Primary
+from aux.replica import Replica
+from aux.replication import LinkFactory, Peers
+from aux.store import PartitionData, Store
+from ringmaster.clock import Clock
+from ringmaster.errors import RingmasterError
+from ringmaster.hashing import token_of
+from ringmaster.resp import Reply, encode
+from ringmaster.status import CopyReport, NodeStatus
+from ringmaster.view import Partition, View
+
+TICK_S: Final = 0.05
+LAG_S: Final = 1.0
+"""A required copy that makes no progress for this long is reported as lagging."""
+
+STALL_S: Final = 0.5
+"""A gap between ticks above which this process was stopped itself: nobody else is to blame."""
+
+MAX_UNACKED_BYTES: Final = 64 * 1024 * 1024
+"""Above this many replicated bytes without acknowledgement writes are shed."""
+
+MAX_SKIPPED: Final = 1000
+"""Victims with a write pending that one eviction passes over before it waits for the next tick."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Lease(Protocol):
+    """The node's permission to serve; `held_until` is boot time in seconds."""
+
+    held_until: float
+
+
+class NoLease:
+    """Before the first renewal."""
+
+    held_until = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What a node is told once. Rates in bytes a second, 0 for no cap."""
+
+    id: str
+    incarnation: str
+    max_bytes: int
+    partitions: int
+    min_in_sync: int = 1
+    fill_bytes_per_s: int = 64 * 1024 * 1024
+
+
+class Counters:
+    """Plain integers since start; the metrics collector reads them."""
+
+    __slots__ = ("evictions", "expirations", "hits", "misses", "writes")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.writes = 0
+        self.evictions = 0
+        self.expirations = 0
+
+
+class Node:
+    """One incarnation. `on_void` is called once if a view shows that it was given up: its data is void.
+
+    `loader`, if set, is asked to restore a partition of which every copy was lost before it is served;
+    it calls `loaded` when it is done.
+    """
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        store: Store,
+        clock: Clock,
+        make_link: LinkFactory,
+        on_void: Callable[[str], None],
+    ) -> None:
+        self.options = options
+        self.id = options.id
+        self.incarnation = options.incarnation
+        self.store = store
+        self.clock = clock
+        self.lease: Lease = NoLease()
+        self.counters = Counters()
+        self.view: View | None = None
+        self.served: dict[bytes, Primary] = {}
+        self.primaries: dict[int, Primary] = {}
+        self.replicas: dict[int, Replica] = {}
+        self.awaiting: dict[int, Partition] = {}
+        self.releasing: dict[int, str] = {}
+        self.stopping = False
+        self.overloaded = False
+        self.peers = Peers(options.incarnation, self, make_link)
+        self.filler = Filler(self.peers, clock, options.fill_bytes_per_s, self._scanned)
+        self._on_void = on_void
+        self._void = False
+        self._listed = False
+        self._wall_floor_ms = 0
+        self._last_tick = 0.0
+        self._sweep_at = 0
+        self._trimming: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Node {self.id} {self.incarnation} epoch {self.epoch} serves {len(self.served)} of"
+            f" {len(self.primaries)} primaries, {len(self.replicas)} replicas>"
+        )
+
+    # Clocks and the lease.
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the view adopted last, 0 before the first."""
+        return 0 if self.view is None else self.view.epoch
+
+    def lease_held(self) -> bool:
+        """Whether the lease holds by the boot-time clock, read now."""
+        return self.clock.boottime() < self.lease.held_until
+
+    def wall_ms(self) -> int:
+        """Wall time in milliseconds, never behind what a primary has told us (R8)."""
+        now = int(self.clock.wall() * 1000)
+        if now < self._wall_floor_ms:
+            return self._wall_floor_ms
+        self._wall_floor_ms = now
+        return now
+
+    def hear_wall(self, wall_ms: int) -> None:
+        """A primary's wall time; ours does not fall behind it from now on."""
+        self._wall_floor_ms = max(self._wall_floor_ms, wall_ms)
+
+    # Views.
+
+    def adopt(self, view: View) -> None:
+        """Take on what `view` says; older ones are ignored."""
+        if self._void or (self.view is not None and view.epoch <= self.view.epoch):
+            return
+        listed = view.incarnation(self.id) == self.incarnation
+        if not listed:
+            if self._listed:
+                self.give_up(f"view {view.epoch} does not list this incarnation")
+            return
+        self._listed = True
+        self.view = view
+        self.peers.forget(view)
+        for number, row in enumerate(view.table):
+            self._adopt_row(number, row)
+        self.advance_serving()
+
+    def give_up(self, reason: str) -> None:
+        """Be void from now on: stop serving, answer who waits, forget all data. Idempotent."""
+        if self._void:
+            return
+        self._void = True
+        self.served.clear()
+        self.lease.held_until = 0.0
+        for primary in self.primaries.values():
+            primary.abandon()
+        for number in [*self.primaries, *self.replicas]:
+            self.store.drop(number)
+        self.primaries.clear()
+        self.replicas.clear()
+        self.awaiting.clear()
+        self.releasing.clear()
+        self._on_void(reason)
+
+    def _adopt_row(self, number: int, row: Partition) -> None:
+        primary = self.primaries.get(number)
+        if row.primary == self.id:
+            self._adopt_as_primary(number, row, primary)
+            return
+        self.awaiting.pop(number, None)
+        if primary is not None:
+            if row.awaits == self.id and primary.term < row.term:
+                self._drain(primary, row)
+                return
+            self._demote(number, primary, row)
+        self._adopt_as_copy(number, row)
+
+    def _adopt_as_primary(self, number: int, row: Partition, primary: Primary | None) -> None:
+        if primary is not None and primary.term == row.term:
+            self._follow_copies(primary, row)
+            return
+        self.releasing.pop(number, None)
+        awaits = row.awaits if row.awaits != self.id else None
+        if awaits is None:
+            self._appoint(number, row)
+            return
+        if primary is not None:
+            self._demote(number, primary, row)
+        if number not in self.replicas:
+            data = self.store.get(number) or self.store.open(number, evictable=False)
+            self.replicas[number] = Replica(number, data, self.store, 0)
+        self.awaiting[number] = row
+
+    def _appoint(self, number: int, row: Partition) -> None:
+        """Become primary in the row's term: what is not known committed is restated first (R6)."""
+        keys: list[bytes] = []
+        data: PartitionData | None = None
+        old = self.primaries.pop(number, None)
+        if old is not None:
+            self.served.pop(token_of(number, old.term), None)
+            self._drop_copies(old)
+            keys, data = old.abandon(), old.data
+        replica = self.replicas.pop(number, None)
+        if replica is not None:
+            keys, data = replica.uncommitted_keys(), replica.data
+        self.awaiting.pop(number, None)
+        if data is None:
+            data = self.store.open(number, evictable=True)
+        else:
+            self.store.set_evictable(number, True)
+        primary = Primary(number, row.term, data, self.store, self.peers, self.lease_held)
+        self.primaries[number] = primary
+        self._follow_copies(primary, row)
+        if any(copy.required for copy in primary.copies.values()):
+            primary.restate(keys)
+
+    def _follow_copies(self, primary: Primary, row: Partition) -> None:
+        """Make the primary's copies those of the row; nothing waits for the others any more."""
+        assert self.view is not None  # noqa: S101 - only called with a view
+        view = self.view
+        wanted = dict.fromkeys(row.in_sync, 0)
+        wanted.pop(self.id, None)
+        if row.primary == self.id:
+            wanted |= {filling.node: filling.session for filling in row.filling}
+        for node, copy in list(primary.copies.items()):
+            peer = self.peers.get(node)
+            same = peer is not None and peer.info.incarnation == view.incarnation(node)
+            session = wanted.get(node)
+            in_sync = session == 0 and copy.required
+            if not same or not (in_sync or session == copy.fill_session):
+                self.peers.drop(copy)
+                primary.drop_copy(node)
+            elif in_sync:
+                copy.fill_session = 0
+        for node, session in wanted.items():
+            if node not in primary.copies:
+                self.peers.keep(primary.set_copy(node, session), view)
+        primary.in_sync = 1 + len(row.replicas)
+
+    def _drain(self, primary: Primary, row: Partition) -> None:
+        """Planned handover: no new requests; once all is committed, release (R6)."""
+        self.served.pop(token_of(primary.number, primary.term), None)
+        primary.serving = False
+        self._follow_copies(primary, row)
+        self.releasing[primary.number] = row.primary or ""
+        self._release_if_drained(primary)
+
+    def _release_if_drained(self, primary: Primary) -> None:
+        number = primary.number
+        if primary.pending or number not in self.releasing or number not in self.primaries:
+            return
+        assert self.view is not None  # noqa: S101 - releasing comes from a view
+        self._demote(number, primary, self.view.table[number])
+        self._send_released(number, primary.term)
+
+    def _send_released(self, number: int, term: int) -> None:
+        """Tell the successor; repeated by `tick` until it has heard or the view moves on."""
+        assert self.view is not None  # noqa: S101 - releasing comes from a view
+        peer = self.peers.connect(self.view, self.releasing[number])
+        if peer is None:
+            return
+
+        def heard(reply: Reply) -> None:
+            if not isinstance(reply, RingmasterError):
+                self.releasing.pop(number, None)
+
+        peer.link.send(encode(b"RM.RELEASED", number, term, self.incarnation.encode()), heard)
+
+    def _demote(self, number: int, primary: Primary, row: Partition) -> None:
+        """From primary to replica, or to nothing where the row does not list us in sync."""
+        self.served.pop(token_of(number, primary.term), None)
+        self._drop_copies(primary)
+        keys = primary.abandon()
+        del self.primaries[number]
+        if self.id in row.replicas or row.primary == self.id:
+            self.store.set_evictable(number, False)
+            replica = Replica(number, primary.data, self.store, 0)
+            replica.term, replica.seq, replica.commit = primary.term, primary.seq, primary.committed
+            replica.carried = dict.fromkeys(keys)
+            self.replicas[number] = replica
+        else:
+            self.store.drop(number)
+
+    def take_over(self, number: int, row: Partition, predecessor: str) -> None:
+        """The awaited predecessor (an incarnation) has released the partition: begin."""
+        assert self.view is not None  # noqa: S101 - the row comes from it
+        if number in self.awaiting and self.view.incarnation(row.awaits or "") == predecessor:
+            self._appoint(number, row)
+            self.serve_if_ready(self.primaries[number])
+
+    def _drop_copies(self, primary: Primary) -> None:
+        for copy in primary.copies.values():
+            self.peers.drop(copy)
+
+    def _adopt_as_copy(self, number: int, row: Partition) -> None:
+        replica = self.replicas.get(number)
+        session = row.session_of(self.id)
+        if self.id in row.replicas:
+            if replica is None:
+                self._new_replica(number, 0)
+            else:
+                replica.fill_session = 0
+        elif session is not None:
+            if replica is None or replica.fill_session != session:
+                self._drop_replica(number)
+                self._new_replica(number, session)
+        else:
+            self._drop_replica(number)
+        replica = self.replicas.get(number)
+        if replica is not None and row.awaits is None and replica.term < row.term:
+            replica.session = -1  # an older term writes no more (R4)
+
+    def _new_replica(self, number: int, session: int) -> None:
+        data = self.store.open(number, evictable=False)
+        self.replicas[number] = Replica(number, data, self.store, session)
+
+    def _drop_replica(self, number: int) -> None:
+        if self.replicas.pop(number, None) is not None:
+            self.store.drop(number)
+
+    # Serving.
+
+    def advance_serving(self) -> None:
+        """Serve every primary that is ready: all required copies merged and nothing pending (R6)."""
+        for primary in self.primaries.values():
+            if not primary.serving:
+                self.serve_if_ready(primary)
+
+    def serve_if_ready(self, primary: Primary) -> None:
+        """Begin to serve `primary` if nothing stands in the way any more."""
+        if primary.number in self.releasing:
+            self._release_if_drained(primary)
+        elif not primary.serving and primary.settled():
+            primary.serving = True
+            self.served[token_of(primary.number, primary.term)] = primary
+
+    # Sessions: what replication.py reports.
+
+    def fill(self, copy: Copy) -> None:
+        """The fill of `copy` is open."""
+        self.filler.start_fill(copy)
+
+    def progressed(self, copy: Copy) -> None:
+        """A session opened or an acknowledgement came."""
+        if not copy.primary.serving:
+            self.serve_if_ready(copy.primary)
+
+    def over_budget(self, node: str, over_bytes: int) -> None:
+        """A replica is over its budget: evict that much there, once until it has heard of it (R8)."""
+        if self._trimming.get(node, 0) > 0:
+            return
+        among = {number for number, primary in self.primaries.items() if node in primary.copies}
+        self._trimming[node] = 2  # ticks
+        self._evict(over_bytes // 2 + 1, among)
+
+    def _scanned(self, copy: Copy) -> None:
+        copy.primary.require(copy)
+
+    # Budget and time.
+
+    def trim(self) -> None:
+        """Evict until the primaries' entries are within their budget."""
+        over = self.store.over_bytes()
+        if over > 0:
+            self._evict(over, None)
+
+    def _evict(self, wanted_bytes: int, among: set[int] | None) -> None:
+        freed_until = self.store.bytes - wanted_bytes
+        skipped = 0
+        while self.store.bytes > freed_until and skipped < MAX_SKIPPED:
+            victim = self.store.victim(among)
+            if victim is None:
+                return
+            data, key, _ = victim
+            if self.primaries[data.number].evict(key):
+                self.counters.evictions += 1
+            else:  # it is being written, so about to become the most recently used
+                self.store.touch(data, key)
+                skipped += 1
+
+    def tick(self) -> None:
+        """Every `TICK_S`: mend sessions, measure lag, sweep a few partitions for expired entries."""
+        now = self.clock.boottime()
+        stalled = now - self._last_tick > STALL_S
+        self._last_tick = now
+        self.peers.tick()
+        for number in list(self.releasing):
+            self._tick_release(number)
+        for primary in self.primaries.values():
+            for copy in primary.copies.values():
+                if copy.required:
+                    _measure_lag(copy, primary.seq, now, stalled=stalled)
+            if not primary.serving:
+                self.serve_if_ready(primary)
+        for node in list(self._trimming):
+            self._trimming[node] -= 1
+        self.overloaded = self.peers.unacked_bytes > MAX_UNACKED_BYTES
+        self._sweep()
+        self.trim()
+
+    def _tick_release(self, number: int) -> None:
+        row = self.view.table[number] if self.view is not None else Partition()
+        if number in self.primaries:
+            self._release_if_drained(self.primaries[number])
+        elif row.awaits == self.id and row.primary is not None:
+            replica = self.replicas.get(number)
+            self.releasing[number] = row.primary
+            self._send_released(number, replica.term if replica is not None else row.term - 1)
+        else:
+            self.releasing.pop(number, None)
+
+    def _sweep(self) -> None:
+        """Remove expired entries of the next few served partitions; nobody waits for that (R8)."""
+        if not self.served:
+            return
+        now_ms = self.wall_ms()
+        serving = [primary for primary in self.primaries.values() if primary.serving]
+        for _ in range(min(len(serving), 1 + len(serving) // 20)):
+            self._sweep_at = (self._sweep_at + 1) % len(serving)
+            primary = serving[self._sweep_at]
+            for key in self.store.due(primary.data, now_ms):
+                if primary.evict(key):
+                    self.counters.expirations += 1
+
+    async def run(self) -> None:
+        """The node's own loops, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.filler.run(), name="filler")
+            group.create_task(self._ticks(), name="ticks")
+
+    async def _ticks(self) -> None:
+        self._last_tick = self.clock.boottime()
+        while True:
+            self.tick()
+            await asyncio.sleep(TICK_S)
+
+    # What it says of itself.
+
+    def status(self) -> NodeStatus:
+        """For the controller and the console. Reporting a copy as caught up binds us to wait for it (R3)."""
+        now = self.clock.boottime()
+        caught_up: list[CopyReport] = []
+        lagging: list[CopyReport] = []
+        held = now < self.lease.held_until
+        for primary in self.primaries.values():
+            for copy in primary.copies.values():
+                if not copy.required:
+                    continue
+                report = CopyReport(primary.number, primary.term, copy.node, copy.fill_session)
+                if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
+                    if held:
+                        lagging.append(report)
+                elif copy.fill_session and copy.acked >= copy.in_sync_from:
+                    caught_up.append(report)
+        awaiting = [*self.awaiting]
+        awaiting += [
+            n for n, p in self.primaries.items() if not p.serving and n not in self.releasing
+        ]
+        return NodeStatus(
+            id=self.id,
+            incarnation=self.incarnation,
+            epoch=self.epoch,
+            lease_left_s=self.lease.held_until - now,
+            caught_up=caught_up,
+            lagging=lagging,
+            awaiting=awaiting,
+            unreachable=self.peers.unreachable(),
+            stopping=self.stopping,
+            entries=self.store.entries,
+            bytes=self.store.bytes,
+            max_bytes=self.options.max_bytes,
+            hits=self.counters.hits,
+            misses=self.counters.misses,
+            evictions=self.counters.evictions,
+            expirations=self.counters.expirations,
+            filled_keys=self.filler.filled_keys,
+            filled_bytes=self.filler.filled_bytes,
+        )
+
+
+def _measure_lag(copy: Copy, seq: int, now: float, *, stalled: bool) -> None:
+    """Note since when a required copy has made no progress; `stalled`: we were stopped ourselves."""
+    behind = copy.state is not CopyState.STREAMING or copy.acked < seq
+    if not behind:
+        copy.behind_since = 0.0
+    elif stalled or not copy.behind_since or copy.acked != copy.seen_acked:
+        copy.behind_since = now
+    copy.seen_acked = copy.acked

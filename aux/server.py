@@ -1,0 +1,265 @@
+"""The RESP server: connections, the order of replies, and who may say what.
+
+Commands that arrive together are run together: the boot-time clock is read once after their bytes
+came (R1), and their replies leave in one write. A reply that must wait keeps its place; what comes
+behind it queues, bounded by the client's own unread replies and `MAX_QUEUED`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections import deque
+from typing import Final, cast
+
+import msgspec
+import structlog
+
+from aux import sessions
+from aux.commands import Command, ControlCommands, DataCommands, Handler, bad_arguments
+from aux.node import Node
+from aux.redis_commands import RedisCommands
+from ringmaster.errors import WireError
+from ringmaster.network import Listener, Network
+from ringmaster.resp import CommandReader
+
+MAX_QUEUED: Final = 20_000
+"""Replies waiting for their turn on one connection; a client that sends more is read no further."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Server:
+    """Serves one node on any number of addresses. `secret`: what AUTH must say where `guarded` addresses listen."""
+
+    def __init__(self, node: Node, network: Network, cluster: str, secret: str = "") -> None:
+        self.node = node
+        self.cluster = cluster.encode()
+        self.secret = secret.encode()
+        self.connections: set[Connection] = set()
+        self.leased: dict[bytes, Handler] = {}
+        self.always: dict[bytes, Handler] = {}
+        self._network = network
+        self._listeners: list[Listener] = []
+        data = DataCommands(node)
+        redis = RedisCommands(node, data, lambda: len(self.connections))
+        self.leased |= data.table() | redis.leased()
+        self.always |= ControlCommands(node).table() | redis.always() | self._peer_table()
+
+    async def listen(self, address: str, *, guarded: bool = False) -> str:
+        """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
+        listener = await self._network.listen(address, lambda: Connection(self, guarded=guarded))
+        self._listeners.append(listener)
+        return listener.address
+
+    def close(self) -> None:
+        """Stop accepting and drop every connection."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _peer_table(self) -> dict[bytes, Handler]:
+        node = self.node
+
+        def hello(_client: object, command: Command) -> bytes:
+            if command[1] != self.cluster:
+                return b"-WRONG this node belongs to another cluster\r\n"
+            if command[2] and command[2].decode() != node.incarnation:
+                return b"-WRONG this is incarnation %b\r\n" % node.incarnation.encode()
+            return b"+OK\r\n"
+
+        def opened(_client: object, command: Command) -> bytes:
+            _, number, term, session, mode, fill_session, base, incarnation = command
+            return sessions.open_session(
+                node, int(number), int(term), int(session), mode, int(fill_session), int(base),
+                incarnation.decode(),
+            )  # fmt: skip
+
+        def released(_client: object, command: Command) -> bytes:
+            _, number, term, incarnation = command
+            return sessions.released(node, int(number), int(term), incarnation.decode())
+
+        return {
+            b"RM.HELLO": hello,
+            b"RM.OPEN": opened,
+            b"RM.REPL": lambda _client, command: sessions.apply_entries(node, command),
+            b"RM.RELEASED": released,
+        }
+
+
+class _Cell:
+    """A reply that is not there yet, in its place in the queue."""
+
+    __slots__ = ("_connection", "reply")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.reply: bytes | None = None
+
+    def resolve(self, reply: bytes) -> None:
+        self.reply = reply
+        self._connection.resolved()
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, server: Server, *, guarded: bool) -> None:
+        self._server = server
+        self._node = server.node
+        self._leased = server.leased
+        self._always = server.always
+        self._reader = CommandReader()
+        self._out: list[bytes] = []
+        self._queue: deque[_Cell | bytes] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._flushing = False
+        self._running = False
+        self._closing = False
+        self._paused: set[str] = set()
+        self._authorized = not guarded
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not asyncio.Transport by inheritance.
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._server.connections.discard(self)
+        self._queue.clear()
+        self._out.clear()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            commands = self._reader.feed(data)
+        except WireError as error:
+            self._reply(b"-ERR Protocol error: %b\r\n" % str(error).encode())
+            self._closing = True
+            self._flush()
+            return
+        node = self._node
+        live = node.clock.boottime() < node.lease.held_until
+        self._running = True
+        for command in commands:
+            reply = self._run(command, live=live)
+            if reply is not None:
+                if self._queue:
+                    self._queue.append(reply)
+                else:
+                    self._out.append(reply)
+        self._running = False
+        node.trim()
+        self._flush()
+        if len(self._queue) > MAX_QUEUED:
+            self._pause_reading("queue")
+
+    def pause_writing(self) -> None:
+        self._pause_reading("writing")
+
+    def resume_writing(self) -> None:
+        self._resume_reading("writing")
+
+    # Commands
+
+    def _run(self, command: Command, *, live: bool) -> bytes | None:
+        name = command[0]
+        if not self._authorized:
+            return self._authorize(name.upper(), command)
+        handler = self._leased.get(name)
+        if handler is not None:
+            if not live:
+                return b"-WAIT %d the lease has lapsed\r\n" % self._node.epoch
+        else:
+            handler = self._always.get(name)
+            if handler is None:
+                return self._run_other(name, command, live=live)
+        try:
+            return handler(self, command)
+        except (IndexError, ValueError, msgspec.MsgspecError) as error:
+            return bad_arguments(error)
+
+    def _run_other(self, name: bytes, command: Command, *, live: bool) -> bytes | None:
+        """Names typed in another case, AUTH, QUIT, and what does not exist."""
+        upper = name.upper()
+        if upper != name and (upper in self._leased or upper in self._always):
+            return self._run([upper, *command[1:]], live=live)
+        if upper == b"AUTH":
+            return self._authorize(upper, command)
+        if upper == b"QUIT":
+            self._closing = True
+            return b"+OK\r\n"
+        return b"-ERR unknown command '%b'\r\n" % upper[:64].replace(b"\r", b"").replace(b"\n", b"")
+
+    def _authorize(self, upper: bytes, command: Command) -> bytes:
+        if upper == b"AUTH" and len(command) > 1:
+            if hmac.compare_digest(command[-1], self._server.secret):
+                self._authorized = True
+                return b"+OK\r\n"
+            return b"-WRONGPASS wrong secret\r\n"
+        if upper == b"QUIT":
+            self._closing = True
+            return b"+OK\r\n"
+        return b"-NOAUTH Authentication required.\r\n"
+
+    # Replies
+
+    def waiter(self) -> _Cell:
+        cell = _Cell(self)
+        self._queue.append(cell)
+        return cell
+
+    def resolved(self) -> None:
+        """A cell of ours has its reply: send what is complete, once per loop tick."""
+        if not self._running and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _reply(self, reply: bytes) -> None:
+        if self._queue:
+            self._queue.append(reply)
+        else:
+            self._out.append(reply)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        out, queue = self._out, self._queue
+        while queue:
+            item = queue[0]
+            reply = item.reply if isinstance(item, _Cell) else item
+            if reply is None:
+                break
+            queue.popleft()
+            out.append(reply)
+        transport = self._transport
+        if transport is None:
+            return
+        if out:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._out = []
+        if self._closing and not queue:
+            transport.close()
+        if len(queue) <= MAX_QUEUED // 2:
+            self._resume_reading("queue")
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _pause_reading(self, why: str) -> None:
+        if self._transport is not None and not self._paused:
+            self._transport.pause_reading()
+        self._paused.add(why)
+
+    def _resume_reading(self, why: str) -> None:
+        if why not in self._paused:
+            return
+        self._paused.discard(why)
+        if not self._paused and self._transport is not None:
+            self._transport.resume_reading()
