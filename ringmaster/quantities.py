@@ -10,6 +10,11 @@ _UNITS_BYTES = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("", 1000), ("b", 1000), ("i", 1024), ("ib", 1024))
 }
+_SHOWN_BYTES = sorted(
+    [(1024**power, f"{prefix}iB") for power, prefix in enumerate("KMGT", start=1)]
+    + [(1000**power, f"{prefix}B") for power, prefix in enumerate("KMGT", start=1)],
+    reverse=True,
+)
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]*)", re.IGNORECASE | re.ASCII)
 
@@ -23,7 +28,15 @@ def parse_size(value: object) -> int:
         raise ValueError(
             f"{value!r} is not a size; write bytes, or a number with a unit: 256MB, 1GiB"
         )
-    return int(float(match[1]) * unit)
+    return int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
+
+
+def show_size(size_bytes: int) -> str:
+    """Text that `parse_size` reads back exactly, with the largest unit that divides it."""
+    for unit, name in _SHOWN_BYTES:
+        if size_bytes and size_bytes % unit == 0:
+            return f"{size_bytes // unit}{name}"
+    return str(size_bytes)
 
 
 def parse_duration(value: object) -> float:

@@ -6,68 +6,63 @@ settings file (`max_memory` in `ringmaster.toml`), the default. `docs/configurat
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ringmaster.errors import SettingsError
-from ringmaster.quantities import parse_duration, parse_size
-from ringmaster.settings_file import read_settings_file
-
-
-def _power_of_two(value: int) -> int:
-    if value & (value - 1):
-        raise ValueError(f"{value} is not a power of two; write one, such as 1024")
-    return value
-
-
-def _coordinator(value: str) -> str:
-    if value != "sqlite" and not re.fullmatch(r"etcds?://[^\s/]+", value):
-        raise ValueError(
-            f"{value!r} is no coordinator; write sqlite or etcd://host:2379[,host:2379…]"
-        )
-    return value
-
-
-def _node_id(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-        raise ValueError(
-            f"{value!r} is no id; write 1 to 64 letters, digits, dots, dashes, underscores"
-        )
-    return value
-
-
-class OnOff:
-    """Marks a bool that is written `on` or `off`, on the command line as well."""
-
-
-Size = Annotated[int, BeforeValidator(parse_size)]
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Id = Annotated[str, AfterValidator(_node_id)]
-Switch = Annotated[bool, OnOff()]
+from ringmaster.setting_types import (
+    Address,
+    CoordinatorUrl,
+    Duration,
+    Host,
+    Id,
+    Port,
+    PowerOfTwo,
+    Size,
+    Switch,
+    refuse_exposure,
+)
+from ringmaster.settings_file import FileSource
 
 
 class ClusterSettings(BaseSettings):
     """What every process of a cluster has to agree on."""
 
     model_config = SettingsConfigDict(env_prefix="RINGMASTER_", frozen=True, extra="forbid")
-    section: ClassVar[str | None] = None
+    section: ClassVar[str] = ""
 
     config: Annotated[Path | None, Field(description="The settings file.")] = None
     data_dir: Annotated[
         Path, Field(description="Folder of the cluster's files, made with mode 0700.")
     ] = Path("data")
     coordinator: Annotated[
-        str,
-        AfterValidator(_coordinator),
-        Field(description="`sqlite` (one host, files in the data dir) or `etcd://host:2379[,…]`."),
+        CoordinatorUrl,
+        Field(
+            description="`sqlite` (one host, files in the data dir), `sqlite:/folder`, or `etcd://host:2379[,…]` "
+            "(`etcds://` with TLS)."
+        ),
     ] = "sqlite"
+    etcd_cluster: Annotated[Id, Field(description="Name of this cluster in etcd.")] = "default"
+    etcd_user: Annotated[str, Field(description="User for etcd's authentication.")] = ""
+    etcd_password: Annotated[
+        str,
+        Field(
+            repr=False,
+            description="Its password. Better not given as a flag, which others can see.",
+        ),
+    ] = ""
+    etcd_ca: Annotated[
+        Path | None, Field(description="PEM file of the authorities to trust. Unset: the system's.")
+    ] = None
+    etcd_cert: Annotated[
+        Path | None, Field(description="PEM file of the certificate to show to etcd.")
+    ] = None
+    etcd_key: Annotated[Path | None, Field(description="PEM file of its private key.")] = None
     lease_dir: Annotated[
         Path | None,
         Field(
@@ -80,13 +75,12 @@ class ClusterSettings(BaseSettings):
         int, Field(ge=1, le=8, description="Copies of each partition, the primary included.")
     ] = 2
     partitions: Annotated[
-        int,
+        PowerOfTwo,
         Field(
             ge=1,
             le=65536,
             description="Partitions, a power of two. Used only when the cluster is created.",
         ),
-        AfterValidator(_power_of_two),
     ] = 1024
     min_in_sync: Annotated[
         int, Field(ge=1, le=8, description="Copies a write needs; with fewer it is refused.")
@@ -139,6 +133,11 @@ class ClusterSettings(BaseSettings):
     ] = "auto"
 
     @property
+    def coordinator_path(self) -> Path:
+        """The folder of the sqlite coordinator's lasting files."""
+        return self.data_dir / "coordinator"
+
+    @property
     def lease_path(self) -> Path:
         """The folder of the lease database and the process locks."""
         return self.lease_dir or self.data_dir / "leases"
@@ -165,12 +164,16 @@ class ClusterSettings(BaseSettings):
         *_unused: PydanticBaseSettingsSource,
         **_by_name: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FileSource(settings_cls, init_settings, env_settings)
+        named = init_settings().get("config") or env_settings().get("config")
+        path = None if named is None else Path(named)
+        tables = {kind.section: frozenset(kind.model_fields) for kind in COMMANDS}
+        file = FileSource(settings_cls, path, tables, cls.file_sections())
+        return init_settings, env_settings, file
 
     @classmethod
     def file_sections(cls) -> dict[str, frozenset[str]]:
-        """Tables of the settings file that count for this class, weakest first, and their keys that do."""
-        return {} if cls.section is None else {cls.section: frozenset(cls.model_fields)}
+        """Tables of the settings file that count for this class, weakest first, and their settings that do."""
+        return {cls.section: frozenset(cls.model_fields)}
 
 
 class ServingSettings(ClusterSettings):
@@ -215,15 +218,17 @@ class MasterSettings(ServingSettings):
     id: Annotated[Id | None, Field(description="The master's id. Unset: host name and port.")] = (
         None
     )
-    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    host: Annotated[Host, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Field(description="Port to listen on.")] = 8001
     unix: Annotated[Path | None, Field(description="Unix socket to listen on as well.")] = None
-    shared_port: Annotated[
-        Port | None,
-        Field(description="Port to listen on as well, shared with other masters (SO_REUSEPORT)."),
+    shared_listen: Annotated[
+        Address | None,
+        Field(
+            description="`host:port` to listen on as well, shared with other masters (SO_REUSEPORT)."
+        ),
     ] = None
     advertise: Annotated[
-        str | None,
+        Address | None,
         Field(description="`host:port` under which others reach it. Unset: host and port."),
     ] = None
     workers: Annotated[int, Field(ge=1, le=64, description="Processes that share the port.")] = 1
@@ -240,7 +245,11 @@ class MasterSettings(ServingSettings):
 
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
-        return _refuse_exposure(self, self.host)
+        if not self.insecure:
+            refuse_exposure(self.host)
+            if self.shared_listen is not None:
+                refuse_exposure(self.shared_listen.rpartition(":")[0])
+        return self
 
 
 class AuxSettings(NodeSettings):
@@ -252,7 +261,7 @@ class AuxSettings(NodeSettings):
         Id | None,
         Field(description="The node's id, stable over restarts. Unset: host name and port."),
     ] = None
-    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    host: Annotated[Host, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Field(description="Port for RESP.")] = 7001
     http_port: Annotated[Port, Field(description="Port for health and metrics.")] = 7501
     unix_dir: Annotated[
@@ -260,7 +269,7 @@ class AuxSettings(NodeSettings):
         Field(description="Folder for a unix socket that processes of this host use instead."),
     ] = None
     advertise: Annotated[
-        str | None,
+        Address | None,
         Field(description="`host:port` under which others reach it. Unset: host and port."),
     ] = None
     zone: Annotated[
@@ -282,7 +291,9 @@ class AuxSettings(NodeSettings):
 
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
-        return _refuse_exposure(self, self.host)
+        if not self.insecure:
+            refuse_exposure(self.host)
+        return self
 
 
 class UpSettings(ServingSettings, NodeSettings):
@@ -292,9 +303,7 @@ class UpSettings(ServingSettings, NodeSettings):
 
     masters: Annotated[int, Field(ge=1, le=64, description="How many masters.")] = 2
     aux: Annotated[int, Field(ge=1, le=256, description="How many nodes.")] = 3
-    host: Annotated[str, Field(min_length=1, description="Address of the front door.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[Host, Field(description="Address of the front door.")] = "127.0.0.1"
     port: Annotated[Port, Field(ge=1, description="Port of the front door.")] = 8080
     nginx: Annotated[
         Literal["auto", "on", "off"],
@@ -308,7 +317,9 @@ class UpSettings(ServingSettings, NodeSettings):
 
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
-        return _refuse_exposure(self, self.host)
+        if not self.insecure:
+            refuse_exposure(self.host)
+        return self
 
     @classmethod
     def file_sections(cls) -> dict[str, frozenset[str]]:
@@ -319,8 +330,8 @@ class UpSettings(ServingSettings, NodeSettings):
         }
 
 
-SETTINGS: tuple[type[ClusterSettings], ...] = (MasterSettings, AuxSettings, UpSettings)
-"""One class per command."""
+COMMANDS: tuple[type[ClusterSettings], ...] = (UpSettings, MasterSettings, AuxSettings)
+"""The settings of each command that has any."""
 
 _S = TypeVar("_S", bound=ClusterSettings)
 
@@ -347,50 +358,6 @@ def advertised(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class _FileSource(PydanticBaseSettingsSource):
-    """The settings file, named by `--config` or `RINGMASTER_CONFIG`, else `ringmaster.toml` if there is one."""
-
-    def __init__(
-        self,
-        kind: type[BaseSettings],
-        flags: PydanticBaseSettingsSource,
-        environment: PydanticBaseSettingsSource,
-    ) -> None:
-        super().__init__(kind)
-        self._named = flags().get("config") or environment().get("config")
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self().get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        kind = self.settings_cls
-        assert issubclass(kind, ClusterSettings)  # noqa: S101 - tells the type checker
-        known: dict[str, frozenset[str]] = {
-            str(each.section): frozenset(each.model_fields) for each in SETTINGS
-        }
-        return read_settings_file(
-            None if self._named is None else Path(self._named),
-            known=known,
-            wanted=frozenset(kind.model_fields),
-            sections=kind.file_sections(),
-        )
-
-
-def _refuse_exposure(settings: _S, host: str) -> _S:
-    if settings.insecure or host == "localhost":
-        return settings
-    try:
-        loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError(
-            f"refusing to listen on {host}: anyone who reaches it could read and change everything, because there "
-            "is no access control yet; listen on 127.0.0.1, or accept that with --insecure"
-        )
-    return settings
-
-
 def _sentence(item: Any) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
@@ -398,6 +365,6 @@ def _sentence(item: Any) -> str:
     name = str(item["loc"][0])
     if item["type"] == "extra_forbidden":
         return f"there is no setting {name!r}"
-    if not message.startswith(repr(item["input"])):
+    if item["type"] != "value_error":
         message = f"{message[0].lower()}{message[1:]}, got {item['input']!r}"
     return f"--{name.replace('_', '-')} (RINGMASTER_{name.upper()}): {message}"

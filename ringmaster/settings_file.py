@@ -7,46 +7,61 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
 from ringmaster.errors import SettingsError
 
 DEFAULT_FILE: Final = Path("ringmaster.toml")
 
 
-def read_settings_file(
-    named: Path | None,
-    *,
-    known: Mapping[str, frozenset[str]],
-    wanted: frozenset[str],
-    sections: Mapping[str, frozenset[str]],
-) -> dict[str, Any]:
-    """The values for one command; {} if no file was `named` and there is no `ringmaster.toml`.
+class FileSource(PydanticBaseSettingsSource):
+    """The values that a settings file has for one command.
 
-    `known`: every table and the settings it may hold. `wanted`: the command's settings, taken from the top level.
-    `sections`: the tables that count for it, weakest first, and which of their settings do.
-    Raises `SettingsError` for a file that cannot be read and for anything in it that no command knows.
+    `named`: the file, or None for `ringmaster.toml` if there is one. `tables`: all tables there may be and their
+    settings. `counted`: the tables that count for the command, weakest first, and which of their settings do; they
+    outweigh the top level. Raises `SettingsError` for a file that cannot be read and for anything in it that no
+    command knows.
     """
-    path = named or DEFAULT_FILE
-    if named is None and not path.exists():
-        return {}
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"cannot read the settings file {path}: {error}") from error
-    _check(path, content, known)
-    values = {
-        name: value for name, value in content.items() if name in wanted and name not in sections
-    }
-    for section, counted in sections.items():
-        values |= {k: v for k, v in content.get(section, {}).items() if k in counted}
-    return values
 
+    def __init__(
+        self,
+        kind: type[BaseSettings],
+        named: Path | None,
+        tables: Mapping[str, frozenset[str]],
+        counted: Mapping[str, frozenset[str]],
+    ) -> None:
+        super().__init__(kind)
+        self._named = named
+        self._tables = tables
+        self._counted = counted
 
-def _check(path: Path, content: Mapping[str, Any], known: Mapping[str, frozenset[str]]) -> None:
-    everywhere = frozenset[str]().union(*known.values())
-    for name, value in content.items():
-        if name in known and isinstance(value, dict):
-            for inner in value:
-                if inner not in known[name]:
-                    raise SettingsError(f"{path}: there is no setting {inner!r} in [{name}]")
-        elif name not in everywhere or name in known:
-            raise SettingsError(f"{path}: there is no setting {name!r}")
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = self._named or DEFAULT_FILE
+        if self._named is None and not path.exists():
+            return {}
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"cannot read the settings file {path}: {error}") from error
+        self._check(path, content)
+        wanted = self.settings_cls.model_fields.keys() - self._tables.keys()
+        values = {name: value for name, value in content.items() if name in wanted}
+        for table, counted in self._counted.items():
+            values |= {k: v for k, v in content.get(table, {}).items() if k in counted}
+        return values
+
+    def _check(self, path: Path, content: Mapping[str, Any]) -> None:
+        everywhere = frozenset[str]().union(*self._tables.values())
+        for name, value in content.items():
+            if name not in self._tables:
+                if name not in everywhere:
+                    raise SettingsError(f"{path}: there is no setting {name!r}")
+            elif not isinstance(value, dict):
+                raise SettingsError(
+                    f"{path}: {name} is a table; write [{name}], and its settings below"
+                )
+            elif unknown := value.keys() - self._tables[name]:
+                raise SettingsError(f"{path}: there is no setting {min(unknown)!r} in [{name}]")

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Runs nginx in front of the masters that a name resolves to, and follows that name: when its addresses change
+# (a service scaled, a container replaced), upstream.conf is written again and nginx reloads it.
+# Needs nginx (1.22 or later), getent, awk, sed, sort. Runs as any user.
+set -eu
+
+: "${RINGMASTER_UPSTREAM:=master:8001}"
+: "${RINGMASTER_LISTEN:=8080}"
+: "${RINGMASTER_NGINX_WORKERS:=auto}"
+: "${RINGMASTER_BODY_LIMIT:=33554432}"
+: "${RINGMASTER_READ_TIMEOUT:=8}"
+: "${RINGMASTER_NGINX_RUN_DIR:=/tmp/ringmaster-nginx}"
+: "${RINGMASTER_NGINX_TEMPLATE:=/etc/ringmaster/ringmaster.conf.template}"
+: "${RINGMASTER_RESOLVE_EVERY:=1}"
+
+run=$RINGMASTER_NGINX_RUN_DIR
+name=${RINGMASTER_UPSTREAM%:*}
+port=${RINGMASTER_UPSTREAM##*:}
+umask 077
+mkdir -p "$run"
+
+say() { printf 'ringmaster-nginx: %s\n' "$*" >&2; }
+
+# The server lines of all addresses, in a stable order; nothing if the name does not resolve.
+servers() {
+    getent ahostsv4 "$name" 2>/dev/null | awk '{ print $1 }' | sort -u |
+        sed "s/.*/server &:$port max_fails=1 fail_timeout=1s;/"
+}
+
+sed -e "s|@USER_LINE@||" \
+    -e "s|@WORKERS@|$RINGMASTER_NGINX_WORKERS|" \
+    -e "s|@LISTEN@|$RINGMASTER_LISTEN|" \
+    -e "s|@BODY_LIMIT@|$RINGMASTER_BODY_LIMIT|g" \
+    -e "s|@READ_TIMEOUT@|$RINGMASTER_READ_TIMEOUT|" \
+    "$RINGMASTER_NGINX_TEMPLATE" >"$run/nginx.conf"
+
+now=$(servers)
+# With no master yet the front door is open all the same and answers 503 (the discard port refuses).
+printf '%s\n' "${now:-server 127.0.0.1:9;}" >"$run/upstream.conf"
+say "masters at $name: $(printf '%s' "$now" | grep -c server || true)"
+
+nginx -e stderr -p "$run" -c "$run/nginx.conf" -g 'daemon off;' &
+nginx=$!
+trap 'kill -QUIT "$nginx" 2>/dev/null || true' TERM INT QUIT
+
+while kill -0 "$nginx" 2>/dev/null; do
+    # In the background, so that a signal ends the wait at once.
+    sleep "$RINGMASTER_RESOLVE_EVERY" &
+    wait $! || true
+    new=$(servers)
+    # A name that does not resolve just now says nothing about the masters.
+    if [ -n "$new" ] && [ "$new" != "$now" ]; then
+        printf '%s\n' "$new" >"$run/upstream.new"
+        mv "$run/upstream.new" "$run/upstream.conf"
+        if kill -HUP "$nginx" 2>/dev/null; then
+            now=$new
+            say "masters at $name changed: $(printf '%s' "$now" | grep -c server || true)"
+        fi
+    fi
+done
+status=0
+wait "$nginx" || status=$?
+exit "$status"

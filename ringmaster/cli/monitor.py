@@ -1,0 +1,82 @@
+"""Shows a running local cluster: a live table on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from ringmaster.cli.supervisor import Child
+from ringmaster.cli.tables import children_table, cluster_table, summary
+from ringmaster.client.aio import AsyncClient
+from ringmaster.errors import RingmasterError
+
+POLL_S: Final = 1.0
+STARTING_POLL_S: Final = 0.1
+SLOW_START_S: Final = 20.0
+
+
+class Monitor:
+    """Polls the front door and shows what it says. `report` may be called at any time."""
+
+    def __init__(self, url: str, console: Console) -> None:
+        self._url = url
+        self._console = console
+        self._said = ""
+
+    def report(self, sentence: str) -> None:
+        """Print a line, above the table if there is one."""
+        self._console.print(sentence, markup=False)
+
+    async def run(self, children: tuple[Child, ...]) -> None:
+        """Say when the cluster is ready, then show it until cancelled."""
+        self.report(f"starting: {', '.join(child.program.name for child in children)}")
+        async with AsyncClient(self._url, timeout_s=3.0, connections=1) as client:
+            await self._wait_until_ready(client)
+            self.report(f"ready: {self._url}  (Ctrl-C stops it)")
+            if self._console.is_terminal:
+                with Live(console=self._console, auto_refresh=False, transient=True) as live:
+                    while True:
+                        live.update(await self._picture(client, children), refresh=True)
+                        await asyncio.sleep(POLL_S)
+            while True:
+                self._tell(await self._status(client))
+                await asyncio.sleep(POLL_S)
+
+    async def _wait_until_ready(self, client: AsyncClient) -> None:
+        loop = asyncio.get_running_loop()
+        complain_at = loop.time() + SLOW_START_S
+        while True:
+            try:
+                reply = await client.request("GET", "/readyz")
+                if reply.status == 200:
+                    return
+                reason = f"/readyz answers {reply.status}"
+            except RingmasterError as error:
+                reason = str(error)
+            if loop.time() > complain_at:
+                self.report(f"not ready yet: {reason}")
+                complain_at = loop.time() + SLOW_START_S
+            await asyncio.sleep(STARTING_POLL_S)
+
+    async def _status(self, client: AsyncClient) -> Mapping[str, Any] | str:
+        try:
+            status = await client.cluster()
+        except RingmasterError as error:
+            return str(error)
+        return status if isinstance(status, dict) else "the reply is no status"
+
+    async def _picture(self, client: AsyncClient, children: tuple[Child, ...]) -> RenderableType:
+        status = await self._status(client)
+        upper = Text(status, style="red") if isinstance(status, str) else cluster_table(status)
+        return Group(Text(self._url, style="bold"), upper, Text(), children_table(children))
+
+    def _tell(self, status: Mapping[str, Any] | str) -> None:
+        line = status if isinstance(status, str) else summary(status)
+        if line != self._said:
+            self._said = line
+            self.report(line)

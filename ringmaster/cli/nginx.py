@@ -1,0 +1,99 @@
+"""nginx in front of a local cluster: its configuration from the template, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ringmaster.errors import SettingsError
+
+TEMPLATE: Final = Path(__file__).parents[2] / "nginx" / "ringmaster.conf.template"
+BULK_LIMIT_BYTES: Final = 32 * 2**20
+_FRAMING_BYTES: Final = 64 * 1024
+_PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+
+
+def find_nginx() -> str | None:
+    """The path of nginx, also where the PATH of a user who is not root leaves it out; None if not installed."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+def body_limit(max_value_bytes: int) -> int:
+    """The largest body the masters take: a bulk request, or a value with the JSON around it."""
+    return max(BULK_LIMIT_BYTES, max_value_bytes + _FRAMING_BYTES)
+
+
+def render(template: str, values: Mapping[str, str]) -> str:
+    """The template with every `@NAME@` replaced. Raises `SettingsError` for a name without a value."""
+
+    def value(match: re.Match[str]) -> str:
+        try:
+            return values[match[1]]
+        except KeyError:
+            raise SettingsError(f"the nginx template has an unknown word {match[0]}") from None
+
+    return _PLACEHOLDER.sub(value, template)
+
+
+def server_lines(addresses: Sequence[str]) -> str:
+    """The masters for `upstream.conf`; addresses are `host:port` or `unix:/path`."""
+    return "".join(
+        f"server {_quoted(address)} max_fails=1 fail_timeout=1s;\n" for address in addresses
+    )
+
+
+def write_configuration(
+    folder: Path,
+    *,
+    listen: str,
+    masters: Sequence[str],
+    max_value_bytes: int,
+    deadline_s: float,
+    workers: int,
+) -> None:
+    """Write `nginx.conf` and `upstream.conf` into `folder`, made with mode 0700. Raises `SettingsError`."""
+    values = {
+        # The masters' sockets are root's then, and nginx would give its rights up.
+        "USER_LINE": "user root root;" if os.geteuid() == 0 else "",
+        "WORKERS": str(workers),
+        "LISTEN": listen,
+        "BODY_LIMIT": str(body_limit(max_value_bytes)),
+        "READ_TIMEOUT": str(round(deadline_s + 2)),
+    }
+    try:
+        template = TEMPLATE.read_text(encoding="utf-8")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "nginx.conf").write_text(render(template, values), encoding="utf-8")
+        (folder / "upstream.conf").write_text(server_lines(masters), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot write nginx's configuration: {error}") from error
+
+
+def command(nginx: str, folder: Path) -> tuple[str, ...]:
+    """The command line that runs nginx in the foreground with the configuration in `folder`."""
+    configuration = str(folder / "nginx.conf")
+    return (nginx, "-e", "stderr", "-p", f"{folder}/", "-c", configuration, "-g", "daemon off;")
+
+
+def check_configuration(nginx: str, folder: Path, timeout_s: float = 10.0) -> str:
+    """Empty if nginx accepts the configuration, else what it says of it."""
+    try:
+        done = subprocess.run(
+            [*command(nginx, folder)[:-2], "-t", "-q"],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+
+
+def _quoted(address: str) -> str:
+    return '"' + address.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,92 @@
+"""Command-line options made from the settings, so that each is defined once."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from ringmaster.cli.reference import SettingRow, setting_rows
+from ringmaster.errors import RingmasterError, SettingsError
+from ringmaster.settings import ClusterSettings, load_settings
+
+USAGE = 2
+"""The exit code for a mistake in the command or its settings."""
+
+_S = TypeVar("_S", bound=ClusterSettings)
+
+
+def refuse(program: str, error: RingmasterError) -> NoReturn:
+    """Say why in one line, and exit with the code for a mistake."""
+    sys.stderr.write(f"{program}: {error}\n")
+    raise SystemExit(USAGE)
+
+
+def settings_command(kind: type[_S], run: Callable[[_S], None]) -> Callable[..., None]:
+    """A typer command whose options are the settings of `kind`; it calls `run` with them.
+
+    `SettingsError`, from the settings or from `run`, ends it with one line and exit code 2.
+    """
+
+    def command(**flags: object) -> None:
+        try:
+            run(load_settings(kind, **flags))
+        except SettingsError as error:
+            refuse(f"ringmaster {kind.section}", error)
+
+    parameters = [_parameter(row) for row in setting_rows(kind)]
+    command.__doc__ = run.__doc__
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def run_service(
+    kind: type[_S], run: Callable[[_S], None], arguments: Sequence[str] | None = None
+) -> None:
+    """`python -m master` and `python -m aux`: read the command line, then call `run`. Does not return."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(settings_command(kind, run))
+    app(
+        args=None if arguments is None else list(arguments),
+        prog_name=f"ringmaster {kind.section}",
+    )
+
+
+def as_flags(settings: ClusterSettings, names: Sequence[str]) -> list[str]:
+    """The command line that gives another process the same values of `names`; settings that are unset are left out."""
+    rows = {row.name: row for row in setting_rows(type(settings))}
+    flags: list[str] = []
+    for name in names:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        row = rows[name]
+        if row.is_switch:
+            flags.append(row.flag if value else f"--no-{row.flag[2:]}")
+        elif isinstance(value, bool):
+            flags += [row.flag, "on" if value else "off"]
+        else:
+            flags += [row.flag, str(value)]
+    return flags
+
+
+def _parameter(row: SettingRow) -> inspect.Parameter:
+    declaration = f"{row.flag}/--no-{row.flag[2:]}" if row.is_switch else row.flag
+    default = f" [default: {row.default}]" if row.default else ""
+    option: Any = typer.Option(
+        declaration,
+        help=row.description.replace("`", "") + default,
+        metavar=None if row.is_switch else row.kind.replace(", ", "|").replace(" or ", "|"),
+        show_default=False,
+    )
+    kind: Any = bool if row.is_switch else str
+    return inspect.Parameter(
+        row.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )

@@ -1,0 +1,136 @@
+"""`ringmaster up`: a local cluster, from the first process to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import ExitStack, suppress
+
+import uvloop
+from rich.console import Console
+
+from ringmaster.cli import nginx as front
+from ringmaster.cli.folders import memory_folder, private_folder, run_folder, sole_use
+from ringmaster.cli.local_cluster import (
+    NGINX,
+    LocalCluster,
+    check_ports,
+    check_services,
+)
+from ringmaster.cli.monitor import Monitor
+from ringmaster.cli.stopping import announce_stop, withdraw_stop
+from ringmaster.cli.supervisor import Supervisor
+from ringmaster.clock import SystemClock
+from ringmaster.coordinator import Coordinator
+from ringmaster.coordinator.configured import configured_coordinator
+from ringmaster.errors import CoordinatorError, CoordinatorUnavailable, SettingsError
+from ringmaster.settings import UpSettings
+
+
+def up(settings: UpSettings) -> None:
+    """Run a local cluster: nodes, masters, and nginx in front where it is installed. Ctrl-C stops all of it.
+
+    What the processes print is in the data dir, in `logs`.
+    """
+    check_services()
+    with ExitStack() as stack:
+        data_dir = private_folder(settings.data_dir)
+        stack.enter_context(sole_use(data_dir))
+        private_folder(data_dir / "logs")
+        lease_dir = settings.lease_dir or (
+            memory_folder(data_dir) if settings.coordinator.startswith("sqlite") else None
+        )
+        settings = settings.model_copy(
+            update={"data_dir": data_dir, "lease_dir": lease_dir or data_dir / "leases"}
+        )
+        names = [f"master{settings.masters}.sock", f"aux{settings.aux}.sock"]
+        run_dir = stack.enter_context(run_folder(data_dir, names))
+        console = Console(highlight=False, soft_wrap=True)
+        cluster = _with_front_door(LocalCluster(settings, run_dir, front.find_nginx()), console)
+        check_ports(cluster)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            clean = runner.run(_run(cluster, console))
+    if not clean:
+        raise SystemExit(1)
+
+
+def _with_front_door(cluster: LocalCluster, console: Console) -> LocalCluster:
+    """The same with nginx, or without if it was not wanted or cannot be used. Raises `SettingsError`."""
+    wanted = cluster.settings.nginx
+    without = LocalCluster(cluster.settings, cluster.run_dir, None)
+    if wanted == "off":
+        return without
+    if cluster.nginx is None:
+        if wanted == "on":
+            raise SettingsError("nginx is not installed; install it, or leave --nginx on away")
+        console.print("nginx is not installed: the masters share the port")
+        return without
+    cluster.write_nginx()
+    problem = front.check_configuration(cluster.nginx, cluster.run_dir / NGINX)
+    if not problem:
+        return cluster
+    if wanted == "on":
+        raise SettingsError(f"nginx refuses its configuration: {problem}")
+    console.print(f"nginx refuses its configuration, the masters share the port: {problem}")
+    return without
+
+
+async def _run(cluster: LocalCluster, console: Console) -> bool:
+    """Start everything, wait for a signal, stop everything; False if something had to be killed."""
+    coordinator = configured_coordinator(cluster.settings)
+    monitor = Monitor(cluster.url, console)
+    supervisor = Supervisor(cluster.programs(), monitor.report)
+    stop = _Stop(supervisor)
+    try:
+        try:
+            await withdraw_stop(coordinator)
+        except CoordinatorError as error:
+            raise SettingsError(f"the coordinator cannot be used: {error}") from error
+        supervisor.start()
+        watching = asyncio.create_task(monitor.run(supervisor.children), name="monitor")
+        # A fault in showing the cluster ends it in good order, and is raised at the end.
+        watching.add_done_callback(lambda _: stop.request())
+        await stop.requested.wait()
+        monitor.report("stopping")
+        await _stop_in_order(cluster, supervisor, coordinator, monitor)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+    finally:
+        await supervisor.close()
+        await coordinator.close()
+    clean = not any(child.killed for child in supervisor.children)
+    monitor.report("stopped" if clean else "stopped; not everything ended by itself")
+    return clean
+
+
+async def _stop_in_order(
+    cluster: LocalCluster, supervisor: Supervisor, coordinator: Coordinator, monitor: Monitor
+) -> None:
+    """The front door, so that no request is cut off; the nodes, while masters can still decide; the masters."""
+    await supervisor.stop([NGINX])
+    try:
+        await announce_stop(coordinator, SystemClock())
+    except CoordinatorUnavailable as error:
+        monitor.report(f"the nodes cannot be told that all of the cluster stops: {error}")
+    await supervisor.stop(cluster.nodes)
+    await supervisor.stop(cluster.masters)
+
+
+class _Stop:
+    """The first signal asks to stop, the second kills."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.requested = asyncio.Event()
+        self._supervisor = supervisor
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def request(self) -> None:
+        self.requested.set()
+
+    def _on_signal(self) -> None:
+        if self.requested.is_set():
+            self._supervisor.kill()
+        self.requested.set()

@@ -1,0 +1,101 @@
+"""The blocking client: the standard library's HTTP connection, kept open between calls."""
+
+from __future__ import annotations
+
+import http.client
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from ringmaster.client.reply import (
+    DEFAULT_URL,
+    Reply,
+    check_url,
+    checked,
+    data_target,
+    path_segment,
+    stored_value,
+)
+from ringmaster.errors import LinkBroken, LinkDown
+
+
+class Client:
+    """One connection to a cluster; not for use by several threads at once. Every call ends within `timeout_s`.
+
+    All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
+    `BadRequest`.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
+        parts = urlsplit(check_url(url))
+        self._url = url
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port or 80, timeout=timeout_s
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._connection.close()
+
+    def get(self, key: str) -> bytes | None:
+        """The value, JSON text for one that was POSTed; None if there is none."""
+        reply = self.request("GET", data_target(key))
+        return None if reply.status == 404 else stored_value(reply, key)
+
+    def put(
+        self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None
+    ) -> bool:
+        """Store bytes; True if the key is new."""
+        headers = {"Content-Type": content_type} if content_type else {}
+        return self.request("PUT", data_target(key, ttl=ttl_s), value, headers).status == 201
+
+    def delete(self, key: str) -> None:
+        """Remove the key, whether or not it is there."""
+        self.request("DELETE", data_target(key))
+
+    def cluster(self) -> Any:
+        """`GET /cluster`."""
+        return self.request("GET", "/cluster").json()
+
+    def locate(self, key: str) -> Any:
+        """Where `key` belongs: `GET /cluster/locate/{key}`."""
+        return self.request("GET", f"/cluster/locate/{path_segment(key)}").json()
+
+    def drain(self, node: str, *, undo: bool = False) -> bool:
+        """Move everything off `node`, or take that back; False if there is no such node."""
+        target = f"/cluster/nodes/{path_segment(node)}/drain"
+        return self.request("DELETE" if undo else "POST", target).status != 404
+
+    def request(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Reply:
+        """One request; see `checked` for the replies that are errors."""
+        connection = self._connection
+        if connection.sock is None:
+            try:
+                connection.connect()
+            except OSError as error:
+                raise LinkDown(f"cannot reach {self._url}: {error}") from error
+        try:
+            connection.request(method, target, body or None, headers or {})
+            answer = connection.getresponse()
+            reply = Reply(
+                answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+            )
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise LinkBroken(
+                f"{self._url} gave no reply: {str(error) or type(error).__name__}"
+            ) from error
+        return checked(reply)

@@ -1,0 +1,86 @@
+"""What both clients share: targets, the reply, and which replies are errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from ringmaster.errors import BadRequest, OutcomeUnknown, SettingsError, Unserved
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply; `headers` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `Unserved` if it is none: then it was no master that answered."""
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise Unserved(f"the reply ({self.status}) is no JSON: {self.body[:80]!r}") from error
+
+
+class _Stored(msgspec.Struct):
+    key: str
+    value: msgspec.Raw
+
+
+def check_url(url: str) -> str:
+    """The URL without a slash at its end. Raises `SettingsError` unless it is `http://host[:port]`."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+        raise SettingsError(f"{url!r} is no URL of a cluster; write http://host:port")
+    return url.rstrip("/")
+
+
+def data_target(key: str, **parameters: str | float | None) -> str:
+    """The target for `key`, which goes into the query: there no client or proxy changes it."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return "/data?" + urlencode({"key": key, **given})
+
+
+def path_segment(text: str) -> str:
+    """`text` as one segment of a path."""
+    return quote(text, safe="")
+
+
+def checked(reply: Reply) -> Reply:
+    """The reply, if it is a success, a miss (404) or a failed condition (412).
+
+    Raises `OutcomeUnknown` for a write that may have run, `Unserved` for what can be tried again (408, 429, 5xx), else
+    `BadRequest`.
+    """
+    if reply.status < 400 or reply.status in (404, 412):
+        return reply
+    try:
+        problem = msgspec.json.decode(reply.body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        problem = {}
+    detail = str(problem.get("detail") or problem.get("title") or f"status {reply.status}")
+    if reply.status >= 500 or reply.status in (408, 429):
+        if problem.get("outcome") == "unknown":
+            raise OutcomeUnknown(detail)
+        raise Unserved(detail)
+    raise BadRequest(detail)
+
+
+def stored_value(reply: Reply, key: str) -> bytes:
+    """The value's bytes: the body of a value that was PUT, or the JSON text of one that was POSTed."""
+    if reply.headers.get("content-type", "").startswith("application/json"):
+        try:
+            stored = msgspec.json.decode(reply.body, type=_Stored)
+        except msgspec.DecodeError:
+            return reply.body
+        if stored.key == key:
+            return bytes(stored.value)
+    return reply.body
