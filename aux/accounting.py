@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Final, Protocol
 
 _BYTES_HEADER: Final = 33  # sys.getsizeof(b"")
@@ -20,6 +20,7 @@ _POOL: Final = 16 * 1024
 _POOL_HEADER: Final = 48
 _SMALL: Final = 512
 _PAGE: Final = 4096
+_TICK: Final = 8
 _TABLED: Final = 4096
 
 MMAP_THRESHOLD: Final = 64 * 1024
@@ -29,9 +30,8 @@ A block that is unmapped when it is freed fragments nothing. At 64 KiB rounding 
 most 6 %, and the system calls less than the copy of the value.
 """
 
-_MAPPED_BLOCKS: Final = (
-    32 * 1024
-)  # Linux allows a process 65,530 mappings by default; pools need some.
+# Linux allows a process 65,530 mappings by default; others need some.
+_MAPPED_BLOCKS: Final = 32 * 1024
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_MMAP_MAX: Final = -4
@@ -41,42 +41,45 @@ _M_ARENA_MAX: Final = -8
 class Accounting(Protocol):
     """How the store counts bytes. Every method is pure."""
 
-    slot_bytes: int
-    """Bytes per slot of the recency array."""
-
-    def entry(self, key: bytes, entry: bytes) -> int:
-        """Bytes for a key and its entry."""
+    def entry(self, key_length: int, entry_length: int) -> int:
+        """Bytes for a key and its entry: a sum of what each costs by itself."""
 
     def table(self, entries: Sized) -> int:
         """Bytes for a partition's hash table beyond an empty one."""
 
 
-def block_bytes(length: int) -> int:
-    """Bytes of memory that a `bytes` object of `length` takes, its share of pool headers included."""
-    size = length + _BYTES_HEADER
-    if size <= _SMALL:
-        size = (size + 15) & ~15
-        per_pool = (_POOL - _POOL_HEADER) // size
-        return -(-_POOL // per_pool)
-    size = max(32, (size + 8 + 15) & ~15)
+def malloc_bytes(length: int) -> int:
+    """Bytes of memory that a `bytes` object of `length` takes from glibc's malloc."""
+    size = max(32, (length + _BYTES_HEADER + 8 + 15) & ~15)
     if size >= MMAP_THRESHOLD:
         return (size + 8 + _PAGE - 1) & ~(_PAGE - 1)
     return size
 
 
-_BLOCK_BYTES: Final = tuple(block_bytes(length) for length in range(_TABLED))
+def pymalloc_bytes(length: int) -> int:
+    """The same with CPython's own allocator for small objects, their share of pool headers included."""
+    size = (length + _BYTES_HEADER + 15) & ~15
+    return malloc_bytes(length) if size > _SMALL else -(-_POOL // ((_POOL - _POOL_HEADER) // size))
+
+
+def uses_pymalloc() -> bool:
+    """Whether this interpreter was started with CPython's own allocator for small objects."""
+    return os.environ.get("PYTHONMALLOC", "default") not in {"malloc", "malloc_debug"}
 
 
 class ProcessAccounting:
-    """Counts what the process uses. `entry` takes 0.1 µs."""
+    """Counts what the process uses; `entry` includes its tick of 8 bytes and takes 0.1 µs."""
 
-    slot_bytes = 8
+    def __init__(self, *, pymalloc: bool | None = None) -> None:
+        pymalloc = uses_pymalloc() if pymalloc is None else pymalloc
+        small = pymalloc_bytes if pymalloc else malloc_bytes
+        self._blocks = tuple(small(length) for length in range(_TABLED))
+        self._keys = tuple(cost + _TICK for cost in self._blocks)
 
-    def entry(self, key: bytes, entry: bytes) -> int:
-        length = len(entry)
-        if length < _TABLED:
-            return _BLOCK_BYTES[len(key)] + _BLOCK_BYTES[length]
-        return _BLOCK_BYTES[len(key)] + block_bytes(length)
+    def entry(self, key_length: int, entry_length: int) -> int:
+        if entry_length < _TABLED:
+            return self._keys[key_length] + self._blocks[entry_length]
+        return self._keys[key_length] + malloc_bytes(entry_length)
 
     def table(self, entries: Sized) -> int:
         size: int = entries.__sizeof__()
@@ -116,3 +119,34 @@ def release_free_memory() -> None:
     """Gives free pages of malloc's heap back to the system, those between live blocks as well."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class Budgeted(Protocol):
+    """What `Footprint` corrects: the `Store`."""
+
+    @property
+    def bytes(self) -> int: ...
+
+    def set_overhead(self, overhead_bytes: int) -> None: ...
+
+
+class Footprint:
+    """Keeps resident memory within the budget: what the process uses beyond the counted bytes is overhead.
+
+    Modules, buffers and the holes of a fragmented heap are all in that. Call `correct` every second or so.
+    """
+
+    def __init__(self, store: Budgeted, resident: Callable[[], int] = resident_bytes) -> None:
+        self._store = store
+        self._resident = resident
+
+    def correct(self) -> int:
+        """Measures, tells the store its overhead, and returns it in bytes. 0 and no effect where not measurable."""
+        if os.environ.get("TRIM") == "1":
+            release_free_memory()
+        resident = self._resident()
+        if not resident:
+            return 0
+        overhead = max(0, resident - self._store.bytes)
+        self._store.set_overhead(overhead)
+        return overhead

@@ -53,6 +53,17 @@ class NoLease:
     held_until = 0.0
 
 
+class Loader(Protocol):
+    """Brings back partitions of which every copy was lost (R10)."""
+
+    @property
+    def highest_term(self) -> int:
+        """The highest term of any snapshot seen; views must number above it."""
+
+    def start(self, primary: Primary) -> bool:
+        """Begin to load the newest snapshot into `primary`, then call `Node.loaded`; False if there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
     """What a node is told once. Rates in bytes a second, 0 for no cap."""
@@ -81,8 +92,7 @@ class Counters:
 class Node:
     """One incarnation. `on_void` is called once if a view shows that it was given up: its data is void.
 
-    `loader`, if set, is asked to restore a partition of which every copy was lost before it is served;
-    it calls `loaded` when it is done.
+    `loader`, if set, is asked for a snapshot of a partition of which we hold nothing before it is served.
     """
 
     def __init__(
@@ -106,6 +116,7 @@ class Node:
         self.replicas: dict[int, Replica] = {}
         self.awaiting: dict[int, Partition] = {}
         self.releasing: dict[int, str] = {}
+        self.loader: Loader | None = None
         self.stopping = False
         self.overloaded = False
         self.peers = Peers(options.incarnation, self, make_link)
@@ -224,12 +235,15 @@ class Node:
         if replica is not None:
             keys, data = replica.uncommitted_keys(), replica.data
         self.awaiting.pop(number, None)
+        fresh = data is None
         if data is None:
             data = self.store.open(number, evictable=True)
         else:
             self.store.set_evictable(number, True)
         primary = Primary(number, row.term, data, self.store, self.peers, self.lease_held)
         self.primaries[number] = primary
+        if fresh and self.loader is not None:
+            primary.restoring = self.loader.start(primary)
         self._follow_copies(primary, row)
         if any(copy.required for copy in primary.copies.values()):
             primary.restate(keys)
@@ -238,6 +252,9 @@ class Node:
         """Make the primary's copies those of the row; nothing waits for the others any more."""
         assert self.view is not None  # noqa: S101 - only called with a view
         view = self.view
+        primary.in_sync = 1 + len(row.replicas)
+        if primary.restoring:
+            return  # what is loaded is not sequenced: copies begin after it
         wanted = dict.fromkeys(row.in_sync, 0)
         wanted.pop(self.id, None)
         if row.primary == self.id:
@@ -255,7 +272,6 @@ class Node:
         for node, session in wanted.items():
             if node not in primary.copies:
                 self.peers.keep(primary.set_copy(node, session), view)
-        primary.in_sync = 1 + len(row.replicas)
 
     def _drain(self, primary: Primary, row: Partition) -> None:
         """Planned handover: no new requests; once all is committed, release (R6)."""
@@ -308,6 +324,17 @@ class Node:
             self._appoint(number, row)
             self.serve_if_ready(self.primaries[number])
 
+    def loaded(self, primary: Primary) -> None:
+        """The loader is done with `primary`: give it its copies and serve."""
+        if self.primaries.get(primary.number) is not primary or self.view is None:
+            return
+        primary.restoring = False
+        self._follow_copies(primary, self.view.table[primary.number])
+        for copy in primary.copies.values():
+            # The view took it for in sync with an empty partition; have it dropped and filled.
+            copy.lost = copy.required
+        self.serve_if_ready(primary)
+
     def _drop_copies(self, primary: Primary) -> None:
         for copy in primary.copies.values():
             self.peers.drop(copy)
@@ -350,7 +377,7 @@ class Node:
         """Begin to serve `primary` if nothing stands in the way any more."""
         if primary.number in self.releasing:
             self._release_if_drained(primary)
-        elif not primary.serving and primary.settled():
+        elif not primary.serving and not primary.restoring and primary.settled():
             primary.serving = True
             self.served[token_of(primary.number, primary.term)] = primary
 
@@ -485,6 +512,8 @@ class Node:
             lagging=lagging,
             awaiting=awaiting,
             unreachable=self.peers.unreachable(),
+            restoring=[n for n, p in self.primaries.items() if p.restoring],
+            snapshot_term=0 if self.loader is None else self.loader.highest_term,
             stopping=self.stopping,
             entries=self.store.entries,
             bytes=self.store.bytes,

@@ -104,7 +104,7 @@ class _Pending:
 class Primary:
     """One partition in one term. `data` stays the store's; entries of the overlay are not in it yet.
 
-    `serving`: it answers clients. `in_sync`: the copies its view lists in sync, itself included.
+    `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`. `in_sync`: the copies its view lists in sync, itself included.
     `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
     """
 
@@ -124,6 +124,7 @@ class Primary:
         self.committed = 0
         self.copies: dict[str, Copy] = {}
         self.serving = False
+        self.restoring = False
         self.in_sync = 1
         self._store = store
         self._outlet = outlet

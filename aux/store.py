@@ -26,6 +26,7 @@ _slot_and_expiry = struct.Struct("<I10xQ").unpack_from
 _expiry = struct.Struct("<14xQ").unpack_from
 _EXPIRY_MASK: Final = (1 << 48) - 1
 
+_COPIED_AT_ONCE: Final = 4096
 _DROP_AT_ONCE: Final = 4096
 _RECLAIM_STEP: Final = 64
 _SCAN_STEP: Final = 2048
@@ -61,6 +62,8 @@ class Store:
         self._replica_bytes = 0
         self._doomed: list[dict[builtins.bytes, builtins.bytes]] = []
         self._doomed_bytes = 0
+        self._primary_share = 0
+        self._replica_share = max_bytes
         self.touch: Callable[[PartitionData, builtins.bytes], builtins.bytes | None] = (
             self._lru.touch
         )
@@ -69,8 +72,7 @@ class Store:
     @property
     def bytes(self) -> int:
         """Bytes that all entries, tables and slots use, those of dropped partitions not yet freed included."""
-        slots = len(self._lru.ticks) * self._accounting.slot_bytes
-        return self._primary_bytes + self._replica_bytes + self._doomed_bytes + slots
+        return self._primary_bytes + self._replica_bytes + self._doomed_bytes
 
     @property
     def overhead_bytes(self) -> int:
@@ -80,6 +82,7 @@ class Store:
     def set_overhead(self, overhead_bytes: int) -> None:
         """Takes `overhead_bytes` off the budget from now on: resident memory less `bytes`, where measured."""
         self._overhead_bytes = max(0, overhead_bytes)
+        self._share()
 
     def open(self, partition: int, *, evictable: bool) -> PartitionData:
         """Opens `partition` empty. ValueError if it is open."""
@@ -87,6 +90,7 @@ class Store:
             raise ValueError(f"partition {partition} is open")
         data = self._open[partition] = PartitionData(partition, evictable=evictable)
         self._evictable += evictable
+        self._share()
         return data
 
     def get(self, partition: int) -> PartitionData | None:
@@ -115,8 +119,9 @@ class Store:
         data.entries = {}
         data.front, data.scan = [], []
         data.bytes = data.table_bytes = 0
+        self._share()
         if len(entries) <= _DROP_AT_ONCE:
-            self._reclaim(len(entries))
+            self._reclaim(len(entries) or 1)
 
     def set_evictable(self, partition: int, evictable: bool) -> None:
         """Makes `partition` primary (evictable) or replica, in O(log partitions). KeyError if not open."""
@@ -128,6 +133,7 @@ class Store:
         self._evictable += sign
         self._primary_bytes += sign * data.bytes
         self._replica_bytes -= sign * data.bytes
+        self._share()
         if evictable:
             self._lru.enlist(data)
         else:
@@ -138,29 +144,35 @@ class Store:
         entries = data.entries
         old = entries.pop(key, None)
         given, expires_ms = _slot_and_expiry(entry)
+        size = len(entry)
         if old is None:
             slot = self._lru.stamp()
-            delta = self._cost(key, entry)
+            delta = self._cost(len(key), size)
             self.entries += 1
         else:
-            slot = _slot_of(old)[0]
+            (slot,) = _slot_of(old)
             self._lru.renew(slot)
-            delta = self._cost(key, entry) - self._cost(key, old)
+            old_size = len(old)
+            delta = 0 if size == old_size else self._cost(0, size) - self._cost(0, old_size)
         if given != slot:
-            entry = b"".join((_pack_slot(slot), memoryview(entry)[4:]))
+            if size < _COPIED_AT_ONCE:
+                entry = _pack_slot(slot) + entry[4:]
+            else:
+                entry = b"".join((_pack_slot(slot), memoryview(entry)[4:]))
         entries[key] = entry
         expires_ms &= _EXPIRY_MASK
         if expires_ms and expires_ms < data.next_due_ms:
             data.next_due_ms = expires_ms
-        if not slot & 7:
+        if not slot & 15:
             delta += self._table_growth(data)
-        data.bytes += delta
-        if data.evictable:
-            self._primary_bytes += delta
-            if len(entries) == 1:
-                self._lru.enlist(data)
-        else:
-            self._replica_bytes += delta
+        if delta:
+            data.bytes += delta
+            if data.evictable:
+                self._primary_bytes += delta
+                if len(entries) == 1:
+                    self._lru.enlist(data)
+            else:
+                self._replica_bytes += delta
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
 
@@ -172,7 +184,7 @@ class Store:
             return None
         self._lru.release(_slot_of(entry)[0])
         self.entries -= 1
-        delta = -self._cost(key, entry)
+        delta = -self._cost(len(key), len(entry))
         if not entries:
             entries.clear()  # a dict keeps its table when its last key is popped
             data.next_due_ms = NEVER
@@ -203,11 +215,12 @@ class Store:
 
         The shares of primaries and replicas are as their numbers of open partitions.
         """
-        return max(0, self._primary_bytes - self._shares()[0])
+        over = self._primary_bytes - self._primary_share
+        return over if over > 0 else 0
 
     def replica_over_bytes(self) -> int:
         """The bytes of copies that are not evictable above their share, 0 if within."""
-        return max(0, self._replica_bytes - self._shares()[1])
+        return max(0, self._replica_bytes - self._replica_share)
 
     def due(self, data: PartitionData, now_ms: int) -> list[builtins.bytes]:
         """Keys past expiry and grace (swr) at wall time `now_ms`.
@@ -262,12 +275,11 @@ class Store:
         bound = min(data.next_due_ms, data.scan_due_ms)
         data.next_due_ms = bound if bound == NEVER else max(bound, now_ms + data.rescan_ms)
 
-    def _shares(self) -> tuple[int, int]:
-        """Bytes of the budget for (primaries, replicas)."""
-        slots = len(self._lru.ticks) * self._accounting.slot_bytes
-        budget = max(0, self.max_bytes - self._overhead_bytes - self._doomed_bytes - slots)
-        primary = budget * self._evictable // max(1, len(self._open))
-        return primary, budget - primary
+    def _share(self) -> None:
+        """Divides the budget anew between primaries and replicas."""
+        budget = max(0, self.max_bytes - self._overhead_bytes - self._doomed_bytes)
+        self._primary_share = budget * self._evictable // max(1, len(self._open))
+        self._replica_share = budget - self._primary_share
 
     def _table_growth(self, data: PartitionData) -> int:
         """By how much the partition's table has grown since this was last asked."""
@@ -292,9 +304,10 @@ class Store:
             for _ in range(min(steps, len(entries))):
                 key, entry = entries.popitem()
                 self._lru.release(_slot_of(entry)[0])
-                self._doomed_bytes -= self._cost(key, entry)
+                self._doomed_bytes -= self._cost(len(key), len(entry))
                 steps -= 1
             if not entries:
                 self._doomed.pop()
+        self._share()
         if not self._doomed and not self.entries:
             self._lru.forget_slots()

@@ -19,7 +19,9 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `caught_up`: filling copies that have everything and on which writes wait from now on.
     `lagging`: copies that hold up writes or refuse them and should be dropped by a view.
-    `awaiting`: partitions it is primary of but does not serve yet. `unreachable`: peers its links cannot reach.
+    `awaiting`: partitions it is primary of but does not serve yet. `unreachable`: peers its links cannot
+    reach. `restoring`: partitions being loaded from a snapshot. `snapshot_term`: the highest term of any snapshot it
+    has seen; the next epoch must be above it.
     """
 
     id: str
@@ -30,6 +32,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     lagging: list[CopyReport] = []
     awaiting: list[int] = []
     unreachable: list[str] = []
+    restoring: list[int] = []
+    snapshot_term: int = 0
     stopping: bool = False
     entries: int = 0
     bytes: int = 0
