@@ -253,6 +253,7 @@ class Database:
             self._disconnect()
         self._path = self._locate()
         self._identity = _identity(self._path)
+        _check(self._path)
         connection = _connect(self._path)
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -290,6 +291,18 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         timeout=_BUSY_MS / 1000,
     )
+
+
+def _check(path: Path) -> None:
+    """Raise unless `path` looks like a database.
+
+    SQLite would apply the log beside it to whatever is there, or delete that log: if the true file was moved away and
+    comes back, its last commits would be gone. Read-only and immutable, it leaves the log alone.
+    """
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        if connection.execute("PRAGMA schema_version").fetchone() == (0,):
+            raise CoordinatorUnavailable(f"{path} is empty, though it is in use; put the file back")
 
 
 def _identity(path: Path) -> tuple[int, int]:
