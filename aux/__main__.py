@@ -1,8 +1,7 @@
-"""`python -m aux …` is `ringmaster aux …`."""
+"""`python -m aux …`, which `ringmaster aux …` becomes."""
 
-import sys
+from aux.app import run
+from ringmaster.cli.options import run_service
+from ringmaster.settings import AuxSettings
 
-from ringmaster.cli import main
-
-sys.argv[1:1] = ["aux"]
-main()
+run_service(AuxSettings, run)

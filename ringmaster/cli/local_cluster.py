@@ -152,13 +152,19 @@ class LocalCluster:
         kind: type[ClusterSettings],
         stop_timeout_s: float,
     ) -> Program:
-        given = as_flags(self.settings, list(kind.model_fields))
+        settings = self.settings
+        # Others can see a command line.
+        secret = {"etcd_password"}
+        given = as_flags(settings, [name for name in kind.model_fields if name not in secret])
+        environment = _environment(os.environ)
+        if settings.etcd_password:
+            environment["RINGMASTER_ETCD_PASSWORD"] = settings.etcd_password
         address = ["--id", name, "--host", LOOPBACK, "--advertise", f"{LOOPBACK}:{port}"]
         return Program(
             name=name,
             argv=(sys.executable, "-m", module, *given, *address, *own),
             log=self.logs / f"{name}.log",
-            environment=_environment(os.environ),
+            environment=environment,
             stop_timeout_s=stop_timeout_s,
         )
 

@@ -5,37 +5,36 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ringmaster.cli.reference import SettingRow, setting_rows
 from ringmaster.errors import RingmasterError, SettingsError
+from ringmaster.logging import configure_logging
 from ringmaster.settings import ClusterSettings, load_settings
 
 USAGE = 2
 """The exit code for a mistake in the command or its settings."""
+FAILED = 1
+"""The exit code for any other error."""
 
 _S = TypeVar("_S", bound=ClusterSettings)
-
-
-def refuse(program: str, error: RingmasterError) -> NoReturn:
-    """Say why in one line, and exit with the code for a mistake."""
-    sys.stderr.write(f"{program}: {error}\n")
-    raise SystemExit(USAGE)
 
 
 def settings_command(kind: type[_S], run: Callable[[_S], None]) -> Callable[..., None]:
     """A typer command whose options are the settings of `kind`; it calls `run` with them.
 
-    `SettingsError`, from the settings or from `run`, ends it with one line and exit code 2.
+    An error of ours ends it with one line: `SettingsError`, from the settings or from `run`, with exit code 2, any
+    other with 1.
     """
 
     def command(**flags: object) -> None:
         try:
             run(load_settings(kind, **flags))
-        except SettingsError as error:
-            refuse(f"ringmaster {kind.section}", error)
+        except RingmasterError as error:
+            sys.stderr.write(f"ringmaster {kind.section}: {error}\n")
+            raise SystemExit(USAGE if isinstance(error, SettingsError) else FAILED) from None
 
     parameters = [_parameter(row) for row in setting_rows(kind)]
     command.__doc__ = run.__doc__
@@ -47,9 +46,19 @@ def settings_command(kind: type[_S], run: Callable[[_S], None]) -> Callable[...,
 def run_service(
     kind: type[_S], run: Callable[[_S], None], arguments: Sequence[str] | None = None
 ) -> None:
-    """`python -m master` and `python -m aux`: read the command line, then call `run`. Does not return."""
+    """`python -m master` and `python -m aux`: read the command line, set logging up, call `run`. Does not return.
+
+    Errors of ours that `run` raises end it as `settings_command` says.
+    """
+
+    def logged(settings: _S) -> None:
+        bound = {"service": kind.section, "id": getattr(settings, "name", "")}
+        configure_logging(settings.log_level, settings.log_format, **bound)
+        run(settings)
+
+    logged.__doc__ = run.__doc__
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(settings_command(kind, run))
+    app.command()(settings_command(kind, logged))
     app(
         args=None if arguments is None else list(arguments),
         prog_name=f"ringmaster {kind.section}",

@@ -18,6 +18,7 @@ from ringmaster.cli.local_cluster import (
     check_services,
 )
 from ringmaster.cli.monitor import Monitor
+from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
 from ringmaster.cli.supervisor import Supervisor
 from ringmaster.clock import SystemClock
@@ -40,14 +41,20 @@ def up(settings: UpSettings) -> None:
         lease_dir = settings.lease_dir or (
             memory_folder(data_dir) if settings.coordinator.startswith("sqlite") else None
         )
-        settings = settings.model_copy(
-            update={"data_dir": data_dir, "lease_dir": lease_dir or data_dir / "leases"}
-        )
+        resolved: dict[str, object] = {
+            "data_dir": data_dir,
+            "lease_dir": lease_dir or data_dir / "leases",
+        }
+        if settings.log_format == "auto":
+            # The logs are files here, but people read them.
+            resolved["log_format"] = "text"
+        settings = settings.model_copy(update=resolved)
         names = [f"master{settings.masters}.sock", f"aux{settings.aux}.sock"]
         run_dir = stack.enter_context(run_folder(data_dir, names))
         console = Console(highlight=False, soft_wrap=True)
         cluster = _with_front_door(LocalCluster(settings, run_dir, front.find_nginx()), console)
         check_ports(cluster)
+        write_scrape_targets(cluster)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             clean = runner.run(_run(cluster, console))
     if not clean:

@@ -1,0 +1,162 @@
+"""The commands that talk to a running cluster: `get put delete status locate drain undrain`.
+
+Exit codes: 0 done, 1 not there, 2 a mistake in the command, 3 not reachable or not able to serve now.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+
+from ringmaster.cli.options import USAGE
+from ringmaster.cli.tables import cluster_table
+from ringmaster.client.blocking import Client
+from ringmaster.client.reply import DEFAULT_URL
+from ringmaster.errors import BadRequest, RingmasterError, SettingsError
+from ringmaster.quantities import parse_duration
+
+MISS: Final = 1
+UNAVAILABLE: Final = 3
+
+Url = Annotated[
+    str, typer.Option("--url", envvar="RINGMASTER_URL", help="Where the cluster answers.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout", envvar="RINGMASTER_TIMEOUT", min=0.001, help="Seconds until giving up."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
+Key = Annotated[str, typer.Argument(help="The key: up to 512 bytes of UTF-8.", show_default=False)]
+Node = Annotated[str, typer.Argument(help="The node's id.", show_default=False)]
+
+
+def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+    """Print a value, byte for byte. Exit code 1 if there is none."""
+    with _client(url, timeout) as client:
+        value = client.get(key)
+    if value is None:
+        _say("get", f"no such key: {key}")
+        raise typer.Exit(MISS)
+    sys.stdout.buffer.write(value)
+    if sys.stdout.isatty():
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+def put(
+    key: Key,
+    value: Annotated[
+        str | None, typer.Argument(help="The value; `-` or none: from the standard input.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Take the value from a file.")
+    ] = None,
+    ttl: Annotated[str | None, typer.Option(help="Time to live: seconds, or 10s, 5m, 2h.")] = None,
+    content_type: Annotated[str | None, typer.Option(help="The value's content type.")] = None,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Store a value: an argument, a file, or the standard input."""
+    with _client(url, timeout) as client:
+        content = _content(value, file)
+        if content_type is None and value not in (None, "-"):
+            content_type = "text/plain; charset=utf-8"
+        client.put(key, content, content_type=content_type, ttl_s=_ttl_s(ttl))
+
+
+def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+    """Remove a key, whether or not it is there."""
+    with _client(url, timeout) as client:
+        client.delete(key)
+
+
+def status(url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
+    """Show the nodes, and how the cluster is."""
+    with _client(url, timeout) as client:
+        answer = client.cluster()
+        if json or not isinstance(answer, dict):
+            _print_json(answer)
+        else:
+            Console(soft_wrap=not sys.stdout.isatty()).print(cluster_table(answer))
+
+
+def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
+    """Show which nodes hold a key."""
+    with _client(url, timeout) as client:
+        place = client.locate(key)
+    if json or not isinstance(place, dict):
+        _print_json(place)
+        return
+    copies = ", ".join(place.get("replicas") or []) or "none"
+    typer.echo(
+        f"partition {place.get('partition')}: primary {place.get('primary') or 'none'}, "
+        f"replicas {copies} (term {place.get('term')}, epoch {place.get('epoch')})"
+    )
+
+
+def drain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+    """Move everything off a node; after that it may be stopped without a miss."""
+    _drain("drain", node, url, timeout)
+
+
+def undrain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+    """Take `drain` back."""
+    _drain("undrain", node, url, timeout)
+
+
+def _drain(command: str, node: str, url: str, timeout: float) -> None:
+    with _client(url, timeout) as client:
+        if not client.drain(node, undo=command == "undrain"):
+            _say(command, f"no such node: {node}")
+            raise typer.Exit(MISS)
+
+
+@contextmanager
+def _client(url: str, timeout_s: float) -> Iterator[Client]:
+    """A client whose errors end the command with one line and the exit code for them."""
+    try:
+        with Client(url, timeout_s) as client:
+            yield client
+    except (BadRequest, SettingsError) as error:
+        _say("error", str(error))
+        raise typer.Exit(USAGE) from None
+    except RingmasterError as error:
+        _say("error", str(error))
+        raise typer.Exit(UNAVAILABLE) from None
+
+
+def _content(value: str | None, file: Path | None) -> bytes:
+    if file is not None:
+        if value is not None:
+            raise SettingsError("give either a value or --file, not both")
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"cannot read {file}: {error.strerror}") from error
+    if value is None or value == "-":
+        return sys.stdin.buffer.read()
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _ttl_s(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise SettingsError(f"--ttl: {error}") from error
+
+
+def _print_json(answer: Any) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+
+
+def _say(command: str, sentence: str) -> None:
+    sys.stderr.write(f"ringmaster {command}: {sentence}\n".replace(" error:", ":", 1))
