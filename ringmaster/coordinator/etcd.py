@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringmaster.coordinator import Commit, Record
-from ringmaster.coordinator.gateway import Gateway, GatewayError, NotSent
+from ringmaster.coordinator.gateway import Gateway, GatewayError, NotSent, TimedOut
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
 
 _RETRY_S: Final = 0.05
@@ -117,11 +117,14 @@ class EtcdCoordinator:
     ) -> tuple[int, dict[str, Record]]:
         """The store's revision and the records. Repeated until the deadline: reading twice does no harm."""
         deadline = asyncio.get_running_loop().time() + timeout_s
+        reason: GatewayError | None = None
         while True:
             try:
                 reply = await self._gateway.call("/v3/kv/range", request, deadline, share=True)
             except GatewayError as error:
-                await self._pause(deadline, error)
+                # That the time ran out at last says less than what went wrong before.
+                reason = error if reason is None or not isinstance(error, TimedOut) else reason
+                await self._pause(deadline, reason)
             else:
                 records = (self._record(kv) for kv in reply.get("kvs", ()))
                 return int(reply["header"]["revision"]), dict(records)

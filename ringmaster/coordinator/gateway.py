@@ -30,6 +30,10 @@ class NotSent(GatewayError):
     """No member took the call: it was not carried out."""
 
 
+class TimedOut(GatewayError):
+    """No answer by the deadline; it may have been carried out."""
+
+
 class Gateway:
     """`endpoints` are base URLs of one etcd cluster. Deadlines are absolute, by the running loop's clock."""
 
@@ -122,7 +126,7 @@ class Gateway:
                 refusals.append(f"{self._endpoints[index]}: {error}")
             except TimeoutError as error:
                 self._failed(index)
-                raise GatewayError(f"{self._endpoints[index]} did not answer in time") from error
+                raise TimedOut(f"{self._endpoints[index]} did not answer in time") from error
             except (aiohttp.ClientError, OSError) as error:
                 self._failed(index)
                 raise GatewayError(f"{self._endpoints[index]}: {error}") from error
@@ -153,6 +157,8 @@ class Gateway:
             request = {"name": self._user, "password": self._password}
             try:
                 reply = await self._post("/v3/auth/authenticate", request, deadline, "", share=True)
+            except TimedOut:
+                raise
             except GatewayError as error:
                 raise NotSent(f"authentication: {error}") from error
             self._token = str(reply["token"])

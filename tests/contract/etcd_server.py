@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -39,7 +40,8 @@ class EtcdMember:
     name: str
     url: str
     command: list[str]
-    log: Path
+    log: Path = Path(os.devnull)
+    client: tuple[Path, Path] | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -66,6 +68,8 @@ class EtcdMember:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        if self.client is not None:
+            context.load_cert_chain(*self.client)
         with urllib.request.urlopen(call, timeout=5, context=context) as reply:
             answer: dict[str, Any] = json.load(reply)
             return answer
@@ -73,11 +77,12 @@ class EtcdMember:
 
 @dataclass
 class EtcdCluster:
-    """`tls`: the options that make the side which clients see speak TLS."""
+    """`tls`: the options that make the side which clients see speak TLS; `client`: our certificate and key."""
 
     directory: Path
     size: int = 1
     tls: list[str] = field(default_factory=list)
+    client: tuple[Path, Path] | None = None
     members: list[EtcdMember] = field(default_factory=list)
 
     def start(self) -> None:
@@ -97,7 +102,9 @@ class EtcdCluster:
             command += ["--listen-client-urls", client, "--advertise-client-urls", client]
             command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
             command += ["--initial-cluster", together, *self.tls]
-            self.members.append(EtcdMember(name, client, command, self.directory / f"{name}.log"))
+            self.members.append(
+                EtcdMember(name, client, command, self.directory / f"{name}.log", self.client)
+            )
         for member in self.members:
             member.start()
         for member in self.members:
