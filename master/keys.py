@@ -133,7 +133,8 @@ def milliseconds(value: object, name: str = "ttl") -> int:
             )
         _bad_duration(name, value)
     # Rounded first: 0.1 s is 100 ms, not the 101 that the ceiling of 100.00000000000001 would be.
-    return math.ceil(round(value * 1000, 6))
+    # A time that rounds to nothing is still a time: 0 would mean for ever.
+    return max(math.ceil(round(value * 1000, 6)), 1) if value else 0
 
 
 def integer_of_text(text: str, name: str, least: int, most: int) -> int:
