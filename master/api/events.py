@@ -19,7 +19,8 @@ from ringmaster.view import View
 
 HISTORY = 256
 MOST_SUBSCRIBERS = 256
-HEARTBEAT_S = 10.0
+HEARTBEAT_S = 5.0
+"""Less than the 8 s after which nginx takes a silent master for dead."""
 SLOW_S = 10.0
 
 _HEADERS = {

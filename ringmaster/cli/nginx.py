@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from ringmaster.errors import SettingsError
 
 TEMPLATE: Final = Path(__file__).parents[2] / "nginx" / "ringmaster.conf.template"
 BULK_LIMIT_BYTES: Final = 32 * 2**20
+LEAST_READ_TIMEOUT_S: Final = 8
+"""Event streams say something every 5 s."""
 _FRAMING_BYTES: Final = 64 * 1024
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 
@@ -63,7 +66,7 @@ def write_configuration(
         "WORKERS": str(workers),
         "LISTEN": listen,
         "BODY_LIMIT": str(body_limit(max_value_bytes)),
-        "READ_TIMEOUT": str(round(deadline_s + 2)),
+        "READ_TIMEOUT": str(max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)),
     }
     try:
         template = TEMPLATE.read_text(encoding="utf-8")
