@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from enum import IntEnum
 
-from master.observation import Observation, Target
 from master.judgement import Verdicts
+from master.observation import Observation, Target
 from ringmaster.view import Filling, Partition
 
 

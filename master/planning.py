@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import msgspec
 
+from master.judgement import Verdict, Verdicts
 from master.moves import Mover
 from master.observation import Observation, Plan
 from master.promotion import Mender
 from master.targets import choose_target, member_info
-from master.judgement import Verdict, Verdicts
 from ringmaster.view import NodeInfo, Partition, View
 
 
@@ -57,6 +57,37 @@ def next_view(seen: Observation) -> Plan | None:
         *(f"{what}: {count}" for what, count in sorted(counted.items())),
     ]
     return Plan(view, *fences, frozenset(lost | set(mender.lagging)), tuple(reasons))
+
+
+def signature(seen: Observation) -> Hashable:
+    """What `next_view` depends on, of time only the thresholds it crosses: equal signatures, equal answers.
+
+    Cheap beside a plan, so that a cluster at rest costs nothing. The view counts by its epoch.
+    """
+    verdicts = Verdicts(seen)
+    settings = seen.settings
+    states = tuple(
+        (node, verdicts.of(node), verdicts.silent_for_s(node) >= settings.sole_copy_wait_s)
+        for node in seen.view.nodes
+    )
+    reports = tuple(
+        (node, status.epoch, *map(tuple, (status.caught_up, status.lagging, status.awaiting)))
+        for node in seen.view.nodes
+        for status in [verdicts.status(node)]
+        if status is not None
+    )
+    flags = (
+        seen.paused,
+        seen.draining,
+        seen.forget,
+        seen.stable_for_s >= settings.bootstrap_wait_s,
+        seen.stable_for_s >= settings.settle_s,
+    )
+    draining = tuple(node for node in seen.view.nodes if verdicts.is_draining(node))
+    key = None if seen.target is None else seen.target.key
+    registered = tuple(sorted(seen.nodes.items()))
+    fresh = (verdicts.joining, verdicts.stillborn, str(registered))
+    return seen.view.epoch, settings, states, reports, flags, draining, key, fresh
 
 
 def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> dict[str, NodeInfo]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from master.observation import Observation, Target
 from master.judgement import Verdict, Verdicts
+from master.observation import Observation, Target
 from ringmaster.status import CopyReport
 from ringmaster.view import Filling, Partition
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from master.observation import Observation, Target
 from master.judgement import Verdicts
+from master.observation import Observation, Target
 from ringmaster.placement import PlacementNode, Row, place
 from ringmaster.view import NodeInfo, Partition, View
 

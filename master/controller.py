@@ -1,0 +1,369 @@
+"""The controller: observe, plan, publish, in a loop. All decisions are in `planning.py`; here is only the I/O.
+
+Every master runs this loop and watches the leases' numbers, so that any can take over at once; only the one that is
+elected plans and publishes. It keeps nothing that a successor needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from master.election import Election
+from master.health import refusals, unreachable_by_most
+from master.observation import LeaseSeen, Observation, Plan, PlanningSettings, StatusSeen, Target
+from master.planning import next_view, signature
+from master.targets import RebalanceProgress, choose_target, rebalance_progress
+from ringmaster.clock import Clock
+from ringmaster.coordinator import Commit, Coordinator, Record
+from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.follower import VIEW_KEY
+from ringmaster.lease import LeaseRow, LeaseWatch, lease_key
+from ringmaster.liveness import HeldLock, Liveness
+from ringmaster.registration import MasterRow, node_key
+from ringmaster.resp import Reply, encode
+from ringmaster.view import NodeInfo, View, decode_view, encode_view, first_view
+
+CYCLE_S = 0.1
+LOSSES_KEPT = 16
+
+_log = structlog.get_logger(__name__)
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+class Probes(Protocol):
+    """What the controller asks of `health.Prober`."""
+
+    def statuses(self) -> Mapping[str, StatusSeen]:
+        """The last status of each node."""
+
+    def is_connected(self, node: str) -> bool:
+        """Whether the link to `node` is up."""
+
+    def unreachable(self) -> tuple[str, ...]:
+        """Nodes this master cannot reach."""
+
+
+class PushLink(Protocol):
+    """What a push needs of `ringmaster.link.Link`."""
+
+    def send(self, frame: bytes, on_reply: Callable[[Reply], None]) -> None:
+        """Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One read of what the plan rests on. `versions`: of the leases' records."""
+
+    nodes: dict[str, NodeInfo]
+    leases: dict[str, LeaseSeen]
+    admin: frozenset[str]
+    unreachable: frozenset[str]
+
+
+class Controller:
+    """Publishes views while elected.
+
+    `cluster`, `partitions`: from the record `cluster`. `on_published(view, its JSON)` is called from the loop with
+    each view that this master published: to adopt it and to `push_view` it.
+    """
+
+    def __init__(
+        self,
+        *,
+        coordinator: Coordinator,
+        liveness: Liveness,
+        clock: Clock,
+        election: Election,
+        probes: Probes,
+        settings: PlanningSettings,
+        cluster: str,
+        partitions: int,
+        on_published: Callable[[View, bytes], None],
+    ) -> None:
+        self.cycles = self.published = self.conflicts = 0
+        self._coordinator = coordinator
+        self._liveness = liveness
+        self._clock = clock
+        self._election = election
+        self._probes = probes
+        self._settings = settings
+        self._cluster = cluster
+        self._partitions = partitions
+        self._on_published = on_published
+        self._wake = asyncio.Event()
+        self._leases = LeaseWatch()
+        self._masters = LeaseWatch()
+        self._view: tuple[View, int] | None = None
+        self._target: Target | None = None
+        self._losses: dict[str, deque[float]] = {}
+        self._absent_since: dict[str, float] = {}
+        self._live: frozenset[tuple[str, str]] = frozenset()
+        self._live_since = clock.boottime()
+        self._idle: Hashable = None
+        self._available = True
+
+    def wake(self) -> None:
+        """Look now: a link broke, a status or an admin record changed, this master was elected."""
+        self._wake.set()
+
+    @property
+    def progress(self) -> RebalanceProgress | None:
+        """How far the rebalance is; None on a master that is not the controller."""
+        if self._view is None or self._target is None or not self._election.is_controller:
+            return None
+        return rebalance_progress(self._view[0], self._target)
+
+    async def run(self) -> None:
+        """Look every 0.1 s, or at once when woken, until cancelled. Outages of the coordinator are waited out."""
+        while True:
+            self._wake.clear()
+            again = False
+            try:
+                again = await self.cycle()
+                self._note(None)
+            except CoordinatorUnavailable as error:
+                self._forget_reads()
+                self._note(error)
+            except msgspec.DecodeError as error:
+                _log.error("the view in the coordinator is unreadable", reason=str(error))
+            if again:
+                # A view was published, or somebody else was faster: there may be more to do. Others first, though.
+                await asyncio.sleep(0)
+                continue
+            try:
+                async with asyncio.timeout(CYCLE_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def cycle(self) -> bool:
+        """Observe once and act on it; whether to look again at once. Raises `CoordinatorUnavailable`."""
+        self.cycles += 1
+        leases = await self._read_leases()
+        if not self._election.is_controller:
+            self._view = None
+            return False
+        read = await self._read_rest(leases)
+        view, version = self._view or await self._load_view()
+        self._view = (view, version)
+        await self._refuse(view, read)
+        proofs = self._proofs(view, read)
+        try:
+            seen = self._observe(view, read, frozenset(proofs))
+            mark = signature(seen)
+            if mark == self._idle:
+                return False
+            plan = next_view(seen)
+            self._target = seen.target
+            if plan is None:
+                self._idle = mark
+                await self._tidy(view, read)
+                return False
+            return await self._publish(plan, version, read)
+        finally:
+            for proof in proofs.values():
+                proof.release()
+
+    # -- observing
+
+    async def _read_leases(self) -> dict[str, LeaseSeen]:
+        records = await self._coordinator.read("lease/")
+        now = self._clock.boottime()
+        self._leases.observe(now, {key: record.version for key, record in records.items()})
+        seen = {}
+        for key, row in _rows(records, LeaseRow).items():
+            seen[key.removeprefix("lease/")] = LeaseSeen(
+                row, records[key].version, self._leases.unchanged_for(key)
+            )
+        return seen
+
+    async def _read_rest(self, leases: dict[str, LeaseSeen]) -> _Read:
+        masters = await self._coordinator.read("master/")
+        self._masters.observe(
+            self._clock.boottime(), {key: record.version for key, record in masters.items()}
+        )
+        nodes = _rows(await self._coordinator.read("node/"), NodeInfo)
+        admin = await self._coordinator.read("admin/")
+        said = [
+            row.unreachable
+            for key, row in _rows(masters, MasterRow).items()
+            if self._masters.unchanged_for(key) < self._settings.lease_ttl_s
+        ]
+        up = frozenset(nodes_up(self._view[0])) if self._view else frozenset()
+        return _Read(
+            {info.id: info for info in nodes.values()},
+            leases,
+            frozenset(admin),
+            unreachable_by_most(said, up),
+        )
+
+    async def _load_view(self) -> tuple[View, int]:
+        record = (await self._coordinator.read(VIEW_KEY)).get(VIEW_KEY)
+        self._idle = None
+        if record is None:
+            return first_view(self._cluster, self._partitions, self._settings.replicas), 0
+        return decode_view(record.value), record.version
+
+    def _observe(self, view: View, read: _Read, dead: frozenset[str]) -> Observation:
+        now = self._clock.boottime()
+        live = frozenset(
+            (node, lease.row.incarnation)
+            for node, lease in read.leases.items()
+            if lease.unchanged_for_s < self._settings.lease_ttl_s
+            and lease.row.incarnation not in dead
+        )
+        if live != self._live:
+            self._live, self._live_since = live, now
+        self._absent_since = {
+            node: self._absent_since.get(node, now)
+            for node in nodes_up(view)
+            if node not in read.leases
+        }
+        seen = Observation(
+            now=now,
+            view=view,
+            settings=self._settings,
+            nodes=read.nodes,
+            leases=read.leases,
+            dead=dead,
+            statuses=self._probes.statuses(),
+            draining=_flagged(read.admin, "admin/drain/"),
+            forget=_flagged(read.admin, "admin/forget/"),
+            paused="admin/pause" in read.admin,
+            absent_for_s={node: now - since for node, since in self._absent_since.items()},
+            losses={node: tuple(times) for node, times in self._losses.items()},
+            stable_for_s=now - self._live_since,
+            target=self._target,
+        )
+        return replace(seen, target=choose_target(seen))
+
+    def _proofs(self, view: View, read: _Read) -> dict[str, HeldLock]:
+        """Locks of incarnations that are gone, to be held until the view is published (R5)."""
+        proofs: dict[str, HeldLock] = {}
+        suspects = {(info.id, info.incarnation): info for info in read.nodes.values()}
+        suspects.update(
+            {(info.id, info.incarnation): info for info in view.nodes.values() if info.up}
+        )
+        for (node, incarnation), info in suspects.items():
+            listed = view.incarnation(node) == incarnation
+            if info.boot_id != self._liveness.boot_id or (not listed and node not in read.leases):
+                continue
+            if listed and self._probes.is_connected(node):
+                continue
+            proof = self._liveness.prove_dead(node, info.lock)
+            if proof is not None:
+                proofs[incarnation] = proof
+        return proofs
+
+    # -- acting
+
+    async def _publish(self, plan: Plan, version: int, read: _Read) -> bool:
+        if not self._election.is_controller:
+            return False
+        raw = encode_view(plan.view)
+        suspended = {
+            lease_key(node): msgspec.json.encode(
+                msgspec.structs.replace(read.leases[node].row, refused=True)
+            )
+            for node in plan.suspend
+        }
+        commit = Commit(
+            expect={VIEW_KEY: version, **{lease_key(n): v for n, v in plan.expect.items()}},
+            put={VIEW_KEY: raw, **suspended},
+            delete=frozenset(lease_key(node) for node in plan.revoke),
+        )
+        try:
+            versions = await self._coordinator.commit(commit)
+        except CoordinatorUnavailable:
+            self._view = None
+            raise
+        if versions is None:
+            self.conflicts += 1
+            self._view = None
+            # Nothing is lost if we lose again and again, but the loop must not spin on it.
+            return self.conflicts % 8 != 0
+        self.published += 1
+        self._view = (plan.view, versions[VIEW_KEY])
+        now = self._clock.boottime()
+        for node in plan.lost:
+            self._losses.setdefault(node, deque(maxlen=LOSSES_KEPT)).append(now)
+        for reason in plan.reasons:
+            _log.info("view", epoch=plan.view.epoch, reason=reason)
+        self._on_published(plan.view, raw)
+        return True
+
+    async def _refuse(self, view: View, read: _Read) -> None:
+        changes = refusals(view, read.leases, self._probes.statuses(), read.unreachable)
+        for node, row in changes.items():
+            key = lease_key(node)
+            commit = Commit(
+                expect={key: read.leases[node].version}, put={key: msgspec.json.encode(row)}
+            )
+            if await self._coordinator.commit(commit) is not None:
+                _log.warning(
+                    "renewals refused: most masters cannot reach it"
+                    if row.refused
+                    else "renewals allowed again",
+                    node=node,
+                )
+
+    async def _tidy(self, view: View, read: _Read) -> None:
+        """Drop requests to forget a node that are done, or that came while it was up."""
+        done = set()
+        for node in _flagged(read.admin, "admin/forget/"):
+            done.add(f"admin/forget/{node}")
+            if node not in view.nodes and node not in read.leases:
+                done |= {node_key(node), f"admin/drain/{node}"}
+        if done:
+            await self._coordinator.commit(Commit(delete=frozenset(done)))
+
+    def _forget_reads(self) -> None:
+        """While nobody could renew or read, nobody is late."""
+        self._leases.failed()
+        self._masters.failed()
+        self._absent_since.clear()
+        self._view = None
+
+    def _note(self, error: CoordinatorUnavailable | None) -> None:
+        if (error is None) != self._available:
+            self._available = error is None
+            if error is None:
+                _log.info("controller: the coordinator is back")
+            else:
+                _log.warning("controller waits for the coordinator", reason=str(error))
+
+
+def nodes_up(view: View) -> list[str]:
+    """Ids of the nodes that `view` lists as up."""
+    return [node for node, info in view.nodes.items() if info.up]
+
+
+def _flagged(admin: frozenset[str], prefix: str) -> frozenset[str]:
+    return frozenset(key.removeprefix(prefix) for key in admin if key.startswith(prefix))
+
+
+def _rows(records: Mapping[str, Record], kind: type[_Struct]) -> dict[str, _Struct]:
+    """What can be read; a row that cannot is as good as absent."""
+    rows = {}
+    for key, record in records.items():
+        try:
+            rows[key] = msgspec.json.decode(record.value, type=kind)
+        except msgspec.DecodeError as error:
+            _log.error("unreadable row ignored", key=key, reason=str(error))
+    return rows
+
+
+def push_view(view: View, raw: bytes, link_of: Callable[[str], PushLink | None]) -> None:
+    """Send a published view to every node that it lists as up. A lost push is made up for by the node's own watch."""
+    frame = encode(b"RM.VIEW", raw)
+    for node in nodes_up(view):
+        link = link_of(node)
+        if link is not None:
+            link.send(frame, lambda _: None)

@@ -1,0 +1,221 @@
+"""The failure detector: probes of every node by every master, and the verdict of most masters on who is unreachable.
+
+One lost probe moves nothing. A broken connection is only a hint to look for proof of death; a node that most masters
+cannot reach has its renewals refused, and is revoked like any other whose lease then lapses (R2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from master.observation import LeaseSeen, StatusSeen
+from ringmaster.clock import Clock
+from ringmaster.errors import RingmasterError
+from ringmaster.lease import LeaseRow
+from ringmaster.resp import encode
+from ringmaster.status import NodeStatus, decode_status
+from ringmaster.view import View
+
+PROBE_EVERY_S = 0.2
+PROBE_DEADLINE_S = 1.0
+LOOK_EVERY_S = 0.025
+"""How often links are looked at: a process that was killed is noticed within this time."""
+
+FAILURES = 3
+FAILING_S = 1.0
+
+_PROBE = encode(b"RM.STATUS")
+_log = structlog.get_logger(__name__)
+
+
+class ProbeLink(Protocol):
+    """What a probe needs of `ringmaster.link.Link`."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can be sent just now."""
+
+    async def request(self, frame: bytes, timeout_s: float) -> object:
+        """The reply. Raises `RingmasterError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How the probes of one node went. Pure. Times are boottime, in seconds."""
+
+    failures: int = 0
+    failing_since: float = 0.0
+    is_unreachable: bool = False
+
+    def after(self, answered: bool, now: float) -> Reach:
+        """The state after one more probe."""
+        if answered:
+            return Reach()
+        failures = self.failures + 1
+        since = now if self.failures == 0 else self.failing_since
+        return Reach(failures, since, failures >= FAILURES and now - since >= FAILING_S)
+
+
+def unreachable_by_most(said: Iterable[Iterable[str]], up: frozenset[str]) -> frozenset[str]:
+    """Nodes of `up` that more than half of the live masters cannot reach; `said`: each one's list.
+
+    Empty if that is more than half of all nodes (or the only one): then the fault is more likely on the masters'
+    side, and refusing would take the whole cache away.
+    """
+    lists = [frozenset(names) & up for names in said]
+    found = frozenset(node for node in up if sum(node in names for names in lists) * 2 > len(lists))
+    return found if len(found) * 2 <= len(up) else frozenset()
+
+
+def refusals(
+    view: View,
+    leases: Mapping[str, LeaseSeen],
+    statuses: Mapping[str, StatusSeen],
+    unreachable: frozenset[str],
+) -> dict[str, LeaseRow]:
+    """Rows of leases to refuse (nodes in `unreachable`) or to allow again, by node id.
+
+    Allowed again only once the node is known to follow the present view: its lease may have been suspended while it
+    lost a role, and by an older view it would serve that on.
+    """
+    changes: dict[str, LeaseRow] = {}
+    for node, lease in leases.items():
+        incarnation = view.incarnation(node)
+        if incarnation != lease.row.incarnation:
+            continue
+        if node in unreachable:
+            if not lease.row.refused:
+                changes[node] = msgspec.structs.replace(lease.row, refused=True)
+        elif lease.row.refused:
+            seen = statuses.get(node)
+            if (
+                seen is not None
+                and seen.age_s < PROBE_DEADLINE_S
+                and seen.status.incarnation == incarnation
+                and seen.status.epoch >= view.epoch
+            ):
+                changes[node] = msgspec.structs.replace(lease.row, refused=False)
+    return changes
+
+
+class _Probed:
+    """What is known of one incarnation."""
+
+    __slots__ = ("asking", "incarnation", "next_at", "reach", "seen_at", "status", "was_connected")
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.reach = Reach()
+        self.status: NodeStatus | None = None
+        self.seen_at = 0.0
+        self.next_at = 0.0
+        self.asking = False
+        self.was_connected = False
+
+
+class Prober:
+    """Asks every node that is up for its status, five times a second.
+
+    `link_of(node)`: the link to it, None if there is none. `on_news`: called from the loop when a link broke or a
+    node's report changed in what matters to the plan.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        link_of: Callable[[str], ProbeLink | None],
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.on_news = on_news
+        self._clock = clock
+        self._link_of = link_of
+        self._nodes: dict[str, _Probed] = {}
+
+    def adopt(self, view: View) -> None:
+        """Probe the nodes of `view` from now on. A new incarnation begins with a clean slate."""
+        self._nodes = {
+            node: self._known(node, info.incarnation)
+            for node, info in view.nodes.items()
+            if info.up
+        }
+
+    def _known(self, node: str, incarnation: str) -> _Probed:
+        known = self._nodes.get(node)
+        if known is not None and known.incarnation == incarnation:
+            return known
+        return _Probed(incarnation)
+
+    def statuses(self) -> dict[str, StatusSeen]:
+        """The last status of each node that ever answered, and its age."""
+        now = self._clock.boottime()
+        return {
+            node: StatusSeen(probed.status, now - probed.seen_at)
+            for node, probed in self._nodes.items()
+            if probed.status is not None
+        }
+
+    def unreachable(self) -> tuple[str, ...]:
+        """Nodes that have not answered the last three probes, over at least a second."""
+        return tuple(node for node, probed in self._nodes.items() if probed.reach.is_unreachable)
+
+    def is_connected(self, node: str) -> bool:
+        """Whether the link to `node` is up. A process whose links are up has not died."""
+        link = self._link_of(node)
+        return link is not None and link.connected
+
+    async def run(self) -> None:
+        """Probe until cancelled. At most one probe per node is under way."""
+        async with asyncio.TaskGroup() as probes:
+            while True:
+                now = self._clock.boottime()
+                for node, probed in list(self._nodes.items()):
+                    self._look(node, probed)
+                    if not probed.asking and now >= probed.next_at:
+                        probed.asking = True
+                        probed.next_at = now + PROBE_EVERY_S
+                        probes.create_task(self._probe(node, probed))
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    def _look(self, node: str, probed: _Probed) -> None:
+        connected = self.is_connected(node)
+        if probed.was_connected and not connected:
+            self.on_news()
+        probed.was_connected = connected
+
+    async def _probe(self, node: str, probed: _Probed) -> None:
+        status: NodeStatus | None = None
+        asked_at = self._clock.boottime()
+        try:
+            link = self._link_of(node)
+            if link is not None:
+                reply = await link.request(_PROBE, PROBE_DEADLINE_S)
+                status = decode_status(reply) if isinstance(reply, bytes) else None
+        except (RingmasterError, msgspec.DecodeError) as error:
+            _log.debug("probe failed", node=node, reason=str(error))
+        finally:
+            probed.asking = False
+        if status is not None and status.incarnation != probed.incarnation:
+            status = None
+        before = probed.reach
+        probed.reach = before.after(status is not None, self._clock.boottime())
+        if before.is_unreachable != probed.reach.is_unreachable:
+            _log.warning(
+                "node reachable" if before.is_unreachable else "node unreachable", node=node
+            )
+        if status is None:
+            return
+        previous, probed.status = probed.status, status
+        # The status is as old as the question: it may have been answered at any time since.
+        probed.seen_at = asked_at
+        if previous is None or _news(previous) != _news(status):
+            self.on_news()
+
+
+def _news(status: NodeStatus) -> tuple[object, ...]:
+    return status.caught_up, status.lagging, status.awaiting, status.stopping, status.epoch

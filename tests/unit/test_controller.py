@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from master.controller import Controller
+from master.observation import PlanningSettings
+from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.view import View
+from tests.fakes.cluster import FakeClock, FakeLiveness, FakeNodes
+from tests.fakes.memory_coordinator import MemoryCoordinator
+
+
+class FakeElection:
+    def __init__(self) -> None:
+        self.is_controller = True
+
+
+class World:
+    """A controller, a coordinator and nodes; time moves by hand."""
+
+    def __init__(self, replicas: int = 2, partitions: int = 16) -> None:
+        self.clock = FakeClock()
+        self.coordinator = MemoryCoordinator()
+        self.liveness = FakeLiveness()
+        self.nodes = FakeNodes(self.coordinator, self.liveness)
+        self.election = FakeElection()
+        self.published: list[View] = []
+        self.settings = PlanningSettings(replicas=replicas)
+        self.partitions = partitions
+        self.controller = self.another_controller()
+
+    def another_controller(self) -> Controller:
+        return Controller(
+            coordinator=self.coordinator,
+            liveness=self.liveness,
+            clock=self.clock,
+            election=self.election,  # type: ignore[arg-type]
+            probes=self.nodes,
+            settings=self.settings,
+            cluster="c" * 32,
+            partitions=self.partitions,
+            on_published=lambda view, raw: self.published.append(view),
+        )
+
+    async def cycle(self) -> None:
+        """One wake-up: cycles until there is nothing more to do at once."""
+        for _ in range(20):
+            if not await self.controller.cycle():
+                return
+
+    async def run(self, seconds: float) -> None:
+        until = self.clock.now + seconds
+        tick = 0
+        while self.clock.now < until:
+            if tick % 5 == 0:
+                self.nodes.renew()
+            await self.cycle()
+            self.clock.now += 0.1
+            tick += 1
+
+    @property
+    def view(self) -> View:
+        assert self.nodes.view is not None
+        return self.nodes.view
+
+    def holders(self) -> Counter[str]:
+        return Counter(node for row in self.view.table for node in row.in_sync)
+
+
+async def three_nodes() -> World:
+    world = World()
+    for node in ("aux1", "aux2", "aux3"):
+        world.nodes.start(node)
+    await world.run(3.0)
+    assert all(len(row.in_sync) == 2 for row in world.view.table)
+    return world
+
+
+async def test_a_cold_start_waits_for_the_second_node_and_spreads_the_table():
+    world = World()
+    world.nodes.start("aux1")
+    await world.run(0.5)
+    assert all(row.primary is None for row in world.view.table)
+    world.nodes.start("aux2")
+    await world.run(2.0)
+    assert world.holders() == {"aux1": 16, "aux2": 16}
+    assert Counter(row.primary for row in world.view.table) == {"aux1": 8, "aux2": 8}
+
+
+async def test_a_cluster_at_rest_publishes_nothing():
+    world = await three_nodes()
+    count = len(world.published)
+    await world.run(5.0)
+    assert len(world.published) == count
+
+
+async def test_a_killed_node_is_out_of_the_view_after_one_wake_up():
+    world = await three_nodes()
+    before = world.view
+    world.nodes.kill("aux2")
+    await world.cycle()
+    view = world.view
+    assert not view.nodes["aux2"].up
+    assert "lease/aux2" not in world.coordinator.records
+    for old, new in zip(before.table, view.table, strict=True):
+        assert new.primary in old.in_sync
+        assert "aux2" not in new.in_sync
+        if old.primary == "aux2":
+            assert (new.primary, new.awaits) == (old.replicas[0], None)
+            assert new.term > old.term
+    assert "aux2" not in world.liveness.held  # the proof is released once the view is out
+
+
+async def test_after_a_death_the_copies_are_restored_without_being_asked():
+    world = await three_nodes()
+    world.nodes.kill("aux2")
+    await world.run(3.0)
+    assert world.holders() == {"aux1": 16, "aux3": 16}
+
+
+async def test_a_node_whose_connection_broke_but_whose_process_lives_keeps_its_place():
+    world = await three_nodes()
+    count = len(world.published)
+    world.nodes.nodes["aux2"].cut = True
+    await world.run(3.0)
+    assert len(world.published) == count
+
+
+async def test_a_hung_node_is_revoked_when_its_number_stood_still_for_a_ttl_and_not_before():
+    world = await three_nodes()
+    world.nodes.nodes["aux2"].hung = True
+    await world.run(1.5)
+    assert world.view.nodes["aux2"].up
+    await world.run(1.5)
+    assert not world.view.nodes["aux2"].up
+    assert "lease/aux2" not in world.coordinator.records
+
+
+async def test_a_renewal_in_the_last_moment_makes_the_revocation_fail():
+    world = await three_nodes()
+    world.nodes.nodes["aux2"].hung = True
+    await world.run(1.9)
+
+    def wake_up(_: object) -> None:
+        world.coordinator.before_commit = None
+        world.nodes.nodes["aux2"].hung = False
+        world.nodes.renew()
+
+    world.coordinator.before_commit = wake_up
+    await world.run(1.0)
+    assert world.view.nodes["aux2"].up
+    assert world.controller.conflicts == 1
+
+
+async def test_an_outage_of_the_coordinator_voids_nothing():
+    world = await three_nodes()
+    before = world.view
+    world.coordinator.is_down = True
+    for _ in range(50):
+        with pytest.raises(CoordinatorUnavailable):
+            await world.controller.cycle()
+        world.controller._forget_reads()
+        world.clock.now += 0.1
+    world.coordinator.is_down = False
+    await world.run(3.0)
+    assert world.view == before
+
+
+async def test_another_master_takes_over_and_goes_on_from_the_published_view():
+    world = await three_nodes()
+    world.nodes.kill("aux2")
+    await world.controller.cycle()
+    epoch = world.view.epoch
+    world.controller = world.another_controller()
+    await world.run(3.0)
+    assert world.holders() == {"aux1": 16, "aux3": 16}
+    assert world.view.epoch > epoch
+
+
+async def test_who_is_not_elected_publishes_nothing():
+    world = World()
+    world.election.is_controller = False
+    world.nodes.start("aux1")
+    await world.run(3.0)
+    assert world.published == []
+    assert world.nodes.view is None
+
+
+async def test_a_lost_reply_to_a_commit_is_found_out_by_reading_again():
+    world = await three_nodes()
+    world.nodes.kill("aux2")
+    world.coordinator.lose_replies = 1
+    with pytest.raises(CoordinatorUnavailable):
+        await world.controller.cycle()
+    epoch = world.view.epoch
+    assert not world.view.nodes["aux2"].up
+    await world.run(3.0)
+    assert world.view.epoch > epoch
+    assert world.holders() == {"aux1": 16, "aux3": 16}
+
+
+async def test_a_crash_between_revoking_and_publishing_is_mended():
+    world = await three_nodes()
+    world.nodes.kill("aux2")
+    world.coordinator.halve_commits = 1
+    with pytest.raises(CoordinatorUnavailable):
+        await world.controller.cycle()
+    assert "lease/aux2" not in world.coordinator.records
+    assert world.view.nodes["aux2"].up
+    await world.cycle()
+    assert not world.view.nodes["aux2"].up
+
+
+async def test_a_restart_with_the_same_id_comes_back_empty_and_is_filled():
+    world = await three_nodes()
+    world.nodes.kill("aux2")
+    world.nodes.start("aux2")
+    await world.controller.cycle()
+    assert world.view.nodes["aux2"].incarnation == "aux2-2"
+    assert "aux2" not in world.holders()
+    await world.run(4.0)
+    assert min(world.holders().values()) >= 10
+
+
+async def test_a_drained_node_ends_up_with_nothing_and_can_be_taken_back():
+    world = await three_nodes()
+    world.coordinator.put("admin/drain/aux1", b"{}")
+    await world.run(3.0)
+    assert world.holders() == {"aux2": 16, "aux3": 16}
+    assert world.view.nodes["aux1"].draining
+    world.coordinator.remove("admin/drain/aux1")
+    await world.run(4.0)
+    assert world.holders()["aux1"] >= 10
+
+
+async def test_while_paused_nothing_moves_for_balance_but_losses_are_repaired():
+    world = await three_nodes()
+    world.coordinator.put("admin/pause", b"{}")
+    world.nodes.start("aux4")
+    await world.run(3.0)
+    assert world.view.paused
+    assert "aux4" not in world.holders()
+    world.nodes.kill("aux1")
+    await world.run(3.0)
+    assert all(len(row.in_sync) == 2 for row in world.view.table)
+
+
+async def test_a_node_that_most_masters_cannot_reach_is_refused_and_then_revoked():
+    world = await three_nodes()
+    world.coordinator.put("master/m1", b'{"id":"m1","address":"","unreachable":["aux3"]}')
+    await world.cycle()
+    assert b'"refused":true' in world.coordinator.records["lease/aux3"].value
+    assert world.view.nodes["aux3"].up
+    for _ in range(25):
+        world.coordinator.put("master/m1", b'{"id":"m1","address":"","unreachable":["aux3"]}')
+        await world.run(0.1)
+    assert not world.view.nodes["aux3"].up
+
+
+async def test_a_forgotten_node_leaves_the_view_and_the_records():
+    world = await three_nodes()
+    world.nodes.kill("aux2")
+    await world.cycle()
+    world.coordinator.put("admin/forget/aux2", b"{}")
+    await world.run(1.0)
+    assert "aux2" not in world.view.nodes
+    assert "node/aux2" not in world.coordinator.records
+    assert "admin/forget/aux2" not in world.coordinator.records
+
+
+async def test_a_node_that_died_before_any_view_listed_it_is_cleared_away():
+    world = await three_nodes()
+    world.nodes.start("aux4")
+    world.nodes.kill("aux4")
+    await world.cycle()
+    assert "lease/aux4" not in world.coordinator.records
+    assert not world.view.nodes["aux4"].up
