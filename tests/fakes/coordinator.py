@@ -1,0 +1,106 @@
+"""A coordinator in memory whose faults a test sets by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from ringmaster.coordinator import Commit, Record
+from ringmaster.errors import CoordinatorUnavailable
+
+
+class MemoryCoordinator:
+    """`down`: every call fails at once. `lost_replies`: so many commits apply, and are said to have timed out.
+
+    `held_back`: while it is a list, commits are put there and time out; `apply` them late. `delay_s`: of every call.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.down = False
+        self.lost_replies = 0
+        self.held_back: list[Commit] | None = None
+        self.delay_s = 0.0
+        self.commits: list[Commit] = []
+        self.reads = 0
+        self._version = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
+        self.reads += 1
+        await self._pass(timeout_s)
+        return {key: record for key, record in self.records.items() if key.startswith(prefix)}
+
+    async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
+        self.commits.append(commit)
+        await self._pass(timeout_s)
+        if self.held_back is not None:
+            self.held_back.append(commit)
+            await self._time_out(timeout_s)
+        versions = self.apply(commit)
+        if self.lost_replies:
+            self.lost_replies -= 1
+            await self._time_out(timeout_s)
+        return versions
+
+    async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            await self._pass(timeout_s)
+            record = self.records.get(key)
+            if record is not None and record.version != version:
+                return record
+            waiter = loop.create_future()
+            self._waiters.add(waiter)
+            await asyncio.wait([waiter], timeout=deadline - loop.time())
+            self._waiters.discard(waiter)
+            if not waiter.done():
+                return None
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def apply(self, commit: Commit) -> dict[str, int] | None:
+        """Do it now, if its expectations hold."""
+        for key, version in commit.expect.items():
+            if self.version_of(key) != version:
+                return None
+        self._version += 1
+        for key in commit.delete:
+            self.records.pop(key, None)
+        for key, value in commit.put.items():
+            self.records[key] = Record(value, self._version)
+        self.wake()
+        return dict.fromkeys(commit.put, self._version)
+
+    def put(self, key: str, value: bytes) -> int:
+        """As if somebody else had."""
+        self.apply(Commit(put={key: value}))
+        return self._version
+
+    def delete(self, key: str) -> None:
+        """As if somebody else had."""
+        self.apply(Commit(delete=frozenset({key})))
+
+    def version_of(self, key: str) -> int:
+        record = self.records.get(key)
+        return 0 if record is None else record.version
+
+    def wake(self) -> None:
+        """Let those who wait for a change look, and find an outage."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _pass(self, timeout_s: float) -> None:
+        if self.down:
+            raise CoordinatorUnavailable("down")
+        if self.delay_s:
+            await asyncio.sleep(min(self.delay_s, timeout_s))
+            if self.delay_s > timeout_s:
+                raise CoordinatorUnavailable("slow")
+
+    async def _time_out(self, timeout_s: float) -> None:
+        await asyncio.sleep(timeout_s)
+        raise CoordinatorUnavailable("timed out")
