@@ -215,8 +215,7 @@ class Store:
 
         The shares of primaries and replicas are as their numbers of open partitions.
         """
-        over = self._primary_bytes - self._primary_share
-        return over if over > 0 else 0
+        return max(0, self._primary_bytes - self._primary_share)
 
     def replica_over_bytes(self) -> int:
         """The bytes of copies that are not evictable above their share, 0 if within."""

@@ -1,0 +1,1 @@
+"""Benchmarks: programs that measure and print; nothing here ships or is a test."""
