@@ -24,11 +24,10 @@ RUN printf '#!/opt/ringmaster/bin/python\nfrom ringmaster.cli import main\n\nmai
     && mkdir -m 0700 /data /leases \
     && chown 10001:10001 /data /leases
 # Without starting an interpreter: bash speaks TCP, and six containers are asked every few seconds.
-SHELL ["/bin/bash", "-c"]
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD \
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["bash", "-c", "\
     exec 3<>/dev/tcp/127.0.0.1/$HEALTH_PORT \
     && printf 'GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3 \
-    && read -r _ status _ <&3 && [ "$status" = 200 ]
+    && read -r _ status _ <&3 && [ $status = 200 ]"]
 
 FROM service AS master
 COPY master /app/master
