@@ -1,0 +1,69 @@
+"""What the master counts: plain integers, no locks. A collector reads them when somebody asks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final
+
+BOUNDS_S: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+"""Upper bounds of the latency buckets, inclusive; one more bucket takes the rest."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
+OTHER: Final = "other"
+
+
+class Series:
+    """Requests of one kind: `buckets[i]` took at most `BOUNDS_S[i]` seconds (not cumulative)."""
+
+    __slots__ = ("buckets", "method", "outcome", "status_class", "sum_s")
+
+    def __init__(self, method: str, outcome: str, status_class: str) -> None:
+        self.method = method
+        self.outcome = outcome
+        self.status_class = status_class
+        self.buckets = [0] * (len(BOUNDS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one request that took `seconds`."""
+        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self.sum_s += seconds
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+
+class Counters:
+    """Requests by method, outcome (`hit`, `miss`, `ok`, `error`) and status class (`2xx`, …), with latencies."""
+
+    __slots__ = ("_series",)
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str, str], Series] = {}
+
+    def series(self, method: str, outcome: str, status: int) -> Series:
+        """The one series of this kind; keep it where it is used often. Unknown methods count as `other`."""
+        key = (method if method in _METHODS else OTHER, outcome, f"{status // 100}xx")
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(*key)
+        return series
+
+    def observe(self, method: str, status: int, outcome: str, seconds: float) -> None:
+        """Count one request."""
+        self.series(method, outcome, status).observe(seconds)
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(list(self._series.values()))
+
+    @property
+    def hits(self) -> int:
+        return sum(series.count for series in self if series.outcome == "hit")
+
+    @property
+    def misses(self) -> int:
+        return sum(series.count for series in self if series.outcome == "miss")

@@ -1,0 +1,140 @@
+"""The hot subset of /data served straight from the connection; everything else is aiohttp's.
+
+Served here: plain `GET`, `PUT`, `DELETE` of a key and small `POST /data`, without a task and without
+an aiohttp request (`master/connection.py` reads them, `master/inflight.py` answers them). Every doubt
+hands the request's bytes, untouched, to an aiohttp protocol on the same connection, which closes it
+after that reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from master.api.limits import Limits
+from master.api.problem import Problem, problem_of
+from master.authority import Authority
+from master.connection import Connection
+from master.counters import Counters
+from master.heads import Heads
+from master.inflight import InFlight
+from master.replies import Replies
+from master.router import Router
+from ringmaster.clock import Clock
+from ringmaster.commands import WriteReply
+from ringmaster.errors import RingmasterError
+
+SWEEP_S: Final = 0.05
+MAX_UNREAD: Final = 256 * 2**20
+"""Bytes of replies that slow clients have not read yet, all together."""
+
+_log = structlog.get_logger(__name__)
+
+
+class FastPath:
+    """Makes one `Connection` per client. `fallback()` makes the protocol that takes over in doubt.
+
+    Give `protocol` to the listener, keep `run()` running.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        replies: Replies,
+        counters: Counters,
+        authority: Authority,
+        limits: Limits,
+        clock: Clock,
+        fallback: Callable[[], asyncio.Protocol],
+    ) -> None:
+        self.router = router
+        self.replies = replies
+        self.limits = limits
+        self.clock = clock
+        self.fallback = fallback
+        self.heads = Heads(authority)
+        self.counters = counters
+        self.get_hit = counters.series("GET", "hit", 200)
+        self.get_miss = counters.series("GET", "miss", 404)
+        self.written = {
+            verb: counters.series(verb, "ok", 200) for verb in ("POST", "PUT", "DELETE")
+        }
+        self.connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def protocol(self) -> Connection:
+        """A protocol for one accepted connection."""
+        return Connection(self)
+
+    async def run(self) -> None:
+        """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = self.clock.boottime()
+            for connection in list(self.connections):
+                connection.sweep(now)
+            self._shed_slow_readers()
+
+    async def close(self, within_s: float) -> None:
+        """Let requests in flight finish within `within_s` seconds, then drop every connection."""
+        for connection in list(self.connections):
+            connection.drain()
+        ends = self.clock.boottime() + within_s
+        while self.connections and self.clock.boottime() < ends:  # noqa: ASYNC110 - a sweep, like run()
+            await asyncio.sleep(SWEEP_S)
+        for connection in list(self.connections):
+            connection.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=1.0)
+
+    def spawn(
+        self, answer: Coroutine[Any, Any, bytes], request: InFlight, connection: Connection
+    ) -> None:
+        """Finish `request` with what `answer` returns; its deadline is the router's."""
+        task = asyncio.get_running_loop().create_task(self._finish(answer, request, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def problem(self, request: InFlight, error: RingmasterError | Problem) -> bytes:
+        """The reply to `error`, counted."""
+        problem = error if isinstance(error, Problem) else problem_of(error, write=request.write)
+        seconds = self.clock.boottime() - request.began
+        self.counters.observe(request.method, problem.status, "error", seconds)
+        reply = problem.reply()
+        reply.dated(self.replies.date())
+        return b"%b\r\n%b" % (reply.head, reply.content)
+
+    def deleted(self, _key: bytes, _reply: WriteReply) -> bytes:
+        """The reply to a DELETE."""
+        return self.replies.deleted()
+
+    async def _finish(
+        self, answer: Coroutine[Any, Any, bytes], request: InFlight, connection: Connection
+    ) -> None:
+        try:
+            raw = await answer
+        except RingmasterError as error:
+            raw = self.problem(request, error)
+        except Exception:  # noqa: BLE001 - the top of this request's task; the client gets a 500
+            _log.exception("a request failed")
+            detail = "This is a bug; the log says more."
+            raw = self.problem(request, Problem(500, "internal-error", detail))
+        connection.finish(request, raw)
+
+    def _shed_slow_readers(self) -> None:
+        """Drop those who read slowest while replies nobody reads take too much memory."""
+        paused = [connection for connection in self.connections if connection.paused]
+        unread = sum(connection.unread for connection in paused)
+        if unread <= MAX_UNREAD:
+            return
+        for connection in sorted(paused, key=lambda each: each.unread, reverse=True):
+            unread -= connection.unread
+            _log.warning("dropped a client that does not read", unread=connection.unread)
+            connection.abort()
+            if unread <= MAX_UNREAD:
+                return

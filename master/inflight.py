@@ -1,0 +1,169 @@
+"""Requests of the fast path between their arrival and their reply.
+
+The reply of the primary comes as a callback. What is not a plain reply is left to a task, so that
+waiting and asking again are the router's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from master.api.data import refusal
+from master.api.problem import Problem
+from master.verdicts import Ask, judge_read, judge_write
+from ringmaster.commands import WriteReply
+from ringmaster.errors import DeadlineExceeded, RingmasterError
+from ringmaster.resp import Reply
+
+if TYPE_CHECKING:
+    from master.connection import Connection
+
+_LATE: Final = DeadlineExceeded("no reply came within the deadline")
+
+
+class InFlight(Ask):
+    """One request. `raw` is its reply once that is made; `began` and `deadline` are by `Clock.boottime()`.
+
+    `connection` is None as soon as a reply is in the making: a later one is ignored.
+    """
+
+    __slots__ = ("began", "connection", "key", "raw")
+
+    write = False
+
+    @property
+    def method(self) -> str:
+        """Of the request, for the counters."""
+        return "GET"
+
+    def __init__(self, connection: Connection, key: bytes, began: float) -> None:
+        self.connection: Connection | None = connection
+        self.key = key
+        self.began = began
+        self.raw: bytes | None = None
+
+    def expire(self) -> None:
+        """The deadline passed without a reply."""
+        self.replied(_LATE)
+
+    def fail(self, error: RingmasterError | Problem) -> None:
+        """Answer with `error`."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.finish(self, connection.path.problem(self, error))
+
+
+class Get(InFlight):
+    """`GET /data/{key}`."""
+
+    __slots__ = ()
+
+    def replied(self, reply: Reply) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        path = connection.path
+        if isinstance(reply, bytes):
+            self.connection = None
+            route = self.route
+            raw = path.replies.hit(self.key, reply, b"" if route is None else route.node)
+            path.get_hit.observe(path.clock.boottime() - self.began)
+            connection.finish(self, raw)
+        elif reply is None:
+            self.connection = None
+            path.get_miss.observe(path.clock.boottime() - self.began)
+            connection.finish(self, path.replies.miss())
+        else:
+            self._unusual(reply)
+
+    def _unusual(self, reply: Reply) -> None:
+        verdict = judge_read(reply)
+        if isinstance(verdict, RingmasterError):
+            self.fail(verdict)
+            return
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.path.spawn(self._again(connection), self, connection)
+
+    async def _again(self, connection: Connection) -> bytes:
+        path = connection.path
+        entry = await path.router.read(self.key, self.began + path.limits.deadline_s)
+        if entry is None:
+            path.get_miss.observe(path.clock.boottime() - self.began)
+            return path.replies.miss()
+        path.get_hit.observe(path.clock.boottime() - self.began)
+        return path.replies.hit(self.key, entry, path.router.node_of(self.key))
+
+
+class Write(InFlight):
+    """A write without conditions; `render` makes the reply to its success."""
+
+    __slots__ = ("args", "command", "render", "verb")
+
+    write = True
+
+    def __init__(
+        self,
+        connection: Connection,
+        key: bytes,
+        began: float,
+        verb: str,
+        command: bytes,
+        args: Sequence[bytes | int],
+        render: Callable[[bytes, WriteReply], bytes],
+    ) -> None:
+        super().__init__(connection, key, began)
+        self.verb = verb
+        self.command = command
+        self.args = args
+        self.render = render
+
+    @property
+    def method(self) -> str:
+        return self.verb
+
+    def replied(self, reply: Reply) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        verdict = judge_write(reply)
+        if isinstance(verdict, RingmasterError):
+            self.fail(verdict)
+            return
+        self.connection = None
+        if isinstance(verdict, WriteReply):
+            connection.finish(self, self._answer(connection, verdict))
+        else:
+            connection.path.spawn(self._again(connection), self, connection)
+
+    async def _again(self, connection: Connection) -> bytes:
+        path = connection.path
+        deadline = self.began + path.limits.deadline_s
+        reply = await path.router.write(self.command, self.key, self.args, deadline)
+        return self._answer(connection, reply)
+
+    def _answer(self, connection: Connection, reply: WriteReply) -> bytes:
+        path = connection.path
+        refused = refusal(reply, path.replies)
+        if refused is not None:
+            return path.problem(self, refused)
+        path.written[self.verb].observe(path.clock.boottime() - self.began)
+        return self.render(self.key, reply)
+
+
+class Refused(InFlight):
+    """A request that never reached a primary; its error waits for its turn."""
+
+    __slots__ = ("verb",)
+
+    def __init__(self, connection: Connection, method: bytes, began: float) -> None:
+        super().__init__(connection, b"", began)
+        self.verb = method.decode()
+
+    @property
+    def method(self) -> str:
+        return self.verb
+
+    def replied(self, reply: Reply) -> None:
+        """Nobody was asked."""
