@@ -25,7 +25,6 @@ from ringmaster.errors import (
     RingmasterError,
     Unserved,
 )
-from ringmaster.hashing import partition_of
 from ringmaster.link import Link
 from ringmaster.network import Network
 from ringmaster.resp import Reply, encode
@@ -74,7 +73,9 @@ class _Asked(Ask):
 
 
 class _Request(NamedTuple):
-    partition: int
+    """`place` & (P - 1) is the partition: P is not known before the first view."""
+
+    place: int
     command: bytes
     args: tuple[bytes | int, ...]
 
@@ -244,7 +245,7 @@ class Router:
         return keys, None
 
     def _request(self, command: bytes, key: bytes, *args: bytes | int) -> _Request:
-        return _Request(partition_of(key, len(self._table)), command, (key, *args))
+        return _Request(xxh3_64_intdigest(key), command, (key, *args))
 
     async def _settle(
         self, requests: Sequence[_Request], deadline: float, judge: Callable[[Reply], object]
@@ -285,7 +286,7 @@ class Router:
         table = self._table
         sent: list[_Asked] = []
         for index, request in enumerate(requests):
-            route = table[request.partition] if request.partition < len(table) else None
+            route = table[request.place & (len(table) - 1)]
             asked = _Asked(round_, index, route if movable else None)
             sent.append(asked)
             if route is None:

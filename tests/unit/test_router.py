@@ -347,3 +347,12 @@ async def test_a_made_up_cursor_is_refused(world: World, cursor: str) -> None:
     await two_nodes(world)
     with pytest.raises(BadRequest):
         await world.router.scan(b"", 1, cursor, soon())
+
+
+async def test_a_request_from_before_the_first_view_finds_its_partition(world: World) -> None:
+    task = reading(world, key_in(1))
+    await ticks()
+    await two_nodes(world)
+    assert await world.asked("b:1") == [[b"RM.GET", b"1.1", key_in(1)]]
+    world.at("b:1").receive(b"$-1\r\n")
+    assert await task is None
