@@ -16,7 +16,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tests.sim.history import NOT_APPLIED, OK, PENDING, UNKNOWN, History, Operation, Version
+from tests.sim.history import (
+    NOT_APPLIED,
+    OK,
+    PENDING,
+    UNKNOWN,
+    History,
+    Operation,
+    Version,
+    text_of,
+)
 
 REPLACED, CREATED, FAILED, ABSENT, NOT_INTEGER, OVERFLOW = range(6)
 
@@ -31,11 +40,7 @@ class State(NamedTuple):
     floor: Version
 
     def __str__(self) -> str:
-        return (
-            "absent"
-            if self.value is None
-            else f"{self.value.decode('utf-8', 'backslashreplace')} @{self.version}"
-        )
+        return "absent" if self.value is None else f"{text_of(self.value)} @{self.version}"
 
 
 OPAQUE = b"?"
@@ -305,7 +310,12 @@ class _Search:
         return [state] if (state.value is None) == (operation.status == ABSENT) else []
 
     def _evict(self, operation: Operation, state: State) -> list[State]:
-        return [State(None, None, state.floor)] if self._fits(state, operation.expected) else []
+        if operation.argument is not None:
+            # It may expire from here on, whatever version it got.
+            gone = state.value in {operation.argument, OPAQUE}
+        else:
+            gone = self._fits(state, operation.expected)
+        return [State(None, None, state.floor)] if gone else []
 
     def _wipe(self, operation: Operation, state: State) -> list[State]:
         return [State(None, None, state.floor)]

@@ -34,16 +34,19 @@ class Operation:
     value: bytes | None = None
     version: Version | None = None
     partition: int = -1
+    expires_ms: int = 0
 
     def __str__(self) -> str:
         until = "…" if self.returned is None else f"{self.returned:.6f}"
         asked = [
-            text for text in (_text(self.argument), self.number or "", self.expected or "") if text
+            text
+            for text in (text_of(self.argument), self.number or "", self.expected or "")
+            if text
         ]
         told = "" if self.outcome != OK else f" status {self.status}" if self.kind in WRITES else ""
-        seen = f" {_text(self.value)} @{self.version}" if self.outcome == OK else ""
+        seen = f" {text_of(self.value)} @{self.version}" if self.outcome == OK else ""
         return (
-            f"[{self.invoked:.6f} – {until}] {self.client} {self.kind} {_text(self.key)}"
+            f"[{self.invoked:.6f} – {until}] {self.client} {self.kind} {text_of(self.key)}"
             f"{' ' + ' '.join(map(str, asked)) if asked else ''} -> {self.outcome}{told}{seen}"
         )
 
@@ -79,5 +82,8 @@ class History:
         return found
 
 
-def _text(raw: bytes | None) -> str:
-    return "" if raw is None else raw.decode("utf-8", "backslashreplace")
+def text_of(raw: bytes | None) -> str:
+    if raw is None:
+        return ""
+    text = raw.decode("utf-8", "backslashreplace")
+    return text if len(text) <= 24 else f"{text[:12].rstrip('.')}… ({len(text)} bytes)"

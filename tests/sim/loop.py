@@ -12,6 +12,7 @@ import itertools
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from heapq import heappop, heappush
 from random import Random
@@ -129,6 +130,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
         self._queued = False
         self._thawing = False
         self._numbers = itertools.count(1)
+        self._freezes: list[tuple[float, float]] = []
         self._freeze_reads = 0
         self._freeze_s = 0.0
         self._crash_sends = 0
@@ -180,7 +182,15 @@ class NodeLoop(asyncio.AbstractEventLoop):
     def freeze(self, seconds: float) -> None:
         """Stop until `seconds` from now, as SIGSTOP and SIGCONT do."""
         self.hub.trace(self.name, f"freezes for {seconds:.3f} s")
-        self.frozen_until = max(self.frozen_until, self.true_now() + seconds)
+        began = self.true_now()
+        self.frozen_until = began + seconds
+        self._freezes.append((began, self.frozen_until))
+
+    def frozen_between(self, start: float, end: float) -> float:
+        """True seconds of freezes that touch `start` to `end`."""
+        return sum(
+            until - began for began, until in self._freezes if began <= end and until >= start
+        )
 
     def freeze_at_read(self, reads: int, seconds: float) -> None:
         """Freeze for `seconds` right after the `reads`-th clock read from now."""
@@ -369,10 +379,27 @@ class NodeLoop(asyncio.AbstractEventLoop):
         self.hub.trace(self.name, f"unhandled error: {error!r}")
 
     def dispose(self) -> None:
-        """After the run: no word about tasks that never ended."""
+        """After the run: end the tasks that never ended, without a word and without effect."""
         self.crashed = True
-        for task in self.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        events._set_running_loop(self)
+        try:
+            for task in self.tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                if not task.done():
+                    _end(task.get_coro())
+        finally:
+            events._set_running_loop(None)
+        self.tasks.clear()
+        self._ready.clear()
+
+
+def _end(coroutine: Any) -> None:
+    """Close a coroutine; one that goes on in its `finally` (task groups do) is closed again."""
+    for _ in range(10):
+        # Whatever dead code raises concerns nobody.
+        with suppress(Exception, BaseExceptionGroup):
+            coroutine.close()
+            return
 
 
 class SimClock:

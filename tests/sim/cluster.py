@@ -1,0 +1,219 @@
+"""A simulated cluster: masters and aux servers from the real code, and what can be done to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from aux.life import Life
+from aux.node import Node
+from ringmaster.coordinator import Commit
+from ringmaster.coordinator.cluster import ClusterRecord
+from tests.sim.coordinator import CoordinatorFaults, CoordinatorStore
+from tests.sim.faults import Plan
+from tests.sim.invariants import Invariants
+from tests.sim.liveness import SimLocks
+from tests.sim.loop import Hub, NodeLoop
+from tests.sim.masters import MasterProcess
+from tests.sim.network import SimNetwork
+from tests.sim.processes import AuxProcess, Process
+
+CLUSTER_ID = "5eed" * 8
+LARGE_BYTES = 1 << 30
+SMALL_BYTES = 24 * 1024
+"""A budget that a few dozen values overfill."""
+
+AUX_PORT = 7001
+
+
+class Cluster:
+    """Processes by name; a name whose process is dead may be started again."""
+
+    def __init__(self, hub: Hub, plan: Plan) -> None:
+        self.hub = hub
+        self.plan = plan
+        self.id = CLUSTER_ID
+        self.network = SimNetwork(hub)
+        self.network.faults.split = plan.split
+        self.network.faults.stall = plan.stall
+        self.network.faults.delay_s = plan.delay_s
+        self.store = CoordinatorStore(hub)
+        self.locks = SimLocks()
+        self.max_bytes = SMALL_BYTES if plan.eviction else LARGE_BYTES
+        self.wall_offsets: dict[str, float] = {}
+        self.wall_steps: list[tuple[float, float]] = []
+        self.invariants = Invariants(self)
+        self.store.on_change = self.invariants.stored
+        self.on_master: Callable[[MasterProcess], None] = lambda _: None
+        self._processes: dict[str, Process] = {}
+        self._all: list[Process] = []
+        self._incarnations: dict[NodeLoop, list[str]] = {}
+        self._wanted: dict[str, bool] = {}
+        hub.after_tick = self.invariants.step
+
+    # Processes
+
+    def processes(self) -> Iterator[Process]:
+        """Those that live."""
+        return (process for process in list(self._processes.values()) if process.alive)
+
+    def get(self, name: str) -> Process | None:
+        """The live process of that name."""
+        process = self._processes.get(name)
+        return process if process is not None and process.alive else None
+
+    def running(self) -> NodeLoop:
+        """The loop of the process whose code runs now."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, NodeLoop)
+        return loop
+
+    def masters(self) -> list[MasterProcess]:
+        """Live masters."""
+        return [process for process in self.processes() if isinstance(process, MasterProcess)]
+
+    def master_names(self) -> list[str]:
+        return [name for name in self._processes if name.startswith("m")]
+
+    def aux(self) -> list[AuxProcess]:
+        """Live aux servers."""
+        return [process for process in self.processes() if isinstance(process, AuxProcess)]
+
+    def wanted_aux(self) -> list[str]:
+        """Aux servers that should be there in the end."""
+        return [name for name, wanted in self._wanted.items() if wanted and name.startswith("a")]
+
+    def is_wanted(self, name: str) -> bool:
+        return self._wanted.get(name, False)
+
+    def node(self, name: str, incarnation: str) -> Node | None:
+        """The live node of that very incarnation."""
+        process = self.get(name)
+        node = process.node if isinstance(process, AuxProcess) else None
+        return node if node is not None and node.incarnation == incarnation else None
+
+    def start_all(self) -> None:
+        """Everything the plan begins with."""
+        record = ClusterRecord(self.id, "", self.plan.partitions, 0.0)
+        MasterProcess.prepare(self.store, record)
+        for number in range(self.plan.aux):
+            self.start_aux(f"a{number + 1}")
+        for number in range(self.plan.masters):
+            self.start_master(f"m{number + 1}")
+
+    def start_aux(self, name: str, port: int = AUX_PORT) -> None:
+        """A new aux process, unless one of that name lives."""
+        if self.get(name) is None:
+            index = int(name[1:]) - 1
+            rates, weights = self.plan.rates, self.plan.weights
+            process = AuxProcess(
+                self,
+                name,
+                rates[index % len(rates)],
+                weight=weights[index % len(weights)],
+                port=port,
+            )
+            self._start(process)
+
+    def start_master(self, name: str) -> None:
+        """A new master process, unless one of that name lives."""
+        if self.get(name) is None:
+            process = MasterProcess(self, name, self.plan.rates[-int(name[1:])])
+            self._start(process)
+            self.on_master(process)
+
+    def start_twin(self, name: str) -> None:
+        """A second process with the id of a live one; it must not get in."""
+        if self.get(name) is not None:
+            twin = AuxProcess(self, name, 1.0, weight=1.0, port=AUX_PORT + 1)
+            twin.loop.name = f"{name}'"
+            self.hub.trace(twin.loop.name, "starts with the id of another")
+            self._all.append(twin)
+            twin.start()
+
+    def _start(self, process: Process) -> None:
+        self.hub.trace(process.name, "starts")
+        self._processes[process.name] = process
+        self._all.append(process)
+        self._wanted.setdefault(process.name, True)
+        process.loop.on_crash.append(lambda: self._crashed(process))
+        process.start()
+
+    def watch(self, process: AuxProcess, life: Life) -> None:
+        """A new incarnation begins."""
+        self._incarnations.setdefault(process.loop, []).append(life.node.incarnation)
+        self.invariants.watch(process.loop, life.node)
+        self.hub.trace(process.loop.name, f"incarnation {life.node.incarnation}")
+
+    # Crashes and restarts
+
+    def crash(self, name: str, *, quiet: bool) -> None:
+        """Kill the process. `quiet`: its whole host is gone, nothing answers and nothing is proven."""
+        process = self.get(name)
+        if process is not None:
+            process.loop.host_answers = not quiet
+            process.loop.crash()
+
+    def _crashed(self, process: Process) -> None:
+        loop = process.loop
+        self.network.crashed(loop, noticed=loop.host_answers)
+        for incarnation in self._incarnations.get(loop, []):
+            self.invariants.destroyed(incarnation)
+
+    def restart(self, name: str) -> None:
+        """Start a dead process again (its host is back); nothing if it lives."""
+        old = self._processes.get(name)
+        if old is None or old.alive:
+            return
+        old.loop.host_answers = True
+        if isinstance(old, AuxProcess):
+            self.start_aux(name)
+        else:
+            self.start_master(name)
+
+    def restart_all(self) -> None:
+        """Every process that should be there."""
+        for name, wanted in list(self._wanted.items()):
+            if wanted:
+                self.restart(name)
+
+    def stop(self, name: str, then_restart_s: float) -> None:
+        """SIGTERM, and a new process some time after the exit."""
+        process = self.get(name)
+        if process is None:
+            return
+        self.hub.trace(name, "is told to stop")
+        process.on_exit = lambda: self.hub.at(self.hub.now + then_restart_s, self.restart, name)
+        process.stop()
+
+    # What faults undo, and what operators do
+
+    def mend(self, source: str, target: str) -> None:
+        self.network.heal(source, target)
+
+    def recover_store(self) -> None:
+        self.store.down = False
+        self.store.locked_until = 0.0
+        self.store.faults = CoordinatorFaults()
+
+    def reach_store(self, name: str) -> None:
+        self.store.unreachable.discard(name)
+
+    def step_wall(self, process: Process, seconds: float) -> None:
+        """The wall clock of one host jumps."""
+        offset = self.wall_offsets.get(process.name, 0.0) + seconds
+        self.wall_offsets[process.name] = process.loop.wall_offset_s = offset
+        self.wall_steps.append((self.hub.now, offset))
+
+    def drain(self, name: str) -> None:
+        self.hub.trace(name, "is drained")
+        self.store.commit(Commit(put={f"admin/drain/{name}": b"{}"}))
+
+    def undrain(self, name: str) -> None:
+        self.hub.trace(name, "is not drained any more")
+        self.store.commit(Commit(delete=frozenset({f"admin/drain/{name}"})))
+
+    def dispose(self) -> None:
+        """After the run."""
+        for process in self._all:
+            process.loop.dispose()

@@ -1,0 +1,285 @@
+"""What must hold at every step, and at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aux.node import Node
+from aux.primary import Primary
+from ringmaster import entry as entries
+from ringmaster.hashing import partition_of
+from ringmaster.status import NodeStatus
+from ringmaster.view import View, decode_view
+from tests.sim.history import Operation
+from tests.sim.loop import NodeLoop
+
+if TYPE_CHECKING:
+    from tests.sim.cluster import Cluster
+
+MAX_PENDING = 20_000
+MAX_FAILURES = 20
+
+
+class Served(dict[bytes, Primary]):
+    """A node's `served` that tells when it changes."""
+
+    def __init__(self, changed: Any) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def __setitem__(self, token: bytes, primary: Primary) -> None:
+        super().__setitem__(token, primary)
+        self._changed()
+
+    def __delitem__(self, token: bytes) -> None:
+        super().__delitem__(token)
+        self._changed()
+
+    def pop(self, *args: Any) -> Any:
+        self._changed()
+        return super().pop(*args)
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
+
+
+class Invariants:
+    """Watches a cluster from outside and collects what breaks a rule in `failures`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.failures: list[str] = []
+        self.view: View | None = None
+        self.removals: list[tuple[float, int, bytes, tuple[int, int]]] = []
+        self.wipes: list[tuple[float, int]] = []
+        self._nodes: list[tuple[NodeLoop, Node]] = []
+        self._dirty = False
+        self._suspects: list[list[tuple[NodeLoop, Node]]] = []
+        self._destroyed: set[str] = set()
+        self._caught_up: set[tuple[int, int, str, int | None]] = set()
+
+    def fail(self, text: str) -> None:
+        """Note a failure with the time."""
+        if len(self.failures) < MAX_FAILURES:
+            self.failures.append(f"{self._cluster.hub.now:.6f} s: {text}")
+        self._cluster.hub.trace("INVARIANT", text)
+
+    # Nodes
+
+    def watch(self, loop: NodeLoop, node: Node) -> None:
+        """A new incarnation, before it serves anything."""
+        self._nodes = [each for each in self._nodes if not each[0].crashed and each[1].primaries]
+        self._nodes.append((loop, node))
+
+    def served_changed(self) -> None:
+        self._dirty = True
+
+    def step(self) -> None:
+        """After every turn of any loop."""
+        if self._dirty:
+            self._dirty = False
+            self._find_suspects()
+        if self._suspects:
+            self._check_leases()
+
+    def _find_suspects(self) -> None:
+        """Partitions that more than one live node would serve if its lease held."""
+        holders: dict[int, list[tuple[NodeLoop, Node]]] = {}
+        for loop, node in self._nodes:
+            if not loop.crashed:
+                for number in {primary.number for primary in node.served.values()}:
+                    holders.setdefault(number, []).append((loop, node))
+        self._suspects = [each for each in holders.values() if len(each) > 1]
+
+    def _check_leases(self) -> None:
+        now = self._cluster.hub.now
+        for holders in self._suspects:
+            live = [
+                node
+                for loop, node in holders
+                if loop.boottime_at(now) < node.lease.held_until and not loop.crashed
+            ]
+            if len(live) > 1:
+                self.fail(f"two nodes may serve one partition: {live}")
+                self._suspects = []
+                return
+
+    def reported(self, status: NodeStatus) -> None:
+        """A node said what it knows of its copies."""
+        for report in status.caught_up:
+            self._caught_up.add((report.partition, report.term, report.node, report.session))
+
+    def evicted(self, loop: NodeLoop, primary: Primary, key: bytes) -> None:
+        """A primary is about to sequence the removal of `key` by itself."""
+        entry = primary.head(key)
+        if entry is not None:
+            head = entries.header(entry)
+            self.removals.append((loop.true_now(), primary.number, key, (head.term, head.seq)))
+
+    # Acknowledged writes
+
+    def acknowledged(self, operation: Operation) -> None:
+        """At this moment every in-sync copy that the newest view lists has the write (R3)."""
+        view = self.view
+        if view is None or operation.version is None or operation.kind in {"touch", "delete"}:
+            return
+        number = partition_of(operation.key, view.partitions)
+        for name in view.table[number].in_sync:
+            node = self._cluster.node(name, view.incarnation(name))
+            if node is None:
+                continue
+            stands = _stands(node, number)
+            if stands is None or stands < operation.version:
+                self.fail(
+                    f"acknowledged, but the in-sync copy on {name} stands at {stands}: {operation}"
+                )
+
+    def pending(self) -> None:
+        """Uncommitted writes are bounded."""
+        for loop, node in self._nodes:
+            if (
+                not loop.crashed
+                and sum(each.pending for each in node.primaries.values()) > MAX_PENDING
+            ):
+                self.fail(f"too much is pending on {node}")
+
+    # Views
+
+    def stored(self, key: str, value: bytes | None) -> None:
+        """The coordinator's record of `key` changed."""
+        if key != "view" or value is None:
+            return
+        try:
+            view = decode_view(value)
+        except msgspec.DecodeError as error:
+            self.fail(f"an unreadable view was published: {error}")
+            return
+        before, self.view = self.view, view
+        if before is not None:
+            self._compare(before, view)
+        self._cluster.hub.trace("view", describe(view))
+        self.look_for_losses()
+
+    def _compare(self, before: View, view: View) -> None:
+        if view.epoch <= before.epoch:
+            self.fail(f"epoch {view.epoch} was published after {before.epoch}")
+        for number, (old, new) in enumerate(zip(before.table, view.table, strict=True)):
+            if new.term < old.term:
+                self.fail(f"partition {number}: term {new.term} after {old.term}")
+            moved = new.primary is not None and (
+                new.primary != old.primary
+                or before.incarnation(new.primary) != view.incarnation(new.primary)
+            )
+            if moved and new.term <= old.term:
+                self.fail(f"partition {number}: another primary in the same term: {old} -> {new}")
+            was = {(name, before.incarnation(name)) for name in old.in_sync}
+            if not was or self._lost(before, number):
+                continue
+            for name in new.in_sync:
+                if (name, view.incarnation(name)) in was:
+                    continue
+                # A filling copy joins when its primary has reported it: from then on writes wait for it.
+                report = (number, old.term, name, old.session_of(name))
+                if report not in self._caught_up:
+                    self.fail(f"partition {number}: {name} was not in sync: {old} -> {new}")
+
+    # Losses
+
+    def destroyed(self, incarnation: str) -> None:
+        """The data of `incarnation` is gone."""
+        self._destroyed.add(incarnation)
+        self.look_for_losses()
+
+    def look_for_losses(self) -> None:
+        """Note partitions of which every listed copy was destroyed: from then on a miss is legal there."""
+        view = self.view
+        if view is None:
+            return
+        for number in range(view.partitions):
+            if self._lost(view, number):
+                self.wipes.append((self._cluster.hub.now, number))
+
+    def _lost(self, view: View, number: int) -> bool:
+        copies = view.table[number].in_sync
+        return bool(copies) and all(view.incarnation(name) in self._destroyed for name in copies)
+
+    # The end
+
+    def unsettled(self) -> str:
+        """Why the cluster is not back at rest: every partition served, R copies that agree; empty if it is."""
+        view = self.view
+        if view is None:
+            return "there is no view"
+        up = [
+            node.id
+            for node in view.nodes.values()
+            if node.up and not node.draining and self._cluster.is_wanted(node.id)
+        ]
+        for name in self._cluster.wanted_aux():
+            if self._cluster.node(name, view.incarnation(name)) is None:
+                return f"{name} is not in the view with its present incarnation"
+        copies = min(view.replicas, len(up))
+        for number, row in enumerate(view.table):
+            if row.primary is None:
+                return f"partition {number} has no primary"
+            if row.filling or row.awaits is not None or len(row.in_sync) != copies:
+                return f"partition {number} is on the move: {row}, {copies} copies wanted"
+            reason = self._disagreement(view, number, row.in_sync)
+            if reason:
+                return reason
+        return ""
+
+    def _disagreement(self, view: View, number: int, names: tuple[str, ...]) -> str:
+        contents = []
+        for name in names:
+            node = self._cluster.node(name, view.incarnation(name))
+            if node is None:
+                return f"partition {number}: {name} does not live"
+            role = node.primaries if name == names[0] else node.replicas
+            data = node.store.get(number)
+            if number not in role or data is None:
+                return f"partition {number}: {name} does not hold it as the view says"
+            contents.append({key: value[4:] for key, value in data.entries.items()})
+        primary = self._cluster.node(names[0], view.incarnation(names[0]))
+        assert primary is not None
+        if not any(each.number == number for each in primary.served.values()):
+            return f"partition {number}: {names[0]} does not serve it"
+        if not primary.lease_held():
+            return f"partition {number}: {names[0]} has no lease"
+        for name, content in zip(names, contents, strict=True):
+            if content != contents[0]:
+                keys = {
+                    key
+                    for key in {*content, *contents[0]}
+                    if content.get(key) != contents[0].get(key)
+                }
+                return f"partition {number}: {name} differs from {names[0]} in {sorted(keys)}"
+        return ""
+
+
+def _stands(node: Node, number: int) -> tuple[int, int] | None:
+    """(term, seq) up to which `node` has the partition, None if it has not got it."""
+    primary = node.primaries.get(number)
+    if primary is not None:
+        return (primary.term, primary.seq)
+    replica = node.replicas.get(number)
+    return None if replica is None else (replica.term, replica.seq)
+
+
+def describe(view: View) -> str:
+    """One line."""
+    rows = []
+    for number, row in enumerate(view.table):
+        filling = "".join(f"+{each.node}/{each.session}" for each in row.filling)
+        awaits = f" awaits {row.awaits}" if row.awaits else ""
+        rows.append(
+            f"{number}:{row.primary or '-'}[{','.join(row.replicas)}]{filling}.{row.term}{awaits}"
+        )
+    nodes = " ".join(
+        f"{node.id}={node.incarnation[:4]}{'' if node.up else '(down)'}{'(draining)' if node.draining else ''}"
+        for node in view.nodes.values()
+    )
+    return f"{view.epoch} | {nodes} | {' '.join(rows)}"

@@ -1,0 +1,282 @@
+"""Run one seed: build the cluster, let clients and faults loose, check what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import logging
+import random
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+
+import aux.life
+from aux.node import Node
+from aux.primary import Copy, Primary
+from ringmaster.hashing import partition_of
+from ringmaster.status import NodeStatus
+from tests.sim.checker import check
+from tests.sim.cluster import Cluster
+from tests.sim.faults import LAST_FAULT_S, Injector, Plan, plan_for
+from tests.sim.history import NOT_APPLIED, UNKNOWN, History, Operation
+from tests.sim.invariants import Served
+from tests.sim.loop import WALL_EPOCH_S, Hub, Livelock
+from tests.sim.masters import MasterProcess
+from tests.sim.workload import Mix, Workload
+
+SETTLE_S = 30.0
+"""Within this time after the last fault every partition is served again by R copies that agree."""
+
+FORM_S = 2.0
+"""Clients begin after this; the cluster must have formed `FORM_S` later in a planned schedule."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a seed. `failures` is empty when all is well."""
+
+    seed: int
+    plan: Plan
+    failures: list[str] = field(default_factory=list)
+    history: History = field(default_factory=History)
+    ticks: int = 0
+    settled_at: float = 0.0
+    trace: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        outcomes = [operation.outcome for operation in self.history.operations]
+        return (
+            f"seed {self.seed}: {self.plan.kind}, {len(outcomes)} operations"
+            f" ({outcomes.count(UNKNOWN)} unknown, {outcomes.count(NOT_APPLIED)} not applied),"
+            f" {self.ticks} turns, at rest at {self.settled_at:.2f} s"
+        )
+
+    def digest(self) -> str:
+        """Two runs of one seed agree on this."""
+        text = "\n".join(map(str, self.history.operations)) + f"\n{self.ticks}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Run:
+    """One seed."""
+
+    def __init__(
+        self, seed: int, *, trace: bool = False, skip: frozenset[int] = frozenset()
+    ) -> None:
+        plan = plan_for(seed)
+        self.hub = Hub(seed)
+        self.result = Result(seed, plan)
+        if trace:
+            self.hub.log = self._log
+        self.history = self.result.history
+        self.cluster = Cluster(self.hub, plan)
+        mix = Mix(value_bytes=1500, keys=24, short_ttl=True) if plan.eviction else Mix()
+        self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
+        self.workload.on_ack = self.cluster.invariants.acknowledged
+        self.cluster.on_master = self._add_clients
+        self._faults = tuple(fault for index, fault in enumerate(plan.faults) if index not in skip)
+        self._clients = 0
+
+    def go(self) -> Result:
+        """All of it."""
+        result = self.result
+        with instrumented(self.cluster, result.seed):
+            try:
+                self._go()
+            except Livelock as error:
+                result.failures.append(str(error))
+            finally:
+                self.cluster.dispose()
+        result.ticks = self.hub.ticks
+        result.failures += self.hub.failures + self.cluster.invariants.failures
+        result.failures += self.workload.failures
+        self._judge()
+        return result
+
+    def _go(self) -> None:
+        self.cluster.start_all()
+        Injector(self.cluster, random.Random(f"faults {self.result.seed}")).schedule(self._faults)
+        self.hub.run(LAST_FAULT_S + 0.5)
+        self._settle()
+        self.workload.stopped = True
+        self._read_all()
+
+    def _settle(self) -> None:
+        """Until the cluster is at rest, or too late."""
+        limit = LAST_FAULT_S + SETTLE_S
+        reason = "?"
+        while self.hub.now < limit:
+            self.cluster.invariants.pending()
+            reason = self.cluster.invariants.unsettled()
+            if not reason:
+                self.result.settled_at = self.hub.now
+                return
+            self.hub.run(self.hub.now + 0.25)
+            if self.hub.now > LAST_FAULT_S + 3.0:
+                self.workload.stopped = True
+        self.result.failures.append(f"not at rest {SETTLE_S} s after the last fault: {reason}")
+
+    def _read_all(self) -> None:
+        """Every key once more, and nobody may still wait for a reply."""
+        self.hub.run(self.hub.now + 0.5)
+        masters = self.cluster.masters()
+        done: list[bool] = []
+        if masters and masters[0].router is not None:
+            task = masters[0].loop.create_task(
+                self.workload.read_all("reader", masters[0].loop, masters[0].router)
+            )
+            task.add_done_callback(lambda _: done.append(True))
+        self.hub.run(self.hub.now + 20.0, stop=lambda: bool(done))
+        self.hub.run(self.hub.now + 6.5 if not done else self.hub.now)
+        if not done:
+            self.result.failures.append("the last reads did not end")
+
+    def _add_clients(self, master: MasterProcess) -> None:
+        """Clients of a master live on its loop and die with it; what they wait for then is unknown."""
+        clients = self.workload.mix.clients
+        share = (clients + 1) // 2
+
+        async def client(name: str) -> None:
+            router = await master.ready
+            await asyncio.sleep(max(0.0, FORM_S - master.loop.true_now()))
+            await self.workload.client(name, master.loop, router)
+
+        for _ in range(share):
+            self._clients += 1
+            master.loop.create_task(client(f"c{self._clients}@{master.name}"))
+
+    # Judging
+
+    def _judge(self) -> None:
+        result = self.result
+        self._add_simulator_operations()
+        result.failures += self.history.duplicate_versions()
+        result.failures += [str(violation) for violation in check(self.history)]
+        result.failures += self.workload.unanswered()
+        if result.plan.kind == "planned":
+            result.failures += [
+                f"an error without a fault: {each}" for each in self.workload.errors
+            ]
+        self.history.operations.sort(key=lambda each: each.invoked)
+
+    def _add_simulator_operations(self) -> None:
+        """Removals that primaries reported, expiries, and total losses, as operations of the simulator."""
+        operations = self.history.operations
+        for at, number, key, version in self.cluster.invariants.removals:
+            operations.append(
+                Operation(
+                    "primary", "evict", key, at, expected=version, outcome=UNKNOWN, partition=number
+                )
+            )
+        keys = {operation.key for operation in operations}
+        for at, number in self.cluster.invariants.wipes:
+            for key in sorted(keys):
+                if partition_of(key, self.result.plan.partitions) == number:
+                    operations.append(
+                        Operation("simulator", "wipe", key, at, outcome=UNKNOWN, partition=number)
+                    )
+        for operation in self.workload.mortals:
+            operations.append(
+                Operation(
+                    "simulator",
+                    "evict",
+                    operation.key,
+                    self._earliest_expiry(operation),
+                    argument=operation.argument,
+                    outcome=UNKNOWN,
+                )
+            )
+
+    def _earliest_expiry(self, operation: Operation) -> float:
+        """The first time at which some process's wall clock may say that it has expired."""
+        if not operation.expires_ms:
+            return operation.invoked
+        ahead_s = max([0.0, *(offset for _, offset in self.cluster.wall_steps)])
+        fastest = max(self.result.plan.rates)
+        expires = (operation.expires_ms / 1000 - WALL_EPOCH_S - ahead_s) / fastest
+        return max(operation.invoked, expires)
+
+    def _log(self, who: str, what: str) -> None:
+        self.result.trace.append(f"{self.hub.now:10.6f} {who:>10} {what}")
+
+
+@contextmanager
+def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
+    """The real code reports to the invariants, and nothing in it is random but by the seed."""
+    hub = cluster.hub
+    tokens = random.Random(f"tokens {seed}")
+    invariants = cluster.invariants
+    evict, expire = Primary.evict, Primary.expire
+
+    class WatchedNode(Node):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.served = Served(invariants.served_changed)
+
+        def status(self) -> NodeStatus:
+            status = super().status()
+            invariants.reported(status)
+            return status
+
+    def watched(method: Callable[..., Any]) -> Callable[..., Any]:
+        def report(primary: Primary, key: bytes) -> Any:
+            invariants.evicted(cluster.running(), primary, key)
+            return method(primary, key)
+
+        return report
+
+    def copy_hash(copy: Copy) -> int:
+        return hash((copy.primary.number, copy.primary.term, copy.node))
+
+    state = random.getstate()
+    random.seed(seed)
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(aux.life, "Node", WatchedNode))
+        stack.enter_context(patch.object(Primary, "evict", watched(evict)))
+        stack.enter_context(patch.object(Primary, "expire", watched(expire)))
+        stack.enter_context(patch.object(Copy, "__hash__", copy_hash))
+        stack.enter_context(
+            patch.object(secrets, "token_hex", lambda size=32: tokens.randbytes(size).hex())
+        )
+        stack.callback(random.setstate, state)
+        stack.callback(structlog.reset_defaults)
+        structlog.configure(
+            processors=[_Tracer(hub)],
+            wrapper_class=structlog.make_filtering_bound_logger(
+                logging.DEBUG if hub.log is not None else logging.CRITICAL
+            ),
+            logger_factory=structlog.ReturnLoggerFactory(),
+            cache_logger_on_first_use=False,
+        )
+        yield
+
+
+class _Tracer:
+    """The real code's own log lines, in the trace."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def __call__(self, _logger: object, level: str, event: dict[str, Any]) -> str:
+        loop = asyncio._get_running_loop()
+        who = getattr(loop, "name", "?")
+        more = " ".join(f"{key}={value}" for key, value in event.items() if key != "event")
+        self._hub.trace(who, f"{level}: {event.get('event')} {more}")
+        return ""
+
+
+def run_seed(seed: int, *, trace: bool = False, skip: frozenset[int] = frozenset()) -> Result:
+    """Run `seed`. `skip`: numbers of faults of its plan that do not happen."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return Run(seed, trace=trace, skip=skip).go()
+    finally:
+        if enabled:
+            gc.enable()

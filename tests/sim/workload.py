@@ -1,0 +1,319 @@
+"""Clients. Each talks to the real router of one master, one call at a time, and writes down what it saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from ringmaster import entry as entries
+from ringmaster.commands import ANY, Status, WriteOptions, WriteReply, encode_options
+from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
+from ringmaster.hashing import partition_of
+from tests.sim.history import NOT_APPLIED, OK, PENDING, UNKNOWN, History, Operation, Version
+from tests.sim.loop import NodeLoop
+
+SLACK_S = 0.3
+"""A reply may come this much after its deadline (by the master's clock)."""
+
+TTL_FAR_MS = 24 * 3600 * 1000
+
+
+class Routes(Protocol):
+    """What the workload uses of `master.router.Router`."""
+
+    async def read(self, key: bytes, deadline: float) -> bytes | None: ...
+    async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None: ...
+    async def write(
+        self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
+    ) -> WriteReply: ...
+    async def read_many(
+        self, keys: Sequence[bytes], deadline: float
+    ) -> Sequence[bytes | RingmasterError | None]: ...
+    async def write_many(
+        self, writes: Sequence[tuple[bytes, bytes, Sequence[bytes | int]]], deadline: float
+    ) -> Sequence[WriteReply | RingmasterError]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon."""
+
+    keys: int = 8
+    clients: int = 5
+    think_s: float = 0.12
+    value_bytes: int = 0
+    short_ttl: bool = False
+    deadline_s: float = 6.0
+
+
+class Workload:
+    """Keys, unique values and the history of one run. `on_ack` hears of every acknowledged write."""
+
+    def __init__(self, history: History, random: Random, mix: Mix, partitions: int) -> None:
+        self.history = history
+        self.mix = mix
+        self.partitions = partitions
+        self.failures: list[str] = []
+        self.errors: list[Operation] = []
+        self.on_ack: Callable[[Operation], None] = lambda _: None
+        self.stopped = False
+        self.mortals: list[Operation] = []
+        self.calls: list[tuple[Operation, NodeLoop]] = []
+        self._random = random
+        self._values = 0
+        self._versions: dict[bytes, Version] = {}
+        self.keys = [b"key-%d" % number for number in range(mix.keys)]
+        self.counters = [b"count-%d" % number for number in range(max(1, mix.keys // 4))]
+        self.mortal = [b"ttl-%d" % number for number in range(3)] if mix.short_ttl else []
+
+    async def client(self, name: str, loop: NodeLoop, routes: Routes) -> None:
+        """One client after another call, until `stopped`. Runs on its master's loop."""
+        random = self._random
+        while not self.stopped:
+            await asyncio.sleep(
+                random.expovariate(1.0 / self.mix.think_s) if self.mix.think_s else 0.0
+            )
+            if self.stopped:
+                return
+            call = _Call(self, name, loop, routes, self._deadline_s())
+            kind = random.choices(_KINDS, _WEIGHTS)[0]
+            await getattr(self, f"_{kind}")(call)
+
+    async def read_all(self, name: str, loop: NodeLoop, routes: Routes) -> None:
+        """Read every key once, after everything has healed."""
+        for key in (*self.keys, *self.counters, *self.mortal):
+            await self._read(_Call(self, name, loop, routes, self.mix.deadline_s), key)
+
+    def unanswered(self) -> list[str]:
+        """Calls that still wait although their master lives: every request ends by its deadline."""
+        return [
+            f"never answered: {operation}"
+            for operation, loop in self.calls
+            if operation.outcome == PENDING and not loop.crashed
+        ]
+
+    # What a client may do.
+
+    async def _get(self, call: _Call) -> None:
+        await self._read(call, self._any_key())
+
+    async def _head(self, call: _Call) -> None:
+        operation = call.begin("head", self._any_key())
+        reply = await call.read(operation, call.routes.head(operation.key, call.deadline))
+        if reply is not None:
+            operation.version = _version(reply[0])
+
+    async def _put(self, call: _Call) -> None:
+        await call.write(*self._putting(call, self._random.choice(self.keys)))
+
+    async def _add(self, call: _Call) -> None:
+        operation = call.begin("add", self._random.choice(self.keys), argument=self._value())
+        options = encode_options(WriteOptions(if_none_match=ANY))
+        await call.write(operation, b"RM.SET", (operation.argument or b"", options))
+
+    async def _cas(self, call: _Call) -> None:
+        key = self._random.choice(self.keys)
+        expected = self._versions.get(key, (1, 1))
+        operation = call.begin("cas", key, argument=self._value(), expected=expected)
+        options = encode_options(WriteOptions(if_match=(expected,)))
+        await call.write(operation, b"RM.SET", (operation.argument or b"", options))
+
+    async def _delete(self, call: _Call) -> None:
+        await call.write(call.begin("delete", self._any_key()), b"RM.DEL", ())
+
+    async def _incr(self, call: _Call) -> None:
+        step = self._random.choice((1, 1, 5, -3))
+        key = self._random.choice(self.counters if self._random.random() < 0.9 else self.keys)
+        await call.write(call.begin("incr", key, number=step), b"RM.INCR", (step,))
+
+    async def _touch(self, call: _Call) -> None:
+        operation = call.begin("touch", self._random.choice(self.keys))
+        ttl_ms = self._random.choice((0, TTL_FAR_MS))
+        await call.write(operation, b"RM.TOUCH", (encode_options(WriteOptions(ttl_ms=ttl_ms)),))
+
+    async def _mortal(self, call: _Call) -> None:
+        """A value that expires soon."""
+        if not self.mortal:
+            await self._get(call)
+            return
+        operation = call.begin("put", self._random.choice(self.mortal), argument=self._value())
+        ttl_ms = self._random.randrange(100, 3000)
+        options = encode_options(WriteOptions(ttl_ms=ttl_ms))
+        self.mortals.append(operation)
+        await call.write(operation, b"RM.SET", (operation.argument or b"", options))
+
+    async def _get_many(self, call: _Call) -> None:
+        keys = self._random.sample(self.keys, min(4, len(self.keys)))
+        operations = [call.begin("get", key) for key in keys]
+        results = await call.many(operations, call.routes.read_many(keys, call.deadline))
+        for operation, result in zip(operations, results, strict=True):
+            if isinstance(result, RingmasterError):
+                call.failed(operation, result)
+            else:
+                call.returned(operation)
+                self._saw(operation, result)
+
+    async def _put_many(self, call: _Call) -> None:
+        keys = self._random.sample(self.keys, min(3, len(self.keys)))
+        writes = [self._putting(call, key) for key in keys]
+        batch = [(command, operation.key, args) for operation, command, args in writes]
+        operations = [operation for operation, _, _ in writes]
+        results = await call.many(operations, call.routes.write_many(batch, call.deadline))
+        for operation, result in zip(operations, results, strict=True):
+            if isinstance(result, RingmasterError):
+                call.failed(operation, result)
+            else:
+                call.wrote(operation, result)
+
+    # Parts
+
+    def _putting(self, call: _Call, key: bytes) -> tuple[Operation, bytes, tuple[bytes, ...]]:
+        operation = call.begin("put", key, argument=self._value())
+        return operation, b"RM.SET", (operation.argument or b"",)
+
+    async def _read(self, call: _Call, key: bytes) -> None:
+        operation = call.begin("get", key)
+        self._saw(operation, await call.read(operation, call.routes.read(key, call.deadline)))
+
+    def _saw(self, operation: Operation, entry: bytes | None) -> None:
+        if entry is None:
+            return
+        operation.value = entry[entries.value_offset(entry) :]
+        operation.version = self._versions[operation.key] = _version(entry)
+
+    def _any_key(self) -> bytes:
+        return self._random.choice((*self.keys, *self.counters, *self.mortal))
+
+    def _value(self) -> bytes:
+        self._values += 1
+        size = self.mix.value_bytes
+        pad = b"." * self._random.randrange(size) if size else b""
+        return b'"v%d%s"' % (self._values, pad)
+
+    def _deadline_s(self) -> float:
+        return self._random.choice((self.mix.deadline_s, self.mix.deadline_s, 1.0))
+
+    def remember(self, operation: Operation) -> None:
+        """A version that a client learned, for compare-and-set."""
+        if operation.version is not None:
+            self._versions[operation.key] = operation.version
+
+
+_KINDS = (
+    "get",
+    "put",
+    "add",
+    "cas",
+    "delete",
+    "incr",
+    "touch",
+    "head",
+    "mortal",
+    "get_many",
+    "put_many",
+)
+_WEIGHTS = (38, 20, 4, 7, 6, 8, 3, 2, 4, 4, 4)
+
+
+class _Call:
+    """One call of a client: its operations, its deadline, and how it ended."""
+
+    def __init__(
+        self, workload: Workload, client: str, loop: NodeLoop, routes: Routes, deadline_s: float
+    ) -> None:
+        self.routes = routes
+        self._workload = workload
+        self._client = client
+        self._loop = loop
+        # Computed without reading the process's clock, which could freeze it.
+        self.deadline = loop.boottime_at(loop.true_now()) + deadline_s
+
+    def begin(self, kind: str, key: bytes, **more: object) -> Operation:
+        operation = Operation(
+            self._client,
+            kind,
+            key,
+            self._loop.true_now(),
+            **more,  # type: ignore[arg-type]
+        )
+        operation.partition = partition_of(key, self._workload.partitions)
+        self._workload.history.operations.append(operation)
+        self._workload.calls.append((operation, self._loop))
+        return operation
+
+    async def read(self, operation: Operation, awaitable: Awaitable[Any]) -> Any:
+        """The result of a read, None if it failed."""
+        try:
+            result = await awaitable
+        except RingmasterError as error:
+            self.failed(operation, error)
+            return None
+        self.returned(operation)
+        return result
+
+    async def write(
+        self, operation: Operation, command: bytes, args: tuple[bytes | int, ...]
+    ) -> None:
+        """Send one write and note its end."""
+        try:
+            reply = await self.routes.write(command, operation.key, args, self.deadline)
+        except RingmasterError as error:
+            self.failed(operation, error)
+        else:
+            self.wrote(operation, reply)
+
+    async def many(
+        self, operations: list[Operation], awaitable: Awaitable[Sequence[Any]]
+    ) -> Sequence[Any]:
+        """The results of a bulk call; an error of the whole call is the error of each."""
+        try:
+            return await awaitable
+        except RingmasterError as error:
+            return [error] * len(operations)
+
+    def returned(self, operation: Operation) -> None:
+        """The call ended well."""
+        operation.outcome = OK
+        self._end(operation)
+
+    def wrote(self, operation: Operation, reply: WriteReply) -> None:
+        """A write was answered."""
+        operation.status = reply.status
+        operation.expires_ms = reply.expires_ms
+        absent = (reply.term, reply.seq) == (0, 0)
+        operation.version = None if absent else (reply.term, reply.seq)
+        if operation.kind == "incr" and reply.status in {Status.CREATED, Status.REPLACED}:
+            operation.value = b"%d" % reply.number
+        self.returned(operation)
+        self._workload.remember(operation)
+        if reply.status in {Status.CREATED, Status.REPLACED}:
+            self._workload.on_ack(operation)
+
+    def failed(self, operation: Operation, error: RingmasterError) -> None:
+        """The call ended with an error: not applied, unless it says that the outcome is unknown."""
+        reads = operation.kind in {"get", "head"}
+        if isinstance(error, OutcomeUnknown) and not reads:
+            operation.outcome = UNKNOWN
+        elif isinstance(error, (Unserved, OutcomeUnknown)):
+            operation.outcome = NOT_APPLIED
+        else:
+            operation.outcome = UNKNOWN
+            self._workload.failures.append(f"a client got {error!r}: {operation}")
+        self._workload.errors.append(operation)
+        self._end(operation)
+
+    def _end(self, operation: Operation) -> None:
+        now = self._loop.true_now()
+        operation.returned = now
+        frozen = self._loop.frozen_between(operation.invoked, now)
+        late = self._loop.boottime_at(now - frozen) - self.deadline
+        if late > SLACK_S:
+            self._workload.failures.append(f"{late:.3f} s after its deadline: {operation}")
+
+
+def _version(entry: bytes) -> Version:
+    header = entries.header(entry)
+    return (header.term, header.seq)
