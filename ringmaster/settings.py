@@ -185,6 +185,13 @@ class ServingSettings(ClusterSettings):
     deadline: Annotated[
         Duration, Field(gt=0, le=60, description="How long a client's request may take.")
     ] = 6.0
+    host_names: Annotated[
+        str,
+        Field(
+            description="Names under which clients reach it, beside localhost and addresses, with commas between; "
+            "`*`: any. Other Host headers are refused (DNS rebinding)."
+        ),
+    ] = ""
     bootstrap_wait: Annotated[
         Duration,
         Field(

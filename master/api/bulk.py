@@ -43,12 +43,13 @@ class BulkRouter(Protocol):
 
 
 class BulkApi:
-    """Handlers of `/data/bulk`, `/data/bulk/get` and `/data/bulk/delete`."""
+    """Handlers of `/data/bulk`, `/data/bulk/get` and `/data/bulk/delete`. `hits`, `misses`: values read so far."""
 
     def __init__(self, router: BulkRouter, replies: Replies, clock: Clock) -> None:
         self._router = router
         self._replies = replies
         self._clock = clock
+        self.hits = self.misses = 0
 
     async def write(self, exchange: Exchange) -> Reply:
         """`POST /data/bulk`: results in the order of the items."""
@@ -102,7 +103,10 @@ class BulkApi:
             for key, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, RingmasterError):
                     errors.append(b"%b:%b" % (json_text(key), _problem(answer, write=False)))
-                elif answer is not None:
+                elif answer is None:
+                    self.misses += 1
+                else:
+                    self.hits += 1
                     size += len(answer)
                     values.append(
                         b"%b:%b" % (json_text(key), self._value(answer, meta=meta == "1"))

@@ -17,7 +17,7 @@ from master.api.reply import Reply
 from master.api.summary import summarize
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.errors import BadRequest, Unserved
+from ringmaster.errors import BadRequest
 from ringmaster.hashing import partition_of
 from ringmaster.status import NodeStatus
 from ringmaster.view import NodeInfo, View
@@ -29,14 +29,14 @@ _LOCATE = b"/cluster/locate/"
 
 
 class ClusterApi:
-    """`view()` is the current view or None; `statuses()` the latest answer of each node that answers."""
+    """`view()` is the current view; `statuses()` the latest answer of each node that answers."""
 
     def __init__(
         self,
         coordinator: Coordinator,
         directory: Directory,
         clock: Clock,
-        view: Callable[[], View | None],
+        view: Callable[[], View],
         statuses: Callable[[], Mapping[str, NodeStatus]],
         master_id: str,
     ) -> None:
@@ -50,7 +50,7 @@ class ClusterApi:
     async def show(self, exchange: Exchange) -> Reply:
         """`GET /cluster`."""
         summary = summarize(
-            self._require_view(),
+            self._view(),
             self._statuses(),
             masters=self._directory.masters,
             controller=self._directory.controller,
@@ -64,7 +64,7 @@ class ClusterApi:
         key, parameters = exchange.key(_LOCATE)
         if parameters:
             raise BadRequest("locate takes no parameter but key")
-        view = self._require_view()
+        view = self._view()
         number = partition_of(key, view.partitions)
         row = view.table[number]
         body = {
@@ -109,15 +109,9 @@ class ClusterApi:
         await self._withdraw(exchange, "admin/pause")
         return Reply.build(204, (("Cache-Control", "no-store"),))
 
-    def _require_view(self) -> View:
-        view = self._view()
-        if view is None:
-            raise Unserved("this master has no view yet: it waits for the coordinator")
-        return view
-
     def _node(self, exchange: Exchange) -> NodeInfo:
         match = _NODE.fullmatch(exchange.path)
-        node = None if match is None else self._require_view().nodes.get(match[1])
+        node = None if match is None else self._view().nodes.get(match[1])
         if node is None:
             raise Problem(404, "no-such-node", "no node with this id; GET /cluster lists them")
         return node

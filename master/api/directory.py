@@ -39,9 +39,7 @@ _decode_controller = msgspec.json.Decoder(_ControllerRecord).decode
 class Directory:
     """`masters`: those whose record still changes. `controller`: its id. `eta_s`: when rebalancing will be done."""
 
-    def __init__(
-        self, coordinator: Coordinator, clock: Clock, view: Callable[[], View | None]
-    ) -> None:
+    def __init__(self, coordinator: Coordinator, clock: Clock, view: Callable[[], View]) -> None:
         self._coordinator = coordinator
         self._clock = clock
         self._view = view
@@ -101,8 +99,6 @@ class Directory:
 
     def _sample(self, now: float) -> None:
         view = self._view()
-        if view is None:
-            return
         moving = sum(len(row.filling) + (row.awaits is not None) for row in view.table)
         if moving == 0 or (self._moving and moving > self._moving[-1][1]):
             self._moving.clear()

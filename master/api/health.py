@@ -20,7 +20,7 @@ class HealthApi:
 
     def __init__(
         self,
-        view: Callable[[], View | None],
+        view: Callable[[], View],
         statuses: Callable[[], Mapping[str, NodeStatus]],
         exposition: Callable[[], tuple[bytes, str]],
     ) -> None:
@@ -39,7 +39,7 @@ class HealthApi:
         if reasons:
             retry = (("Retry-After", str(RETRY_AFTER_S)),)
             raise Problem(503, "unavailable", "; ".join(reasons), headers=retry, reasons=reasons)
-        body = {"status": "ready", "epoch": 0 if view is None else view.epoch}
+        body = {"status": "ready", "epoch": view.epoch}
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(body))
 
     async def metrics(self, exchange: Exchange) -> Reply:

@@ -34,6 +34,11 @@ class HttpServer(web.Server):
         super().__init__(handler, access_log=None)
         self.limits = limits
         self.date = date
+        self.closing = False
+
+    def close_after_replies(self) -> None:
+        """From now on each connection closes after its next reply."""
+        self.closing = True
 
     def __call__(self) -> web.RequestHandler:
         return self.protocol()
@@ -46,7 +51,7 @@ class HttpServer(web.Server):
 class HttpProtocol(web.RequestHandler):
     """One connection. `continue_wanted` is true while the client waits for a 100 before it sends its body."""
 
-    __slots__ = ("_close_after_reply", "_date", "_header_timer", "_limits", "continue_wanted")
+    __slots__ = ("_close_after_reply", "_header_timer", "_limits", "_server", "continue_wanted")
 
     def __init__(self, server: HttpServer, limits: Limits, *, close_after_reply: bool) -> None:
         super().__init__(
@@ -60,7 +65,7 @@ class HttpProtocol(web.RequestHandler):
             auto_decompress=False,
         )
         self._limits = limits
-        self._date = server.date
+        self._server = server
         self._close_after_reply = close_after_reply
         self._header_timer: asyncio.TimerHandle | None = None
         self.continue_wanted = False
@@ -84,10 +89,10 @@ class HttpProtocol(web.RequestHandler):
         """Send `resp`; if it came before the whole body, throw away up to `drain_bytes` so that it is read."""
         body = request.content
         keeps = body.is_eof() or self._will_drain(request)
-        if self._close_after_reply or not keeps:
+        if self._close_after_reply or self._server.closing or not keeps:
             resp.force_close()
         if isinstance(resp, Reply):
-            resp.dated(self._date())
+            resp.dated(self._server.date())
         sent, reset = await super().finish_response(request, resp, start_time)
         if not body.is_eof() and not reset and not self.continue_wanted:
             await self._drain(body)

@@ -117,10 +117,8 @@ def summarize(
     )
 
 
-def unready(view: View | None, statuses: Mapping[str, NodeStatus]) -> list[str]:
+def unready(view: View, statuses: Mapping[str, NodeStatus]) -> list[str]:
     """Why not every partition can be served through this master; empty when all can."""
-    if view is None:
-        return ["no view yet: waiting for the coordinator"]
     without = sum(row.primary is None for row in view.table)
     reasons = [] if without == 0 else [f"{without} of {view.partitions} partitions have no primary"]
     primaries = {row.primary for row in view.table if row.primary is not None}

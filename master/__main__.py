@@ -1,0 +1,7 @@
+"""`python -m master …`, which `ringmaster master …` becomes."""
+
+from master.app import run
+from ringmaster.cli.options import run_service
+from ringmaster.settings import MasterSettings
+
+run_service(MasterSettings, run)

@@ -1,0 +1,301 @@
+"""The master process: all wiring, sockets, signals, a clean start and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from master.api.application import Application
+from master.api.bulk import BulkApi
+from master.api.cluster import ClusterApi
+from master.api.data import DataApi
+from master.api.directory import Directory
+from master.api.docs import DocsApi
+from master.api.events import ViewEvents
+from master.api.health import HealthApi
+from master.api.limits import BodyBudget, Limits
+from master.api.protocol import HttpServer
+from master.api.table import routes
+from master.authority import Authority
+from master.core import Core, Surroundings
+from master.counters import Counters
+from master.fastpath import FastPath
+from master.metrics import Exposition, MasterCollector
+from master.observation import PlanningSettings
+from master.replies import Replies
+from master.workers import clear_socket_path, run_workers
+from ringmaster.clock import Clock, SystemClock
+from ringmaster.coordinator import Coordinator
+from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
+from ringmaster.coordinator.engines import open_coordinator
+from ringmaster.coordinator.etcd import EtcdOptions
+from ringmaster.errors import CoordinatorUnavailable, SettingsError
+from ringmaster.liveness import FlockLiveness
+from ringmaster.network import AsyncioNetwork, parse_address
+from ringmaster.registration import MasterRow
+from ringmaster.settings import MasterSettings
+
+STOP_S: Final = 5.0
+"""How long requests in flight may take once the process is told to stop."""
+
+_GRACE_S: Final = 1.0
+_COORDINATOR_PATIENCE_S: Final = 60.0
+_RETRY_S: Final = 0.5
+_BACKLOG: Final = 4096
+
+_log = structlog.get_logger(__name__)
+
+
+class Master:
+    """The HTTP side and the core behind it: `start`, `wait`, `close`.
+
+    `unix`: a listening unix socket that this worker shares with others.
+    """
+
+    def __init__(
+        self, settings: MasterSettings, around: Surroundings, unix: socket.socket | None = None
+    ) -> None:
+        clock = around.clock
+        self._settings = settings
+        self._unix = unix
+        self._limits = Limits(max_value=settings.max_value, deadline_s=settings.deadline)
+        self._listeners: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.events = ViewEvents()
+        self.core = Core(
+            MasterRow(id=settings.name, address=settings.address, pid=os.getpid()),
+            _planning(settings),
+            around,
+            self.events.publish,
+        )
+        counters = Counters()
+        replies = Replies(clock, around.cluster.id[:8])
+        authority = Authority(settings.host_names.split(","))
+        directory = Directory(around.coordinator, clock, lambda: self.core.view)
+        budget = BodyBudget(self._limits.buffered_bytes)
+        bulk = BulkApi(self.core.router, replies, clock)
+        self._directory = directory
+        exposition = Exposition(
+            MasterCollector(
+                counters=counters,
+                core=self.core,
+                directory=directory,
+                events=self.events,
+                bulk=bulk,
+                budget=budget,
+                clock=clock,
+                connections=lambda: self.connections,
+            )
+        )
+        cluster = ClusterApi(
+            around.coordinator,
+            directory,
+            clock,
+            lambda: self.core.view,
+            self.core.statuses,
+            settings.name,
+        )
+        table = routes(
+            DataApi(self.core.router, replies),
+            bulk,
+            cluster,
+            self.events,
+            HealthApi(lambda: self.core.view, self.core.statuses, exposition),
+            DocsApi(),
+        )
+        application = Application(table, authority, self._limits, budget, clock, counters)
+        self.server = HttpServer(application, self._limits, replies.date)
+        self.fastpath = FastPath(
+            self.core.router,
+            replies,
+            counters,
+            authority,
+            self._limits,
+            clock,
+            lambda: self.server.protocol(close_after_reply=True),
+        )
+
+    @property
+    def connections(self) -> int:
+        """Clients connected, on both paths."""
+        return len(self.server.connections) + len(self.fastpath.connections)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, with the ports that the system chose."""
+        return [_name_of(each) for listener in self._listeners for each in listener.sockets]
+
+    async def start(self) -> None:
+        """Listen and take part. Raises `SettingsError` if an address is taken."""
+        settings = self._settings
+        self._tasks = [
+            asyncio.create_task(self.core.run(), name="core"),
+            asyncio.create_task(self._directory.run(), name="directory"),
+            asyncio.create_task(self.fastpath.run(), name="fast path"),
+        ]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        await self._listen(f"{host}:{settings.port}", shared=settings.workers > 1)
+        if settings.shared_listen is not None:
+            await self._listen(settings.shared_listen, shared=True)
+        if self._unix is not None:
+            loop = asyncio.get_running_loop()
+            self._listeners.append(await loop.create_unix_server(self._factory, sock=self._unix))
+        elif settings.unix is not None:
+            await self._listen(f"unix:{settings.unix}", shared=False)
+        _log.info("listening", addresses=self.addresses, fastpath=settings.fastpath)
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set. Raises what ended the core, such as `DuplicateId`."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+        finally:
+            stopped.cancel()
+
+    async def close(self) -> None:
+        """Stop accepting, finish what is in flight within `STOP_S`, sign off."""
+        for listener in self._listeners:
+            listener.close()
+        self.events.close()
+        self.server.close_after_replies()
+        await asyncio.gather(self.fastpath.close(STOP_S), self._close_server())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.core.close()
+        if self._settings.unix is not None and self._unix is None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._settings.unix)
+
+    async def _close_server(self) -> None:
+        """Idle clients get a moment to send the request that may be on its way, and a reply that says close."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _GRACE_S
+        while self.server.connections and loop.time() < ends:  # noqa: ASYNC110 - aiohttp has no event for it
+            await asyncio.sleep(0.02)
+        await self.server.shutdown(STOP_S - _GRACE_S)
+
+    @property
+    def _factory(self) -> Callable[[], asyncio.Protocol]:
+        return self.fastpath.protocol if self._settings.fastpath else self.server
+
+    async def _listen(self, address: str, *, shared: bool) -> None:
+        loop = asyncio.get_running_loop()
+        target = parse_address(address)
+        try:
+            if isinstance(target, str):
+                clear_socket_path(Path(target))
+                listener = await loop.create_unix_server(self._factory, target, backlog=_BACKLOG)
+            else:
+                listener = await loop.create_server(
+                    self._factory, *target, backlog=_BACKLOG, reuse_port=shared or None
+                )
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {address}: {error}") from error
+        self._listeners.append(listener)
+
+
+def run(settings: MasterSettings) -> None:
+    """Run a master until SIGTERM or SIGINT; with `--workers`, that many masters that share the sockets."""
+    if settings.workers > 1:
+        run_workers(settings, _serve)
+    else:
+        _serve(settings)
+
+
+def _serve(settings: MasterSettings, unix: socket.socket | None = None) -> None:
+    uvloop.run(_main(settings, unix))
+
+
+async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    clock = SystemClock()
+    coordinator = open_settings_coordinator(settings)
+    try:
+        cluster = await _find_cluster(settings, coordinator, clock, stop)
+        if cluster is None:
+            return
+        liveness = FlockLiveness(settings.lease_path / "locks")
+        around = Surroundings(clock, AsyncioNetwork(), coordinator, liveness, cluster)
+        master = Master(settings, around, unix)
+        try:
+            await master.start()
+            gc.collect()
+            gc.freeze()
+            await master.wait(stop)
+        finally:
+            await master.close()
+    finally:
+        await coordinator.close()
+    _log.info("stopped")
+
+
+def open_settings_coordinator(settings: MasterSettings) -> Coordinator:
+    """The coordinator that the settings name, its folders made. Raises `SettingsError`."""
+    for folder in (settings.data_dir, settings.lease_path):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"cannot make the folder {folder}: {error}") from error
+    etcd = EtcdOptions(
+        cluster=settings.etcd_cluster,
+        user=settings.etcd_user,
+        password=settings.etcd_password,
+        ca=settings.etcd_ca,
+        certificate=settings.etcd_cert,
+        key=settings.etcd_key,
+    )
+    return open_coordinator(
+        settings.coordinator, settings.coordinator_path, settings.lease_path, etcd
+    )
+
+
+async def _find_cluster(
+    settings: MasterSettings, coordinator: Coordinator, clock: Clock, stop: asyncio.Event
+) -> ClusterRecord | None:
+    """The cluster's record; None if told to stop meanwhile. Raises `CoordinatorUnavailable` after a minute."""
+    deadline = clock.boottime() + _COORDINATOR_PATIENCE_S
+    while not stop.is_set():
+        try:
+            return await ensure_cluster(coordinator, settings.partitions, clock)
+        except CoordinatorUnavailable as error:
+            if clock.boottime() > deadline:
+                raise
+            _log.warning("waiting for the coordinator", reason=str(error))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_S):
+                await stop.wait()
+    return None
+
+
+def _planning(settings: MasterSettings) -> PlanningSettings:
+    return PlanningSettings(
+        replicas=settings.replicas,
+        method=settings.placement,
+        sole_copy_wait_s=settings.sole_copy_wait,
+        bootstrap_wait_s=settings.bootstrap_wait,
+        max_fills=settings.max_fills,
+    )
+
+
+def _name_of(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

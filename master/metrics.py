@@ -1,0 +1,152 @@
+"""What a master tells Prometheus: read from plain integers when somebody asks, kept nowhere."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from master.api.bulk import BulkApi
+from master.api.directory import Directory
+from master.api.events import ViewEvents
+from master.api.limits import BodyBudget
+from master.api.summary import summarize
+from master.core import Core
+from master.counters import BOUNDS_S, Counters, Series
+from ringmaster.clock import Clock
+
+_STATES: Final = ("up", "draining", "unreachable", "down")
+
+
+class MasterCollector:
+    """`connections()`: how many clients are connected."""
+
+    def __init__(
+        self,
+        *,
+        counters: Counters,
+        core: Core,
+        directory: Directory,
+        events: ViewEvents,
+        bulk: BulkApi,
+        budget: BodyBudget,
+        clock: Clock,
+        connections: Callable[[], int],
+    ) -> None:
+        self._counters = counters
+        self._core = core
+        self._directory = directory
+        self._events = events
+        self._bulk = bulk
+        self._budget = budget
+        self._clock = clock
+        self._connections = connections
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, from one turn of the loop."""
+        yield from request_metrics(list(self._counters))
+        hits = self._counters.hits + self._bulk.hits
+        misses = self._counters.misses + self._bulk.misses
+        yield CounterMetricFamily("ringmaster_hits", "Values read that were there.", value=hits)
+        yield CounterMetricFamily("ringmaster_misses", "Values read that were not.", value=misses)
+        yield _gauge("connections", "Clients connected.", self._connections())
+        yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
+        yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
+        links = [self._core.router.link_of(node) for node in self._nodes()]
+        up = sum(link is not None and link.connected for link in links)
+        yield _gauge("links", "Nodes of the view that are up.", len(links))
+        yield _gauge("links_up", "Those among them that this master is connected to.", up)
+        yield _gauge("is_controller", "1 if this is the controller.", self._core.is_controller)
+        yield _gauge("coordinator_up", "1 if the coordinator answers.", self._directory.available)
+        yield from self._view_metrics()
+
+    def _nodes(self) -> list[str]:
+        return [node.id for node in self._core.view.nodes.values() if node.up]
+
+    def _view_metrics(self) -> Iterator[Metric]:
+        view = self._core.view
+        age_s = self._clock.boottime() - self._core.view_since
+        yield _gauge("view_age_seconds", "Since the view changed.", age_s)
+        yield _gauge("epoch", "Epoch of the view.", view.epoch)
+        nodes = GaugeMetricFamily("ringmaster_nodes", "Nodes by state.", labels=["state"])
+        summary = summarize(
+            view,
+            self._core.statuses(),
+            masters=(),
+            controller=None,
+            coordinator_available=self._directory.available,
+            eta_s=None,
+        )
+        states = Counter(row.state for row in summary.nodes)
+        for state in _STATES:
+            nodes.add_metric([state], states[state])
+        yield nodes
+        without = sum(row.primary is None for row in view.table)
+        yield _gauge("partitions", "Partitions of the cluster.", view.partitions)
+        yield _gauge("partitions_without_primary", "Partitions nobody serves.", without)
+        yield _gauge(
+            "under_replicated_partitions",
+            "Partitions with fewer copies in sync than there should be.",
+            summary.under_replicated,
+        )
+        yield _gauge(
+            "rebalance_moving", "Copies being filled or handed over.", summary.rebalance.moving
+        )
+
+
+class Exposition:
+    """Renders the metrics of one master. Its registry is its own; nothing is global."""
+
+    def __init__(self, collector: MasterCollector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    def __call__(self) -> tuple[bytes, str]:
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+def request_metrics(series: list[Series]) -> Iterator[Metric]:
+    """Requests by method and status class, latencies by method and outcome."""
+    requests: Counter[tuple[str, str]] = Counter()
+    buckets: dict[tuple[str, str], list[int]] = {}
+    seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for each in series:
+        requests[each.method, each.status_class] += each.count
+        known = buckets.setdefault((each.method, each.outcome), [0] * len(each.buckets))
+        for index, count in enumerate(each.buckets):
+            known[index] += count
+        seconds[each.method, each.outcome] += each.sum_s
+    total = CounterMetricFamily(
+        "ringmaster_requests", "Requests answered.", labels=["method", "status"]
+    )
+    for (method, status), count in sorted(requests.items()):
+        total.add_metric([method, status], count)
+    yield total
+    latency = HistogramMetricFamily(
+        "ringmaster_request_seconds",
+        "Time from the arrival of a request's head to its reply.",
+        labels=["method", "outcome"],
+    )
+    bounds = [*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"]
+    for (method, outcome), counts in sorted(buckets.items()):
+        running, cumulative = 0, []
+        for bound, count in zip(bounds, counts, strict=True):
+            running += count
+            cumulative.append((bound, running))
+        latency.add_metric([method, outcome], cumulative, seconds[method, outcome])
+    yield latency
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"ringmaster_{name}", text, value=value)
