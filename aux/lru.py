@@ -143,6 +143,7 @@ class Lru:
     def enlist(self, data: PartitionData) -> None:
         """`data` is evictable and has entries (call again whenever one of the two becomes true)."""
         self._of[data.number] = data
+        self._narrow = None
         if self._listed[data.number]:
             return
         oldest = self._oldest(data)
@@ -150,7 +151,6 @@ class Lru:
             return
         self._listed[data.number] = 1
         heappush(self._heap, oldest[2] << self._shift | data.number)
-        self._narrow = None
 
     def forget(self, partition: int) -> None:
         """The partition is gone or no longer evictable; its item leaves the heap when it comes to the top."""
