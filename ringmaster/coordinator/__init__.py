@@ -33,7 +33,11 @@ class Commit:
 
 
 class Coordinator(Protocol):
-    """Engines guarantee linearizable reads and commits. All raise `CoordinatorUnavailable` after `timeout_s`."""
+    """Engines guarantee linearizable reads and commits. All raise `CoordinatorUnavailable` after `timeout_s`.
+
+    An engine belongs to one event loop and contacts nothing before its first call. It recovers by itself. sqlite also
+    raises `ForeignHost` from every call while another kernel uses its files.
+    """
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
         """All records whose key begins with `prefix`, at one point in time after the call began."""
@@ -45,7 +49,11 @@ class Coordinator(Protocol):
         """
 
     async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
-        """The record of `key` as soon as its version differs from `version`; None if it does not within `timeout_s`."""
+        """The record of `key` as soon as its version differs from `version`; None if it does not within `timeout_s`.
+
+        An absent key has no record to tell of: its removal is not reported, its return is. Changes that follow each
+        other fast may be told as one, the last.
+        """
 
     async def close(self) -> None:
         """Release connections and threads."""
