@@ -13,7 +13,7 @@ import msgspec
 
 from aux import writes
 from aux.node import Node
-from aux.primary import Primary, Waiter
+from aux.primary import UNKNOWN, Primary, Waiter
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import PLAIN, WriteOptions, decode_options
@@ -160,6 +160,9 @@ class DataCommands:
         outcome = decide(head, Moment(primary.term, primary.next_seq, wall_ms))
         node.counters.writes += 1
         if outcome.changes:
+            if primary.is_alone:
+                primary.submit(key, outcome.entry)
+                return render(outcome) if node.lease_held() else UNKNOWN
             primary.submit(key, outcome.entry, render(outcome), client.waiter())
             return None
         if primary.in_overlay(key):

@@ -157,6 +157,14 @@ class Primary:
         return len(self._pending)
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no copy has to acknowledge: what is submitted is committed at once.
+
+        Who answers a write then asks for the lease once more (R3), as `submit` does for a waiter.
+        """
+        return not self._required
+
+    @property
     def next_seq(self) -> int:
         """The sequence number the next entry gets."""
         return self.seq + 1

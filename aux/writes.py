@@ -6,8 +6,9 @@ version the write would get; nothing here has side effects, reads a clock or kno
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ringmaster import entry as entries
 from ringmaster.commands import ANY, Status, Version, WriteOptions
@@ -16,8 +17,7 @@ INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What is to be done and said.
 
     `changes`: whether there is something to sequence; then `entry` is the new entry, None a removal.
@@ -33,8 +33,7 @@ class Outcome:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, gc=False):
     """When and as what a write is applied: its version and the wall time in milliseconds."""
 
     term: int
