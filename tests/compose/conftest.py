@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ def project() -> Iterator[Project]:
 
 
 @pytest.fixture
-def client(project: Project) -> Client:
-    return Client(project.port)
+def client(project: Project) -> Iterator[Client]:
+    with closing(Client(project.port)) as client:
+        yield client
 
 
 @pytest.fixture

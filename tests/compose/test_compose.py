@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
@@ -78,10 +79,15 @@ def test_what_is_written_through_the_front_door_is_read_there(client: Client) ->
         assert (status, json.loads(body)["value"]) == (200, value)
 
 
+def prometheus(project: Project, path: str) -> Any:
+    with closing(Client(project.prometheus_port)) as client:
+        return client.json(f"/api/v1/{path}")["data"]
+
+
 def prometheus_targets(project: Project) -> dict[str, int]:
     """How many targets of each job give metrics just now."""
     found: dict[str, int] = {}
-    for target in Client(project.prometheus_port).json("/api/v1/targets")["data"]["activeTargets"]:
+    for target in prometheus(project, "targets")["activeTargets"]:
         if target["health"] == "up":
             job = target["labels"]["job"]
             found[job] = found.get(job, 0) + 1
@@ -91,7 +97,7 @@ def prometheus_targets(project: Project) -> dict[str, int]:
 def test_prometheus_finds_every_master_and_node(project: Project) -> None:
     expected = {"master": 3, "aux": 3, "prometheus": 1}
     wait_for("all targets", lambda: prometheus_targets(project) == expected)
-    rules = Client(project.prometheus_port).json("/api/v1/rules")["data"]["groups"]
+    rules = prometheus(project, "rules")["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -15,6 +16,9 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Status and body. An idle connection that the server closed is opened anew, once; raises OSError."""
@@ -100,7 +104,10 @@ class Readers:
             assert not self.wrong, f"{len(self.wrong)} of {self.reads} reads: {self.wrong[:5]}"
 
     def _read(self, offset: int) -> None:
-        client = Client(self._port)
+        with closing(Client(self._port)) as client:
+            self._read_on(client, offset)
+
+    def _read_on(self, client: Client, offset: int) -> None:
         at = offset
         while not self._ended.is_set():
             key, value = self._values[at % len(self._values)]
