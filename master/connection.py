@@ -23,12 +23,12 @@ MAX_PIPELINE: Final = 16
 MAX_BODY: Final = 256 * 1024
 _WRITE_S: Final = 60.0
 
-# The common request line: a key that needs no decoding. Group 1 is the method, 2 the key.
+# The common request line: a key that needs no decoding. Groups: method, key, (no) target.
 _plain_line = re.compile(
-    rb"(GET|PUT|DELETE) /data/([A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512}) HTTP/1\.1\r\n"
+    rb"(GET|PUT|DELETE) /data/([A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512})() HTTP/1\.1\r\n"
 ).match
-# Any other line that may be ours. Group 1 is the method, 2 the target.
-_line = re.compile(rb"(GET|PUT|DELETE|POST) (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
+# Any other line that may be ours. Groups: method, (no) key, target.
+_line = re.compile(rb"(GET|PUT|DELETE|POST)(\0)? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
 _bare_lf = re.compile(rb"(?<!\r)\n").search
 _OURS: Final = (b"GET /data", b"PUT /data", b"DELETE /data", b"POST /data")
 
@@ -97,14 +97,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
         if not buffer:
-            self._parse(data, self.path.clock.boottime())
+            now = self.path.clock.boottime()
+            self._parse(data, now, now)
             return
         buffer += data
         if not self._holding and len(buffer) >= self._need:
             data = bytes(buffer)
             buffer.clear()
             # Whoever sends a request byte by byte does not get more time by it.
-            self._parse(data, self._since)
+            self._parse(data, self._since, self.path.clock.boottime())
 
     # -- to the client
 
@@ -181,15 +182,16 @@ class Connection(asyncio.Protocol):
         elif self._holding and len(self._waiting) < MAX_PIPELINE:
             data = bytes(self._buffer)
             self._buffer.clear()
-            self._parse(data, self.path.clock.boottime())
+            now = self.path.clock.boottime()
+            self._parse(data, now, now)
 
-    def _parse(self, data: bytes, since: float) -> None:
+    def _parse(self, data: bytes, since: float, now: float) -> None:
         """Begin every complete request in `data`, whose first byte arrived at `since`; keep the rest."""
         self._parsing = True
         self._need = 0
         at, size = 0, len(data)
-        waiting, known = self._waiting, self.path.heads.known
-        now = self.path.clock.boottime()
+        waiting, path = self._waiting, self.path
+        known = path.heads.known
         hold = False
         while at < size:
             if len(waiting) >= MAX_PIPELINE or self.paused or self._draining:
@@ -199,27 +201,29 @@ class Connection(asyncio.Protocol):
             if end < 0:
                 self._doubt = not self._plausible(data, at)
                 break
-            line = _plain_line(data, at)
-            plain = line is not None
-            if line is None:
-                line = _line(data, at)
+            line = _plain_line(data, at) or _line(data, at)
             if line is None:
                 self._doubt = True
                 break
             block = data[line.end() : end + 2]
-            head = known.get(block) or self.path.heads.judge(block)
-            following = self._following(head, line[1], end + 4)
+            head = known.get(block) or path.heads.judge(block)
+            method, key, target = line.groups()
+            if method == b"GET" and key is not None and head is not None and head.length < 0:
+                # What `_begin` does, without the calls: most requests come this way.
+                get = Get(self, key, now)
+                waiting.append(get)
+                path.router.get_nowait(key, get)
+                at = end + 4
+                continue
+            following = self._following(head, method, end + 4)
             if head is None or following < 0:
                 self._doubt = True
                 break
             if following > size:
                 self._need = following - at
                 break
-            if plain:
-                taken = self._begin(line[1], line[2], head, data[end + 4 : following], now, 0)
-            else:
-                taken = self._begin_other(line[1], line[2], head, data[end + 4 : following], now)
-            if not taken:
+            body = data[end + 4 : following]
+            if not self._begin(method, key, target, head, body, now):
                 self._doubt = True
                 break
             at = following
@@ -267,8 +271,30 @@ class Connection(asyncio.Protocol):
         return body + length if 0 <= length <= min(MAX_BODY, most) else -1
 
     def _begin(
-        self, method: bytes, key: bytes, head: Head, body: bytes, now: float, ttl_ms: int
+        self,
+        method: bytes,
+        key: bytes | None,
+        target: bytes | None,
+        head: Head,
+        body: bytes,
+        now: float,
     ) -> bool:
+        """Begin a request for `key`, or for what `target` names. False in doubt, then nothing has begun."""
+        ttl_ms = 0
+        try:
+            if method == b"POST":
+                return target == b"/data" and self._post(body, now)
+            if key is None:
+                key, parameters = keys.key_of_target(target or b"")
+                ttl = parameters.pop("ttl", None) if method == b"PUT" else None
+                if key is None or parameters or (ttl is not None and len(ttl) > 1):
+                    return False
+                ttl_ms = 0 if ttl is None else keys.seconds_of_text(ttl[0])
+        except (BadRequest, TooLarge) as error:
+            refused = Refused(self, method, now)
+            self._waiting.append(refused)
+            refused.fail(error)
+            return True
         path = self.path
         if method == b"GET":
             get = Get(self, key, now)
@@ -283,27 +309,6 @@ class Connection(asyncio.Protocol):
         else:
             self._send(Write(self, key, now, "DELETE", b"RM.DEL", (), path.deleted))
         return True
-
-    def _begin_other(
-        self, method: bytes, target: bytes, head: Head, body: bytes, now: float
-    ) -> bool:
-        """A key that needs decoding, a ttl, a POST. False in doubt, then nothing has begun."""
-        try:
-            if method == b"POST":
-                return target == b"/data" and self._post(body, now)
-            key, parameters = keys.key_of_target(target)
-            if key is None:
-                return False
-            ttl = parameters.pop("ttl", None) if method == b"PUT" else None
-            if parameters or (ttl is not None and len(ttl) > 1):
-                return False
-            ttl_ms = 0 if ttl is None else keys.seconds_of_text(ttl[0])
-        except (BadRequest, TooLarge) as error:
-            refused = Refused(self, method, now)
-            self._waiting.append(refused)
-            refused.fail(error)
-            return True
-        return self._begin(method, key, head, body, now, ttl_ms)
 
     def _post(self, body: bytes, now: float) -> bool:
         item = parse_item(body)
