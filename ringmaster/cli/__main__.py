@@ -1,0 +1,5 @@
+"""`python -m ringmaster.cli …` is `ringmaster …`."""
+
+from ringmaster.cli import main
+
+main()

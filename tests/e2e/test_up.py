@@ -1,0 +1,235 @@
+"""`ringmaster up`: real processes, started, restarted, stopped in order; and refusals before anything starts."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ringmaster.cli.nginx import find_nginx
+from ringmaster.errors import RingmasterError
+from tests.e2e.cluster import ROOT, Cluster, Process, alive, children
+from tests.e2e.conftest import NewCluster
+from tests.e2e.waiting import accepts, wait_until
+
+pytestmark = pytest.mark.e2e
+
+FRONTS = [
+    "off",
+    pytest.param(
+        "on", marks=pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+    ),
+]
+
+DUMMY = """
+import os, pathlib, signal, sys, time
+name = sys.argv[sys.argv.index("--id") + 1]
+events = pathlib.Path(os.environ["EVENTS"])
+def say(what):
+    with events.open("a") as file:
+        file.write(f"{what} {name}\\n")
+def stop(*_):
+    say("stop")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+say("start")
+while True:
+    time.sleep(0.05)
+"""
+
+
+def dummies(folder: Path, **more: object) -> Cluster:
+    """`ringmaster up` in a folder whose `master` and `aux` only write down when they start and stop."""
+    for module in ("master", "aux"):
+        (folder / module).mkdir()
+        (folder / module / "__init__.py").write_text("")
+        (folder / module / "__main__.py").write_text(DUMMY)
+    environment = {"EVENTS": str(folder / "events")}
+    return Cluster(folder=folder, cwd=folder, environment=environment, **more)  # type: ignore[arg-type]
+
+
+def events(folder: Path) -> list[str]:
+    path = folder / "events"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def has_started(folder: Path, count: int) -> bool:
+    return len(events(folder)) >= count
+
+
+def run_up(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ringmaster.cli", "up", *options],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_nodes_before_masters(tmp_path: Path, number: signal.Signals) -> None:
+    with dummies(tmp_path) as cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+        cluster.supervisor.send_signal(number)
+        assert cluster.supervisor.wait(20) == 0
+    stops = [line for line in events(tmp_path) if line.startswith("stop")]
+    assert sorted(stops[:3]) == ["stop aux1", "stop aux2", "stop aux3"]
+    assert sorted(stops[3:]) == ["stop master1", "stop master2"]
+    assert cluster.output.splitlines()[-2:] == ["stopping", "stopped"]
+
+
+def test_a_second_signal_kills(tmp_path: Path) -> None:
+    with dummies(tmp_path) as cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+        pid = cluster.nodes["aux1"].pause()
+        cluster.supervisor.send_signal(signal.SIGINT)
+        wait_until(lambda: "stop aux2" in events(tmp_path), "stopping")
+        cluster.supervisor.send_signal(signal.SIGINT)
+        assert cluster.supervisor.wait(10) == 1
+        assert not alive(pid)
+    assert cluster.output.splitlines()[-1] == "stopped; not everything ended by itself"
+
+
+def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
+    with dummies(tmp_path) as cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+        first = cluster.nodes["aux2"].kill()
+        wait_until(lambda: events(tmp_path).count("start aux2") == 2, "started again")
+        assert cluster.nodes["aux2"].pid != first
+        assert "aux2 was ended by SIGKILL" in cluster.output
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    with dummies(tmp_path, nginx="auto") as cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+        pids = children(cluster.supervisor.pid)
+        pids += [worker for pid in pids for worker in children(pid)]
+        assert len(pids) >= 5
+        cluster.supervisor.kill()
+        wait_until(lambda: not any(map(alive, pids)), "all are gone", 5)
+
+
+def test_a_second_up_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with dummies(tmp_path) as cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+        again = subprocess.run(
+            cluster.command(), cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+        pid = cluster.supervisor.pid
+    assert again.returncode == 2
+    assert again.stderr.startswith(
+        f"ringmaster up: another `ringmaster up` (pid {pid}) is running on"
+    )
+    assert "Traceback" not in again.stderr
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with dummies(tmp_path) as cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+        import socket
+
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            other = Cluster("--port", str(port), folder=tmp_path / "other")
+            (tmp_path / "other").mkdir()
+            refused = subprocess.run(
+                other.command(), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+            )
+        assert cluster.supervisor.poll() is None
+    assert refused.returncode == 2
+    assert f"port {port} for the front door is in use" in refused.stderr
+    assert "--port" in refused.stderr
+
+
+def test_a_coordinator_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "coordinator").write_text("not a folder")
+    cluster = Cluster(folder=tmp_path)
+    refused = subprocess.run(
+        cluster.command(), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("ringmaster up: the coordinator cannot be used: ")
+
+
+def test_long_paths_work(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    with dummies(deep, nginx="auto") as cluster:
+        wait_until(lambda: has_started(deep, 5), "all started")
+        assert cluster.stop(20) == 0
+
+
+@pytest.mark.parametrize("nginx", FRONTS)
+def test_a_cluster_serves_and_stops(new_cluster: NewCluster, nginx: str) -> None:
+    cluster = new_cluster(nginx=nginx)
+    with cluster.client() as client:
+        assert client.put("a/b?c", b"value")
+        assert client.get("a/b?c") == b"value"
+    status = cluster.status()
+    assert status["health"] == "ok"
+    assert sorted(node["id"] for node in status["nodes"]) == ["aux1", "aux2", "aux3"]
+    assert cluster.stop() == 0
+    assert not accepts(cluster.port)
+    folders = [cluster.data_dir, cluster.data_dir / "run", cluster.data_dir / "logs"]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
+
+
+@pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+def test_a_killed_master_costs_readers_behind_nginx_nothing(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(nginx="on")
+    with cluster.client() as client:
+        client.put("a", b"1")
+        first = cluster.masters["master1"].kill()
+        while cluster.pids("master1") in ([], [first]):
+            assert client.get("a") == b"1"
+        assert client.get("a") == b"1"
+
+
+def test_without_nginx_a_killed_master_costs_the_connections_it_had(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster(nginx="off")
+    with cluster.client() as client:
+        client.put("a", b"1")
+    cluster.masters["master1"].kill()
+
+    def reads() -> bool:
+        try:
+            with cluster.client() as client:
+                return client.get("a") == b"1"
+        except RingmasterError:
+            return False
+
+    wait_until(lambda: all(reads() for _ in range(20)), "every read is served", 15)
+
+
+def test_a_node_that_is_killed_comes_back_and_nothing_is_lost(new_cluster: NewCluster) -> None:
+    cluster = new_cluster()
+    with cluster.client() as client:
+        for number in range(100):
+            client.put(f"key{number}", b"%d" % number)
+        first = cluster.nodes["aux1"].kill()
+        assert [client.get(f"key{number}") for number in range(100)] == [
+            b"%d" % number for number in range(100)
+        ]
+    wait_until(lambda: cluster.nodes["aux1"].pid != first, "restarted")
+    wait_until(lambda: cluster.status()["health"] == "ok", "healthy again", 30)
+
+
+def test_another_node_can_join_by_hand(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(aux=2)
+    fourth: Process = cluster.add_node("aux9")
+    wait_until(
+        lambda: any(n["id"] == "aux9" and n["primaries"] for n in cluster.status()["nodes"]),
+        "aux9 has partitions",
+        30,
+    )
+    assert alive(fourth.pid)
