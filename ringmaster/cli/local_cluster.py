@@ -162,7 +162,8 @@ class LocalCluster:
         address = ["--id", name, "--host", LOOPBACK, "--advertise", f"{LOOPBACK}:{port}"]
         return Program(
             name=name,
-            argv=(sys.executable, "-m", module, *given, *address, *own),
+            # -P: a file in the current folder must not stand in for a module of ours.
+            argv=(sys.executable, "-P", "-m", module, *given, *address, *own),
             log=self.logs / f"{name}.log",
             environment=environment,
             stop_timeout_s=stop_timeout_s,
