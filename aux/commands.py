@@ -14,6 +14,7 @@ import msgspec
 from aux import writes
 from aux.node import Node
 from aux.primary import UNKNOWN, Primary, Waiter
+from aux.report import status_of
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import PLAIN, WriteOptions, decode_options
@@ -211,7 +212,7 @@ class ControlCommands:
 
     def status(self, _client: Client, _command: Command) -> bytes:
         """`RM.STATUS`."""
-        raw = encode_status(self._node.status())
+        raw = encode_status(status_of(self._node))
         return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
     def view(self, _client: Client, command: Command) -> bytes:

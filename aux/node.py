@@ -13,30 +13,25 @@ from typing import Final, Protocol
 
 import structlog
 
+from aux.budget import Budget, Counters
 from aux.migration import Filler
-from aux.primary import Copy, CopyState, Primary
+from aux.primary import Copy, Primary
 from aux.replica import Replica
 from aux.replication import LinkFactory, Peers
+from aux.report import measure_lag
 from aux.store import PartitionData, Store
 from ringmaster.clock import Clock
 from ringmaster.errors import RingmasterError
 from ringmaster.hashing import token_of
 from ringmaster.resp import Reply, encode
-from ringmaster.status import CopyReport, NodeStatus
 from ringmaster.view import Partition, View
 
 TICK_S: Final = 0.05
-LAG_S: Final = 1.0
-"""A required copy that makes no progress for this long is reported as lagging."""
-
 STALL_S: Final = 0.5
 """A gap between ticks above which this process was stopped itself: nobody else is to blame."""
 
 MAX_UNACKED_BYTES: Final = 64 * 1024 * 1024
 """Above this many replicated bytes without acknowledgement writes are shed."""
-
-MAX_SKIPPED: Final = 1000
-"""Victims with a write pending that one eviction passes over before it waits for the next tick."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,19 +71,6 @@ class NodeOptions:
     fill_bytes_per_s: int = 64 * 1024 * 1024
 
 
-class Counters:
-    """Plain integers since start; the metrics collector reads them."""
-
-    __slots__ = ("evictions", "expirations", "hits", "misses", "writes")
-
-    def __init__(self) -> None:
-        self.hits = 0
-        self.misses = 0
-        self.writes = 0
-        self.evictions = 0
-        self.expirations = 0
-
-
 class Node:
     """One incarnation. `on_void` is called once if a view shows that it was given up: its data is void.
 
@@ -126,8 +108,7 @@ class Node:
         self._listed = False
         self._wall_floor_ms = 0
         self._last_tick = 0.0
-        self._sweep_at = 0
-        self._trimming: dict[str, int] = {}
+        self.budget = Budget(store, self.primaries, self.counters, self.wall_ms)
 
     def __repr__(self) -> str:
         return (
@@ -393,37 +374,13 @@ class Node:
             self.serve_if_ready(copy.primary)
 
     def over_budget(self, node: str, over_bytes: int) -> None:
-        """A replica is over its budget: evict that much there, once until it has heard of it (R8)."""
-        if self._trimming.get(node, 0) > 0:
-            return
-        among = {number for number, primary in self.primaries.items() if node in primary.copies}
-        self._trimming[node] = 2  # ticks
-        self._evict(over_bytes // 2 + 1, among)
+        """A replica is over its budget (R8)."""
+        self.budget.trim_replica(node, over_bytes)
 
     def _scanned(self, copy: Copy) -> None:
         copy.primary.require(copy)
 
-    # Budget and time.
-
-    def trim(self) -> None:
-        """Evict until the primaries' entries are within their budget."""
-        over = self.store.over_bytes()
-        if over > 0:
-            self._evict(over, None)
-
-    def _evict(self, wanted_bytes: int, among: set[int] | None) -> None:
-        freed_until = self.store.bytes - wanted_bytes
-        skipped = 0
-        while self.store.bytes > freed_until and skipped < MAX_SKIPPED:
-            victim = self.store.victim(among)
-            if victim is None:
-                return
-            data, key, _ = victim
-            if self.primaries[data.number].evict(key):
-                self.counters.evictions += 1
-            else:  # it is being written, so about to become the most recently used
-                self.store.touch(data, key)
-                skipped += 1
+    # Time.
 
     def tick(self) -> None:
         """Every `TICK_S`: mend sessions, measure lag, sweep a few partitions for expired entries."""
@@ -436,14 +393,11 @@ class Node:
         for primary in self.primaries.values():
             for copy in primary.copies.values():
                 if copy.required:
-                    _measure_lag(copy, primary.seq, now, stalled=stalled)
+                    measure_lag(copy, primary.seq, now, stalled=stalled)
             if not primary.serving:
                 self.serve_if_ready(primary)
-        for node in list(self._trimming):
-            self._trimming[node] -= 1
         self.overloaded = self.peers.unacked_bytes > MAX_UNACKED_BYTES
-        self._sweep()
-        self.trim()
+        self.budget.tick()
 
     def _tick_release(self, number: int) -> None:
         row = self.view.table[number] if self.view is not None else Partition()
@@ -456,19 +410,6 @@ class Node:
         else:
             self.releasing.pop(number, None)
 
-    def _sweep(self) -> None:
-        """Remove expired entries of the next few served partitions; nobody waits for that (R8)."""
-        if not self.served:
-            return
-        now_ms = self.wall_ms()
-        serving = [primary for primary in self.primaries.values() if primary.serving]
-        for _ in range(min(len(serving), 1 + len(serving) // 20)):
-            self._sweep_at = (self._sweep_at + 1) % len(serving)
-            primary = serving[self._sweep_at]
-            for key in self.store.due(primary.data, now_ms):
-                if primary.evict(key):
-                    self.counters.expirations += 1
-
     async def run(self) -> None:
         """The node's own loops, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -480,58 +421,3 @@ class Node:
         while True:
             self.tick()
             await asyncio.sleep(TICK_S)
-
-    # What it says of itself.
-
-    def status(self) -> NodeStatus:
-        """For the controller and the console. Reporting a copy as caught up binds us to wait for it (R3)."""
-        now = self.clock.boottime()
-        caught_up: list[CopyReport] = []
-        lagging: list[CopyReport] = []
-        held = now < self.lease.held_until
-        for primary in self.primaries.values():
-            for copy in primary.copies.values():
-                if not copy.required:
-                    continue
-                report = CopyReport(primary.number, primary.term, copy.node, copy.fill_session)
-                if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
-                    if held:
-                        lagging.append(report)
-                elif copy.fill_session and copy.acked >= copy.in_sync_from:
-                    caught_up.append(report)
-        awaiting = [*self.awaiting]
-        awaiting += [
-            n for n, p in self.primaries.items() if not p.serving and n not in self.releasing
-        ]
-        return NodeStatus(
-            id=self.id,
-            incarnation=self.incarnation,
-            epoch=self.epoch,
-            lease_left_s=self.lease.held_until - now,
-            caught_up=caught_up,
-            lagging=lagging,
-            awaiting=awaiting,
-            unreachable=self.peers.unreachable(),
-            restoring=[n for n, p in self.primaries.items() if p.restoring],
-            snapshot_term=0 if self.loader is None else self.loader.highest_term,
-            stopping=self.stopping,
-            entries=self.store.entries,
-            bytes=self.store.bytes,
-            max_bytes=self.options.max_bytes,
-            hits=self.counters.hits,
-            misses=self.counters.misses,
-            evictions=self.counters.evictions,
-            expirations=self.counters.expirations,
-            filled_keys=self.filler.filled_keys,
-            filled_bytes=self.filler.filled_bytes,
-        )
-
-
-def _measure_lag(copy: Copy, seq: int, now: float, *, stalled: bool) -> None:
-    """Note since when a required copy has made no progress; `stalled`: we were stopped ourselves."""
-    behind = copy.state is not CopyState.STREAMING or copy.acked < seq
-    if not behind:
-        copy.behind_since = 0.0
-    elif stalled or not copy.behind_since or copy.acked != copy.seen_acked:
-        copy.behind_since = now
-    copy.seen_acked = copy.acked

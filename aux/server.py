@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
                 else:
                     self._out.append(reply)
         self._running = False
-        node.trim()
+        node.budget.trim()
         self._flush()
         if len(self._queue) > MAX_QUEUED:
             self._pause_reading("queue")

@@ -1,0 +1,76 @@
+"""What a node reports of itself and of its copies: pure readings of its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aux.primary import Copy, CopyState
+from ringmaster.status import CopyReport, NodeStatus
+
+if TYPE_CHECKING:
+    from aux.node import Node
+
+LAG_S: Final = 1.0
+"""A required copy that makes no progress for this long is reported as lagging."""
+
+
+def measure_lag(copy: Copy, seq: int, now: float, *, stalled: bool) -> None:
+    """Note since when a required copy has made no progress; `stalled`: we were stopped ourselves."""
+    behind = copy.state is not CopyState.STREAMING or copy.acked < seq
+    if not behind:
+        copy.behind_since = 0.0
+    elif stalled or not copy.behind_since or copy.acked != copy.seen_acked:
+        copy.behind_since = now
+    copy.seen_acked = copy.acked
+
+
+def status_of(node: Node) -> NodeStatus:
+    """For the controller and the console. To report a copy as caught up binds us to wait for it (R3)."""
+    now = node.clock.boottime()
+    caught_up, lagging = _copies(node, now)
+    awaiting = [*node.awaiting]
+    awaiting += [
+        number
+        for number, primary in node.primaries.items()
+        if not primary.serving and number not in node.releasing
+    ]
+    return NodeStatus(
+        id=node.id,
+        incarnation=node.incarnation,
+        epoch=node.epoch,
+        lease_left_s=node.lease.held_until - now,
+        caught_up=caught_up,
+        lagging=lagging,
+        awaiting=awaiting,
+        unreachable=node.peers.unreachable(),
+        restoring=[number for number, primary in node.primaries.items() if primary.restoring],
+        snapshot_term=0 if node.loader is None else node.loader.highest_term,
+        stopping=node.stopping,
+        entries=node.store.entries,
+        bytes=node.store.bytes,
+        max_bytes=node.options.max_bytes,
+        hits=node.counters.hits,
+        misses=node.counters.misses,
+        evictions=node.counters.evictions,
+        expirations=node.counters.expirations,
+        filled_keys=node.filler.filled_keys,
+        filled_bytes=node.filler.filled_bytes,
+    )
+
+
+def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]:
+    """(caught up, lagging). Who does not hold its lease blames nobody."""
+    caught_up: list[CopyReport] = []
+    lagging: list[CopyReport] = []
+    held = now < node.lease.held_until
+    for primary in node.primaries.values():
+        for copy in primary.copies.values():
+            if not copy.required:
+                continue
+            report = CopyReport(primary.number, primary.term, copy.node, copy.fill_session)
+            if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
+                if held:
+                    lagging.append(report)
+            elif copy.fill_session and copy.acked >= copy.in_sync_from:
+                caught_up.append(report)
+    return caught_up, lagging
