@@ -148,6 +148,25 @@ def test_a_killed_node_loses_nothing_and_comes_back(
     assert not client.differing(values)
 
 
+def test_a_frozen_node_is_replaced_and_says_nothing_old_when_it_wakes(
+    project: Project, client: Client, settled: Settled
+) -> None:
+    settled(3)
+    old = some_values("frozen", 1000)
+    client.put_many(old)
+    container = project.containers("aux")[2]["Id"]
+    project.docker("pause", container)
+    try:
+        settled(2)
+        new = {key: {"after": value} for key, value in old.items()}
+        client.put_many(new)
+    finally:
+        project.docker("unpause", container)
+    with Readers(project.port, new):
+        settled(3)
+    assert not client.differing(new)
+
+
 def test_a_crashed_node_is_restarted(project: Project, client: Client, settled: Settled) -> None:
     values = some_values("crashed")
     settled(3)

@@ -36,6 +36,8 @@ METRICS = [
     "ringmaster_under_replicated_partitions",
     "ringmaster_nodes",
     "ringmaster_is_controller",
+    "ringmaster_coordinator_up",
+    "ringmaster_rebalance_moving",
     "ringmaster_aux_entries",
     "ringmaster_aux_bytes",
     "ringmaster_aux_max_bytes",
