@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 
 from master.api.exchange import Exchange
 from master.api.limits import BodyBudget, Limits
@@ -128,39 +128,22 @@ class Application:
             return Problem(400, "bad-http", "the connection was closed", close=True).reply()
 
     def _admit(self, exchange: Exchange) -> None:
+        """Raises `Problem`, `BadRequest` or `Forbidden` unless head and sender are such that we go on."""
         request = exchange.request
-        if (
-            sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
-            > self._limits.max_header
-        ):
-            limit = self._limits.max_header
-            raise Problem(
-                431,
-                "headers-too-large",
-                f"all header fields together may have {limit} bytes",
-                close=True,
-            )
+        expected = request.headers.get("Expect") if request.version >= HttpVersion11 else None
+        if expected is not None and isinstance(request.protocol, HttpProtocol):
+            # Whatever is answered now, the body is not sent before we ask for it.
+            request.protocol.continue_wanted = not request.content.is_eof()
+        _check_framing(request, self._limits)
         if exchange.host or request.version >= HttpVersion11:
             self._authority.check_host(exchange.host)
         if exchange.changes:
             self._authority.check_change(
                 exchange.host, exchange.header("Origin"), exchange.header("Sec-Fetch-Site")
             )
-        self._expect(request)
-
-    def _expect(self, request: web.BaseRequest) -> None:
-        expected = request.headers.get("Expect")
-        if expected is None or request.version < HttpVersion11:
-            return
-        if expected.strip().lower() != "100-continue":
-            raise Problem(
-                417,
-                "expectation-failed",
-                "the only expectation known here is 100-continue",
-                close=True,
-            )
-        if isinstance(request.protocol, HttpProtocol) and not request.content.is_eof():
-            request.protocol.continue_wanted = True
+        if expected is not None and expected.strip().lower() != "100-continue":
+            detail = "the only expectation known here is 100-continue"
+            raise Problem(417, "expectation-failed", detail, close=True)
 
     def _options(self, exchange: Exchange) -> Reply:
         if exchange.request.raw_path == "*":
@@ -168,6 +151,19 @@ class Application:
         else:
             allow = allowed(self._routes.methods(exchange.path))
         return Reply.build(204, (("Allow", allow), ("Cache-Control", "no-store")))
+
+
+def _check_framing(request: web.BaseRequest, limits: Limits) -> None:
+    """What the parser lets through and we do not. Raises `Problem`."""
+    if not HttpVersion10 <= request.version <= HttpVersion11:
+        raise Problem(400, "bad-http", "the version must be HTTP/1.1 or HTTP/1.0", close=True)
+    coding = request.headers.getall("Transfer-Encoding", ())
+    if coding and [each.strip().lower() for each in coding] != ["chunked"]:
+        detail = "the only Transfer-Encoding known here is chunked"
+        raise Problem(400, "bad-http", detail, close=True)
+    if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > limits.max_header:
+        detail = f"all header fields together may have {limits.max_header} bytes"
+        raise Problem(431, "headers-too-large", detail, close=True)
 
 
 def allowed(methods: Methods) -> str:

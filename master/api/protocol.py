@@ -125,7 +125,8 @@ class HttpProtocol(web.RequestHandler):
         return response
 
     def _too_long(self, exc: LineTooLong) -> Reply:
-        if exc.args and exc.args[-1] == self._limits.max_target:
+        # Both limits raise the same error; they differ so that it can be told which was hit.
+        if self._limits.max_target in exc.args:
             return problem_response(
                 414,
                 "target-too-long",
