@@ -25,6 +25,8 @@ from ringmaster.view import decode_view
 NIL: Final = b"$-1\r\n"
 OK: Final = b"+OK\r\n"
 MAX_KEY_BYTES: Final = 512
+MAX_REPLY_BYTES: Final = 16 * 2**20
+"""An `RM.MGET` adds no more values to its reply beyond this."""
 
 
 class Client(Protocol):
@@ -51,6 +53,7 @@ class DataCommands:
         """Handlers by command name."""
         return {
             b"RM.GET": self.get,
+            b"RM.MGET": self.get_many,
             b"RM.HEAD": self.head,
             b"RM.SET": self.set,
             b"RM.DEL": self.delete,
@@ -70,6 +73,32 @@ class DataCommands:
             return NIL
         self._counters.hits += 1
         return b"$%d\r\n%b\r\n" % (len(entry), entry)
+
+    def get_many(self, _client: Client, command: Command) -> bytes:
+        """`RM.MGET (pt key)*`: what `RM.GET` replies, for each pair; `AGAIN` once the reply is full."""
+        if not len(command) & 1:
+            raise ValueError("RM.MGET takes pairs of a token and a key")
+        served, touch = self._served, self._touch
+        replies = [b"*%d\r\n" % (len(command) >> 1)]
+        hits = misses = size = 0
+        for token, key in zip(command[1::2], command[2::2], strict=True):
+            primary = served.get(token)
+            if primary is None:
+                replies.append(self.moved(token))
+            elif size > MAX_REPLY_BYTES:
+                replies.append(b"-AGAIN the reply is full\r\n")
+            else:
+                entry = touch(primary.data, key)
+                if entry is None or (primary.data.expiring and self._is_expired(entry)):
+                    misses += 1
+                    replies.append(NIL)
+                else:
+                    hits += 1
+                    size += len(entry)
+                    replies.append(b"$%d\r\n%b\r\n" % (len(entry), entry))
+        self._counters.hits += hits
+        self._counters.misses += misses
+        return b"".join(replies)
 
     def head(self, _client: Client, command: Command) -> bytes:
         """`RM.HEAD pt key`: header, meta and the value's length; no hit, no use."""

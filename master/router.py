@@ -8,23 +8,17 @@ from __future__ import annotations
 import asyncio
 import random
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from xxhash import xxh3_64_intdigest
 
+from master.rounds import NO_PRIMARY, Request, ask_batches, ask_each
 from master.routes import Links, Route, Table, table_of
 from master.verdicts import AGAIN, Ask, judge_read, judge_write
 from ringmaster.clock import Clock
 from ringmaster.commands import WriteReply
-from ringmaster.errors import (
-    BadRequest,
-    DeadlineExceeded,
-    LinkDown,
-    PeerError,
-    RingmasterError,
-    Unserved,
-)
+from ringmaster.errors import BadRequest, RingmasterError, Unserved
 from ringmaster.link import Link
 from ringmaster.network import Network
 from ringmaster.resp import Reply, encode
@@ -38,57 +32,7 @@ Write = tuple[bytes, bytes, Sequence[bytes | int]]
 """(command, key, arguments after the key)."""
 
 
-class _Round:
-    """Replies to requests sent together. `done` is set when all are there."""
-
-    __slots__ = ("done", "left", "replies")
-
-    def __init__(self, count: int) -> None:
-        self.replies: list[Reply] = [None] * count
-        self.left = count
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-class _Asked(Ask):
-    __slots__ = ("_index", "_round")
-
-    def __init__(self, round_: _Round, index: int, route: Route | None) -> None:
-        self._round: _Round | None = round_
-        self._index = index
-        self.route = route
-
-    def replied(self, reply: Reply) -> None:
-        round_ = self._round
-        if round_ is None:
-            return
-        self._round = None
-        round_.replies[self._index] = reply
-        round_.left -= 1
-        if not round_.left and not round_.done.done():
-            round_.done.set_result(None)
-
-    def expire(self) -> None:
-        """The deadline passed; a later reply reaches nobody."""
-        self.replied(_LATE)
-
-
-class _Request(NamedTuple):
-    """`place` & (P - 1) is the partition: P is not known before the first view."""
-
-    place: int
-    command: bytes
-    args: tuple[bytes | int, ...]
-
-    def frame(self, route: Route) -> bytes:
-        if self.command == b"RM.GET":
-            key = cast(bytes, self.args[0])
-            return b"%b$%d\r\n%b\r\n" % (route.get, len(key), key)
-        return encode(self.command, route.token, *self.args)
-
-
-_LATE: Final = DeadlineExceeded("no reply came within the deadline")
-_NO_PRIMARY: Final = LinkDown("the partition has no live primary")
-_MOVED: Final = PeerError("MOVED", "0")
+_T = TypeVar("_T")
 
 
 class Router:
@@ -140,9 +84,8 @@ class Router:
         for link in self._links.all():
             for on_reply in link.pending():
                 ask = getattr(on_reply, "__self__", None)
-                if isinstance(ask, Ask) and ask.route is not None:
-                    if self._table[ask.route.partition] is not ask.route:
-                        ask.replied(_MOVED)
+                if isinstance(ask, Ask):
+                    ask.rerouted(self._table)
         self._wake()
 
     async def close(self) -> None:
@@ -165,7 +108,7 @@ class Router:
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         ask.route = route
         if route is None:
-            ask.replied(_NO_PRIMARY)
+            ask.replied(NO_PRIMARY)
         else:
             route.link.send(b"%b$%d\r\n%b\r\n" % (route.get, len(key), key), ask.replied)
 
@@ -176,19 +119,19 @@ class Router:
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         ask.route = None
         if route is None:
-            ask.replied(_NO_PRIMARY)
+            ask.replied(NO_PRIMARY)
         else:
             route.link.send(encode(command, route.token, key, *args), ask.replied)
         return route
 
     async def read(self, key: bytes, deadline: float) -> bytes | None:
         """The entry of `key`, None if there is none. Raises `Unserved`."""
-        [entry] = await self._settle([self._request(b"RM.GET", key)], deadline, judge_read)
+        [entry] = await self._ask([self._request(b"RM.GET", key)], deadline, judge_read)
         return cast("bytes | None", _raised(entry))
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""
-        [reply] = await self._settle([self._request(b"RM.HEAD", key)], deadline, judge_read)
+        [reply] = await self._ask([self._request(b"RM.HEAD", key)], deadline, judge_read)
         found = cast("list[Any] | None", _raised(reply))
         return None if found is None else (found[0], found[1])
 
@@ -196,15 +139,18 @@ class Router:
         self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
     ) -> WriteReply:
         """Apply one write. Raises `Unserved` or `TooLarge` (known not to have run), or `OutcomeUnknown`."""
-        [reply] = await self._settle([self._request(command, key, *args)], deadline, judge_write)
+        [reply] = await self._ask([self._request(command, key, *args)], deadline, judge_write)
         return cast(WriteReply, _raised(reply))
 
     async def read_many(
         self, keys: Sequence[bytes], deadline: float
     ) -> list[bytes | RingmasterError | None]:
         """`read` of each key, errors as values, sent to all nodes at once."""
-        requests = [self._request(b"RM.GET", key) for key in keys]
-        settled = await self._settle(requests, deadline, judge_read)
+
+        async def ask(asking: Sequence[bytes], within_s: float) -> list[Reply]:
+            return await ask_batches(self._table, asking, within_s)
+
+        settled = await self._settle(keys, ask, deadline, judge_read)
         return cast("list[bytes | RingmasterError | None]", settled)
 
     async def write_many(
@@ -212,7 +158,7 @@ class Router:
     ) -> list[WriteReply | RingmasterError]:
         """Each of `writes` by itself, errors as values, sent to all nodes at once."""
         requests = [self._request(command, key, *args) for command, key, args in writes]
-        settled = await self._settle(requests, deadline, judge_write)
+        settled = await self._ask(requests, deadline, judge_write)
         return cast("list[WriteReply | RingmasterError]", settled)
 
     async def scan(
@@ -228,11 +174,11 @@ class Router:
             window = range(partition, min(partition + _SCAN_WINDOW, len(self._table)))
             left = limit - len(keys)
             requests = [
-                _Request(each, b"RM.SCAN", (after if each == partition else b"", left, prefix))
+                Request(each, b"RM.SCAN", (after if each == partition else b"", left, prefix))
                 for each in window
             ]
             for each, reply in zip(
-                window, await self._settle(requests, deadline, judge_read), strict=True
+                window, await self._ask(requests, deadline, judge_read), strict=True
             ):
                 more, *found = cast("list[bytes]", _raised(reply))
                 left = limit - len(keys)
@@ -244,26 +190,42 @@ class Router:
             partition, after = window[-1] + 1, b""
         return keys, None
 
-    def _request(self, command: bytes, key: bytes, *args: bytes | int) -> _Request:
-        return _Request(xxh3_64_intdigest(key), command, (key, *args))
+    def _request(self, command: bytes, key: bytes, *args: bytes | int) -> Request:
+        return Request(xxh3_64_intdigest(key), command, (key, *args))
+
+    async def _ask(
+        self,
+        requests: Sequence[Request],
+        deadline: float,
+        judge: Callable[[Reply], object],
+    ) -> list[object]:
+        reads = judge is judge_read
+
+        async def ask(asking: Sequence[Request], within_s: float) -> list[Reply]:
+            return await ask_each(self._table, asking, within_s, movable=reads)
+
+        return await self._settle(requests, ask, deadline, judge)
 
     async def _settle(
-        self, requests: Sequence[_Request], deadline: float, judge: Callable[[Reply], object]
+        self,
+        requests: Sequence[_T],
+        ask: Callable[[Sequence[_T], float], Awaitable[list[Reply]]],
+        deadline: float,
+        judge: Callable[[Reply], object],
     ) -> list[object]:
         """A value or an error for each of `requests`: ask all at once, those whose verdict is `AGAIN` again."""
         results: list[object] = [None] * len(requests)
-        asking = list(range(len(requests)))
+        asking: Sequence[int] = range(len(requests))
         attempt = 0
         reason: object = "the deadline is over"
         while asking:
             changed = self._changed
-            if self._clock.boottime() >= deadline:
+            left_s = deadline - self._clock.boottime()
+            if left_s <= 0:
                 for index in asking:
                     results[index] = Unserved(f"not served within the deadline: {reason}")
                 break
-            replies = await self._ask(
-                [requests[index] for index in asking], deadline, judge is judge_read
-            )
+            replies = await ask([requests[index] for index in asking], left_s)
             again: list[int] = []
             for index, reply in zip(asking, replies, strict=True):
                 verdict = judge(reply)
@@ -277,29 +239,6 @@ class Router:
                 await self._pause(changed, attempt, deadline)
                 attempt += 1
         return results
-
-    async def _ask(
-        self, requests: Sequence[_Request], deadline: float, movable: bool
-    ) -> list[Reply]:
-        """One reply for each of `requests`; a late one is `DeadlineExceeded`."""
-        round_ = _Round(len(requests))
-        table = self._table
-        sent: list[_Asked] = []
-        for index, request in enumerate(requests):
-            route = table[request.place & (len(table) - 1)]
-            asked = _Asked(round_, index, route if movable else None)
-            sent.append(asked)
-            if route is None:
-                asked.replied(_NO_PRIMARY)
-            else:
-                route.link.send(request.frame(route), asked.replied)
-        try:
-            async with asyncio.timeout(deadline - self._clock.boottime()):
-                await round_.done
-        except TimeoutError:
-            for asked in sent:
-                asked.expire()
-        return round_.replies
 
     async def _pause(self, changed: asyncio.Event, attempt: int, deadline: float) -> None:
         """Until something changed since `changed` was taken, for a moment at most."""

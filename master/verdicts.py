@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Final
 
-from master.routes import Route
+from master.routes import Route, Table
 from ringmaster.commands import WriteReply
 from ringmaster.errors import (
     DeadlineExceeded,
@@ -30,7 +30,7 @@ def judge_read(reply: Reply) -> object:
     if not isinstance(reply, RingmasterError):
         return reply
     if isinstance(reply, PeerError):
-        if reply.code in {"MOVED", "WAIT", "UNKNOWN"}:
+        if reply.code in {"MOVED", "WAIT", "UNKNOWN", "AGAIN"}:
             return AGAIN
         return Shed(f"the node is overloaded: {reply}") if reply.code == "SHED" else reply
     if isinstance(reply, LinkFull):
@@ -63,6 +63,9 @@ _REFUSALS: Final[dict[str, type[RingmasterError]]] = {
 }
 
 
+MOVED: Final = PeerError("MOVED", "0")
+
+
 class Ask(ABC):
     """A request in flight. A read has its `route`: when a view moves the partition, it is told so at once.
 
@@ -76,3 +79,9 @@ class Ask(ABC):
     @abstractmethod
     def replied(self, reply: Reply) -> None:
         """The reply, or the error that came instead."""
+
+    def rerouted(self, table: Table) -> None:
+        """A newer view routes by `table`: a read whose partition moved is asked again there."""
+        route = self.route
+        if route is not None and table[route.partition] is not route:
+            self.replied(MOVED)

@@ -257,20 +257,60 @@ async def test_a_final_refusal_of_a_write_is_not_asked_again(
     assert world.at("a:1").taken() == []
 
 
-async def test_many_reads_leave_in_one_batch_per_node_and_a_dead_node_fails_only_its_own(
+async def test_many_reads_leave_in_one_command_per_node_and_a_dead_node_fails_only_its_own(
     world: World,
 ) -> None:
     await two_nodes(world)
     keys = [key_in(0), key_in(1), key_in(0, 1), key_in(2), key_in(3)]
     task = asyncio.create_task(world.router.read_many(keys, soon(0.1)))
-    await ticks()
-    assert len(world.at("a:1").writes) == 1
-    assert len(world.at("a:1").taken()) == 3
-    world.at("a:1").receive(b"$1\r\n0\r\n$-1\r\n$1\r\n2\r\n")
+    assert await world.asked("a:1") == [
+        [b"RM.MGET", b"0.1", keys[0], b"0.1", keys[2], b"2.1", keys[3]]
+    ]
+    world.at("a:1").receive(b"*3\r\n$1\r\n0\r\n$-1\r\n$1\r\n2\r\n")
     results = await task
     assert [results[0], results[2], results[3]] == [b"0", None, b"2"]
     assert isinstance(results[1], Unserved)
     assert isinstance(results[4], Unserved)
+
+
+async def test_of_many_reads_those_refused_for_now_are_asked_again(world: World) -> None:
+    await two_nodes(world)
+    keys = [key_in(0), key_in(0, 1), key_in(2)]
+    task = asyncio.create_task(world.router.read_many(keys, soon()))
+    await world.asked("a:1")
+    world.at("a:1").receive(b"*3\r\n-AGAIN full\r\n$1\r\n1\r\n-WAIT 1\r\n")
+    assert await world.asked("a:1") == [[b"RM.MGET", b"0.1", keys[0], b"2.1", keys[2]]]
+    world.at("a:1").receive(b"-WAIT 1\r\n")
+    await world.asked("a:1")
+    world.at("a:1").receive(b"*2\r\n$1\r\n0\r\n-SHED full\r\n")
+    results = await task
+    assert results[:2] == [b"0", b"1"]
+    assert isinstance(results[2], Shed)
+
+
+async def test_many_reads_follow_a_partition_that_moves(world: World) -> None:
+    await two_nodes(world)
+    keys = [key_in(0), key_in(2)]
+    task = asyncio.create_task(world.router.read_many(keys, soon()))
+    await world.asked("a:1")
+    await world.adopt(view(2, "bbab", node("a"), node("b"), terms=2))
+    world.at("a:1").receive(b"*2\r\n$3\r\nold\r\n$3\r\nold\r\n")
+    assert await world.asked("b:1") == [[b"RM.MGET", b"0.2", keys[0]]]
+    assert await world.asked("a:1") == [[b"RM.MGET", b"2.2", keys[1]]]
+    world.at("b:1").receive(b"*1\r\n$1\r\n0\r\n")
+    world.at("a:1").receive(b"*1\r\n$1\r\n2\r\n")
+    assert await task == [b"0", b"2"]
+
+
+async def test_very_many_reads_are_several_commands(world: World) -> None:
+    await world.adopt(view(1, "aaaa", node("a")))
+    keys = [b"%d" % n for n in range(1300)]
+    task = asyncio.create_task(world.router.read_many(keys, soon()))
+    commands = await world.asked("a:1")
+    assert [len(command) // 2 for command in commands] == [512, 512, 276]
+    for command in commands:
+        world.at("a:1").receive(encode(*command[2::2]))
+    assert await task == keys
 
 
 async def test_many_writes_have_an_outcome_each(world: World) -> None:
