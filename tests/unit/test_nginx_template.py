@@ -53,7 +53,7 @@ def test_a_master_has_its_deadline_and_more_to_answer(
 
 
 def test_writes_have_a_location_that_never_tries_again() -> None:
-    write = TEMPLATE.split("location @write {")[1].split("}")[0]
+    write = TEMPLATE.split("location @write {")[1].split("\n        }")[0]
     assert "proxy_next_upstream off;" in write
     assert "non_idempotent" not in TEMPLATE
 
