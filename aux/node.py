@@ -21,12 +21,15 @@ from aux.replication import LinkFactory, Peers
 from aux.report import measure_lag
 from aux.store import PartitionData, Store
 from ringmaster.clock import Clock
-from ringmaster.errors import RingmasterError
+from ringmaster.errors import PeerError, RingmasterError
 from ringmaster.hashing import token_of
 from ringmaster.resp import Reply, encode
 from ringmaster.view import Partition, View
 
 TICK_S: Final = 0.05
+RETRY_S: Final = 0.005
+"""After how long a peer whose view was older is asked again."""
+
 STALL_S: Final = 0.5
 """A gap between ticks above which this process was stopped itself: nobody else is to blame."""
 
@@ -280,6 +283,8 @@ class Node:
         def heard(reply: Reply) -> None:
             if not isinstance(reply, RingmasterError):
                 self.releasing.pop(number, None)
+            elif isinstance(reply, PeerError):  # its view is a moment behind ours
+                asyncio.get_running_loop().call_later(RETRY_S, self._tick_release, number)
 
         peer.link.send(encode(b"RM.RELEASED", number, term, self.incarnation.encode()), heard)
 
@@ -400,6 +405,8 @@ class Node:
         self.budget.tick()
 
     def _tick_release(self, number: int) -> None:
+        if number not in self.releasing:
+            return
         row = self.view.table[number] if self.view is not None else Partition()
         if number in self.primaries:
             self._release_if_drained(self.primaries[number])

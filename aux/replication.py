@@ -25,6 +25,9 @@ ENTRY_HEAD: Final = struct.Struct("<IQQQ")
 MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_FRAME_ENTRIES: Final = 1000
 
+RETRY_S: Final = 0.01
+"""After how long a session that was refused is opened again: the peer's view may be a moment behind."""
+
 FILL: Final = b"fill"
 SYNC: Final = b"sync"
 
@@ -72,6 +75,7 @@ class Peer:
         self._marks: dict[Copy, tuple[int, int]] = {}
         self._flushing = False
         self._session = 0
+        self._retrying = False
         self.link = make_link(info, on_up=self.open_all, on_down=self._lost)
         self.link.start()
 
@@ -136,12 +140,19 @@ class Peer:
             if isinstance(reply, PeerError) and reply.code not in ("UNLISTED", "STALE"):
                 _log.warning("session refused", copy=repr(copy), reason=str(reply))
             copy.state = CopyState.CLOSED
+            if isinstance(reply, PeerError) and not self._retrying:
+                self._retrying = True
+                asyncio.get_running_loop().call_later(RETRY_S, self._retry)
             return
         if copy.state is CopyState.SCANNING:
             self._sessions.fill(copy)
             return
         assert isinstance(reply, list)  # noqa: S101 - the protocol's reply to RM.OPEN
         self._resume(copy, int(reply[0]), int(reply[1]), reply[2:])
+
+    def _retry(self) -> None:
+        self._retrying = False
+        self.open_all()
 
     def _resume(self, copy: Copy, term: int, seq: int, keys: list[Any]) -> None:
         primary = copy.primary
