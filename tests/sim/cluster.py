@@ -129,7 +129,12 @@ class Cluster:
             twin.loop.name = f"{name}'"
             self.hub.trace(twin.loop.name, "starts with the id of another")
             self._all.append(twin)
+            twin.loop.on_crash.append(lambda: self._crashed(twin))
             twin.start()
+
+    def registered(self, process: AuxProcess) -> None:
+        """The process has the id. A twin may get it if the process that had it has died."""
+        self._processes[process.name] = process
 
     def _start(self, process: Process) -> None:
         self.hub.trace(process.name, "starts")

@@ -120,6 +120,7 @@ class AuxProcess(Process):
             cluster.watch(self, life)
             await life.start()
             self.life = life
+            cluster.registered(self)
             await self._live(life, stop, around)
 
     async def _live(self, life: Life, stop: asyncio.Event, around: Surroundings) -> None:

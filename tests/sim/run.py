@@ -16,7 +16,9 @@ from unittest.mock import patch
 
 import structlog
 
+import aux.commands
 import aux.life
+import aux.report
 from aux.node import Node
 from aux.primary import Copy, Primary
 from ringmaster.hashing import partition_of
@@ -219,10 +221,10 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
             super().__init__(*args)
             self.served = Served(invariants.served_changed)
 
-        def status(self) -> NodeStatus:
-            status = super().status()
-            invariants.reported(status)
-            return status
+    def status_of(node: Node) -> NodeStatus:
+        status = aux.report.status_of(node)
+        invariants.reported(status)
+        return status
 
     def watched(method: Callable[..., Any]) -> Callable[..., Any]:
         def report(primary: Primary, key: bytes) -> Any:
@@ -238,6 +240,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     random.seed(seed)
     with ExitStack() as stack:
         stack.enter_context(patch.object(aux.life, "Node", WatchedNode))
+        stack.enter_context(patch.object(aux.commands, "status_of", status_of))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire)))
         stack.enter_context(patch.object(Copy, "__hash__", copy_hash))
