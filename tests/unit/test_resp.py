@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ringmaster.errors import PeerError, WireError
-from ringmaster.resp import CommandReader, Reader, encode
+from ringmaster.resp import Command, CommandReader, Reader, encode
 
 GET = encode(b"RM.GET", b"17.5", b"key")
 
@@ -147,3 +147,17 @@ def test_an_endless_line_is_refused() -> None:
     reader = CommandReader()
     with pytest.raises(WireError):
         feed_all(reader, b"x" * 160_000, 8000)
+
+
+@pytest.mark.parametrize("step", [1, 7, 100, 9_000, 65_536])
+def test_a_long_pipeline_in_any_pieces_arrives_and_an_attack_at_its_end_does_not(step: int) -> None:
+    command = [b"RM.MGET", *[b"17.5", b"key:000001"] * 20]
+    data = encode(*command) * 400
+    reader = CommandReader()
+    commands: list[Command] = []
+    for at in range(0, len(data), step):
+        commands += reader.feed(data[at : at + step])
+    assert commands == [command] * 400
+    attack = encode(*command) + b"*2\r\n$1\r\na\r\n*100000000\r\n"
+    with pytest.raises(WireError):
+        feed_all(CommandReader(), data + attack, step)
