@@ -1,4 +1,4 @@
-"""One cluster for all compose tests; each leaves it healthy, with three masters and three nodes."""
+"""One cluster for all tests of a module; each leaves it healthy, with three masters and three nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.compose.project import Project, missing_tool, wait_for
+from tests.compose.project import DOCKERFILES, FILES, Project, obstacle, wait_for
 from tests.compose.traffic import Client
 
 
@@ -21,17 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
-    """`docker-compose up --build -d` of the repository's file; `up_output` is what it wrote."""
-    if reason := missing_tool():
+    """`docker-compose up --build -d` of the repository's file."""
+    if reason := obstacle(DOCKERFILES):
         pytest.skip(reason)
-    project = Project()
-    try:
-        project.up_output = project.compose("up", "--build", "-d")
+    with Project("test", FILES) as project:
         yield project
-    finally:
-        project.compose("down", "--volumes", "--rmi", "local", "--timeout", "5")
 
 
 @pytest.fixture

@@ -11,17 +11,25 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "tests/compose/docker-compose.build.yml")
+ETCD_FILES = (
+    FILES[0],
+    "docker-compose.etcd.yml",
+    FILES[1],
+    "tests/compose/docker-compose.etcd-build.yml",
+)
 DOCKERFILES = ("Dockerfile", "nginx/Dockerfile", "prometheus/Dockerfile", "grafana/Dockerfile")
+ETCD_DOCKERFILES = (*DOCKERFILES, "etcd/Dockerfile")
 
 T = TypeVar("T")
 
 
-def missing_tool() -> str | None:
-    """Why the tests cannot run here; None if they can."""
+def obstacle(dockerfiles: tuple[str, ...]) -> str | None:
+    """Why what these files make cannot run here; None if it can."""
     if shutil.which("docker") is None:
         return "there is no docker command"
     engine = subprocess.run(["docker", "info"], capture_output=True, timeout=30, check=False)
@@ -29,7 +37,7 @@ def missing_tool() -> str | None:
         return "no Docker engine answers (docker info)"
     if compose_command() is None:
         return "there is neither docker-compose nor docker compose"
-    for image in base_images():
+    for image in base_images(dockerfiles):
         for command in (["docker", "image", "inspect", image], ["docker", "pull", "-q", image]):
             if not subprocess.run(
                 command, capture_output=True, timeout=300, check=False
@@ -53,11 +61,11 @@ def compose_command() -> list[str] | None:
     return None
 
 
-def base_images() -> list[str]:
+def base_images(dockerfiles: tuple[str, ...]) -> list[str]:
     """What the Dockerfiles begin with and do not make themselves."""
     stages: set[str] = set()
     images: dict[str, None] = {}
-    for name in DOCKERFILES:
+    for name in dockerfiles:
         for line in (ROOT / name).read_text().splitlines():
             if match := re.match(r"FROM (\S+)(?: AS (\S+))?", line):
                 if match[1] not in stages:
@@ -82,16 +90,16 @@ def wait_for(what: str, check: Callable[[], T], timeout_s: float = 60.0) -> T:
 
 
 class Project:
-    """Runs compose and docker for one project."""
+    """Runs compose and docker for one project, made of compose `files`. `with` builds, starts and removes it."""
 
-    def __init__(self) -> None:
-        self.name = f"ringmaster-test-{os.getpid()}"
+    def __init__(self, name: str, files: tuple[str, ...]) -> None:
+        self.name = f"ringmaster-{name}-{os.getpid()}"
         self.up_output = ""
         self.port, self.prometheus_port, self.grafana_port = free_ports(3)
         command = compose_command()
         assert command
         self._compose = [*command, "--project-name", self.name]
-        self._compose += [word for name in FILES for word in ("--file", str(ROOT / name))]
+        self._compose += [word for file in files for word in ("--file", str(ROOT / file))]
         self._environment = {
             # Settings of whoever runs the tests are not ours.
             **{
@@ -106,6 +114,25 @@ class Project:
             "COMPOSE_DOCKER_CLI_BUILD": "0",
             "COMPOSE_ANSI": "never",
         }
+
+    def __enter__(self) -> Self:
+        try:
+            self.up_output = self.compose("up", "--build", "-d")
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        self.compose("down", "--volumes", "--rmi", "local", "--timeout", "5")
 
     def compose(self, *words: str, timeout_s: float = 600.0) -> str:
         """What compose wrote, both streams. Raises AssertionError with it if compose fails."""
