@@ -82,9 +82,14 @@ def check_key(key: bytes) -> bytes:
 def key_of_text(text: str) -> bytes:
     """The key that a text names, e.g. in JSON. Raises `BadRequest`."""
     try:
-        return check_key(text.encode())
+        key = text.encode()
     except UnicodeEncodeError as error:
         raise BadRequest("the key holds half a surrogate pair; write whole characters") from error
+    if not 0 < len(key) <= MAX_KEY:
+        return check_key(key)
+    if not (text.isascii() and text.isprintable()):
+        _refuse_control(text)
+    return key
 
 
 def parse_query(raw: bytes) -> Parameters:
