@@ -102,9 +102,11 @@ class Mover:
             return None
         if not self._serves(number, row, primary):
             return None
-        # From a draining node to any copy of the target; for balance to the planned primary alone.
+        # From a draining node to any copy of the target; for balance to the planned primary alone. Only to one that
+        # a published view lists as in sync: a filling node is never promoted, not even one that has just caught up.
+        in_sync = self._seen.view.table[number].in_sync
         for node in wanted if draining else wanted[:1]:
-            if node in row.replicas and self._verdicts.is_live(node):
+            if node in row.replicas and node in in_sync and self._verdicts.is_live(node):
                 return node
         return None
 

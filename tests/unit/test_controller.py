@@ -141,7 +141,7 @@ async def test_a_hung_node_is_revoked_when_its_number_stood_still_for_a_ttl_and_
 async def test_a_renewal_in_the_last_moment_makes_the_revocation_fail():
     world = await three_nodes()
     world.nodes.nodes["aux2"].hung = True
-    await world.run(1.9)
+    await world.run(1.5)
 
     def wake_up(_: object) -> None:
         world.coordinator.before_commit = None

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from master.observation import PlanningSettings
+from tests.stateful.planning_world import World
+
+NODES = [f"aux{i}" for i in range(5)]
+nodes = st.sampled_from(NODES)
+
+
+class PlanningMachine(RuleBasedStateMachine):
+    """Joins, deaths, hangs, drains, lagging copies and late reports in any order; invariants are in the world."""
+
+    world: World
+
+    @initialize(
+        replicas=st.integers(1, 3),
+        count=st.integers(1, 4),
+        method=st.sampled_from(["ring", "rendezvous"]),
+    )
+    def begin(self, replicas: int, count: int, method: str) -> None:
+        self.world = World(
+            PlanningSettings(
+                replicas=replicas, method=method, max_fills=6, max_fills_per_node=4, max_handovers=3
+            )  # type: ignore[arg-type]
+        )
+        for node in NODES[:count]:
+            self.world.start(node)
+
+    @rule(node=nodes, zone=st.sampled_from(["", "", "a", "b"]))
+    def join(self, node: str, zone: str) -> None:
+        self.world.start(node, zone)
+
+    @rule(node=nodes, proven=st.booleans())
+    def kill(self, node: str, proven: bool) -> None:
+        self.world.kill(node, proven)
+
+    @rule(node=nodes)
+    def prove(self, node: str) -> None:
+        process = self.world.processes.get(node)
+        if process is not None and not process.alive:
+            self.world.proven.add(process.info.incarnation)
+
+    @rule(node=nodes, hung=st.booleans())
+    def hang(self, node: str, hung: bool) -> None:
+        if node in self.world.processes:
+            self.world.processes[node].hung = hung
+
+    @rule(node=nodes, on=st.booleans())
+    def drain(self, node: str, on: bool) -> None:
+        (self.world.draining.add if on else self.world.draining.discard)(node)
+
+    @rule(node=nodes)
+    def stop(self, node: str) -> None:
+        if node in self.world.processes:
+            self.world.processes[node].stopping = True
+
+    @rule(on=st.booleans())
+    def pause(self, on: bool) -> None:
+        self.world.paused = on
+
+    @rule(number=st.integers(0, 7), node=nodes, on=st.booleans())
+    def lag(self, number: int, node: str, on: bool) -> None:
+        (self.world.lagging.add if on else self.world.lagging.discard)((number, node))
+
+    @rule(replicas=st.integers(1, 3))
+    def change_replicas(self, replicas: int) -> None:
+        self.world.settings = replace(self.world.settings, replicas=replicas)
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 2.5, 35.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.tick(seconds)
+
+    @rule()
+    def follow(self) -> None:
+        self.world.adopt()
+
+    @rule()
+    def allow(self) -> None:
+        self.world.allow()
+
+    @rule(count=st.integers(1, 6), reports=st.booleans(), follow=st.booleans())
+    def plan(self, count: int, reports: bool, follow: bool) -> None:
+        for _ in range(count):
+            if self.world.step(reports) is None:
+                break
+            if follow:
+                self.world.adopt()
+
+    @rule()
+    def take_over(self) -> None:
+        """Another controller begins with nothing but the view."""
+        self.world.seen = None
+        self.world.losses.clear()
+        self.world.absent_since.clear()
+
+    @precondition(lambda self: hasattr(self, "world"))
+    @invariant()
+    def no_acknowledged_write_is_lost_while_a_complete_copy_could_come_back(self) -> None:
+        for number, row in enumerate(self.world.view.table):
+            if row.primary is not None:
+                incarnation = self.world.view.incarnation(row.primary)
+                assert incarnation in self.world.complete[number]
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.settle()
+
+
+TestPlanning = PlanningMachine.TestCase
+TestPlanning.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
