@@ -11,6 +11,7 @@ from collections import deque
 
 import msgspec
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from master.api.exchange import Exchange
 from master.api.problem import Problem
@@ -67,19 +68,19 @@ class ViewEvents:
         try:
             await response.prepare(exchange.request)
             if exchange.method != "HEAD":
-                await self._feed(response, epoch)
+                await self._feed(_Stream(response, exchange.request.writer), epoch)
         except ConnectionError:
             pass  # It left.
         finally:
             self.subscribers -= 1
         return response
 
-    async def _feed(self, response: web.StreamResponse, epoch: int) -> None:
-        await _send(response, b"retry: 1000\n\n")
+    async def _feed(self, stream: _Stream, epoch: int) -> None:
+        await stream.send(b"retry: 1000\n\n")
         while not self._closed:
             news = self._news
             for number, event in self._since(epoch):
-                await _send(response, event)
+                await stream.send(event)
                 epoch = number
             if news is not self._news:
                 continue
@@ -87,7 +88,7 @@ class ViewEvents:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await news.wait()
             except TimeoutError:
-                await _send(response, b": still here\n\n")
+                await stream.send(b": still here\n\n")
 
     def _since(self, epoch: int) -> list[tuple[int, bytes]]:
         if not self._history:
@@ -101,13 +102,19 @@ class ViewEvents:
         news.set()
 
 
-async def _send(response: web.StreamResponse, data: bytes) -> None:
-    try:
-        async with asyncio.timeout(SLOW_S):
-            await response.write(data)
-            await response.drain()
-    except TimeoutError as error:
-        raise ConnectionError("the subscriber does not read") from error
+class _Stream:
+    def __init__(self, response: web.StreamResponse, writer: AbstractStreamWriter) -> None:
+        self._response = response
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send, and wait until the subscriber has room for more. Raises `ConnectionError` if that takes too long."""
+        try:
+            async with asyncio.timeout(SLOW_S):
+                await self._response.write(data)
+                await self._writer.drain()
+        except TimeoutError as error:
+            raise ConnectionError("the subscriber does not read") from error
 
 
 def _last_event_id(exchange: Exchange) -> int:
