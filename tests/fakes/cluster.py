@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -163,3 +165,10 @@ class FakeNodes:
                 lock=fake.info.lock,
             )
         )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the code under test does by itself, five seconds at most."""
+    async with asyncio.timeout(5.0):
+        while not condition():  # noqa: ASYNC110 - the condition is a plain look at the code under test
+            await asyncio.sleep(0.005)
