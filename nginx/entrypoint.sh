@@ -9,6 +9,7 @@ set -eu
 : "${RINGMASTER_NGINX_WORKERS:=auto}"
 : "${RINGMASTER_BODY_LIMIT:=33554432}"
 : "${RINGMASTER_READ_TIMEOUT:=8}"
+: "${RINGMASTER_SHUTDOWN_TIMEOUT:=30}"
 : "${RINGMASTER_NGINX_RUN_DIR:=/tmp/ringmaster-nginx}"
 : "${RINGMASTER_NGINX_TEMPLATE:=/etc/ringmaster/ringmaster.conf.template}"
 : "${RINGMASTER_RESOLVE_EVERY:=1}"
@@ -32,6 +33,7 @@ sed -e "s|@USER_LINE@||" \
     -e "s|@LISTEN@|$RINGMASTER_LISTEN|" \
     -e "s|@BODY_LIMIT@|$RINGMASTER_BODY_LIMIT|g" \
     -e "s|@READ_TIMEOUT@|$RINGMASTER_READ_TIMEOUT|" \
+    -e "s|@SHUTDOWN_TIMEOUT@|$RINGMASTER_SHUTDOWN_TIMEOUT|" \
     "$RINGMASTER_NGINX_TEMPLATE" >"$run/nginx.conf"
 
 now=$(servers)

@@ -76,4 +76,4 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
             f"ringmaster {module}: the service is not installed here; run it in a checkout\n"
         )
         raise SystemExit(USAGE)
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606 - no shell is meant

@@ -111,7 +111,7 @@ class LocalCluster:
             log=self.logs / "nginx.log",
             environment=os.environ,
             stop_signal=signal.SIGQUIT,
-            stop_timeout_s=3.0,
+            stop_timeout_s=front.SHUTDOWN_TIMEOUT_S + 8.0,
             # It ends its workers then; after a SIGKILL they would stay.
             orphan_signal=signal.SIGTERM,
         )

@@ -15,6 +15,8 @@ from ringmaster.errors import SettingsError
 
 TEMPLATE: Final = Path(__file__).parents[2] / "nginx" / "ringmaster.conf.template"
 BULK_LIMIT_BYTES: Final = 32 * 2**20
+SHUTDOWN_TIMEOUT_S: Final = 2
+"""Event streams never end by themselves; a local cluster that is told to stop does not wait for them."""
 LEAST_READ_TIMEOUT_S: Final = 8
 """Event streams say something every 5 s."""
 _FRAMING_BYTES: Final = 64 * 1024
@@ -66,6 +68,7 @@ def write_configuration(
         "WORKERS": str(workers),
         "LISTEN": listen,
         "BODY_LIMIT": str(body_limit(max_value_bytes)),
+        "SHUTDOWN_TIMEOUT": str(SHUTDOWN_TIMEOUT_S),
         "READ_TIMEOUT": str(max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)),
     }
     try:

@@ -160,6 +160,7 @@ reached or cannot serve the request now.
 | `RINGMASTER_NGINX_WORKERS` | `auto` | nginx's processes; `auto`: one per core. |
 | `RINGMASTER_BODY_LIMIT` | `33554432` | The largest body in bytes: 32 MiB, or the masters' `max_value` and 64 KiB if that is more. |
 | `RINGMASTER_READ_TIMEOUT` | `8` | Seconds until a silent master counts as failed: the masters' deadline and 2. |
+| `RINGMASTER_SHUTDOWN_TIMEOUT` | `30` | Seconds that event streams outlast a reload or a stop. |
 | `RINGMASTER_RESOLVE_EVERY` | `1` | Seconds between two look-ups of the name. |
 | `RINGMASTER_NGINX_RUN_DIR` | `/tmp/ringmaster-nginx` | Folder of nginx's own files. |
 | `RINGMASTER_NGINX_TEMPLATE` | `/etc/ringmaster/ringmaster.conf.template` | The template of its configuration. |

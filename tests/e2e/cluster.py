@@ -282,4 +282,4 @@ def _is_service(command: Sequence[str], name: str) -> bool:
     """Whether the command line is that of the service, not of the launcher that is about to become it."""
     if name == "nginx":
         return bool(command) and command[0].startswith("nginx: master")
-    return "-m" in command[:2] and "--id" in command and command[command.index("--id") + 1] == name
+    return "-m" in command[:3] and "--id" in command and command[command.index("--id") + 1] == name
