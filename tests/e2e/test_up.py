@@ -1,16 +1,18 @@
 """`ringmaster up`: real processes, started, restarted, stopped in order; and refusals before anything starts."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
-import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from ringmaster.cli.nginx import find_nginx
 from ringmaster.errors import RingmasterError
-from tests.e2e.cluster import ROOT, Cluster, Process, alive, children
+from tests.e2e.cluster import RINGMASTER, ROOT, Cluster, Process, alive, children
 from tests.e2e.conftest import NewCluster
 from tests.e2e.waiting import accepts, wait_until
 
@@ -46,7 +48,7 @@ def dummies(folder: Path, **more: object) -> Cluster:
         (folder / module).mkdir()
         (folder / module / "__init__.py").write_text("")
         (folder / module / "__main__.py").write_text(DUMMY)
-    environment = {"EVENTS": str(folder / "events")}
+    environment = {"EVENTS": str(folder / "events"), "PYTHONPATH": str(folder)}
     return Cluster(folder=folder, cwd=folder, environment=environment, **more)  # type: ignore[arg-type]
 
 
@@ -57,18 +59,6 @@ def events(folder: Path) -> list[str]:
 
 def has_started(folder: Path, count: int) -> bool:
     return len(events(folder)) >= count
-
-
-def run_up(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ringmaster.cli", "up", *options],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -131,8 +121,6 @@ def test_a_second_up_on_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with dummies(tmp_path) as cluster:
         wait_until(lambda: has_started(tmp_path, 5), "all started")
-        import socket
-
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -176,7 +164,9 @@ def test_a_cluster_serves_and_stops(new_cluster: NewCluster, nginx: str) -> None
     status = cluster.status()
     assert status["health"] == "ok"
     assert sorted(node["id"] for node in status["nodes"]) == ["aux1", "aux2", "aux3"]
-    assert cluster.stop() == 0
+    with urlopen(f"{cluster.url}/cluster/events", timeout=10) as stream:  # noqa: S310 - http
+        assert stream.readline()
+        assert cluster.stop() == 0, "an open event stream holds nothing up"
     assert not accepts(cluster.port)
     folders = [cluster.data_dir, cluster.data_dir / "run", cluster.data_dir / "logs"]
     assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
@@ -233,3 +223,80 @@ def test_another_node_can_join_by_hand(new_cluster: NewCluster) -> None:
         30,
     )
     assert alive(fourth.pid)
+
+
+def ringmaster(cluster: Cluster, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes]:
+    """Run a command against the cluster; its exit code and output."""
+    done = subprocess.run(
+        [*RINGMASTER, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"RINGMASTER_URL": cluster.url},
+        input=stdin,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done.returncode, done.stdout
+
+
+def test_the_commands_work_against_a_cluster(shared_cluster: Cluster) -> None:
+    cluster, raw = shared_cluster, bytes(range(256)) * 100
+    assert ringmaster(cluster, "put", "a/b?c#d%", stdin=raw) == (0, b"")
+    assert ringmaster(cluster, "get", "a/b?c#d%") == (0, raw)
+    assert ringmaster(cluster, "delete", "a/b?c#d%") == (0, b"")
+    assert ringmaster(cluster, "get", "a/b?c#d%") == (1, b"")
+    assert ringmaster(cluster, "put", "", "x")[0] == 2
+    code, table = ringmaster(cluster, "status")
+    assert code == 0
+    assert all(name in table for name in (b"aux1", b"aux2", b"aux3"))
+    code, place = ringmaster(cluster, "locate", "--json", "a/b?c#d%")
+    assert code == 0
+    assert json.loads(place)["primary"] in cluster.nodes
+    assert ringmaster(cluster, "drain", "no-such-node")[0] == 1
+
+
+def test_a_node_is_drained_and_taken_back(shared_cluster: Cluster) -> None:
+    def primaries(name: str) -> int:
+        nodes = {node["id"]: node for node in shared_cluster.status()["nodes"]}
+        return int(nodes[name]["primaries"])
+
+    assert ringmaster(shared_cluster, "drain", "aux2")[0] == 0
+    wait_until(lambda: primaries("aux2") == 0, "drained", 30)
+    assert ringmaster(shared_cluster, "undrain", "aux2")[0] == 0
+    wait_until(lambda: primaries("aux2") > 0, "taken back", 30)
+
+
+@pytest.mark.parametrize("service", ["master", "aux"])
+def test_a_service_is_a_command_too(service: str, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*RINGMASTER, service, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    assert f"Usage: ringmaster {service}" in run("--help").stdout
+    refused = run("--port", "x")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"ringmaster {service}: --port (RINGMASTER_PORT): ")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = run("--port", port, *(["--http-port", "0"] if service == "aux" else []))
+    assert refused.returncode == 2
+    assert port in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_second_node_with_the_same_id_is_refused(shared_cluster: Cluster) -> None:
+    second = shared_cluster.add_node("aux1")
+    process = shared_cluster._others.pop("aux1")
+    assert process.wait(30) != 0
+    assert "another live process has the id 'aux1'" in shared_cluster.log("aux1")
+    assert second.pid != process.pid, "the first one is left alone"
+    wait_until(lambda: shared_cluster.status()["health"] == "ok", "healthy", 10)
