@@ -23,6 +23,9 @@ from ringmaster.status import NodeStatus, decode_status
 from ringmaster.view import View
 
 PROBE_EVERY_S = 0.2
+PROBE_EAGERLY_S = 0.05
+"""While copies are being filled or handed over: each step of those waits for a report."""
+
 PROBE_DEADLINE_S = 1.0
 LOOK_EVERY_S = 0.025
 """How often links are looked at: a process that was killed is noticed within this time."""
@@ -120,7 +123,7 @@ class _Probed:
 
 
 class Prober:
-    """Asks every node that is up for its status, five times a second.
+    """Asks every node that is up for its status, five times a second, or twenty while copies move.
 
     `link_of(node)`: the link to it, None if there is none. `on_news`: called from the loop when a link broke or a
     node's report changed in what matters to the plan.
@@ -136,6 +139,7 @@ class Prober:
         self._clock = clock
         self._link_of = link_of
         self._nodes: dict[str, _Probed] = {}
+        self._every_s = PROBE_EVERY_S
 
     def adopt(self, view: View) -> None:
         """Probe the nodes of `view` from now on. A new incarnation begins with a clean slate."""
@@ -144,6 +148,8 @@ class Prober:
             for node, info in view.nodes.items()
             if info.up
         }
+        moving = any(row.filling or row.awaits is not None for row in view.table)
+        self._every_s = PROBE_EAGERLY_S if moving else PROBE_EVERY_S
 
     def _known(self, node: str, incarnation: str) -> _Probed:
         known = self._nodes.get(node)
@@ -178,7 +184,7 @@ class Prober:
                     self._look(node, probed)
                     if not probed.asking and now >= probed.next_at:
                         probed.asking = True
-                        probed.next_at = now + PROBE_EVERY_S
+                        probed.next_at = now + self._every_s
                         probes.create_task(self._probe(node, probed))
                 await asyncio.sleep(LOOK_EVERY_S)
 
