@@ -11,6 +11,7 @@ import typer
 
 from ringmaster import __version__
 from ringmaster.cli import operate
+from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import USAGE, settings_command
 from ringmaster.cli.up import up
 from ringmaster.settings import UpSettings
@@ -67,6 +68,7 @@ app.command("status")(operate.status)
 app.command("locate")(operate.locate)
 app.command("drain")(operate.drain)
 app.command("undrain")(operate.undrain)
+app.command("chaos")(chaos)
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:

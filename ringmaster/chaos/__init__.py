@@ -1,0 +1,1 @@
+"""Breaking a real cluster on purpose, under load, and counting what its clients saw."""

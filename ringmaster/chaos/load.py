@@ -1,0 +1,190 @@
+"""Clients that know what they may see: each owns its keys, so it can tell a stale or lost value at once.
+
+A key's values are increasing integers written by one client, one request at a time. Legal reads are the
+last acknowledged value, or one whose write got no clear answer and has not shown yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+import orjson
+
+RETRY_S: Final = 0.02
+REQUEST_TIMEOUT_S: Final = 15.0
+
+
+@dataclass(slots=True)
+class KeyState:
+    """What its owner knows of a key: the last acknowledged value (0: none), and values in doubt."""
+
+    acknowledged: int = 0
+    doubtful: set[int] = field(default_factory=set)
+
+    def judge(self, value: int | None) -> str:
+        """`ok`, `lost` (a miss on an acknowledged key) or `stale` for a read; learns from what it shows."""
+        if value is None:
+            return "lost" if self.acknowledged else "ok"
+        if value in self.doubtful:
+            self.doubtful.discard(value)
+            self.acknowledged = value
+            return "ok"
+        return "ok" if value == self.acknowledged else "stale"
+
+
+@dataclass(slots=True)
+class Sample:
+    """One request that ended. Times in seconds since the load began; `outcome`: ok, error, unknown, stale, lost."""
+
+    began: float
+    took: float
+    write: bool
+    outcome: str
+    detail: str = ""
+
+
+class Client:
+    """One closed-loop client with `keys` keys of its own; half of its requests write."""
+
+    def __init__(
+        self, number: int, url: str, keys: int, clock: Callable[[], float], *, seed: int
+    ) -> None:
+        self.samples: list[Sample] = []
+        self.states = {f"chaos-{number}-{key}": KeyState() for key in range(keys)}
+        self.longest_gap_s = 0.0
+        self.gap_at = 0.0
+        self._url = url
+        self._clock = clock
+        self._random = random.Random(f"{seed}-{number}")  # noqa: S311 - a load, not a secret
+        self._names = list(self.states)
+        self._next = 1
+        self._last_success = 0.0
+
+    async def run(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+        """Until `stop` is set."""
+        self._last_success = self._clock()
+        while not stop.is_set():
+            key = self._random.choice(self._names)
+            if self._random.random() < 0.5:
+                sample = await self.write(session, key)
+            else:
+                sample = await self.read(session, key)
+            self._note(sample)
+            if sample.outcome in ("error", "unknown"):
+                await asyncio.sleep(RETRY_S)
+
+    async def fill(self, session: aiohttp.ClientSession) -> None:
+        """Write every key once, again and again until acknowledged."""
+        left = list(self._names)
+        while left:
+            if (await self.write(session, left[-1])).outcome == "ok":
+                left.pop()
+            else:
+                await asyncio.sleep(RETRY_S)
+
+    async def write(self, session: aiohttp.ClientSession, key: str) -> Sample:
+        """Write the next value of `key`."""
+        state, value, began = self.states[key], self._next, self._clock()
+        self._next += 1
+        body = orjson.dumps({"key": key, "value": value})
+        try:
+            async with session.post(f"{self._url}/data", data=body) as response:
+                raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            state.doubtful.add(value)
+            return self._sample(began, "unknown", repr(error), write=True)
+        if response.status in (200, 201):
+            state.acknowledged = value
+            return self._sample(began, "ok", write=True)
+        outcome = _outcome(raw)
+        if outcome != "not-applied":
+            state.doubtful.add(value)
+        kind = "unknown" if outcome == "unknown" else "error"
+        return self._sample(began, kind, f"{response.status} {outcome}", write=True)
+
+    async def read(self, session: aiohttp.ClientSession, key: str) -> Sample:
+        """Read `key` and judge what comes."""
+        began = self._clock()
+        try:
+            async with session.get(f"{self._url}/data/{key}") as response:
+                raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return self._sample(began, "error", repr(error))
+        if response.status == 200:
+            value: int | None = orjson.loads(raw)["value"]
+        elif response.status == 404:
+            value = None
+        else:
+            return self._sample(began, "error", str(response.status))
+        state = self.states[key]
+        known = state.acknowledged
+        verdict = state.judge(value)
+        detail = "" if verdict == "ok" else f"{key}: read {value}, acknowledged {known}"
+        return self._sample(began, verdict, detail)
+
+    def _sample(
+        self, began: float, outcome: str, detail: str = "", *, write: bool = False
+    ) -> Sample:
+        return Sample(began, self._clock() - began, write, outcome, detail)
+
+    def _note(self, sample: Sample) -> None:
+        self.samples.append(sample)
+        if sample.outcome in ("error", "unknown"):
+            return
+        now = sample.began + sample.took
+        gap = now - self._last_success
+        if gap > self.longest_gap_s:
+            self.longest_gap_s, self.gap_at = gap, now
+        self._last_success = now
+
+
+def _outcome(raw: bytes) -> str:
+    try:
+        return str(orjson.loads(raw).get("outcome", ""))
+    except (orjson.JSONDecodeError, AttributeError):
+        return ""
+
+
+class Load:
+    """`clients` clients against `url`; start, break things, then `finish`."""
+
+    def __init__(self, url: str, clients: int, keys: int, *, seed: int = 1) -> None:
+        loop = asyncio.get_running_loop()
+        self._zero = loop.time()
+        self.clients = [Client(number, url, keys, self.now, seed=seed) for number in range(clients)]
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+            connector=aiohttp.TCPConnector(limit=0),
+        )
+
+    def now(self) -> float:
+        """Seconds since this load was made."""
+        return asyncio.get_running_loop().time() - self._zero
+
+    async def fill(self) -> None:
+        """Write every key once."""
+        await asyncio.gather(*(client.fill(self._session) for client in self.clients))
+
+    def start(self) -> None:
+        """Begin the mixed load."""
+        self._tasks = [
+            asyncio.create_task(client.run(self._session, self._stop)) for client in self.clients
+        ]
+
+    async def finish(self) -> list[Sample]:
+        """Stop, then read every key once more; all samples, in order of time."""
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+        for client in self.clients:
+            for key in client.states:
+                client.samples.append(await client.read(self._session, key))
+        await self._session.close()
+        samples = [sample for client in self.clients for sample in client.samples]
+        return sorted(samples, key=lambda sample: sample.began)
