@@ -77,6 +77,14 @@ class SnapshotError(RingmasterError):
     """A snapshot could not be written or read."""
 
 
+class SnapshotDamaged(SnapshotError):
+    """Bytes of a snapshot are not what was written."""
+
+
+class SnapshotUnreadable(SnapshotError):
+    """A snapshot that this version cannot read, or that belongs elsewhere; nothing says that it is damaged."""
+
+
 class Unserved(RingmasterError):
     """No live primary took the request within its deadline; it is known not to have run."""
 

@@ -1,0 +1,193 @@
+"""Snapshots in a folder of the local file system or a mounted volume: `<folder>/<cluster id>/`.
+
+Every name is relative to the opened folder, and no symbolic link is followed below it, so a link planted there leads
+nowhere. A file appears under its name by a rename after its bytes are on disk, and the folder is synced after that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from ringmaster.errors import SettingsError
+from ringmaster.snapshot import Draft, StoredFile
+from ringmaster.snapshot.names import SnapshotName, parse_draft, parse_name
+
+_CLUSTER: Final = re.compile(r"[0-9a-f]{32}")
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: a pipe that lies there must not hold us up.
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_IOV_MAX: Final = 512
+
+
+class LocalDraft:
+    """A file with a name that begins with a dot, open for writing."""
+
+    def __init__(self, store: LocalDirectory, name: SnapshotName, descriptor: int) -> None:
+        self.name = name
+        self._store = store
+        self._descriptor = descriptor
+
+    def append(self, chunks: Sequence[bytes]) -> None:
+        """Write all of `chunks`. Raises `OSError`; the draft can only be discarded then."""
+        pending = [memoryview(chunk) for chunk in chunks if chunk]
+        while pending:
+            written = os.writev(self._descriptor, pending[:_IOV_MAX])
+            done = 0
+            while done < len(pending) and written >= len(pending[done]):
+                written -= len(pending[done])
+                done += 1
+            del pending[:done]
+            if written:
+                pending[0] = pending[0][written:]
+
+    def sync(self) -> None:
+        """To the disk, then close. Raises `OSError`."""
+        os.fsync(self._descriptor)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Raises `OSError`: some file systems report a failed write only here."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Remove it."""
+        with suppress(OSError):
+            self.close()
+        with suppress(OSError):
+            self._store.remove_draft(self.name)
+
+
+class LocalDirectory:
+    """The snapshots of the cluster with id `cluster` in `folder`, which is made when it is first written to."""
+
+    def __init__(self, folder: Path, cluster: str) -> None:
+        if not _CLUSTER.fullmatch(cluster):
+            raise SettingsError(f"{cluster!r} is no id of a cluster")
+        self._folder = folder
+        self._cluster = cluster
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self._folder / self._cluster)
+
+    def files(self) -> list[StoredFile]:
+        """Regular files with names of ours."""
+        try:
+            with self._opened() as folder:
+                return list(_stored(folder))
+        except FileNotFoundError:
+            return []
+
+    def open(self, name: SnapshotName) -> BinaryIO:
+        """Open to read. Raises `OSError`, also for anything but a regular file."""
+        with self._opened() as folder:
+            descriptor = os.open(str(name), _READ, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(f"{name} is no regular file")
+        return os.fdopen(descriptor, "rb")
+
+    def begin(self, name: SnapshotName) -> LocalDraft:
+        """A draft, mode 0600. One of the same name can only be this incarnation's own, given up before."""
+        if parse_name(str(name)) != name:
+            raise ValueError(f"no snapshot can have the name {name}")
+        self._make()
+        with self._opened() as folder:
+            with suppress(FileNotFoundError):
+                os.unlink(name.draft, dir_fd=folder)
+            return LocalDraft(self, name, os.open(name.draft, _NEW_FILE, 0o600, dir_fd=folder))
+
+    def publish(self, drafts: Sequence[Draft]) -> None:
+        """Sync all files, rename all, sync the folder."""
+        ours = [draft for draft in drafts if isinstance(draft, LocalDraft)]
+        for draft in ours:
+            draft.sync()
+        with self._opened() as folder:
+            for draft in ours:
+                os.rename(draft.name.draft, str(draft.name), src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+
+    def delete(self, names: Sequence[SnapshotName]) -> None:
+        """Remove files. Raises `OSError`."""
+        if not names:
+            return
+        with self._opened() as folder:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    os.unlink(str(name), dir_fd=folder)
+
+    def remove_draft(self, name: SnapshotName) -> None:
+        """Remove what is left of a draft. Raises `OSError`."""
+        with self._opened() as folder:
+            os.unlink(name.draft, dir_fd=folder)
+
+    def sweep(self, live: Collection[str]) -> int:
+        """No clock is asked: a draft of an incarnation that a view lists may still be written."""
+        removed = 0
+        try:
+            with self._opened() as folder:
+                for text in os.listdir(folder):
+                    name = parse_draft(text)
+                    if name is not None and name.incarnation not in live:
+                        os.unlink(text, dir_fd=folder)
+                        removed += 1
+        except FileNotFoundError:
+            pass
+        return removed
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        # The folder itself may be a link, a volume mounted somewhere; what is in it may not.
+        outer = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            inner = os.open(self._cluster, _FOLDER_FLAGS, dir_fd=outer)
+        finally:
+            os.close(outer)
+        try:
+            yield inner
+        finally:
+            os.close(inner)
+
+    def _make(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(self._cluster, 0o700, dir_fd=folder)
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def clusters_in(folder: Path) -> list[str]:
+    """The ids of the clusters that have snapshots in `folder`. Raises `OSError`."""
+    with os.scandir(folder) as found:
+        return sorted(
+            each.name
+            for each in found
+            if _CLUSTER.fullmatch(each.name) and each.is_dir(follow_symlinks=False)
+        )
+
+
+def _stored(folder: int) -> Iterator[StoredFile]:
+    with os.scandir(folder) as found:
+        for each in found:
+            name = parse_name(each.name)
+            if name is None:
+                continue
+            try:
+                status = each.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield StoredFile(name, status.st_size)
