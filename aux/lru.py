@@ -25,6 +25,8 @@ _NO_SLOT: Final = (1 << 32) - 1
 _FRONT_SHARE: Final = 64
 _FRONT_MIN: Final = 8
 _FRONT_MAX: Final = 4096
+LOADED_TICKS: Final = 1 << 32
+"""Ticks below are for loaded entries: all are older than anything used since the start."""
 
 
 class PartitionData:
@@ -92,7 +94,7 @@ class Lru:
         self.ticks = array("Q")
         """By slot: when the entry was last used; a free slot holds the next free one."""
         self._free = _NO_SLOT
-        self._tick = 0
+        self._tick = LOADED_TICKS
         self._shift = max(1, (partitions - 1).bit_length())
         self._heap: list[int] = []  # tick << shift | partition
         self._listed = bytearray(partitions)  # 1: the heap has an item for it
@@ -112,6 +114,11 @@ class Lru:
         self._tick = tick = self._tick + 1
         self.ticks[_slot_of(entry)[0]] = tick
         return entry
+
+    def set_tick(self, tick: int) -> int:
+        """Set the counter, as if it were earlier; what it was. Within one turn, to be set back."""
+        now, self._tick = self._tick, tick
+        return now
 
     def stamp(self) -> int:
         """A slot for a new entry, most recently used."""

@@ -58,8 +58,15 @@ class Loader(Protocol):
     def highest_term(self) -> int:
         """The highest term of any snapshot seen; views must number above it."""
 
+    @property
+    def loaded_entries(self) -> int:
+        """Entries brought back so far."""
+
     def start(self, primary: Primary) -> bool:
-        """Begin to load the newest snapshot into `primary`, then call `Node.loaded`; False if there is none."""
+        """Begin to load the newest snapshot into `primary`, then call `Node.loaded`; False: there is nothing to wait for."""
+
+    def problems(self) -> list[str]:
+        """What an operator must know of snapshots, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,14 @@ class Node:
         self.releasing: dict[int, str] = {}
         self.loader: Loader | None = None
         self.stopping = False
+        self.sealed = False
         self.overloaded = False
         self.peers = Peers(options.incarnation, self, make_link)
         self.filler = Filler(self.peers, clock, options.fill_bytes_per_s, self._scanned)
         self._on_void = on_void
         self._void = False
         self._listed = False
+        self._before: View | None = None
         self._wall_floor_ms = 0
         self._last_tick = 0.0
         self.budget = Budget(store, self.primaries, self.counters, self.wall_ms)
@@ -154,7 +163,7 @@ class Node:
                 self.give_up(f"view {view.epoch} does not list this incarnation")
             return
         self._listed = True
-        self.view = view
+        self._before, self.view = self.view, view
         self.peers.forget(view)
         for number, row in enumerate(view.table):
             self._adopt_row(number, row)
@@ -210,8 +219,13 @@ class Node:
         """Become primary in the row's term: what is not known committed is restated first (R6)."""
         keys: list[bytes] = []
         data: PartitionData | None = None
+        lost_term = self._term_before(number)
         old = self.primaries.pop(number, None)
-        if old is not None:
+        if old is not None and old.restoring:
+            # Begin again: a higher term was needed to load what there is.
+            lost_term = old.lost_term
+            self.store.drop(number)
+        elif old is not None:
             self.served.pop(token_of(number, old.term), None)
             self._drop_copies(old)
             keys, data = old.abandon(), old.data
@@ -227,10 +241,15 @@ class Node:
         primary = Primary(number, row.term, data, self.store, self.peers, self.lease_held)
         self.primaries[number] = primary
         if fresh and self.loader is not None:
+            primary.lost_term = lost_term
             primary.restoring = self.loader.start(primary)
         self._follow_copies(primary, row)
         if any(copy.required for copy in primary.copies.values()):
             primary.restate(keys)
+
+    def _term_before(self, number: int) -> int:
+        """The term of the partition in the view before this one, 0 if it never had a primary that we know of."""
+        return 0 if self._before is None else self._before.table[number].term
 
     def _follow_copies(self, primary: Primary, row: Partition) -> None:
         """Make the primary's copies those of the row; nothing waits for the others any more."""
@@ -311,14 +330,14 @@ class Node:
             self.serve_if_ready(self.primaries[number])
 
     def loaded(self, primary: Primary) -> None:
-        """The loader is done with `primary`: give it its copies and serve."""
+        """The loader is done with `primary`, with whatever it found: give it its copies and serve."""
         if self.primaries.get(primary.number) is not primary or self.view is None:
             return
         primary.restoring = False
         self._follow_copies(primary, self.view.table[primary.number])
         for copy in primary.copies.values():
             # The view took it for in sync with an empty partition; have it dropped and filled.
-            copy.lost = copy.required
+            copy.lost = copy.required and bool(primary.data.entries)
         self.serve_if_ready(primary)
 
     def _drop_copies(self, primary: Primary) -> None:
@@ -353,6 +372,11 @@ class Node:
 
     # Serving.
 
+    def seal(self) -> None:
+        """Serve nothing from now on; what was sequenced is still committed. For the last snapshot."""
+        self.sealed = True
+        self.served.clear()
+
     def advance_serving(self) -> None:
         """Serve every primary that is ready: all required copies merged and nothing pending (R6)."""
         for primary in self.primaries.values():
@@ -363,7 +387,12 @@ class Node:
         """Begin to serve `primary` if nothing stands in the way any more."""
         if primary.number in self.releasing:
             self._release_if_drained(primary)
-        elif not primary.serving and not primary.restoring and primary.settled():
+        elif (
+            not primary.serving
+            and not primary.restoring
+            and not self.sealed
+            and primary.settled()
+        ):
             primary.serving = True
             self.served[token_of(primary.number, primary.term)] = primary
 

@@ -104,7 +104,8 @@ class _Pending:
 class Primary:
     """One partition in one term. `data` stays the store's; entries of the overlay are not in it yet.
 
-    `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`. `in_sync`: the copies its view lists in sync, itself included.
+    `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
+    copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
     `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
     """
 
@@ -125,6 +126,7 @@ class Primary:
         self.copies: dict[str, Copy] = {}
         self.serving = False
         self.restoring = False
+        self.lost_term = 0
         self.in_sync = 1
         self._store = store
         self._outlet = outlet

@@ -45,6 +45,8 @@ def status_of(node: Node) -> NodeStatus:
         unreachable=node.peers.unreachable(),
         restoring=[number for number, primary in node.primaries.items() if primary.restoring],
         snapshot_term=0 if node.loader is None else node.loader.highest_term,
+        restored_entries=0 if node.loader is None else node.loader.loaded_entries,
+        snapshot_problems=[] if node.loader is None else node.loader.problems(),
         stopping=node.stopping,
         entries=node.store.entries,
         bytes=node.store.bytes,

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import builtins
 import struct
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from aux.accounting import Accounting, ProcessAccounting
-from aux.lru import NEVER, Lru, PartitionData
+from aux.lru import LOADED_TICKS, NEVER, Lru, PartitionData
 from ringmaster.entry import HEADER_SIZE, META, meta_of
 
 __all__ = ["NEVER", "PartitionData", "Store"]
@@ -178,6 +178,36 @@ class Store:
                 self._lru.enlist(data)
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
+
+    def load(
+        self,
+        data: PartitionData,
+        items: Iterable[tuple[builtins.bytes, builtins.bytes]],
+        first: int,
+        total: int,
+    ) -> None:
+        """Puts entries that come from elsewhere in recency order, oldest first; `items[0]` is number `first` of `total`.
+
+        They are older than all that was used here. Among partitions loaded one after another, equal places in
+        their orders count as equally old, so that no partition is evicted before the others.
+        """
+        lru = self._lru
+        now = lru.set_tick(0)
+        step = (LOADED_TICKS - 2) // max(1, total)
+        tick = first * step
+        try:
+            for key, entry in items:
+                lru.set_tick(tick)
+                self.put(data, key, entry)
+                tick += step
+        finally:
+            lru.set_tick(now)
+
+    def last_used(self, data: PartitionData) -> int:
+        """A number that grows with every use of an entry of `data` (reads only where it is evictable)."""
+        if not data.entries:
+            return 0
+        return self._lru.ticks[_slot_of(data.entries[next(reversed(data.entries))])[0]]
 
     def remove(self, data: PartitionData, key: builtins.bytes) -> builtins.bytes | None:
         """Removes `key` and returns its entry, None if absent."""

@@ -21,7 +21,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     `lagging`: copies that hold up writes or refuse them and should be dropped by a view.
     `awaiting`: partitions it is primary of but does not serve yet. `unreachable`: peers its links cannot
     reach. `restoring`: partitions being loaded from a snapshot. `snapshot_term`: the highest term of any snapshot it
-    has seen; the next epoch must be above it.
+    has seen; the next epoch must be above it. `restored_entries`: brought back from snapshots. `snapshot_problems`:
+    what an operator must know of its snapshots, a sentence each.
     """
 
     id: str
@@ -34,6 +35,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     unreachable: list[str] = []
     restoring: list[int] = []
     snapshot_term: int = 0
+    restored_entries: int = 0
+    snapshot_problems: list[str] = []
     stopping: bool = False
     entries: int = 0
     bytes: int = 0
