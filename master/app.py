@@ -122,7 +122,9 @@ class Master:
             authority,
             self._limits,
             clock,
-            lambda: self.server.protocol(close_after_reply=True),
+            lambda on_reply: self.server.protocol(
+                close_after_reply=on_reply is None, on_reply=on_reply
+            ),
         )
 
     @property
@@ -186,6 +188,7 @@ class Master:
         ends = loop.time() + _GRACE_S
         while self.server.connections and loop.time() < ends:  # noqa: ASYNC110 - aiohttp has no event for it
             await asyncio.sleep(0.02)
+        self.server.pre_shutdown()
         await self.server.shutdown(STOP_S - _GRACE_S)
 
     @property

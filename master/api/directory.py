@@ -64,6 +64,8 @@ class Directory:
         """Read once. Raises `CoordinatorUnavailable`."""
         masters = await self._coordinator.read("master/")
         controller = (await self._coordinator.read("controller")).get("controller")
+        # With sqlite the leases have a file of their own: this one is in the other.
+        await self._coordinator.read("cluster")
         self.available = True
         now = self._clock.boottime()
         self.masters = tuple(sorted(self._alive(masters, now), key=lambda row: row.id))

@@ -43,17 +43,38 @@ class HttpServer(web.Server):
     def __call__(self) -> web.RequestHandler:
         return self.protocol()
 
-    def protocol(self, *, close_after_reply: bool = False) -> HttpProtocol:
-        """A protocol for one connection; with `close_after_reply` it answers one request and closes."""
-        return HttpProtocol(self, self.limits, close_after_reply=close_after_reply)
+    def protocol(
+        self, *, close_after_reply: bool = False, on_reply: Callable[[], None] | None = None
+    ) -> HttpProtocol:
+        """A protocol for one connection; with `close_after_reply` it answers one request and closes.
+
+        `on_reply` is called after each reply that leaves the connection open and nothing unread.
+        """
+        return HttpProtocol(
+            self, self.limits, close_after_reply=close_after_reply, on_reply=on_reply
+        )
 
 
 class HttpProtocol(web.RequestHandler):
     """One connection. `continue_wanted` is true while the client waits for a 100 before it sends its body."""
 
-    __slots__ = ("_close_after_reply", "_header_timer", "_limits", "_server", "continue_wanted")
+    __slots__ = (
+        "_close_after_reply",
+        "_header_timer",
+        "_limits",
+        "_on_reply",
+        "_server",
+        "continue_wanted",
+    )
 
-    def __init__(self, server: HttpServer, limits: Limits, *, close_after_reply: bool) -> None:
+    def __init__(
+        self,
+        server: HttpServer,
+        limits: Limits,
+        *,
+        close_after_reply: bool,
+        on_reply: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -67,12 +88,18 @@ class HttpProtocol(web.RequestHandler):
         self._limits = limits
         self._server = server
         self._close_after_reply = close_after_reply
+        self._on_reply = on_reply
         self._header_timer: asyncio.TimerHandle | None = None
         self.continue_wanted = False
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def detach(self) -> None:
+        """Let go of the connection, which stays open for somebody else."""
+        self.transport = None
+        self.connection_lost(None)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -97,6 +124,8 @@ class HttpProtocol(web.RequestHandler):
         if not body.is_eof() and not reset and not self.continue_wanted:
             await self._drain(body)
         self.continue_wanted = False
+        if self._on_reply is not None and not reset and sent.keep_alive and body.is_eof():
+            self._on_reply()
         return sent, reset
 
     def handle_error(
