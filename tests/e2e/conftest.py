@@ -1,12 +1,14 @@
 """Real clusters for the tests here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+import pytest_asyncio
 
 from ringmaster.cli.nginx import find_nginx
 from tests.e2e.cluster import Cluster
+from tests.e2e.front import Front, nginx_in_front
 
 NewCluster = Callable[..., Cluster]
 
@@ -30,3 +32,10 @@ def shared_cluster() -> Iterator[Cluster]:
     with Cluster(nginx="auto" if find_nginx() else "off") as cluster:
         cluster.wait_ready()
         yield cluster
+
+
+@pytest_asyncio.fixture
+async def door() -> AsyncIterator[Front]:
+    """Nginx in front of two masters that can be told to misbehave."""
+    async with nginx_in_front() as front:
+        yield front

@@ -300,3 +300,11 @@ def test_a_second_node_with_the_same_id_is_refused(shared_cluster: Cluster) -> N
     assert "another live process has the id 'aux1'" in shared_cluster.log("aux1")
     assert second.pid != process.pid, "the first one is left alone"
     wait_until(lambda: shared_cluster.status()["health"] == "ok", "healthy", 10)
+
+
+def test_a_cluster_that_was_killed_starts_again(new_cluster: NewCluster) -> None:
+    cluster = new_cluster()
+    cluster.kill()
+    cluster.start()
+    cluster.wait_ready()
+    assert cluster.stop() == 0
