@@ -7,20 +7,15 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
-from master import keys
-from master.api.data import check_size, item_options
-from master.api.items import parse_item
 from master.api.problem import problem_bytes
-from master.heads import Head
-from master.inflight import Get, InFlight, Refused, Write
-from ringmaster.commands import PLAIN, WriteOptions, encode_options
-from ringmaster.errors import BadRequest, TooLarge
+from master.begin import begin, end_of_body
+from master.inflight import Get, InFlight
+from master.loan import Loan
 
 if TYPE_CHECKING:
     from master.fastpath import FastPath
 
 MAX_PIPELINE: Final = 16
-MAX_BODY: Final = 256 * 1024
 _WRITE_S: Final = 60.0
 
 # The common request line: a key that needs no decoding. Groups: method, key, (no) target.
@@ -29,6 +24,8 @@ _plain_line = re.compile(
 ).match
 # Any other line that may be ours. Groups: method, (no) key, target.
 _line = re.compile(rb"(GET|PUT|DELETE|POST)(\0)? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
+# Any line of a request that ends where its head says.
+_framed_line = re.compile(rb"(?!CONNECT )[A-Z]{3,16} [!-~]+ HTTP/1\.1\r\n").match
 _bare_lf = re.compile(rb"(?<!\r)\n").search
 _OURS: Final = (b"GET /data", b"PUT /data", b"DELETE /data", b"POST /data")
 
@@ -41,27 +38,31 @@ class Connection(asyncio.Protocol):
         "_doubt",
         "_draining",
         "_holding",
+        "_loan",
         "_need",
         "_parsing",
         "_since",
         "_transport",
-        "_waiting",
         "path",
         "paused",
+        "waiting",
     )
 
     def __init__(self, path: FastPath) -> None:
         self.path = path
         self.paused = False
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[InFlight] = deque()
+        # Requests without a reply, oldest first.
+        self.waiting: deque[InFlight] = deque()
         self._buffer = bytearray()
         # Bytes from the beginning of an incomplete request to the end of its body, 0 where unknown.
         self._need = 0
         # When the client last went idle, began an incomplete request, or stopped reading.
         self._since = 0.0
-        # The buffer begins with a request for aiohttp, which gets it once every reply before it has left.
-        self._doubt = False
+        # The buffer begins with a request for aiohttp, which gets it once every reply before it has left:
+        # so many bytes of it, or with 0 the whole connection. None: no such request.
+        self._doubt: int | None = None
+        self._loan: Loan | None = None
         # Reading is paused because of what waits here.
         self._holding = False
         self._parsing = False
@@ -81,21 +82,36 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._waiting.clear()
+        self.waiting.clear()
         self._buffer.clear()
         self.path.connections.discard(self)
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.borrower.connection_lost(exc)
 
     def pause_writing(self) -> None:
         self.paused = True
         self._since = self.path.clock.boottime()
+        if self._loan is not None:
+            self._loan.borrower.pause_writing()
 
     def resume_writing(self) -> None:
         self.paused = False
         self._since = self.path.clock.boottime()
+        if self._loan is not None:
+            self._loan.borrower.resume_writing()
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
+        if self._loan is not None:
+            rest = self._loan.feed(data)
+            # Feeding may have ended the connection.
+            if rest and self._transport is not None:
+                buffer += rest
+                self._holding = True
+                self._transport.pause_reading()
+            return
         if not buffer:
             now = self.path.clock.boottime()
             self._parse(data, now, now)
@@ -114,7 +130,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting[0] is not request:
             request.raw = raw
             return
@@ -140,8 +156,10 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Enforce the deadlines of what waits here."""
+        if self._loan is not None:
+            return
         limits = self.path.limits
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting:
             for request in list(waiting):
                 if request.began + limits.deadline_s > now:
@@ -172,14 +190,14 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Something that was waited for has happened: take what is in the buffer, as far as it goes."""
-        if self._parsing or self._transport is None or self.paused:
+        if self._parsing or self._transport is None or self.paused or self._loan is not None:
             return
-        if self._draining and not self._waiting:
+        if self._draining and not self.waiting:
             self._transport.close()
-        elif self._doubt:
-            if not self._waiting:
-                self._hand_over()
-        elif self._holding and len(self._waiting) < MAX_PIPELINE:
+        elif self._doubt is not None:
+            if not self.waiting:
+                self._lend(self._doubt) if self._doubt else self._hand_over()
+        elif self._holding and len(self.waiting) < MAX_PIPELINE:
             data = bytes(self._buffer)
             self._buffer.clear()
             now = self.path.clock.boottime()
@@ -190,7 +208,7 @@ class Connection(asyncio.Protocol):
         self._parsing = True
         self._need = 0
         at, size = 0, len(data)
-        waiting, path = self._waiting, self.path
+        waiting, path = self.waiting, self.path
         known = path.heads.known
         hold = False
         while at < size:
@@ -199,37 +217,37 @@ class Connection(asyncio.Protocol):
                 break
             end = data.find(b"\r\n\r\n", at)
             if end < 0:
-                self._doubt = not self._plausible(data, at)
+                self._doubt = None if self._plausible(data, at) else 0
                 break
             line = _plain_line(data, at) or _line(data, at)
             if line is None:
-                self._doubt = True
+                self._doubt = self._request_size(data, at, end)
                 break
             block = data[line.end() : end + 2]
             head = known.get(block) or path.heads.judge(block)
             method, key, target = line.groups()
             if method == b"GET" and key is not None and head is not None and head.length < 0:
-                # What `_begin` does, without the calls: most requests come this way.
+                # What `begin` does, without the calls: most requests come this way.
                 get = Get(self, key, now)
                 waiting.append(get)
                 path.router.get_nowait(key, get)
                 at = end + 4
                 continue
-            following = self._following(head, method, end + 4)
+            following = end_of_body(self.path.limits, head, method, end + 4)
             if head is None or following < 0:
-                self._doubt = True
+                self._doubt = self._request_size(data, at, end)
                 break
             if following > size:
                 self._need = following - at
                 break
             body = data[end + 4 : following]
-            if not self._begin(method, key, target, head, body, now):
-                self._doubt = True
+            if not begin(self, method, key, target, head, body, now):
+                self._doubt = following - at
                 break
             at = following
         self._parsing = False
         self._since = now if at else since
-        self._keep(data[at:] if at else data, hold or self._doubt)
+        self._keep(data[at:] if at else data, hold or self._doubt is not None)
 
     def _keep(self, rest: bytes, holding: bool) -> None:
         """Keep what no request was made of; read on unless that must wait."""
@@ -239,11 +257,14 @@ class Connection(asyncio.Protocol):
         if rest:
             self._buffer += rest
         if holding and rest:
+            if self._doubt is not None and not self.waiting and not self.paused:
+                self._go_on()
+                return
             if not self._holding:
                 self._holding = True
                 transport.pause_reading()
             # What it waits for may have happened while parsing.
-            if not self._waiting or (not self._doubt and len(self._waiting) < MAX_PIPELINE):
+            if self._doubt is None and len(self.waiting) < MAX_PIPELINE:
                 asyncio.get_running_loop().call_soon(self._go_on)
         elif self._holding:
             self._holding = False
@@ -259,74 +280,48 @@ class Connection(asyncio.Protocol):
             and _bare_lf(data, at) is None
         )
 
-    def _following(self, head: Head | None, method: bytes, body: int) -> int:
-        """Where the next request begins, given where this one's body does; -1 in doubt."""
-        if head is None:
-            return -1
-        length = head.length
-        if method in {b"GET", b"DELETE"}:
-            return body if length < 0 else -1
-        limits = self.path.limits
-        most = limits.max_value if method == b"PUT" else limits.max_item
-        return body + length if 0 <= length <= min(MAX_BODY, most) else -1
+    def _request_size(self, data: bytes, at: int, end: int) -> int:
+        """Bytes of the request at `at` whose head ends at `end`; 0 where only aiohttp can tell."""
+        line = _framed_line(data, at)
+        if line is None:
+            return 0
+        length = self.path.heads.length_of(data[line.end() : end + 2])
+        return 0 if length is None else end + 4 - at + length
 
-    def _begin(
-        self,
-        method: bytes,
-        key: bytes | None,
-        target: bytes | None,
-        head: Head,
-        body: bytes,
-        now: float,
-    ) -> bool:
-        """Begin a request for `key`, or for what `target` names. False in doubt, then nothing has begun."""
-        ttl_ms = 0
-        try:
-            if method == b"POST":
-                return target == b"/data" and self._post(body, now)
-            if key is None:
-                key, parameters = keys.key_of_target(target or b"")
-                ttl = parameters.pop("ttl", None) if method == b"PUT" else None
-                if key is None or parameters or (ttl is not None and len(ttl) > 1):
-                    return False
-                ttl_ms = 0 if ttl is None else keys.seconds_of_text(ttl[0])
-        except (BadRequest, TooLarge) as error:
-            refused = Refused(self, method, now)
-            self._waiting.append(refused)
-            refused.fail(error)
-            return True
-        path = self.path
-        if method == b"GET":
-            get = Get(self, key, now)
-            self._waiting.append(get)
-            path.router.get_nowait(key, get)
-        elif method == b"PUT":
-            options = head.put_options
-            if ttl_ms:
-                options = encode_options(WriteOptions(ttl_ms=ttl_ms, flags=0, meta=head.meta))
-            args = (body, options)
-            self._send(Write(self, key, now, "PUT", b"RM.SET", args, path.replies.put))
-        else:
-            self._send(Write(self, key, now, "DELETE", b"RM.DEL", (), path.deleted))
-        return True
+    def _lend(self, size: int) -> None:
+        """Let aiohttp answer the first `size` bytes of the buffer, one request."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._doubt = None
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        loan = self._loan = Loan(transport, self.path.fallback, size, self._returned)
+        rest = loan.feed(data)
+        self._buffer += rest
+        if rest and not self._holding:
+            transport.pause_reading()
+        elif self._holding and not rest:
+            transport.resume_reading()
+        self._holding = bool(rest)
 
-    def _post(self, body: bytes, now: float) -> bool:
-        item = parse_item(body)
-        if item.if_match is not None or item.if_none_match is not None:
-            return False
-        key = keys.key_of_text(item.key)
-        check_size(item.value, self.path.limits.max_value)
-        args: tuple[bytes, ...] = (item.value,)
-        if item.ttl is not None:
-            options = item_options(item.ttl, None, None, "")
-            if options != PLAIN:
-                args = (item.value, encode_options(options))
-        self._send(Write(self, key, now, "POST", b"RM.SET", args, self.path.replies.posted))
-        return True
+    def _returned(self, loan: Loan) -> None:
+        """The reply has left; its task has still to end."""
+        asyncio.get_running_loop().call_soon(self._take_back, loan)
 
-    def _send(self, write: Write) -> None:
-        self._waiting.append(write)
-        self.path.router.write_nowait(write.command, write.key, write.args, write)
+    def _take_back(self, loan: Loan) -> None:
+        transport = self._transport
+        if self._loan is not loan or transport is None or transport.is_closing():
+            return
+        if loan.owed:
+            transport.close()
+            return
+        self._loan = None
+        loan.borrower.detach()
+        self._since = self.path.clock.boottime()
+        if not self._holding and not transport.is_reading():
+            transport.resume_reading()
+        self._go_on()
 
     def _hand_over(self) -> None:
         """Let aiohttp answer what is in the buffer, and close. All replies before it have left."""
@@ -335,8 +330,8 @@ class Connection(asyncio.Protocol):
             return
         data = bytes(self._buffer)
         self.connection_lost(None)
-        other = self.path.fallback()
-        transport.set_protocol(other)
+        other = self.path.fallback(None)
+        transport.set_protocol(cast(asyncio.BaseProtocol, other))
         other.connection_made(transport)
         if self._holding:
             transport.resume_reading()

@@ -2,14 +2,14 @@
 
 Served here: plain `GET`, `PUT`, `DELETE` of a key and small `POST /data`, without a task and without
 an aiohttp request (`master/connection.py` reads them, `master/inflight.py` answers them). Every doubt
-hands the request's bytes, untouched, to an aiohttp protocol on the same connection, which closes it
-after that reply.
+hands the request's bytes, untouched, to an aiohttp protocol on the same connection: for one request,
+if it is plain how many bytes belong to it, else for good, and it closes after that reply.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
@@ -21,6 +21,7 @@ from master.connection import Connection
 from master.counters import Counters
 from master.heads import Heads
 from master.inflight import InFlight
+from master.loan import Fallback
 from master.replies import Replies
 from master.router import Router
 from ringmaster.clock import Clock
@@ -35,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class FastPath:
-    """Makes one `Connection` per client. `fallback()` makes the protocol that takes over in doubt.
+    """Makes one `Connection` per client. `fallback` makes the protocol that answers in doubt.
 
     Give `protocol` to the listener, keep `run()` running.
     """
@@ -48,7 +49,7 @@ class FastPath:
         authority: Authority,
         limits: Limits,
         clock: Clock,
-        fallback: Callable[[], asyncio.Protocol],
+        fallback: Fallback,
     ) -> None:
         self.router = router
         self.replies = replies

@@ -43,6 +43,10 @@ _HARMLESS: Final = frozenset(
     }
 )
 _ONCE: Final = frozenset({b"host", b"connection", b"content-length", b"content-type"})
+# They say where a request ends, or that something else follows it.
+_FRAMING: Final = frozenset(
+    {b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings"}
+)
 
 
 class Head:
@@ -91,6 +95,27 @@ class Heads:
                 self.known.clear()
             self.known[block] = head
         return head
+
+    def length_of(self, block: bytes) -> int | None:
+        """Bytes of the body that `block` announces, None where only aiohttp can tell the request's end."""
+        head = self.known.get(block)
+        if head is not None:
+            return max(head.length, 0)
+        fields = None if b"\r\n\r\n" in block else _parsed(block)
+        if fields is None:
+            return None
+        length = 0
+        for name, value in fields:
+            if name in _FRAMING:
+                return None
+            if name == b"connection" and value.strip(b" \t").lower() != b"keep-alive":
+                return None
+            if name == b"content-length":
+                digits = value.strip(b" \t")
+                if not digits.isdigit() or len(digits) > 10:
+                    return None
+                length = int(digits)
+        return length
 
     def _plain(self, once: dict[bytes, bytes]) -> Head | None:
         host = once.get(b"host")
