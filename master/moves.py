@@ -97,16 +97,18 @@ class Mover:
         wanted, primary = self._target.rows[number], row.primary
         if not wanted or primary is None or primary == wanted[0] or row.awaits is not None:
             return None
+        # One step per row and view: who joins the in-sync copies is seen to be one before anything rests on it, and a
+        # node that a view lists as filling is never promoted by the next.
+        if row != self._seen.view.table[number]:
+            return None
         draining = primary in self._draining
         if not draining and (not self._may_balance or row.filling):
             return None
         if not self._serves(number, row, primary):
             return None
-        # From a draining node to any copy of the target; for balance to the planned primary alone. Only to one that
-        # a published view lists as in sync: a filling node is never promoted, not even one that has just caught up.
-        in_sync = self._seen.view.table[number].in_sync
+        # From a draining node to any copy of the target; for balance to the planned primary alone.
         for node in wanted if draining else wanted[:1]:
-            if node in row.replicas and node in in_sync and self._verdicts.is_live(node):
+            if node in row.replicas and self._verdicts.is_live(node):
                 return node
         return None
 

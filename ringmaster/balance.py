@@ -219,9 +219,10 @@ class Balance:
         bounds = self._limits.held
         nodes = sorted(self._held, key=self._fullness)
         for node in nodes:
-            self._pull(
-                node, lambda _, donor: self._held[donor] > bounds[donor].high, bounds[node].high
-            )
+            if any(held > bounds[other].high for other, held in self._held.items()):
+                self._pull(
+                    node, lambda _, donor: self._held[donor] > bounds[donor].high, bounds[node].high
+                )
         self._force_holes()
         for node in self._held:
             while self._held[node] > bounds[node].high and self._pass_on(node):
@@ -328,9 +329,7 @@ class Balance:
                     other for other in self._held if self._primaries[other] > bounds[other].share
                 ]
                 donors.sort(key=lambda other: bounds[other].share - self._primaries[other])
-                if not any(
-                    self._hand_on(donor, lambda other, goal=node: other == goal) for donor in donors
-                ):  # type: ignore[misc]
+                if not any(self._hand_on(donor, node.__eq__) for donor in donors):
                     break
 
     def _hand_on(self, start: str, ends: Callable[[str], bool]) -> bool:
