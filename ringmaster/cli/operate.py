@@ -62,12 +62,20 @@ def put(
     ] = None,
     ttl: Annotated[str | None, typer.Option(help="Time to live: seconds, or 10s, 5m, 2h.")] = None,
     content_type: Annotated[str | None, typer.Option(help="The value's content type.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="The value is JSON, to be kept as such.")
+    ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
 ) -> None:
     """Store a value: an argument, a file, or the standard input."""
     with _client(url, timeout) as client:
         content = _content(value, file)
+        if json:
+            if content_type is not None:
+                raise SettingsError("give either --json or --content-type, not both")
+            client.post(key, content, ttl_s=_ttl_s(ttl))
+            return
         if content_type is None and value not in (None, "-"):
             content_type = "text/plain; charset=utf-8"
         client.put(key, content, content_type=content_type, ttl_s=_ttl_s(ttl))

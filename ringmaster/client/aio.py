@@ -15,6 +15,7 @@ from ringmaster.client.reply import (
     checked,
     data_target,
     path_segment,
+    posted,
     stored_value,
 )
 from ringmaster.errors import LinkBroken, LinkDown
@@ -63,6 +64,11 @@ class AsyncClient:
         """Store bytes; True if the key is new."""
         headers = {"Content-Type": content_type} if content_type else {}
         reply = await self.request("PUT", data_target(key, ttl=ttl_s), value, headers)
+        return reply.status == 201
+
+    async def post(self, key: str, value: bytes, *, ttl_s: float | None = None) -> bool:
+        """Store JSON text; True if the key is new."""
+        reply = await self.request("POST", "/data", posted(key, value, ttl_s))
         return reply.status == 201
 
     async def delete(self, key: str) -> None:

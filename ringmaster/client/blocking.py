@@ -14,6 +14,7 @@ from ringmaster.client.reply import (
     checked,
     data_target,
     path_segment,
+    posted,
     stored_value,
 )
 from ringmaster.errors import LinkBroken, LinkDown
@@ -59,6 +60,11 @@ class Client:
         """Store bytes; True if the key is new."""
         headers = {"Content-Type": content_type} if content_type else {}
         return self.request("PUT", data_target(key, ttl=ttl_s), value, headers).status == 201
+
+    def post(self, key: str, value: bytes, *, ttl_s: float | None = None) -> bool:
+        """Store JSON text; True if the key is new."""
+        reply = self.request("POST", "/data", posted(key, value, ttl_s))
+        return reply.status == 201
 
     def delete(self, key: str) -> None:
         """Remove the key, whether or not it is there."""

@@ -49,6 +49,12 @@ def data_target(key: str, **parameters: str | float | None) -> str:
     return "/data?" + urlencode({"key": key, **given})
 
 
+def posted(key: str, value: bytes, ttl_s: float | None) -> bytes:
+    """The body that POSTs `value`, JSON text that is sent as it is."""
+    ttl = b"" if ttl_s is None else b',"ttl":' + msgspec.json.encode(ttl_s)
+    return b'{"key":' + msgspec.json.encode(key) + ttl + b',"value":' + value + b"}"
+
+
 def path_segment(text: str) -> str:
     """`text` as one segment of a path."""
     return quote(text, safe="")

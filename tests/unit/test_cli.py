@@ -69,6 +69,7 @@ class FakeCluster(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.values: dict[str, tuple[bytes, str]] = {}
         self.seen: list[tuple[str, str, str | None]] = []
+        self.last_body = b""
         self.next_replies: list[tuple[int, dict[str, Any]]] = []
 
     @property
@@ -86,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.seen.append((self.command, self.path, self.headers.get("Content-Type")))
+        self.server.last_body = body
         status, content, kind = self.answer(body)
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -187,6 +189,15 @@ def test_a_posted_value_is_printed_as_its_json(cluster: FakeCluster) -> None:
     assert run("get", "a", url=cluster.url).stdout_bytes == b'{"n": 12345678901234567890}'
     cluster.values["b"] = (b'{"other": 1}', "application/json")
     assert run("get", "b", url=cluster.url).stdout_bytes == b'{"other": 1}'
+
+
+def test_json_is_posted_as_it_is(cluster: FakeCluster) -> None:
+    cluster.next_replies.append((201, {}))
+    arguments = ["put", "é", '{"n": 1.10}', "--json", "--ttl", "5"]
+    assert run(*arguments, url=cluster.url).exit_code == 0
+    assert cluster.seen[-1][:2] == ("POST", "/data")
+    assert cluster.last_body == '{"key":"é","ttl":5.0,"value":{"n": 1.10}}'.encode()
+    assert run("put", "a", "1", "--json", "--content-type", "x/y", url=cluster.url).exit_code == 2
 
 
 def test_a_ttl_is_a_duration(cluster: FakeCluster) -> None:
