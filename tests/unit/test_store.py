@@ -95,6 +95,17 @@ def test_bytes_return_to_zero_by_removal_and_by_drop():
     assert store.remove(data[0], b"gone") is None
 
 
+def test_an_overwrite_counts_the_difference():
+    store = Store(1 << 20, 8)
+    data = store.open(0, evictable=True)
+    store.put(data, b"k", entry_of(b"x"))
+    small = data.bytes
+    store.put(data, b"k", entry_of(b"x" * 9_000))
+    assert 8_900 < data.bytes - small < 9_100
+    store.put(data, b"k", entry_of(b"y"))
+    assert data.bytes == store.bytes == small
+
+
 def test_the_parts_add_up_to_the_total_through_changes_of_role():
     store = Store(1 << 20, 8)
     data = [store.open(n, evictable=n < 2) for n in range(4)]
