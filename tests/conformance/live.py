@@ -34,6 +34,7 @@ class LiveCluster:
             for node in ("aux1", "aux2"):
                 # They are stopped one after the other: there is nobody left to drain to.
                 ports = ["--port", "0", "--http-port", "0", "--drain-timeout", "0.1"]
+                ports += ["--max-memory", "1GB"]
                 stack.enter_context(self._process(node, "aux", ports))
             for name in ("fastpath", "aiohttp"):
                 own = ["--port", str(self._ports[name]), "--unix", str(self._socket(name))]
