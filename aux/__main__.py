@@ -1,7 +1,18 @@
 """`python -m aux …`, which `ringmaster aux …` becomes."""
 
-from aux.app import run
-from ringmaster.cli.options import run_service
-from ringmaster.settings import AuxSettings
+from aux.accounting import restart_with_malloc, tune_allocator
 
-run_service(AuxSettings, run)
+
+def main() -> None:
+    """Choose the allocator first: what is allocated before stays where it is."""
+    restart_with_malloc()
+    tune_allocator()
+    from aux.app import run  # noqa: PLC0415 - see above
+    from ringmaster.cli.options import run_service  # noqa: PLC0415
+    from ringmaster.settings import AuxSettings  # noqa: PLC0415
+
+    run_service(AuxSettings, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,8 +8,11 @@ from typing import Final
 from aux.primary import Primary
 from aux.store import Store
 
-MAX_SKIPPED: Final = 1000
-"""Victims with a write pending that one eviction passes over before it waits for the next tick."""
+MAX_SKIPPED: Final = 100
+"""Victims with a write pending that are passed over before the next try."""
+
+MAX_EVICTIONS: Final = 1000
+"""Evictions at a time, about 3 ms: the rest follows with the next commands or tick."""
 
 SWEEP_SHARE: Final = 20
 """One in so many served partitions is swept for expired entries at each tick."""
@@ -48,7 +51,7 @@ class Budget:
         self._trimming: dict[str, int] = {}
 
     def trim(self) -> None:
-        """Evict until the primaries' entries are within their share."""
+        """Evict until the primaries' entries are within their share, at most `MAX_EVICTIONS`."""
         over = self._store.over_bytes()
         if over > 0:
             self._evict(over, None)
@@ -61,7 +64,9 @@ class Budget:
         if node in self._trimming:
             return
         self._trimming[node] = _HEARD_AFTER_TICKS
-        among = {number for number, primary in self._primaries.items() if node in primary.copies}
+        among = frozenset(
+            number for number, primary in self._primaries.items() if node in primary.copies
+        )
         self._evict(over_bytes // 2 + 1, among)
 
     def tick(self) -> None:
@@ -74,11 +79,13 @@ class Budget:
         self._sweep()
         self.trim()
 
-    def _evict(self, wanted_bytes: int, among: set[int] | None) -> None:
+    def _evict(self, wanted_bytes: int, among: frozenset[int] | None) -> None:
         store = self._store
         freed_at = store.bytes - wanted_bytes
         skipped = 0
-        while store.bytes > freed_at and skipped < MAX_SKIPPED:
+        for _ in range(MAX_EVICTIONS):
+            if store.bytes <= freed_at or skipped > MAX_SKIPPED:
+                return
             victim = store.victim(among)
             if victim is None:
                 return
