@@ -25,6 +25,7 @@ from master.api.events import ViewEvents
 from master.api.health import HealthApi
 from master.api.limits import BodyBudget, Limits
 from master.api.protocol import HttpServer
+from master.api.snapshots import SnapshotsApi
 from master.api.table import routes
 from master.authority import Authority
 from master.core import Core, Surroundings
@@ -37,8 +38,7 @@ from master.workers import clear_socket_path, run_workers
 from ringmaster.clock import Clock, SystemClock
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
-from ringmaster.coordinator.engines import open_coordinator
-from ringmaster.coordinator.etcd import EtcdOptions
+from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
 from ringmaster.liveness import FlockLiveness
 from ringmaster.network import AsyncioNetwork, parse_address
@@ -112,6 +112,7 @@ class Master:
             self.events,
             HealthApi(lambda: self.core.view, self.core.statuses, exposition),
             DocsApi(),
+            SnapshotsApi(lambda: self.core.view, self.core.router.link_of, clock),
         )
         application = Application(table, authority, self._limits, budget, clock, counters)
         self.server = HttpServer(application, self._limits, replies.date)
@@ -229,7 +230,8 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
-    coordinator = open_settings_coordinator(settings)
+    _make_folders(settings.data_dir, settings.lease_path)
+    coordinator = configured_coordinator(settings)
     try:
         cluster = await _find_cluster(settings, coordinator, clock, stop)
         if cluster is None:
@@ -249,24 +251,12 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
     _log.info("stopped")
 
 
-def open_settings_coordinator(settings: MasterSettings) -> Coordinator:
-    """The coordinator that the settings name, its folders made. Raises `SettingsError`."""
-    for folder in (settings.data_dir, settings.lease_path):
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"cannot make the folder {folder}: {error}") from error
-    etcd = EtcdOptions(
-        cluster=settings.etcd_cluster,
-        user=settings.etcd_user,
-        password=settings.etcd_password,
-        ca=settings.etcd_ca,
-        certificate=settings.etcd_cert,
-        key=settings.etcd_key,
-    )
-    return open_coordinator(
-        settings.coordinator, settings.coordinator_path, settings.lease_path, etcd
-    )
 
 
 async def _find_cluster(
