@@ -258,3 +258,21 @@ def test_a_node_held_off_for_flapping_gets_nothing_until_its_wait_is_over():
     assert [node.id for node in choose_target(observation).nodes] == ["a", "b"]
     later = replace(observation, now=1002.0)
     assert [node.id for node in choose_target(later).nodes] == ["a", "b", "c"]
+
+
+def test_a_filling_node_is_not_promoted_even_if_nothing_else_is_left():
+    filling = Partition("a", (), (Filling("b", 8),), 5, None)
+    assert after(seen(filling, dead=frozenset({"a-1"}))) == Partition(None, (), (), 5, None)
+
+
+def test_a_new_primary_fills_in_new_sessions():
+    filling = Partition("a", ("b",), (Filling("c", 8),), 5, None)
+    observation = moved(seen(filling, dead=frozenset({"a-1"})), ("b", "c"))
+    assert after(observation) == Partition("b", (), (Filling("c", 11),), 11, None)
+
+
+def test_who_has_just_caught_up_does_not_become_primary_in_the_same_view():
+    filling = Partition("a", (), (Filling("b", 8),), 5, None)
+    told = {"a": status("a", caught_up=[CopyReport(0, 5, "b", 8)]), "b": status("b")}
+    observation = moved(seen(filling, nodes="ab", statuses=told), ("b", "a"))
+    assert after(observation) == Partition("a", ("b",), (), 5, None)
