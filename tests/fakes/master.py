@@ -1,0 +1,141 @@
+"""A master's HTTP side on a thread of its own, in front of a `FakeRouter`; the coordinator is a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from master.api.application import Application
+from master.api.bulk import BulkApi
+from master.api.cluster import ClusterApi
+from master.api.data import DataApi
+from master.api.directory import Directory
+from master.api.docs import DocsApi
+from master.api.events import ViewEvents
+from master.api.health import HealthApi
+from master.api.limits import BodyBudget, Limits
+from master.api.protocol import HttpServer
+from master.api.table import routes
+from master.authority import Authority
+from master.replies import Replies
+from ringmaster.clock import SystemClock
+from ringmaster.coordinator.sqlite import SqliteCoordinator
+from ringmaster.status import NodeStatus
+from ringmaster.view import NodeInfo, Partition, View
+from tests.fakes.router import TERM, FakeRouter
+
+CLUSTER = "0123456789abcdef" * 2
+
+
+class Observed:
+    """An `Observer` that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, str]] = []
+
+    def observe(self, method: str, status: int, outcome: str, seconds: float) -> None:
+        self.seen.append((method, status, outcome))
+
+
+class FakeMaster:
+    """Everything behind `address`. Set `view` and `statuses` to what the master is to know."""
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        clock = SystemClock()
+        self.limits = limits
+        self.router = FakeRouter(clock)
+        self.budget = BodyBudget(limits.buffered_bytes)
+        self.observed = Observed()
+        self.view: View = healthy_view()
+        self.statuses: dict[str, NodeStatus] = {
+            node.id: status_of(node) for node in healthy_view().nodes.values()
+        }
+        self.coordinator = SqliteCoordinator(directory, directory)
+        self.events = ViewEvents()
+        self.address: tuple[str, int] = ("", 0)
+        replies = Replies(clock, CLUSTER[:8])
+        self.directory = Directory(self.coordinator, clock, lambda: self.view)
+        cluster = ClusterApi(
+            self.coordinator,
+            self.directory,
+            clock,
+            lambda: self.view,
+            lambda: self.statuses,
+            "master1",
+        )
+        health = HealthApi(lambda: self.view, lambda: self.statuses, lambda: (b"", "text/plain"))
+        self.routes = routes(
+            DataApi(self.router, replies),
+            BulkApi(self.router, replies, clock),
+            cluster,
+            self.events,
+            health,
+            DocsApi(),
+        )
+        self._date = replies.date
+        self._application = Application(
+            self.routes, Authority(["cache.example"]), limits, self.budget, clock, self.observed
+        )
+        self._loop = asyncio.new_event_loop()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """`function(*args)` on the server's loop; a coroutine is awaited."""
+
+        async def run() -> Any:
+            result = function(*args)
+            return await result if asyncio.iscoroutine(result) else result
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def close_after_replies(self) -> None:
+        """What a master does first when it is told to stop."""
+        self._server.close_after_replies()
+
+    @contextmanager
+    def running(self) -> Iterator[FakeMaster]:
+        """Serve until the block ends."""
+        thread = threading.Thread(target=self._loop.run_forever, name="fake-master")
+        thread.start()
+        try:
+            listening = self.call(self._listen)
+            yield self
+            self.call(self._close, listening)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join(10)
+            self._loop.close()
+
+    async def _listen(self) -> asyncio.AbstractServer:
+        self._server = HttpServer(self._application, self.limits, self._date)
+        listening = await self._loop.create_server(self._server, "127.0.0.1", 0)
+        self.address = listening.sockets[0].getsockname()[:2]
+        return listening
+
+    async def _close(self, listening: asyncio.AbstractServer) -> None:
+        listening.close()
+        self.events.close()
+        await self._server.shutdown(1.0)
+        await self.coordinator.close()
+
+
+def healthy_view(epoch: int = TERM, replicas: int = 2) -> View:
+    """Two nodes that hold all of eight partitions, each as primary of one half."""
+    nodes = {
+        name: NodeInfo(
+            id=name, incarnation=name * 2, address=f"127.0.0.1:700{name[-1]}", max_bytes=1000
+        )
+        for name in ("aux1", "aux2")
+    }
+    table = (Partition("aux1", ("aux2",), (), TERM), Partition("aux2", ("aux1",), (), TERM)) * 4
+    return View(cluster=CLUSTER, epoch=epoch, replicas=replicas, table=table, nodes=nodes)
+
+
+def status_of(node: NodeInfo) -> NodeStatus:
+    """What a healthy node says."""
+    return NodeStatus(
+        id=node.id, incarnation=node.incarnation, epoch=TERM, lease_left_s=1.0, entries=3, hits=2
+    )
