@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from aux.keeper import SnapshotKeeper
 from aux.node import Node, NodeOptions
 from aux.server import Server
+from aux.snapshots import SnapshotSetup
 from aux.store import Store
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator
@@ -44,13 +46,14 @@ def leaving_key(node_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a life needs from outside; the simulation gives its own."""
+    """What a life needs from outside; the simulation gives its own. Without `snapshots` none are kept."""
 
     clock: Clock
     network: Network
     coordinator: Coordinator
     liveness: Liveness
     cluster: ClusterRecord
+    snapshots: SnapshotSetup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ class Life:
         store = Store(info.max_bytes, cluster.partitions, overhead_bytes=spec.overhead_bytes)
         self.node = Node(options, store, around.clock, self._make_link, self._void)
         self.server = Server(self.node, around.network, cluster.id, cluster.secret)
+        self.snapshots: SnapshotKeeper | None = None
+        if around.snapshots is not None:
+            self.snapshots = SnapshotKeeper(self.node, around.snapshots, cluster.id)
+            self.node.loader = self.snapshots
+            self.server.always |= self.snapshots.table()
         self.follower = ViewFollower(around.coordinator, around.clock, cluster.id, self.node.adopt)
 
     async def start(self) -> None:
@@ -124,6 +132,8 @@ class Life:
         self._own(self._keeper.run(), "lease")
         self._own(self.follower.run(), "follower")
         self._own(self.node.run(), "node")
+        if self.snapshots is not None:
+            self._own(self.snapshots.run(), "snapshots")
 
     async def drain(self, timeout_s: float) -> bool:
         """Ask for everything to be moved off; whether it was, within `timeout_s`.
@@ -142,6 +152,13 @@ class Life:
                 return False
             await asyncio.sleep(_DRAIN_POLL_S)
         return False
+
+    async def seal(self, timeout_s: float) -> None:
+        """Serve nothing more and write the last snapshot. For a node that stops and could not move its data off."""
+        self.node.seal()
+        if self.snapshots is not None:
+            complete = await self.snapshots.writer.seal(timeout_s)
+            _log.info("sealed", id=self.node.id, complete=complete)
 
     async def close(self, *, leave: bool) -> None:
         """Stop serving. `leave`: give up the lease as well, so that nobody waits for it to lapse."""

@@ -207,7 +207,9 @@ class Store:
         """A number that grows with every use of an entry of `data` (reads only where it is evictable)."""
         if not data.entries:
             return 0
-        return self._lru.ticks[_slot_of(data.entries[next(reversed(data.entries))])[0]]
+        newest = data.entries[next(reversed(data.entries))]
+        tick: int = self._lru.ticks[_slot_of(newest)[0]]
+        return tick
 
     def remove(self, data: PartitionData, key: builtins.bytes) -> builtins.bytes | None:
         """Removes `key` and returns its entry, None if absent."""

@@ -224,4 +224,11 @@ class Prober:
 
 
 def _news(status: NodeStatus) -> tuple[object, ...]:
-    return status.caught_up, status.lagging, status.awaiting, status.stopping, status.epoch
+    return (
+        status.caught_up,
+        status.lagging,
+        status.awaiting,
+        status.stopping,
+        status.epoch,
+        status.snapshot_term if status.restoring else 0,
+    )

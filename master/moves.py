@@ -34,7 +34,7 @@ class Mover:
         self._settings = seen.settings
         self._verdicts = verdicts
         self._target = target
-        self._epoch = seen.view.epoch + 1
+        self._epoch = seen.next_epoch
         self._draining = frozenset(node for node in seen.view.nodes if verdicts.is_draining(node))
         # An operator's pause stops moves for balance; a drain is an operator's wish as well and goes on.
         self._may_balance = not seen.paused and seen.stable_for_s >= seen.settings.settle_s

@@ -85,6 +85,12 @@ class Observation:
     stable_for_s: float = 0.0
     target: Target | None = None
 
+    @property
+    def next_epoch(self) -> int:
+        """Above the view and above the term of every snapshot, so that no version repeats (R10)."""
+        terms = (seen.status.snapshot_term for seen in self.statuses.values())
+        return max(self.view.epoch, *terms, 0) + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -33,7 +33,7 @@ def next_view(seen: Observation) -> Plan | None:
     nodes = _nodes(seen, verdicts, rows)
     view = View(
         cluster=seen.view.cluster,
-        epoch=seen.view.epoch + 1,
+        epoch=seen.next_epoch,
         replicas=seen.settings.replicas,
         table=tuple(rows),
         nodes=nodes,
@@ -71,7 +71,12 @@ def signature(seen: Observation) -> Hashable:
         for node in seen.view.nodes
     )
     reports = tuple(
-        (node, status.epoch, *map(tuple, (status.caught_up, status.lagging, status.awaiting)))
+        (
+            node,
+            status.epoch,
+            status.snapshot_term if status.restoring else 0,
+            *map(tuple, (status.caught_up, status.lagging, status.awaiting)),
+        )
         for node in seen.view.nodes
         for status in [verdicts.status(node)]
         if status is not None

@@ -19,7 +19,7 @@ class Mender:
     """Mends rows for the view of `epoch`. `reasons` counts what was done; `lagging` the copies dropped, by node."""
 
     def __init__(self, seen: Observation, verdicts: Verdicts, target: Target) -> None:
-        self.epoch = seen.view.epoch + 1
+        self.epoch = seen.next_epoch
         self.reasons: Counter[str] = Counter()
         self.lagging: Counter[str] = Counter()
         self._seen = seen
@@ -52,6 +52,10 @@ class Mender:
         """The row without what failed, with what caught up, and with a primary if one can be had."""
         in_sync = self._surviving(number, row)
         filling = self._surviving_fillings(number, row)
+        if row.primary is not None and row.primary in in_sync and self._needs_term(number, row):
+            self.reasons["given a term above its snapshot's"] += 1
+            others = tuple(node for node in in_sync if node != row.primary)
+            return Partition(row.primary, others, self.renewed(filling), self.epoch, None)
         if row.primary is not None and row.primary in in_sync:
             kept = Partition(
                 row.primary,
@@ -70,6 +74,13 @@ class Mender:
             self.reasons["lost its last copy"] += 1
             return Partition(None, (), (), row.term, None)
         return self._appoint(number, row)
+
+    def _needs_term(self, number: int, row: Partition) -> bool:
+        """Whether the primary cannot restore in its term, because a snapshot has a higher one (R10)."""
+        status = None if row.primary is None else self._verdicts.status(row.primary)
+        return (
+            status is not None and row.term <= status.snapshot_term and number in status.restoring
+        )
 
     def _surviving(self, number: int, row: Partition) -> list[str]:
         verdicts = self._verdicts

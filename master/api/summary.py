@@ -50,6 +50,14 @@ class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
     eta_s: float | None
 
 
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """After the loss of every copy. `partitions`: not loaded yet. `entries`: loaded since the nodes started."""
+
+    active: bool
+    partitions: int
+    entries: int
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The whole reply. `health`: ok, degraded (with `reasons`), down (nothing can be served)."""
 
@@ -62,6 +70,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     masters: Sequence[MasterRow]
     under_replicated: int
     rebalance: Rebalance
+    restore: Restore
     health: str
     reasons: list[str]
 
@@ -95,6 +104,17 @@ def summarize(
     health, reasons = _health(
         view, nodes, under_replicated, coordinator_available=coordinator_available
     )
+    troubles = [
+        f"node {node}: {sentence}"
+        for node, status in sorted(statuses.items())
+        for sentence in status.snapshot_problems
+    ]
+    restoring = _restoring(view, statuses)
+    if restoring:
+        troubles.append(f"{restoring} partitions are being restored from their snapshots")
+    if troubles:
+        reasons += troubles
+        health = "degraded" if health == "ok" else health
     return Summary(
         cluster=view.cluster,
         epoch=view.epoch,
@@ -112,15 +132,38 @@ def summarize(
             moved_bytes=sum(status.filled_bytes for status in statuses.values()),
             eta_s=eta_s if moving else 0.0,
         ),
+        restore=Restore(
+            active=restoring > 0,
+            partitions=restoring,
+            entries=sum(status.restored_entries for status in statuses.values()),
+        ),
         health=health,
         reasons=reasons,
     )
+
+
+def _restoring(view: View, statuses: Mapping[str, NodeStatus]) -> int:
+    """Partitions that their primaries are loading from snapshots, or about to: appointed anew, and not heard of since."""
+    found = 0
+    for node in {row.primary for row in view.table if row.primary is not None}:
+        status = statuses.get(node)
+        if status is None or status.incarnation != view.incarnation(node):
+            continue
+        found += len(status.restoring)
+        if status.epoch < view.epoch:
+            found += sum(
+                row.primary == node and row.term > status.epoch and not row.replicas
+                for row in view.table
+            )
+    return found
 
 
 def unready(view: View, statuses: Mapping[str, NodeStatus]) -> list[str]:
     """Why not every partition can be served through this master; empty when all can."""
     without = sum(row.primary is None for row in view.table)
     reasons = [] if without == 0 else [f"{without} of {view.partitions} partitions have no primary"]
+    if restoring := _restoring(view, statuses):
+        reasons.append(f"restoring {restoring} of {view.partitions} partitions from snapshots")
     primaries = {row.primary for row in view.table if row.primary is not None}
     silent = sorted(node for node in primaries if not _answers(view, statuses, node))
     if silent:

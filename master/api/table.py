@@ -9,6 +9,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.snapshots import SnapshotsApi
 
 _NODE = r"/cluster/nodes/[^/]+"
 
@@ -20,6 +21,7 @@ def routes(
     events: ViewEvents,
     health: HealthApi,
     docs: DocsApi,
+    snapshots: SnapshotsApi,
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
@@ -39,6 +41,10 @@ def routes(
             "/cluster/events": {"GET": Route(events.stream)},
             "/cluster/rebalance/pause": {"POST": Route(cluster.pause, write=True)},
             "/cluster/rebalance/resume": {"POST": Route(cluster.resume, write=True)},
+            "/snapshots": {
+                "GET": Route(snapshots.show),
+                "POST": Route(snapshots.create, write=True),
+            },
             "/healthz": {"GET": Route(health.healthz)},
             "/readyz": {"GET": Route(health.readyz)},
             "/metrics": {"GET": Route(health.metrics)},
@@ -48,6 +54,7 @@ def routes(
         },
         prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Route(cluster.locate)}},
         patterns={
+            r"/snapshots/[^/]+": {"GET": Route(snapshots.status)},
             _NODE: {"DELETE": Route(cluster.forget, write=True)},
             _NODE + "/drain": {
                 "POST": Route(cluster.drain, write=True),

@@ -1,0 +1,176 @@
+"""/snapshots: what is on disk, and a snapshot now. The nodes know; this asks all of them and remembers nothing.
+
+So any master answers for a snapshot that another one ordered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from master.api.cluster import JSON_HEADERS
+from master.api.exchange import Exchange
+from master.api.problem import Problem
+from master.api.reply import Reply
+from ringmaster.clock import Clock
+from ringmaster.errors import RingmasterError, Unserved
+from ringmaster.resp import encode
+from ringmaster.snapshot.names import parse_name
+from ringmaster.snapshot.report import (
+    RequestReport,
+    SnapshotReport,
+    decode_report,
+    decode_request,
+)
+from ringmaster.view import View
+
+_ID = re.compile(r"/snapshots/([A-Za-z0-9._-]{1,64})")
+_T = TypeVar("_T")
+
+
+class AskLink(Protocol):
+    """What this needs of `ringmaster.link.Link`."""
+
+    async def request(self, frame: bytes, timeout_s: float) -> object:
+        """The reply. Raises `RingmasterError`."""
+
+
+class SnapshotsApi:
+    """`link_of(node)`: the link to it, None if there is none."""
+
+    def __init__(
+        self, view: Callable[[], View], link_of: Callable[[str], AskLink | None], clock: Clock
+    ) -> None:
+        self._view = view
+        self._link_of = link_of
+        self._clock = clock
+
+    async def show(self, exchange: Exchange) -> Reply:
+        """`GET /snapshots`: the newest file of each partition, what is damaged, and how writing goes."""
+        exchange.parameters()
+        answers = await self._ask_all(exchange, encode(b"RM.SNAPSHOTS"), decode_report)
+        reports = {node: answer for node, answer in answers.items() if answer is not None}
+        now_s = self._clock.wall()
+        files = [row for report in reports.values() for row in _rows(report, now_s)]
+        files.sort(key=lambda row: (row["partition"], row["file"]))
+        present = {row["partition"] for row in files}
+        view = self._view()
+        body = {
+            "cluster": view.cluster,
+            "partitions": view.partitions,
+            "files": files,
+            "without": view.partitions - len(present),
+            "damaged": [
+                {"partition": partition, "detail": text, "node": node}
+                for node, report in reports.items()
+                for partition, text in report.damaged
+            ],
+            "nodes": [_node(report) for report in reports.values()],
+            "unreachable": sorted(node for node, answer in answers.items() if answer is None),
+        }
+        return Reply.build(200, JSON_HEADERS, msgspec.json.encode(body))
+
+    async def create(self, exchange: Exchange) -> Reply:
+        """`POST /snapshots`: 202, and where its progress can be seen."""
+        await exchange.refuse_body()
+        exchange.parameters()
+        name = f"{int(self._clock.wall())}-{secrets.token_hex(4)}"
+        answers = await self._ask_all(exchange, _ask_for(name), decode_request)
+        if not any(answers.values()):
+            raise Unserved("no node answers that could write a snapshot")
+        headers = (*JSON_HEADERS, ("Location", f"/snapshots/{name}"))
+        return Reply.build(202, headers, msgspec.json.encode(_progress(name, answers)))
+
+    async def status(self, exchange: Exchange) -> Reply:
+        """`GET /snapshots/{id}`: of a snapshot that was asked for; 404 once no node remembers it."""
+        match = _ID.fullmatch(exchange.path)
+        exchange.parameters()
+        found: dict[str, RequestReport | None] = {}
+        if match is not None:
+            answers = await self._ask_all(exchange, encode(b"RM.SNAPSHOTS"), decode_report)
+            for node, report in answers.items():
+                known = {} if report is None else {each.id: each for each in report.requests}
+                if report is None or match[1] in known:
+                    found[node] = known.get(match[1])
+        if match is None or not any(found.values()):
+            raise Problem(404, "no-such-snapshot", "no node remembers a snapshot with this id")
+        return Reply.build(200, JSON_HEADERS, msgspec.json.encode(_progress(match[1], found)))
+
+    async def _ask_all(
+        self, exchange: Exchange, frame: bytes, decode: Callable[[bytes], _T]
+    ) -> dict[str, _T | None]:
+        """The answer of every node that is up; None from those that gave none in time."""
+        timeout_s = max(0.001, exchange.deadline() - self._clock.boottime())
+
+        async def ask(node: str) -> _T | None:
+            link = self._link_of(node)
+            try:
+                raw = None if link is None else await link.request(frame, timeout_s)
+                return decode(raw) if isinstance(raw, bytes) else None
+            except (RingmasterError, msgspec.DecodeError):
+                return None
+
+        nodes = [node for node, info in self._view().nodes.items() if info.up]
+        return dict(zip(nodes, await asyncio.gather(*map(ask, nodes)), strict=True))
+
+
+def _ask_for(name: str) -> bytes:
+    return encode(b"RM.SNAPSHOT", name.encode())
+
+
+def _progress(name: str, answers: Mapping[str, RequestReport | None]) -> dict[str, object]:
+    states = [answer.state for answer in answers.values() if answer is not None]
+    if "failed" in states or len(states) < len(answers):
+        status = "failed"
+    else:
+        status = "running" if "running" in states else "done"
+    nodes = {
+        node: {"status": "unreachable"}
+        if answer is None
+        else {
+            "status": answer.state,
+            "partitions": answer.partitions,
+            "written": answer.partitions - answer.waiting,
+            **({"error": answer.error} if answer.error else {}),
+        }
+        for node, answer in answers.items()
+    }
+    return {"id": name, "status": status, "nodes": nodes}
+
+
+def _rows(report: SnapshotReport, now_s: float) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for file in report.files:
+        name = parse_name(file.file)
+        created_s = file.created_ms / 1000 if file.created_ms else None
+        rows.append(
+            {
+                "partition": file.partition,
+                "file": file.file,
+                "term": None if name is None else name.term,
+                "sequence": None if name is None else name.seq,
+                "bytes": file.bytes,
+                "entries": file.entries,
+                "created_at": created_s,
+                "age_s": None if created_s is None else round(max(0.0, now_s - created_s), 3),
+                "sealed": file.sealed,
+                "node": report.id,
+            }
+        )
+    return rows
+
+
+def _node(report: SnapshotReport) -> dict[str, object]:
+    return {
+        "id": report.id,
+        "written": report.written,
+        "failures": report.failures,
+        "last_success": report.last_success or None,
+        "last_error": report.last_error or None,
+        "interval_s": report.interval_s,
+    }

@@ -1,0 +1,44 @@
+"""What a node says of its snapshots when a master asks (`RM.SNAPSHOT`, `RM.SNAPSHOTS`)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class FileRow(msgspec.Struct, array_like=True, frozen=True):
+    """The newest file of a partition. `created_ms` is wall time, 0 where only the name is known (just restored)."""
+
+    partition: int
+    file: str
+    bytes: int
+    entries: int | None = None
+    created_ms: int = 0
+    sealed: bool = False
+
+
+class RequestReport(msgspec.Struct, frozen=True):
+    """One snapshot that was asked for. `state`: running, done, failed."""
+
+    id: str
+    state: str
+    partitions: int
+    waiting: int
+    error: str = ""
+
+
+class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One node's. `last_success`: wall seconds, when nothing was overdue; 0 for never. `damaged`: (partition, sentence)."""
+
+    id: str
+    files: list[FileRow] = []
+    requests: list[RequestReport] = []
+    damaged: list[tuple[int, str]] = []
+    written: int = 0
+    failures: int = 0
+    last_success: float = 0.0
+    last_error: str = ""
+    interval_s: float = 0.0
+
+
+decode_report = msgspec.json.Decoder(SnapshotReport).decode
+decode_request = msgspec.json.Decoder(RequestReport).decode
