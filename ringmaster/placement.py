@@ -17,7 +17,8 @@ from typing import Literal
 from uhashring import HashRing
 from xxhash import xxh3_64_intdigest
 
-from ringmaster.balance import Balance, Limits, limits_of
+from ringmaster.balance import Balance
+from ringmaster.shares import Limits, limits_of
 
 Method = Literal["ring", "rendezvous"]
 Row = tuple[str, ...]

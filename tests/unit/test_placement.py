@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringmaster.balance import Limits, limits_of
 from ringmaster.placement import Method, PlacementNode, Row, place
+from ringmaster.shares import Limits, limits_of
 
 METHODS = ("ring", "rendezvous")
 methods = st.sampled_from(METHODS)
