@@ -16,7 +16,7 @@ from ringmaster.errors import BadRequest, TooLarge
 if TYPE_CHECKING:
     from master.connection import Connection
 
-MAX_BODY: Final = 256 * 1024
+MAX_BODY: Final = 64 * 1024
 """Larger bodies are left to aiohttp, which counts them against the budget for bodies."""
 
 
