@@ -388,10 +388,7 @@ class Node:
         if primary.number in self.releasing:
             self._release_if_drained(primary)
         elif (
-            not primary.serving
-            and not primary.restoring
-            and not self.sealed
-            and primary.settled()
+            not primary.serving and not primary.restoring and not self.sealed and primary.settled()
         ):
             primary.serving = True
             self.served[token_of(primary.number, primary.term)] = primary

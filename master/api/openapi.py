@@ -77,7 +77,7 @@ _ID: Node = {
     "in": "path",
     "required": True,
     "schema": _STRING,
-    "description": "A node's id.",
+    "description": "The id of a node, or of a snapshot that was asked for.",
 }
 _TTL = _query("ttl", _SECONDS, "Time to live in seconds; 0 or absent: for ever.")
 _IF_MATCH = _header("If-Match", "ETags one of which must be current, or *: only replace.")
@@ -208,6 +208,7 @@ def _cluster_paths() -> Node:
         masters=_list_of(_object(id=_STRING, address=_STRING, pid=_INTEGER)),
         under_replicated=_INTEGER,
         rebalance=_map_of(_ANY),
+        restore=_map_of(_ANY),
         health={"enum": ["ok", "degraded", "down"]},
         reasons=_list_of(_STRING),
     )
@@ -256,6 +257,56 @@ def _cluster_paths() -> Node:
     }
 
 
+def _snapshot_paths() -> Node:
+    files = _object(
+        cluster=_STRING,
+        partitions=_INTEGER,
+        files=_list_of(_map_of(_ANY)),
+        without=_INTEGER,
+        damaged=_list_of(_map_of(_ANY)),
+        nodes=_list_of(_map_of(_ANY)),
+        unreachable=_list_of(_STRING),
+    )
+    progress = _object(
+        id=_STRING, status={"enum": ["running", "done", "failed"]}, nodes=_map_of(_ANY)
+    )
+    return {
+        "/snapshots": {
+            "get": _operation("The newest snapshots", {"200": _says("What there is.", files)}),
+            "post": _operation(
+                "Take a snapshot now", {"202": _says("Begun; Location says where.", progress)}
+            ),
+        },
+        "/snapshots/{id}": {
+            "parameters": [_ID],
+            "get": _operation(
+                "How a snapshot goes", {"200": _says("Its progress.", progress), "404": _PROBLEM}
+            ),
+        },
+    }
+
+
+def _snapshot_paths() -> Node:
+    listing = _object(
+        files=_list_of(_map_of(_ANY)), without=_INTEGER, damaged=_list_of(_map_of(_ANY))
+    )
+    order = _says("Asked for.", _map_of(_ANY), Location="Where its progress can be seen.")
+    state = _says("Its progress, node by node.", _map_of(_ANY))
+    order_id = {"name": "id", "in": "path", "required": True, "schema": _STRING}
+    return {
+        "/snapshots": {
+            "get": _operation(
+                "The newest snapshot of each partition", {"200": _says("They.", listing)}
+            ),
+            "post": _operation("Take a snapshot now", {"202": order}),
+        },
+        "/snapshots/{id}": {
+            "parameters": [{**order_id, "description": "From Location."}],
+            "get": _operation("How far a snapshot is", {"200": state, "404": _PROBLEM}),
+        },
+    }
+
+
 def _own_paths() -> Node:
     text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": _STRING}}}
     page = {"description": "A page.", "content": {"text/html": {"schema": _STRING}}}
@@ -301,6 +352,8 @@ def describe() -> Node:
             **_data_paths(),
             **_bulk_paths(),
             **_cluster_paths(),
+            **_snapshot_paths(),
+            **_snapshot_paths(),
             **_own_paths(),
         },
         "components": {

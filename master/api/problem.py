@@ -27,6 +27,7 @@ TITLES: Final[dict[str, str]] = {
     "no-such-key": "No such key",
     "no-such-route": "No such route",
     "no-such-node": "No such node",
+    "no-such-snapshot": "No such snapshot",
     "method-not-allowed": "Method not allowed",
     "request-timeout": "The request took too long to arrive",
     "not-an-integer": "The value is not an integer",

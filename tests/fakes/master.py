@@ -19,6 +19,7 @@ from master.api.events import ViewEvents
 from master.api.health import HealthApi
 from master.api.limits import BodyBudget, Limits
 from master.api.protocol import HttpServer
+from master.api.snapshots import SnapshotsApi
 from master.api.table import routes
 from master.authority import Authority
 from master.replies import Replies
@@ -75,6 +76,7 @@ class FakeMaster:
             self.events,
             health,
             DocsApi(),
+            SnapshotsApi(lambda: self.view, lambda _: None, clock),
         )
         self._date = replies.date
         self._application = Application(
