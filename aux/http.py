@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from aux.keeper import SnapshotKeeper
 from aux.life import Life
 from ringmaster.errors import SettingsError
 
@@ -49,6 +50,7 @@ class NodeCollector:
             "Writes sequenced and not acknowledged by every copy that must.",
             sum(primary.pending for primary in node.primaries.values()),
         )
+        yield from _snapshots(life.snapshots)
         partitions = GaugeMetricFamily(
             "ringmaster_aux_partitions", "Partitions held, by role.", labels=["role"]
         )
@@ -57,6 +59,45 @@ class NodeCollector:
         partitions.add_metric(["replica"], len(node.replicas) - filling)
         partitions.add_metric(["filling"], filling)
         yield partitions
+
+
+def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
+    if keeper is None:
+        return
+    writer, restorer = keeper.writer, keeper.restorer
+    for name, text, value in (
+        ("failures", "Attempts to write snapshots that failed.", writer.failures),
+        ("files", "Snapshots written.", writer.written),
+        ("entries", "Entries written to snapshots.", writer.written_entries),
+        ("bytes", "Bytes written to snapshots.", writer.written_bytes),
+        ("restored_entries", "Entries loaded from snapshots.", restorer.loaded_entries),
+        ("damaged", "Damaged snapshots met by restores.", restorer.losses.damaged_files),
+        ("lost_entries", "Entries that damaged snapshots lost.", restorer.losses.lost_entries),
+        ("missing", "Restores that found no snapshot.", restorer.losses.missing_files),
+    ):
+        yield CounterMetricFamily(f"ringmaster_snapshot_{name}", text, value=value)
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_restoring_partitions",
+        "Partitions being loaded.",
+        value=restorer.waiting,
+    )
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_losses",
+        "Snapshots damaged or missing when they were needed, within the last hour.",
+        value=restorer.losses.remembered,
+    )
+    if not writer.options.interval_s:
+        return
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_interval_seconds",
+        "Time between snapshots of a partition.",
+        value=writer.options.interval_s,
+    )
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_last_success_timestamp_seconds",
+        "When every snapshot that was due had been written; at first, the node's start.",
+        value=writer.last_success_s,
+    )
 
 
 def _counter(name: str, text: str, value: int) -> CounterMetricFamily:

@@ -98,7 +98,7 @@ class SnapshotKeeper:
             damaged=restorer.losses.damages(),
             written=writer.written,
             failures=writer.failures,
-            last_success=writer.last_success_s,
+            last_success=writer.last_success_s if writer.written else 0.0,
             last_error=writer.last_error,
             interval_s=writer.options.interval_s,
         )

@@ -53,6 +53,7 @@ class Losses:
         self._missing: dict[int, float] = {}
         self.damaged_files = 0
         self.lost_entries = 0
+        self.missing_files = 0
 
     def damaged(self, partition: int, sentence: str, entries: int) -> None:
         """A file of `partition` could not be read, or not all of it."""
@@ -62,12 +63,19 @@ class Losses:
 
     def missing(self, partition: int) -> None:
         """There was no file to restore a partition from that had been served before."""
+        self.missing_files += 1
         self._missing[partition] = self._now()
 
     def damages(self) -> list[tuple[int, str]]:
         """(partition, sentence) of what is remembered."""
         since = self._now() - REMEMBER_S
         return [(partition, text) for at, partition, text in self._damages if at > since]
+
+    @property
+    def remembered(self) -> int:
+        """How many files were damaged or missing, of late."""
+        since = self._now() - REMEMBER_S
+        return len(self.damages()) + sum(at > since for at in self._missing.values())
 
     def sentences(self) -> list[str]:
         """For people, few enough to be read."""
@@ -119,6 +127,11 @@ class Restorer:
         self._work = asyncio.Event()
         self._work.set()  # a first look tells the highest term
         self._listing_error = ""
+
+    @property
+    def waiting(self) -> int:
+        """Partitions that are not loaded yet."""
+        return sum(primary.restoring for primary in self._node.primaries.values())
 
     def start(self, primary: Primary) -> bool:
         """Queue `primary`: whether there is a file is known once the store has been asked."""

@@ -142,7 +142,7 @@ class SnapshotWriter:
         self.written = 0
         self.written_entries = 0
         self.written_bytes = 0
-        self.last_success_s = 0.0
+        self.last_success_s = node.clock.wall()
         self.last_error = ""
         self.saved: dict[int, Saved] = {}
         self.requests: deque[Request] = deque(maxlen=_MAX_REQUESTS)
