@@ -11,7 +11,10 @@ RUN python -m venv --without-pip /opt/ringmaster \
 
 FROM python:3.11-slim-bookworm AS service
 COPY --from=dependencies /opt/ringmaster /opt/ringmaster
-ENV PATH=/opt/ringmaster/bin:$PATH \
+# uvloop looks names up in half of these threads. Names of peers that are gone can take seconds each, and must not hold up
+# those that are there.
+ENV UV_THREADPOOL_SIZE=16 \
+    PATH=/opt/ringmaster/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -44,7 +44,11 @@ def settled(client: Client) -> Callable[[int], dict[str, Any]]:
         def look() -> dict[str, Any] | None:
             cluster: dict[str, Any] = client.json("/cluster")
             up = [node for node in cluster["nodes"] if node["state"] == "up"]
-            calm = not cluster["under_replicated"] and not cluster["rebalance"]["active"]
+            # One that is merely unreachable may still be primary in the view.
+            decided = {node["state"] for node in cluster["nodes"]} <= {"up", "down"}
+            calm = (
+                decided and not cluster["under_replicated"] and not cluster["rebalance"]["active"]
+            )
             shared = all(node["primaries"] for node in up)
             return cluster if len(up) == nodes and calm and shared else None
 
