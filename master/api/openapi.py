@@ -278,31 +278,10 @@ def _snapshot_paths() -> Node:
             ),
         },
         "/snapshots/{id}": {
-            "parameters": [_ID],
+            "parameters": [{**_ID, "description": "A snapshot's id, from Location."}],
             "get": _operation(
                 "How a snapshot goes", {"200": _says("Its progress.", progress), "404": _PROBLEM}
             ),
-        },
-    }
-
-
-def _snapshot_paths() -> Node:
-    listing = _object(
-        files=_list_of(_map_of(_ANY)), without=_INTEGER, damaged=_list_of(_map_of(_ANY))
-    )
-    order = _says("Asked for.", _map_of(_ANY), Location="Where its progress can be seen.")
-    state = _says("Its progress, node by node.", _map_of(_ANY))
-    order_id = {"name": "id", "in": "path", "required": True, "schema": _STRING}
-    return {
-        "/snapshots": {
-            "get": _operation(
-                "The newest snapshot of each partition", {"200": _says("They.", listing)}
-            ),
-            "post": _operation("Take a snapshot now", {"202": order}),
-        },
-        "/snapshots/{id}": {
-            "parameters": [{**order_id, "description": "From Location."}],
-            "get": _operation("How far a snapshot is", {"200": state, "404": _PROBLEM}),
         },
     }
 
@@ -352,7 +331,6 @@ def describe() -> Node:
             **_data_paths(),
             **_bulk_paths(),
             **_cluster_paths(),
-            **_snapshot_paths(),
             **_snapshot_paths(),
             **_own_paths(),
         },
