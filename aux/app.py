@@ -13,13 +13,14 @@ from typing import Final
 import structlog
 import uvloop
 
+from aux.accounting import Footprint
 from aux.http import HealthServer
 from aux.life import Life, NodeSpec, Surroundings, leaving_key
 from aux.snapshots import SnapshotOptions, SnapshotSetup
 from ringmaster.clock import SystemClock
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
-from ringmaster.coordinator.engines import open_coordinator
+from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
 from ringmaster.liveness import FlockLiveness
 from ringmaster.network import AsyncioNetwork
@@ -36,6 +37,7 @@ SEAL_S: Final = 25.0
 
 _COORDINATOR_PATIENCE_S: Final = 60.0
 _RETRY_S: Final = 0.5
+_FOOTPRINT_S: Final = 0.1
 _LIFE_PAUSE_S: Final = 0.2
 
 _log = structlog.get_logger(__name__)
@@ -56,9 +58,7 @@ class AuxProcess:
         clock = SystemClock()
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.lease_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        coordinator = open_coordinator(
-            settings.coordinator, settings.coordinator_path, settings.lease_path
-        )
+        coordinator = configured_coordinator(settings)
         health = HealthServer(lambda: self._life)
         try:
             port = await health.start(settings.host, settings.http_port)
@@ -92,7 +92,12 @@ class AuxProcess:
         stop: asyncio.Future[bool] = asyncio.ensure_future(self._stop.wait())
         try:
             ends: list[asyncio.Future[bool] | asyncio.Future[str]] = [stop, life.ended]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            footprint = asyncio.create_task(_keep_footprint(life), name="footprint")
+            footprint.add_done_callback(_report_failure)
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                footprint.cancel()
             drained = False
             if not life.ended.done():
                 drained = await life.drain(self._settings.drain_timeout)
@@ -147,6 +152,20 @@ class AuxProcess:
                     raise
                 _log.warning("waiting for the coordinator", reason=str(error))
             await asyncio.sleep(_RETRY_S)
+
+
+async def _keep_footprint(life: Life) -> None:
+    """Keep resident memory within the budget: what is not counted is measured (`accounting.py`)."""
+    footprint = Footprint(life.node.store)
+    while True:
+        footprint.correct()
+        life.node.budget.trim()
+        await asyncio.sleep(_FOOTPRINT_S)
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("memory is not measured any more", exc_info=task.exception())
 
 
 def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:

@@ -20,7 +20,7 @@ from aux.snapshots import SnapshotSetup
 from aux.store import Store
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.coordinator.cluster import ClusterRecord
+from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.follower import ViewFollower
 from ringmaster.lease import LeaseKeeper
@@ -30,9 +30,6 @@ from ringmaster.network import Network
 from ringmaster.registration import new_incarnation, register
 from ringmaster.resp import encode
 from ringmaster.view import NodeInfo
-
-STOPPING_ALL = "admin/stopping"
-"""Coordinator key: whoever stops the whole cluster writes it, so that nodes seal instead of draining."""
 
 _DRAIN_POLL_S = 0.1
 
@@ -226,7 +223,7 @@ class Life:
             keys = await self._around.coordinator.read("admin/", timeout_s=1.0)
         except CoordinatorUnavailable:
             return False
-        if STOPPING_ALL in keys:
+        if STOPPING_KEY in keys:
             return True
         if view is None:
             return True

@@ -22,6 +22,7 @@ from master.planning import next_view, signature
 from master.targets import RebalanceProgress, choose_target, rebalance_progress
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator, Record
+from ringmaster.coordinator.cluster import STOPPING_KEY
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.follower import VIEW_KEY
 from ringmaster.lease import LeaseRow, LeaseWatch, lease_key
@@ -151,6 +152,8 @@ class Controller:
             self._view = None
             return False
         read = await self._read_rest(leases)
+        if STOPPING_KEY in read.admin:
+            return False  # whoever leaves now leaves on purpose
         view, version = self._view or await self._load_view()
         self._view = (view, version)
         await self._refuse(view, read)

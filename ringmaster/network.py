@@ -63,7 +63,7 @@ class AsyncioNetwork:
                     transport, _ = await loop.create_connection(factory, *target)
                     _no_delay(transport)
         except (OSError, TimeoutError) as error:
-            raise LinkDown(f"cannot connect to {address}: {error or 'timed out'}") from error
+            raise LinkDown(f"cannot connect to {address}: {str(error) or "timed out"}") from error
 
     async def listen(self, address: str, factory: ProtocolFactory) -> Listener:
         target = parse_address(address)

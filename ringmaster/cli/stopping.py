@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator
-
-STOPPING_KEY: Final = "admin/stopping"
-"""The coordinator's key for it; there while the cluster stops and after, until it is started again."""
+from ringmaster.coordinator.cluster import STOPPING_KEY
 
 
 async def announce_stop(coordinator: Coordinator, clock: Clock, timeout_s: float = 2.0) -> None:

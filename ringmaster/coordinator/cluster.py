@@ -12,6 +12,9 @@ from ringmaster.errors import CoordinatorUnavailable
 
 CLUSTER_KEY = "cluster"
 
+STOPPING_KEY = "admin/stopping"
+"""There while all of the cluster stops, and after, until it is started again."""
+
 
 class ClusterRecord(msgspec.Struct, frozen=True):
     """`id`: 32 hex digits; `secret`: 64, known to the cluster's processes only; `created`: wall seconds."""
