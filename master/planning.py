@@ -75,7 +75,9 @@ def signature(seen: Observation) -> Hashable:
             node,
             status.epoch,
             status.snapshot_term if status.restoring else 0,
-            *map(tuple, (status.caught_up, status.lagging, status.awaiting)),
+            tuple(status.caught_up),
+            tuple(status.lagging),
+            tuple(status.awaiting),
         )
         for node in seen.view.nodes
         for status in [verdicts.status(node)]

@@ -43,7 +43,9 @@ def parse_address(address: str) -> tuple[str, int] | str:
         return address[5:]
     host, sep, port = address.rpartition(":")
     if not sep or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"not an address: {address!r}; write host:port, [v6]:port or unix:/path")
+        raise SettingsError(
+            f"not an address: {address!r}; write host:port, [v6]:port or unix:/path"
+        )
     return host.strip("[]"), int(port)
 
 
@@ -63,7 +65,7 @@ class AsyncioNetwork:
                     transport, _ = await loop.create_connection(factory, *target)
                     _no_delay(transport)
         except (OSError, TimeoutError) as error:
-            raise LinkDown(f"cannot connect to {address}: {str(error) or "timed out"}") from error
+            raise LinkDown(f"cannot connect to {address}: {str(error) or 'timed out'}") from error
 
     async def listen(self, address: str, factory: ProtocolFactory) -> Listener:
         target = parse_address(address)
