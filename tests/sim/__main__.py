@@ -49,7 +49,7 @@ def _run_many(options: argparse.Namespace) -> int:
     end = options.start + options.seeds
     chunks = [range(start, min(start + CHUNK, end)) for start in starts]
     failed = 0
-    work = partial(run_chunk, mutant=options.mutant)
+    work = partial(run_chunk, mutant=options.mutant, most=options.most)
     with ProcessPoolExecutor(options.jobs) as pool:
         for reports in pool.map(work, chunks):
             for report in reports:
@@ -63,10 +63,17 @@ def _run_many(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def run_chunk(seeds: range, mutant: str | None = None) -> list[str]:
-    """Reports of the seeds that failed."""
+def run_chunk(seeds: range, mutant: str | None = None, most: int = 1) -> list[str]:
+    """Reports of the seeds that failed, at most `most`."""
+    reports: list[str] = []
     with MUTANTS[mutant]() if mutant else nullcontext():
-        return [report(result) for result in map(run_seed, seeds) if result.failures]
+        for seed in seeds:
+            result = run_seed(seed)
+            if result.failures:
+                reports.append(report(result))
+                if len(reports) >= most:
+                    break
+    return reports
 
 
 def report(result: Result) -> str:

@@ -38,6 +38,7 @@ class Cluster:
         self.network.faults.stall = plan.stall
         self.network.faults.delay_s = plan.delay_s
         self.store = CoordinatorStore(hub)
+        self.store.faults.delay_s = plan.store_delay_s
         self.locks = SimLocks()
         self.max_bytes = SMALL_BYTES if plan.eviction else LARGE_BYTES
         self.wall_offsets: dict[str, float] = {}

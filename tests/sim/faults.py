@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
 
-FIRST_FAULT_S = 3.0
+FIRST_FAULT_S = 2.0
 """The cluster has formed by then."""
 
-LAST_FAULT_S = 11.0
+LAST_FAULT_S = 9.0
 """Everything is healed from here on."""
 
 LONGEST_FREEZE_S = 5.0
@@ -57,6 +57,7 @@ class Plan:
     split: float
     stall: float
     delay_s: tuple[float, float]
+    store_delay_s: tuple[float, float]
     faults: tuple[Fault, ...]
 
 
@@ -86,6 +87,9 @@ def plan_for(seed: int) -> Plan:
         delay_s=random.choice(((0.0001, 0.0005), (0.0005, 0.005), (0.001, 0.03)))
         if rough
         else (0.0001, 0.0005),
+        store_delay_s=random.choice(((0.0002, 0.002), (0.0002, 0.002), (0.005, 0.12)))
+        if not planned
+        else (0.0002, 0.002),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
 
@@ -115,7 +119,7 @@ def _planned(random: Random, nodes: list[str]) -> list[Fault]:
 
 def _faults(random: Random, nodes: list[str], masters: int) -> list[Fault]:
     """Between one and six events, often close together."""
-    count = random.choice((1, 1, 2, 2, 3, 4, 6))
+    count = random.choice((1, 2, 2, 3, 3, 4, 6))
     at = random.uniform(FIRST_FAULT_S, FIRST_FAULT_S + 2.0)
     names = [f"m{number + 1}" for number in range(masters)]
     faults = []
@@ -131,7 +135,9 @@ _KINDS = {
     "crash": 14,
     "crash-at-send": 8,
     "freeze": 10,
-    "freeze-at-read": 12,
+    "freeze-at-read": 10,
+    "hiccup": 8,
+    "cut-then-crash": 8,
     "slow": 3,
     "cut": 6,
     "isolate": 5,
@@ -234,6 +240,26 @@ class Injector:
         process = self._cluster.get(fault.target)
         if process is not None:
             process.loop.freeze_at_read(fault.number, max(fault.seconds, 1.0))
+
+    def _hiccup(self, fault: Fault) -> None:
+        """Stop for a moment, and again in the middle of the requests that piled up."""
+        process = self._cluster.get(fault.target)
+        if process is not None:
+            process.loop.freeze(0.15)
+            process.loop.freeze_at_read(1 + fault.number % 6, max(fault.seconds, 2.0))
+
+    def _cut_then_crash(self, fault: Fault) -> None:
+        """Nobody gets the node's writes any more, and then it dies of it."""
+        for process in self._cluster.aux():
+            if process.name != fault.target:
+                self._cluster.network.cut(fault.target, process.name)
+                self._later(fault.seconds + 2.0, "mend", fault.target, process.name)
+        crash_s = 0.1 + fault.number / 80
+        self._cluster.hub.at(
+            self._cluster.hub.now + crash_s,
+            lambda: self._cluster.crash(fault.target, quiet=fault.flag),
+        )
+        self._later(crash_s + fault.seconds, "restart", fault.target)
 
     def _slow(self, fault: Fault) -> None:
         process = self._cluster.get(fault.target)

@@ -37,6 +37,7 @@ class Hub:
         self.now = 0.0
         self.ticks = 0
         self.failures: list[str] = []
+        self.stopped = False
         self.after_tick: Callable[[], None] | None = None
         self.log: Callable[[str, str], None] | None = None
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -53,6 +54,12 @@ class Hub:
         if self.log is not None:
             self.log(who, what)
 
+    def fail(self, text: str) -> None:
+        """What must not happen has happened: nothing more does."""
+        self.failures.append(f"{self.now:.6f} s: {text}")
+        self.trace("FAILED", text)
+        self.stopped = True
+
     def runnable(self, loop: NodeLoop) -> None:
         """`loop` has something to do at this instant."""
         self._runnable.append(loop)
@@ -61,6 +68,8 @@ class Hub:
         """Let time pass to `until`, or less if `stop()` says so between two instants."""
         runnable, heap, pick = self._runnable, self._heap, self.random.random
         while True:
+            if self.stopped:
+                return
             while runnable:
                 index = int(pick() * len(runnable)) if len(runnable) > 1 else 0
                 runnable[index], runnable[-1] = runnable[-1], runnable[index]
@@ -374,9 +383,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
         if self.crashed:
             return
         error = context.get("exception")
-        text = f"{self.name}: {context.get('message')}: {error!r}"
-        self.hub.failures.append(f"unhandled at {self.hub.now:.6f} s: {text}")
-        self.hub.trace(self.name, f"unhandled error: {error!r}")
+        self.hub.fail(f"unhandled in {self.name}: {context.get('message')}: {error!r}")
 
     def dispose(self) -> None:
         """After the run: end the tasks that never ended, without a word and without effect."""

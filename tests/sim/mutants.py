@@ -1,8 +1,323 @@
-"""Switches that break one rule each, to show that the simulation has teeth."""
+"""Switches that break one rule each, to show that the simulation has teeth.
+
+Each is a context manager that patches the real code. `test_mutants.py` shows that every one is caught.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
 
-MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+import msgspec
+
+import aux.life
+import aux.node
+import aux.replication
+import aux.writes
+import master.planning
+import master.router
+import ringmaster.lease
+from aux.migration import Filler
+from aux.node import Node
+from aux.primary import Copy, Primary
+from aux.replica import Replica
+from aux.replication import Peer
+from master.controller import Controller
+from master.promotion import Mender
+from ringmaster.commands import Status
+from ringmaster.errors import LinkBroken
+from ringmaster.lease import LeaseKeeper
+from tests.sim.loop import NodeLoop
+
+Mutant = Callable[[], AbstractContextManager[None]]
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(function: Callable[[], Iterator[None]]) -> Mutant:
+    """Register one under its name."""
+    made = contextmanager(function)
+    MUTANTS[function.__name__.replace("_", "-")] = made
+    return made
+
+
+@mutant
+def fencing_off() -> Iterator[None]:
+    """R1: a node serves on although its lease has lapsed."""
+
+    def hold(keeper: LeaseKeeper, _sent: float) -> None:
+        keeper.held_until = float("inf")
+
+    with patch.object(LeaseKeeper, "_hold", hold):
+        yield
+
+
+@mutant
+def lease_by_cached_time() -> Iterator[None]:
+    """R1: the lease is checked by the time at which the turn of the loop began."""
+    tick, boottime = NodeLoop.tick, NodeLoop.boottime
+    cached: dict[NodeLoop, float] = {}
+
+    def cached_tick(loop: NodeLoop) -> None:
+        if not loop._ready and loop.frozen_until <= loop.hub.now:
+            cached[loop] = loop.boottime_at(loop.hub.now)
+        tick(loop)
+
+    def cached_boottime(loop: NodeLoop) -> float:
+        now = boottime(loop)
+        return cached.get(loop, now) if loop.name.startswith("a") else now
+
+    with (
+        patch.object(NodeLoop, "tick", cached_tick),
+        patch.object(NodeLoop, "boottime", cached_boottime),
+    ):
+        yield
+
+
+@mutant
+def lease_trusted_too_long() -> Iterator[None]:
+    """R2: a renewal is trusted for longer than the TTL after which it is revoked."""
+    with patch.object(ringmaster.lease, "TRUST_S", 2.6):
+        yield
+
+
+@mutant
+def lease_trusted_from_the_reply() -> Iterator[None]:
+    """R2: a renewal is trusted from when its reply came, not from when it was sent."""
+    hold = LeaseKeeper._hold
+
+    def late(keeper: LeaseKeeper, _sent: float) -> None:
+        hold(keeper, keeper._clock.boottime())
+
+    with patch.object(LeaseKeeper, "_hold", late):
+        yield
+
+
+@mutant
+def revoked_without_the_number() -> Iterator[None]:
+    """R2: a lease is revoked although its number has moved since."""
+    fences = master.planning._fences
+
+    def blind(*args: Any) -> Any:
+        _, revoke, suspend = fences(*args)
+        return {}, revoke, suspend
+
+    with patch.object(master.planning, "_fences", blind):
+        yield
+
+
+@mutant
+def dead_when_disconnected() -> Iterator[None]:
+    """R5: a node whose link is down is taken for dead."""
+    proofs = Controller._proofs
+
+    def guess(controller: Controller, view: Any, read: Any) -> Any:
+        found = proofs(controller, view, read)
+        for node, info in view.nodes.items():
+            if info.up and not controller._probes.is_connected(node):
+                found.setdefault(info.incarnation, _NoLock())
+        return found
+
+    with patch.object(Controller, "_proofs", guess):
+        yield
+
+
+class _NoLock:
+    identity = (0, 0)
+
+    def release(self) -> None:
+        """Nothing was held."""
+
+
+@mutant
+def acknowledged_before_the_replica_has_it() -> Iterator[None]:
+    """R3: nobody waits for the replicas."""
+
+    def count(primary: Primary) -> None:
+        primary._required = 0
+
+    with patch.object(Primary, "_count_required", count):
+        yield
+
+
+@mutant
+def dirty_reads() -> Iterator[None]:
+    """R3: reads see writes that are not committed."""
+    submit = Primary.submit
+
+    def show(primary: Primary, key: bytes, entry: bytes | None, *args: Any, **more: Any) -> None:
+        submit(primary, key, entry, *args, **more)
+        if primary.in_overlay(key):
+            primary._apply(key, entry)
+
+    with patch.object(Primary, "submit", show):
+        yield
+
+
+@mutant
+def absent_without_waiting() -> Iterator[None]:
+    """R3, R8: a reply that rests on an uncommitted entry does not wait for it."""
+
+    def answer(_primary: Primary, _key: bytes, reply: bytes, waiter: Any) -> None:
+        waiter.resolve(reply)
+
+    def delete(head: bytes | None, options: Any, moment: Any) -> Any:
+        if head is None:
+            return aux.writes.Outcome(Status.ABSENT, term=moment.term, seq=moment.seq)
+        return real(head, options, moment)
+
+    real = aux.writes.delete
+    with patch.object(Primary, "answer", answer), patch.object(aux.writes, "delete", delete):
+        yield
+
+
+@mutant
+def gaps_accepted() -> Iterator[None]:
+    """R4: a replica takes entries of any session, and with gaps."""
+    apply = Replica.apply
+
+    def take(
+        replica: Replica, session: int, seq: int, commit: int, key: bytes, entry: bytes | None
+    ) -> bool:
+        if seq:
+            replica.seq = seq - 1
+        return apply(replica, replica.session, seq, commit, key, entry)
+
+    with patch.object(Replica, "apply", take):
+        yield
+
+
+@mutant
+def served_after_a_restart() -> Iterator[None]:
+    """R5: the id owns the data, not the incarnation."""
+
+    def same() -> str:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, NodeLoop)
+        return loop.name.ljust(16, "0")
+
+    with patch.object(aux.life, "new_incarnation", same):
+        yield
+
+
+@mutant
+def promoted_while_filling() -> Iterator[None]:
+    """R6: a copy that is being filled counts as in sync."""
+    surviving = Mender._surviving
+
+    def more(mender: Mender, number: int, row: Any) -> list[str]:
+        filling = [each.node for each in row.filling if mender._verdicts.is_live(each.node)]
+        return surviving(mender, number, row) + filling
+
+    with patch.object(Mender, "_surviving", more):
+        yield
+
+
+@mutant
+def predecessor_not_awaited() -> Iterator[None]:
+    """R6: the successor serves before its predecessor has stopped."""
+    adopt = Node._adopt_as_primary
+
+    def hasty(node: Node, number: int, row: Any, primary: Primary | None) -> None:
+        alone = tuple(name for name in row.replicas if name != row.awaits)
+        adopt(node, number, msgspec.structs.replace(row, awaits=None, replicas=alone), primary)
+
+    with patch.object(Node, "_adopt_as_primary", hasty):
+        yield
+
+
+@mutant
+def promoted_without_merging() -> Iterator[None]:
+    """R6: the new primary does not restate what other replicas may have."""
+
+    def nothing(_primary: Primary, _keys: Any) -> None:
+        return None
+
+    with patch.object(Primary, "restate", nothing):
+        yield
+
+
+@mutant
+def filled_from_committed_state() -> Iterator[None]:
+    """R7: a fill leaves out writes that are not committed yet."""
+    send_chunk = Filler._send_chunk
+
+    def committed(filler: Filler, copy: Copy, keys: Any) -> bool:
+        with patch.object(Primary, "head", lambda primary, key: primary.data.entries.get(key)):
+            return send_chunk(filler, copy, keys)
+
+    with patch.object(Filler, "_send_chunk", committed):
+        yield
+
+
+@mutant
+def caught_up_too_early() -> Iterator[None]:
+    """R7: a filling copy is taken for caught up before the scan has arrived."""
+    fill = Filler.start_fill
+
+    def early(filler: Filler, copy: Copy) -> None:
+        fill(filler, copy)
+        copy.primary.require(copy)
+        copy.in_sync_from = 0
+
+    with patch.object(Filler, "start_fill", early):
+        yield
+
+
+@mutant
+def evicted_outside_the_fifo() -> Iterator[None]:
+    """R8: an eviction is not told to the replicas."""
+
+    def evict(primary: Primary, key: bytes) -> bool:
+        if primary.in_overlay(key):
+            return False
+        primary._store.remove(primary.data, key)
+        return True
+
+    with patch.object(Primary, "evict", evict):
+        yield
+
+
+@mutant
+def replica_expires_by_itself() -> Iterator[None]:
+    """R8: a replica drops what its own primary has not removed."""
+    apply = Replica.apply
+
+    def take(replica: Replica, *args: Any) -> bool:
+        taken = apply(replica, *args)
+        if taken and len(replica.data.entries) > 3:
+            replica.store.remove(replica.data, next(iter(replica.data.entries)))
+        return taken
+
+    with patch.object(Replica, "apply", take):
+        yield
+
+
+@mutant
+def unknown_writes_retried() -> Iterator[None]:
+    """R9: a write whose connection broke is sent again."""
+    judge = master.router.judge_write
+
+    def again(reply: Any) -> object:
+        return master.router.AGAIN if isinstance(reply, LinkBroken) else judge(reply)
+
+    with patch.object(master.router, "judge_write", again):
+        yield
+
+
+@mutant
+def resumed_past_what_it_lacks() -> Iterator[None]:
+    """R4: after a reset the primary goes on with a replica that lacks entries."""
+    resume = Peer._resume
+
+    def blind(peer: Peer, copy: Copy, term: int, _seq: int, keys: list[Any]) -> None:
+        copy.primary.committed, kept = 0, copy.primary.committed
+        try:
+            resume(peer, copy, term, copy.primary.seq, keys)
+        finally:
+            copy.primary.committed = max(kept, copy.primary.committed)
+
+    with patch.object(Peer, "_resume", blind):
+        yield

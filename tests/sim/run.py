@@ -21,13 +21,14 @@ import aux.life
 import aux.report
 from aux.node import Node
 from aux.primary import Copy, Primary
+from aux.server import Connection
 from ringmaster.hashing import partition_of
 from ringmaster.status import NodeStatus
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
 from tests.sim.faults import LAST_FAULT_S, Injector, Plan, plan_for
 from tests.sim.history import NOT_APPLIED, UNKNOWN, History, Operation
-from tests.sim.invariants import Served
+from tests.sim.invariants import Served, requests_of
 from tests.sim.loop import WALL_EPOCH_S, Hub, Livelock
 from tests.sim.masters import MasterProcess
 from tests.sim.workload import Mix, Workload
@@ -35,7 +36,7 @@ from tests.sim.workload import Mix, Workload
 SETTLE_S = 30.0
 """Within this time after the last fault every partition is served again by R copies that agree."""
 
-FORM_S = 2.0
+FORM_S = 1.3
 """Clients begin after this; the cluster must have formed `FORM_S` later in a planned schedule."""
 
 
@@ -96,7 +97,7 @@ class Run:
             finally:
                 self.cluster.dispose()
         result.ticks = self.hub.ticks
-        result.failures += self.hub.failures + self.cluster.invariants.failures
+        result.failures += self.hub.failures
         result.failures += self.workload.failures
         self._judge()
         return result
@@ -105,7 +106,10 @@ class Run:
         self.cluster.start_all()
         Injector(self.cluster, random.Random(f"faults {self.result.seed}")).schedule(self._faults)
         self.hub.run(LAST_FAULT_S + 0.5)
-        self._settle()
+        if not self.hub.stopped:
+            self._settle()
+        if self.hub.stopped:
+            return
         self.workload.stopped = True
         self._read_all()
 
@@ -113,7 +117,7 @@ class Run:
         """Until the cluster is at rest, or too late."""
         limit = LAST_FAULT_S + SETTLE_S
         reason = "?"
-        while self.hub.now < limit:
+        while self.hub.now < limit and not self.hub.stopped:
             self.cluster.invariants.pending()
             reason = self.cluster.invariants.unsettled()
             if not reason:
@@ -122,7 +126,7 @@ class Run:
             self.hub.run(self.hub.now + 0.25)
             if self.hub.now > LAST_FAULT_S + 3.0:
                 self.workload.stopped = True
-        self.result.failures.append(f"not at rest {SETTLE_S} s after the last fault: {reason}")
+        self.hub.fail(f"not at rest {SETTLE_S} s after the last fault: {reason}")
 
     def _read_all(self) -> None:
         """Every key once more, and nobody may still wait for a reply."""
@@ -137,7 +141,7 @@ class Run:
         self.hub.run(self.hub.now + 20.0, stop=lambda: bool(done))
         self.hub.run(self.hub.now + 6.5 if not done else self.hub.now)
         if not done:
-            self.result.failures.append("the last reads did not end")
+            self.hub.fail("the last reads did not end")
 
     def _add_clients(self, master: MasterProcess) -> None:
         """Clients of a master live on its loop and die with it; what they wait for then is unknown."""
@@ -160,7 +164,8 @@ class Run:
         self._add_simulator_operations()
         result.failures += self.history.duplicate_versions()
         result.failures += [str(violation) for violation in check(self.history)]
-        result.failures += self.workload.unanswered()
+        if not self.hub.stopped:
+            result.failures += self.workload.unanswered()
         if result.plan.kind == "planned":
             result.failures += [
                 f"an error without a fault: {each}" for each in self.workload.errors
@@ -226,6 +231,15 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         invariants.reported(status)
         return status
 
+    receive = Connection.data_received
+
+    def data_received(connection: Connection, data: bytes) -> None:
+        node, loop = connection._node, cluster.running()
+        held = loop.boottime_at(loop.true_now()) < node.lease.held_until
+        before = requests_of(node)
+        receive(connection, data)
+        invariants.served(loop, node, held, before)
+
     def watched(method: Callable[..., Any]) -> Callable[..., Any]:
         def report(primary: Primary, key: bytes) -> Any:
             invariants.evicted(cluster.running(), primary, key)
@@ -241,6 +255,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(aux.life, "Node", WatchedNode))
         stack.enter_context(patch.object(aux.commands, "status_of", status_of))
+        stack.enter_context(patch.object(Connection, "data_received", data_received))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire)))
         stack.enter_context(patch.object(Copy, "__hash__", copy_hash))
