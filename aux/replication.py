@@ -114,9 +114,10 @@ class Peer:
         if not self.link.connected:
             return
         self._flush()
-        self._session += 1
-        session = copy.session = self._session
         primary = copy.primary
+        self._session += 1
+        # The term in it: sessions of two primaries of a partition never have the same number.
+        session = copy.session = primary.term << 32 | self._session
         fill = not copy.required
         base = primary.seq if fill else 0
         copy.state = CopyState.SCANNING if fill else CopyState.OPENING
