@@ -196,6 +196,7 @@ def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:
         listen=f"{host}:{settings.port}",
         guarded=settings.host not in ("127.0.0.1", "::1", "localhost"),
         min_in_sync=settings.min_in_sync,
+        fill_bytes_per_s=settings.rebalance_rate,
         overhead_bytes=OVERHEAD_BYTES,
     )
 

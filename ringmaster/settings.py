@@ -201,9 +201,6 @@ class ServingSettings(ClusterSettings):
     max_fills: Annotated[
         int, Field(ge=1, le=4096, description="Copies that may be filled at one time.")
     ] = 64
-    rebalance_rate: Annotated[
-        Size, Field(ge=1024, description="Bytes a second that filling copies may move, per node.")
-    ] = 64 * 2**20
 
 
 class NodeSettings(ClusterSettings):
@@ -212,6 +209,10 @@ class NodeSettings(ClusterSettings):
     max_memory: Annotated[
         Size, Field(ge=2**20, description="Budget for everything the entries of one node cost.")
     ] = 256 * 10**6
+    rebalance_rate: Annotated[
+        Size,
+        Field(ge=1024, description="Bytes a second that one node may send to copies being filled."),
+    ] = 64 * 2**20
     drain_timeout: Annotated[
         Duration, Field(description="How long a stopping node tries to move its data off.")
     ] = 30.0
