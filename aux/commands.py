@@ -24,6 +24,7 @@ from ringmaster.view import decode_view
 
 NIL: Final = b"$-1\r\n"
 OK: Final = b"+OK\r\n"
+TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
 MAX_KEY_BYTES: Final = 512
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """An `RM.MGET` adds no more values to its reply beyond this."""
@@ -116,15 +117,19 @@ class DataCommands:
         """`RM.SET pt key value [opt]`."""
         options = decode_options(command[4]) if len(command) > 4 else PLAIN
         value = command[3]
-        size = len(value) + len(options.meta) + len(command[2]) + 256
-        if size > self._node.options.max_bytes // 8:
-            return b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
+        if self.is_too_big(command[2], value, options):
+            return TOO_BIG
         return self._write(
             client,
             command,
             options,
             lambda head, moment: writes.set_value(head, value, options, moment),
         )
+
+    def is_too_big(self, key: bytes, value: bytes, options: WriteOptions) -> bool:
+        """Whether an entry of these takes more than its share of the node's memory."""
+        size = len(value) + len(options.meta) + len(key) + 256
+        return size > self._node.options.max_bytes // 8
 
     def delete(self, client: Client, command: Command) -> bytes | None:
         """`RM.DEL pt key [opt]`."""

@@ -159,7 +159,7 @@ class Life:
 
     async def close(self, *, leave: bool) -> None:
         """Stop serving. `leave`: give up the lease as well, so that nobody waits for it to lapse."""
-        self.node.served.clear()
+        self.node.seal()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

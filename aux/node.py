@@ -34,7 +34,7 @@ STALL_S: Final = 0.5
 """A gap between ticks above which this process was stopped itself: nobody else is to blame."""
 
 MAX_UNACKED_BYTES: Final = 64 * 1024 * 1024
-"""Above this many replicated bytes without acknowledgement writes are shed."""
+"""Above this many bytes sent to copies, or of entries that wait for copies, writes are shed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -108,6 +108,7 @@ class Node:
         self.replicas: dict[int, Replica] = {}
         self.awaiting: dict[int, Partition] = {}
         self.releasing: dict[int, str] = {}
+        self._saying: dict[int, tuple[str, int]] = {}
         self.loader: Loader | None = None
         self.stopping = False
         self.sealed = False
@@ -177,6 +178,7 @@ class Node:
         self.served.clear()
         self.lease.held_until = 0.0
         for primary in self.primaries.values():
+            self._drop_copies(primary)
             primary.abandon()
         for number in [*self.primaries, *self.replicas]:
             self.store.drop(number)
@@ -184,6 +186,7 @@ class Node:
         self.replicas.clear()
         self.awaiting.clear()
         self.releasing.clear()
+        self._saying.clear()
         self._on_void(reason)
 
     def _adopt_row(self, number: int, row: Partition) -> None:
@@ -198,6 +201,10 @@ class Node:
                 return
             self._demote(number, primary, row)
         self._adopt_as_copy(number, row)
+        if row.awaits == self.id and row.primary is not None:
+            # Stopped already, but this successor may not have heard of it: it took over from the one that has.
+            self.releasing[number] = row.primary
+            self._send_released(number)
 
     def _adopt_as_primary(self, number: int, row: Partition, primary: Primary | None) -> None:
         if primary is not None and primary.term == row.term:
@@ -290,20 +297,30 @@ class Node:
             return
         assert self.view is not None  # noqa: S101 - releasing comes from a view
         self._demote(number, primary, self.view.table[number])
-        self._send_released(number, primary.term)
+        self._send_released(number)
 
-    def _send_released(self, number: int, term: int) -> None:
-        """Tell the successor; repeated by `tick` until it has heard or the view moves on."""
+    def _send_released(self, number: int) -> None:
+        """Tell the successor; repeated by `tick` until it has heard or the view moves on. One at a time for each."""
         assert self.view is not None  # noqa: S101 - releasing comes from a view
-        peer = self.peers.connect(self.view, self.releasing[number])
-        if peer is None:
+        successor, term = self.releasing[number], self.view.table[number].term
+        peer = self.peers.connect(self.view, successor)
+        if peer is None or self._saying.get(number) == (successor, term):
             return
+        self._saying[number] = (successor, term)
+
+        def again() -> None:
+            if self._saying.get(number) == (successor, term):
+                del self._saying[number]
+            self._tick_release(number)
 
         def heard(reply: Reply) -> None:
-            if not isinstance(reply, RingmasterError):
-                self.releasing.pop(number, None)
-            elif isinstance(reply, PeerError):  # its view is a moment behind ours
-                asyncio.get_running_loop().call_later(RETRY_S, self._tick_release, number)
+            if isinstance(reply, PeerError):  # its view is a moment behind ours, or ahead
+                asyncio.get_running_loop().call_later(RETRY_S, again)
+                return
+            if self._saying.get(number) == (successor, term):
+                del self._saying[number]
+                if not isinstance(reply, RingmasterError):
+                    self.releasing.pop(number, None)
 
         peer.link.send(encode(b"RM.RELEASED", number, term, self.incarnation.encode()), heard)
 
@@ -379,12 +396,14 @@ class Node:
 
     def advance_serving(self) -> None:
         """Serve every primary that is ready: all required copies merged and nothing pending (R6)."""
-        for primary in self.primaries.values():
+        for primary in list(self.primaries.values()):
             if not primary.serving:
                 self.serve_if_ready(primary)
 
     def serve_if_ready(self, primary: Primary) -> None:
         """Begin to serve `primary` if nothing stands in the way any more."""
+        if self.primaries.get(primary.number) is not primary:
+            return
         if primary.number in self.releasing:
             self._release_if_drained(primary)
         elif (
@@ -427,7 +446,8 @@ class Node:
                     measure_lag(copy, primary.seq, now, stalled=stalled)
             if not primary.serving:
                 self.serve_if_ready(primary)
-        self.overloaded = self.peers.unacked_bytes > MAX_UNACKED_BYTES
+        pending_bytes = sum(primary.pending_bytes for primary in self.primaries.values())
+        self.overloaded = max(self.peers.unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
         self.budget.tick()
 
     def _tick_release(self, number: int) -> None:
@@ -437,9 +457,8 @@ class Node:
         if number in self.primaries:
             self._release_if_drained(self.primaries[number])
         elif row.awaits == self.id and row.primary is not None:
-            replica = self.replicas.get(number)
             self.releasing[number] = row.primary
-            self._send_released(number, replica.term if replica is not None else row.term - 1)
+            self._send_released(number)
         else:
             self.releasing.pop(number, None)
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from aux.store import PartitionData, Store
+
+_PENDING_BYTES: Final = 400
+"""What a pending entry takes beside its key and value."""
 
 UNKNOWN = b"-UNKNOWN the partition was lost after the write was sequenced\r\n"
 
@@ -37,9 +40,9 @@ class Copy:
     """One other copy of the partition, as its primary sees it.
 
     `fill_session` is 0 for a copy the view listed in sync when this began. `required`: writes wait for
-    it. `merged`: its uncommitted keys of older terms have been restated. `in_sync_from`: once it has this
-    sequence it holds all that was committed before writes began to wait for it. `lost`: it lacks entries
-    that are committed and forgotten; only a view can drop it.
+    it. `merged`: its uncommitted keys of older terms have been restated. `in_sync_from`: once this sequence is
+    committed, the copy holds all that was sequenced before writes began to wait for it. `lost`: it lacks
+    entries that are committed and forgotten; only a view can drop it.
     """
 
     __slots__ = (
@@ -91,13 +94,14 @@ class _Pending:
     `applied`: the store shows it already (evictions, expiries and what a promotion brought along).
     """
 
-    __slots__ = ("applied", "entry", "key", "seq", "waiters")
+    __slots__ = ("applied", "entry", "key", "seq", "size", "waiters")
 
     def __init__(self, seq: int, key: bytes, entry: bytes | None, *, applied: bool) -> None:
         self.seq = seq
         self.key = key
         self.entry = entry
         self.applied = applied
+        self.size = len(key) + _PENDING_BYTES + (len(entry) if entry else 0)
         self.waiters: list[tuple[Waiter, bytes]] = []
 
 
@@ -106,6 +110,7 @@ class Primary:
 
     `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
     copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
+    `pending_bytes`: about what is kept for entries that are not committed; the node sheds writes before it is too much.
     `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
     """
 
@@ -128,6 +133,7 @@ class Primary:
         self.restoring = False
         self.lost_term = 0
         self.in_sync = 1
+        self.pending_bytes = 0
         self._store = store
         self._outlet = outlet
         self._lease_held = lease_held
@@ -194,6 +200,7 @@ class Primary:
                 pending.waiters.append((waiter, reply))
             self._pending.append(pending)
             self._overlay[key] = pending
+            self.pending_bytes += pending.size
             return
         self.committed = self.seq
         if not applied:
@@ -263,6 +270,7 @@ class Primary:
         alone = self._required == 0
         while self._pending and self._pending[0].seq <= commit:
             pending = self._pending.popleft()
+            self.pending_bytes -= pending.size
             self.committed = pending.seq
             if self._overlay.get(pending.key) is pending:
                 del self._overlay[pending.key]
@@ -307,6 +315,7 @@ class Primary:
             for waiter, _ in pending.waiters:
                 waiter.resolve(UNKNOWN)
         self._overlay.clear()
+        self.pending_bytes = 0
         self.copies.clear()
         self._required = 0
         return keys

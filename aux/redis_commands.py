@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Final
 
 from aux import writes
-from aux.commands import NIL, OK, Client, Command, DataCommands, Handler, is_expired
+from aux.commands import NIL, OK, TOO_BIG, Client, Command, DataCommands, Handler, is_expired
 from aux.node import Node
 from aux.primary import Primary, Waiter
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import Status, WriteOptions
-from ringmaster.hashing import partition_of
+from ringmaster.hashing import partition_of, token_of
 
 _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
@@ -120,6 +120,8 @@ class RedisCommands:
         options = _set_options(command[3:])
         if options is None:
             return _SYNTAX
+        if self._data.is_too_big(key, value, options):
+            return TOO_BIG
         primary = self._primary(key)
         if primary is None:
             return self._moved(key)
@@ -212,7 +214,9 @@ class RedisCommands:
         if view is None:
             return None
         primary = self._node.primaries.get(partition_of(key, len(view.table)))
-        return primary if primary is not None and primary.serving else None
+        if primary is None or token_of(primary.number, primary.term) not in self._node.served:
+            return None
+        return primary
 
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
         entry = primary.data.entries.get(key)

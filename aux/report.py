@@ -61,7 +61,11 @@ def status_of(node: Node) -> NodeStatus:
 
 
 def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]:
-    """(caught up, lagging). Who does not hold its lease blames nobody."""
+    """(caught up, lagging). Who does not hold its lease blames nobody.
+
+    A filled copy has caught up once all is *committed* that was sequenced before writes began to wait for it: it got
+    that by the scan, without numbers, so it could not tell a successor which of it another copy may lack (R6).
+    """
     caught_up: list[CopyReport] = []
     lagging: list[CopyReport] = []
     held = now < node.lease.held_until
@@ -73,6 +77,6 @@ def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]
             if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
                 if held:
                     lagging.append(report)
-            elif copy.fill_session and copy.acked >= copy.in_sync_from:
+            elif copy.fill_session and primary.committed >= copy.in_sync_from:
                 caught_up.append(report)
     return caught_up, lagging

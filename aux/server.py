@@ -2,14 +2,17 @@
 
 Commands that arrive together are run together: the boot-time clock is read once after their bytes
 came (R1), and their replies leave in one write. A reply that must wait keeps its place; what comes
-behind it queues, bounded by the client's own unread replies and `MAX_QUEUED`.
+behind it queues. Replies that queue, and those that the client does not read, are bounded: beyond
+that, commands wait unread, or not yet run, in the order in which they came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -24,7 +27,16 @@ from ringmaster.network import Listener, Network
 from ringmaster.resp import CommandReader
 
 MAX_QUEUED: Final = 20_000
-"""Replies waiting for their turn on one connection; a client that sends more is read no further."""
+MAX_QUEUED_BYTES: Final = 16 * 2**20
+"""Replies waiting for their turn on one connection, and their bytes; a client that sends more is read no further."""
+
+MAX_TURN_BYTES: Final = 2**20
+"""After so many bytes of replies the commands behind wait for another turn of the loop."""
+
+_MALFORMED: Final = (
+    IndexError, ValueError, TypeError, OverflowError, struct.error, msgspec.MsgspecError,
+)  # fmt: skip
+"""What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
 
 _log = structlog.get_logger(__name__)
 
@@ -114,6 +126,8 @@ class Connection(asyncio.Protocol):
         self._reader = CommandReader()
         self._out: list[bytes] = []
         self._queue: deque[_Cell | bytes] = deque()
+        self._queued_bytes = 0
+        self._backlog: list[Command] = []
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._flushing = False
@@ -134,8 +148,11 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._queue.clear()
         self._out.clear()
+        self._backlog.clear()
 
     def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
         try:
             commands = self._reader.feed(data)
         except WireError as error:
@@ -143,21 +160,48 @@ class Connection(asyncio.Protocol):
             self._closing = True
             self._flush()
             return
+        if self._backlog:
+            self._backlog += commands
+        else:
+            self._serve(commands)
+
+    def _serve(self, commands: Sequence[Command]) -> None:
+        """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
         node = self._node
         live = node.clock.boottime() < node.lease.held_until
         self._running = True
-        for command in commands:
+        size = 0
+        rest = iter(commands)
+        for command in rest:
             reply = self._run(command, live=live)
             if reply is not None:
+                size += len(reply)
                 if self._queue:
                     self._queue.append(reply)
+                    self._queued_bytes += len(reply)
                 else:
                     self._out.append(reply)
+                if size > MAX_TURN_BYTES or self._closing:
+                    break
         self._running = False
+        self._backlog = [] if self._closing else list(rest)
         node.budget.trim()
+        if self._backlog:
+            self._pause_reading("backlog")
         self._flush()
-        if len(self._queue) > MAX_QUEUED:
+        if len(self._queue) > MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
             self._pause_reading("queue")
+        if self._backlog and len(self._paused) == 1:
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Run the backlog, unless something else holds it up (it comes back here then)."""
+        if self._transport is None or self._paused != {"backlog"}:
+            return
+        commands, self._backlog = self._backlog, []
+        self._serve(commands)
+        if not self._backlog:
+            self._resume_reading("backlog")
 
     def pause_writing(self) -> None:
         self._pause_reading("writing")
@@ -181,7 +225,7 @@ class Connection(asyncio.Protocol):
                 return self._run_other(name, command, live=live)
         try:
             return handler(self, command)
-        except (IndexError, ValueError, msgspec.MsgspecError) as error:
+        except _MALFORMED as error:
             return bad_arguments(error)
 
     def _run_other(self, name: bytes, command: Command, *, live: bool) -> bytes | None:
@@ -223,6 +267,7 @@ class Connection(asyncio.Protocol):
     def _reply(self, reply: bytes) -> None:
         if self._queue:
             self._queue.append(reply)
+            self._queued_bytes += len(reply)
         else:
             self._out.append(reply)
 
@@ -235,6 +280,8 @@ class Connection(asyncio.Protocol):
             if reply is None:
                 break
             queue.popleft()
+            if item is reply:
+                self._queued_bytes -= len(reply)
             out.append(reply)
         transport = self._transport
         if transport is None:
@@ -244,7 +291,7 @@ class Connection(asyncio.Protocol):
             self._out = []
         if self._closing and not queue:
             transport.close()
-        if len(queue) <= MAX_QUEUED // 2:
+        if len(queue) <= MAX_QUEUED // 2 and self._queued_bytes <= MAX_QUEUED_BYTES // 2:
             self._resume_reading("queue")
 
     def abort(self) -> None:
@@ -261,5 +308,9 @@ class Connection(asyncio.Protocol):
         if why not in self._paused:
             return
         self._paused.discard(why)
-        if not self._paused and self._transport is not None:
+        if self._transport is None:
+            return
+        if not self._paused:
             self._transport.resume_reading()
+        elif self._paused == {"backlog"}:
+            self._loop.call_soon(self._go_on)

@@ -72,13 +72,13 @@ def apply_entries(node: Node, args: Sequence[bytes]) -> bytes:
 
 
 def released(node: Node, number: int, term: int, incarnation: str) -> bytes:
-    """`RM.RELEASED`: the predecessor in `term` has stopped; its successor takes over."""
+    """`RM.RELEASED`: the predecessor of `term` has stopped. One of another term is late or early: it opens nothing."""
     view = node.view
     if view is None or not 0 <= number < len(view.table):
         return _unlisted(node)
     row = view.table[number]
-    if row.term <= term:
-        return _unlisted(node)
+    if row.term != term:
+        return _unlisted(node) if row.term < term else _stale(node)
     node.take_over(number, row, incarnation)
     return OK
 

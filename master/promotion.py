@@ -32,7 +32,10 @@ class Mender:
         self._may_appoint = waited or expected
 
     def _reports(self) -> tuple[dict[int, list[CopyReport]], dict[int, list[CopyReport]]]:
-        """What the present primaries say of copies in their present terms, by partition."""
+        """What the present primaries say of copies in their present terms, by partition.
+
+        And who lags behind a predecessor that is still to release: while it waits for that copy, nobody serves.
+        """
         lagging: dict[int, list[CopyReport]] = {}
         caught_up: dict[int, list[CopyReport]] = {}
         table = self._seen.view.table
@@ -44,7 +47,9 @@ class Mender:
                 for report in reports:
                     if 0 <= report.partition < len(table):
                         row = table[report.partition]
-                        if (row.primary, row.term) == (node, report.term):
+                        if (row.primary, row.term) == (node, report.term) or (
+                            kind is lagging and row.awaits == node and report.term < row.term
+                        ):
                             kind.setdefault(report.partition, []).append(report)
         return lagging, caught_up
 

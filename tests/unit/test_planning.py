@@ -276,3 +276,15 @@ def test_who_has_just_caught_up_does_not_become_primary_in_the_same_view():
     told = {"a": status("a", caught_up=[CopyReport(0, 5, "b", 8)]), "b": status("b")}
     observation = moved(seen(filling, nodes="ab", statuses=told), ("b", "a"))
     assert after(observation) == Partition("a", ("b",), (), 5, None)
+
+
+def test_a_copy_that_holds_up_the_predecessor_s_release_is_dropped():
+    handed = Partition("b", ("c", "a"), (), 9, "a")
+    for report, in_sync in (
+        (CopyReport(0, 5, "c"), ("b", "a")),  # the predecessor's own term
+        (CopyReport(0, 9, "c"), ("b", "c", "a")),  # it cannot speak for its successor's
+        (CopyReport(0, 5, "b"), ("b", "c", "a")),  # nor depose it
+    ):
+        told = {"a": status("a", lagging=[report]), "b": status("b", awaiting=[0])}
+        dropped = after(moved(seen(handed, statuses=told), ("b", "c")))
+        assert (dropped.in_sync, dropped.awaits) == (in_sync, "a")
