@@ -155,7 +155,8 @@ class SnapshotWriter:
         self._due: dict[int, None] = {}
         self._retention = Retention(setup.store, setup.in_thread, setup.options.keep, restorer.kept)
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._cycle = 0.0
+        interval_s = self.options.interval_s
+        self._cycle = node.clock.boottime() / interval_s if interval_s else 0.0
         self._on_time_at = node.clock.boottime()
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -163,7 +164,6 @@ class SnapshotWriter:
     async def run(self) -> None:
         """Until cancelled."""
         interval_s = self.options.interval_s
-        self._cycle = self._node.clock.boottime() / interval_s if interval_s else 0.0
         tick_s = min(TICK_S, interval_s / 4) if interval_s else TICK_S
         while True:
             try:
@@ -172,12 +172,8 @@ class SnapshotWriter:
             except TimeoutError:
                 pass
             self._wake.clear()
-            async with self._turn:
-                self._find_due()
-                ok = await self._write_due(pause_s=PAUSE_S)
-            if ok:
-                self._on_time()
-            else:
+            self.find_due()
+            if not await self.write_due():
                 await asyncio.sleep(max(_RETRY_S, tick_s))
 
     def request(self, request_id: str) -> Request:
@@ -245,7 +241,7 @@ class SnapshotWriter:
     def _was_used(self, primary: Primary) -> bool:
         return self._used.get(primary.number) != self._node.store.last_used(primary.data)
 
-    def _find_due(self) -> None:
+    def find_due(self) -> None:
         """Note partitions whose turn came since the last look, and those that came with another node's data."""
         interval_s = self.options.interval_s
         if not interval_s:
@@ -272,6 +268,14 @@ class SnapshotWriter:
             self.last_error = ""
 
     # Writing.
+
+    async def write_due(self) -> bool:
+        """Write what is due; False if something could not be written, which stays due."""
+        async with self._turn:
+            written = await self._write_due(pause_s=PAUSE_S)
+        if written:
+            self._on_time()
+        return written
 
     async def _write_due(self, *, pause_s: float, sealed: bool = False) -> bool:
         """Write all that is due; False if something could not be written, which stays due."""

@@ -1,0 +1,120 @@
+"""One real node with real partitions, a clock set by hand and a store of snapshots in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from aux.keeper import SnapshotKeeper
+from aux.node import Node, NodeOptions
+from aux.snapshots import SnapshotOptions, SnapshotSetup
+from aux.store import Store
+from ringmaster.entry import JSON, pack
+from ringmaster.snapshot import SnapshotStore
+from ringmaster.view import NodeInfo, Partition, View
+from tests.fakes.cluster import FakeClock
+
+CLUSTER = "ab" * 16
+_T = TypeVar("_T")
+
+
+class Held:
+    held_until = float("inf")
+
+
+async def right_here(call: Callable[[], _T], /) -> _T:
+    """A thread that is none."""
+    return call()
+
+
+def entry(seq: int, value: bytes, *, term: int = 1, expires_ms: int = 0) -> bytes:
+    return pack(
+        slot=0,
+        term=term,
+        seq=seq,
+        expires_ms=expires_ms,
+        written_s=1,
+        flags=JSON,
+        meta=b"",
+        value=value,
+    )
+
+
+class SnapshotNode:
+    """Incarnation `incarnation` of node n1, which is primary of all partitions after `appoint`."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        *,
+        partitions: int = 4,
+        incarnation: str = "inc1",
+        clock: FakeClock | None = None,
+        max_bytes: int = 10_000_000,
+        **options: Any,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.partitions = partitions
+        self.voided: list[str] = []
+        self.node = Node(
+            NodeOptions("n1", incarnation, max_bytes, partitions),
+            Store(max_bytes, partitions),
+            self.clock,
+            _no_link,
+            self.voided.append,
+        )
+        self.node.lease = Held()
+        setup = SnapshotSetup(store, right_here, SnapshotOptions(**options))
+        self.keeper = SnapshotKeeper(self.node, setup, CLUSTER)
+        self.node.loader = self.keeper
+        self._task: asyncio.Task[None] | None = None
+
+    def appoint(self, term: int, *, before: int | None = None) -> None:
+        """A view of epoch `term` in which n1 is primary of everything, after one with terms `before`, if given."""
+        if before is not None:
+            self.node.adopt(self._view(term - 1, Partition(term=before)))
+        self.node.adopt(self._view(term, Partition("n1", term=term)))
+
+    def _view(self, epoch: int, row: Partition) -> View:
+        info = NodeInfo(id="n1", incarnation=self.node.incarnation, address="x:1")
+        return View(
+            cluster=CLUSTER,
+            epoch=epoch,
+            replicas=1,
+            table=(row,) * self.partitions,
+            nodes={"n1": info},
+        )
+
+    def put(self, partition: int, key: bytes, value: bytes = b"1", *, expires_ms: int = 0) -> None:
+        primary = self.node.primaries[partition]
+        primary.submit(
+            key, entry(primary.next_seq, value, term=primary.term, expires_ms=expires_ms)
+        )
+
+    def data(self, partition: int) -> dict[bytes, bytes]:
+        return self.node.primaries[partition].data.entries
+
+    async def restored(self) -> None:
+        """Run the restorer until nothing is being restored."""
+        task = asyncio.create_task(self.keeper.restorer.run())
+        try:
+            async with asyncio.timeout(10):
+                while self.keeper.restorer.waiting:  # noqa: ASYNC110 - there is nothing else to wait for
+                    await asyncio.sleep(0)
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def cycle(self) -> bool:
+        """Time goes on by one interval, in which every partition has its turn."""
+        writer = self.keeper.writer
+        self.clock.now += writer.options.interval_s
+        writer.find_due()
+        return await writer.write_due()
+
+
+def _no_link(*_: Any, **__: Any) -> Any:
+    raise AssertionError("this node has no peers")

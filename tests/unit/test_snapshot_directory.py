@@ -1,0 +1,175 @@
+"""Snapshots in a folder: durable before they are visible, private, never through a link."""
+
+import os
+import resource
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ringmaster.errors import SettingsError
+from ringmaster.snapshot.directory import LocalDirectory, clusters_in
+from ringmaster.snapshot.names import SnapshotName
+
+CLUSTER = "ab" * 16
+NAME = SnapshotName(1, 2, 3, "inc1")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalDirectory:
+    return LocalDirectory(tmp_path / "snapshots", CLUSTER)
+
+
+def write(store: LocalDirectory, name: SnapshotName = NAME, content: bytes = b"content") -> None:
+    draft = store.begin(name)
+    draft.append([content[:3], b"", content[3:]])
+    store.publish([draft])
+
+
+def read(store: LocalDirectory, name: SnapshotName = NAME) -> bytes:
+    with store.open(name) as stream:
+        return stream.read()
+
+
+def test_a_file_is_there_once_it_is_published_and_not_before(store: LocalDirectory) -> None:
+    assert store.files() == []
+    draft = store.begin(NAME)
+    draft.append([b"12345"])
+    assert store.files() == []
+    store.publish([draft])
+    assert [(file.name, file.size) for file in store.files()] == [(NAME, 5)]
+    assert read(store) == b"12345"
+
+
+def test_everything_is_private(store: LocalDirectory) -> None:
+    old = os.umask(0)
+    try:
+        write(store)
+    finally:
+        os.umask(old)
+    folder = Path(store.place)
+    assert stat.S_IMODE((folder / str(NAME)).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_two_clusters_in_one_folder_do_not_see_each_other(tmp_path: Path) -> None:
+    one, other = LocalDirectory(tmp_path, "ab" * 16), LocalDirectory(tmp_path, "cd" * 16)
+    write(one)
+    write(other, NAME._replace(partition=9))
+    assert [file.name.partition for file in one.files()] == [1]
+    assert [file.name.partition for file in other.files()] == [9]
+    assert clusters_in(tmp_path) == ["ab" * 16, "cd" * 16]
+
+
+def test_no_link_is_followed(tmp_path: Path, store: LocalDirectory) -> None:
+    write(store)
+    folder = Path(store.place)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    linked = NAME._replace(seq=4)
+    (folder / str(linked)).symlink_to(victim)
+    (folder / linked.draft).symlink_to(victim)
+    assert [file.name for file in store.files()] == [NAME]
+    with pytest.raises(OSError, match=r"symbolic|loop|Too many"):
+        store.open(linked)
+    write(store, linked, b"new")
+    assert victim.read_bytes() == b"precious"
+    assert read(store, linked) == b"new"
+
+
+def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / CLUSTER).symlink_to(elsewhere)
+    store = LocalDirectory(tmp_path, CLUSTER)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic"):
+        store.begin(NAME)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_what_is_no_regular_file_is_not_read(store: LocalDirectory) -> None:
+    write(store)
+    pipe = NAME._replace(seq=5)
+    os.mkfifo(Path(store.place) / str(pipe))
+    assert [file.name for file in store.files()] == [NAME]
+    with pytest.raises(OSError, match="no regular file"):
+        store.open(pipe)
+
+
+def test_a_cluster_id_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    for text in ("..", "../" * 10, "", "A" * 32):
+        with pytest.raises(SettingsError):
+            LocalDirectory(tmp_path, text)
+
+
+def test_drafts_of_dead_incarnations_are_swept_and_no_others(store: LocalDirectory) -> None:
+    mine, theirs = store.begin(NAME), store.begin(NAME._replace(incarnation="gone"))
+    mine.append([b"x"])
+    theirs.append([b"x"])
+    theirs.close()
+    assert store.sweep({"inc1"}) == 1
+    store.publish([mine])
+    assert read(store) == b"x"
+    assert [path.name for path in Path(store.place).iterdir()] == [str(NAME)]
+
+
+def test_a_discarded_draft_leaves_nothing(store: LocalDirectory) -> None:
+    draft = store.begin(NAME)
+    draft.append([b"x"])
+    draft.discard()
+    draft.discard()
+    assert list(Path(store.place).iterdir()) == []
+
+
+def test_files_are_removed_and_missing_ones_do_no_harm(store: LocalDirectory) -> None:
+    write(store)
+    store.delete([NAME, NAME._replace(seq=77)])
+    assert store.files() == []
+
+
+def test_a_large_file_arrives_whole(store: LocalDirectory) -> None:
+    chunks = [os.urandom(1000) for _ in range(3000)]
+    draft = store.begin(NAME)
+    draft.append(chunks)
+    store.publish([draft])
+    assert read(store) == b"".join(chunks)
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    assert threading.current_thread() is threading.main_thread()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_when_there_is_no_room_the_error_comes_out_and_no_file_appears(
+    store: LocalDirectory,
+) -> None:
+    write(store)
+    draft = store.begin(NAME._replace(seq=4))
+    with file_size_limit(100_000), pytest.raises(OSError, match="too large"):
+        draft.append([bytes(60_000), bytes(60_000)])
+    draft.discard()
+    assert [file.name for file in store.files()] == [NAME]
+    assert len(list(Path(store.place).iterdir())) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into read-only folders")
+def test_a_read_only_folder_is_an_error(store: LocalDirectory) -> None:
+    write(store)
+    Path(store.place).chmod(0o500)
+    try:
+        with pytest.raises(PermissionError):
+            store.begin(NAME._replace(seq=4))
+    finally:
+        Path(store.place).chmod(0o700)
