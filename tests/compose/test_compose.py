@@ -185,11 +185,12 @@ def test_a_crashed_node_is_restarted(project: Project, client: Client, settled: 
     assert not client.differing(values)
 
 
-def test_stopped_and_started_again_it_serves(
+def test_stopped_and_started_again_it_has_everything(
     project: Project, client: Client, settled: Settled
 ) -> None:
+    values = some_values("stopped")
     settled(3)
-    client.put_many({"before": 1})
+    client.put_many(values)
     project.compose("stop")
     codes = {
         (name, one["State"]["ExitCode"], one["State"]["OOMKilled"])
@@ -199,5 +200,6 @@ def test_stopped_and_started_again_it_serves(
     assert {code[1:] for code in codes} == {(0, False)}, codes
     project.compose("start")
     settled(3)
+    assert not client.differing(values)
     client.put_many({"after": 2})
     assert not client.differing({"after": 2})

@@ -52,6 +52,8 @@ METRICS = [
     "ringmaster_aux_replication_pending",
     "ringmaster_aux_filled_keys_total",
     "ringmaster_aux_filled_bytes_total",
+    "ringmaster_snapshot_last_success_timestamp_seconds",
+    "ringmaster_snapshot_failures_total",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
 ]
