@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,8 @@ def test_under_load_no_more_is_lost_than_an_interval_and_two_seconds(
     ages = [killed - at for n, at in enumerate(acknowledged) if f"key-{n}" not in found]
     window_s = max(ages, default=0.0)
     with capsys.disabled():
-        print(
-            f"\nloss window: {window_s:.2f} s of writes, {len(ages)} of {len(acknowledged)}, interval {INTERVAL_S} s"
+        sys.stdout.write(
+            f"\nloss window: {window_s:.2f} s of writes, {len(ages)} of {len(acknowledged)}, interval {INTERVAL_S} s\n"
         )
     assert window_s <= INTERVAL_S + 2
 
