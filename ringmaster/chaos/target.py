@@ -32,7 +32,7 @@ class LocalTarget:
         self._nodes = nodes
         self._alone = alone
         self._options = options
-        self._folder = Path(tempfile.mkdtemp(prefix="rm-chaos-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="rm-chaos-"))
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         ports = free_ports(3 + 2 * (nodes + 4))
         self._port, self._master_port, self._ports = ports[0], ports[1], iter(ports[3:])
@@ -49,8 +49,8 @@ class LocalTarget:
         for _ in range(2 * (supervised - 1)):
             next(self._ports)
         flags = {
-            "data-dir": self._folder / "data",
-            "lease-dir": self._folder / "leases",
+            "data-dir": self.folder / "data",
+            "lease-dir": self.folder / "leases",
             "masters": 2,
             "aux": supervised,
             "port": self._port,
@@ -67,8 +67,8 @@ class LocalTarget:
     async def add_node(self, name: str) -> None:
         """Start one more node that nobody restarts; returns at once."""
         flags = {
-            "data-dir": self._folder / "data",
-            "lease-dir": self._folder / "leases",
+            "data-dir": self.folder / "data",
+            "lease-dir": self.folder / "leases",
             "id": name,
             "port": next(self._ports),
             "http-port": next(self._ports),
@@ -123,11 +123,11 @@ class LocalTarget:
         os.kill(await self.pid(kind, name), number)
 
     async def lock_coordinator(self, seconds: float) -> None:
-        """Hold the write locks of both SQLite files for that long."""
-        files = [
-            *(self._folder / "data" / "coordinator").glob("*.db"),
-            *(self._folder / "leases").glob("*.db"),
-        ]
+        """Hold the write locks of both SQLite files for that long. Raises `RingmasterError` if they are not found."""
+        folders = (self.folder / "data" / "coordinator", self.folder / "leases")
+        files = [file for folder in folders for file in folder.glob("*.sqlite")]
+        if len(files) != len(folders):
+            raise RingmasterError(f"not the coordinator's two databases: {files}")
         connections = [sqlite3.connect(file, timeout=5.0, isolation_level=None) for file in files]
         try:
             for connection in connections:
@@ -150,10 +150,10 @@ class LocalTarget:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _spawn(self, name: str, *arguments: str) -> None:
-        log = self._folder / f"{name}.log"
+        log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", *arguments,

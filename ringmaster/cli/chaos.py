@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from rich.console import Console
 from ringmaster.chaos.report import Result, plot, table
 from ringmaster.chaos.run import run_scenario
 from ringmaster.chaos.scenarios import SCENARIOS
-from ringmaster.errors import SettingsError
+from ringmaster.cli.options import FAILED, USAGE
+from ringmaster.errors import RingmasterError
 
 WIDTH = 120
 
@@ -38,12 +40,17 @@ def chaos(
     known = {scenario.name: scenario for scenario in SCENARIOS}
     for name in names or ():
         if name not in known:
-            raise SettingsError(f"no fault is called {name!r}; choose from {_NAMES}")
+            _say(f"no fault is called {name!r}; choose from {_NAMES}")
+            raise typer.Exit(USAGE)
     console = Console(highlight=False, width=WIDTH)
     results: list[Result] = []
     for scenario in [known[name] for name in names or known]:
         console.print(f"{scenario.text} …")
-        results.append(asyncio.run(run_scenario(scenario, clients, seed)))
+        try:
+            results.append(asyncio.run(run_scenario(scenario, clients, seed)))
+        except RingmasterError as error:
+            _say(f"{scenario.name} could not be run: {error}")
+            raise typer.Exit(FAILED) from None
         for example in results[-1].examples:
             console.print(f"  {example}", markup=False)
     console.print(table(results))
@@ -52,4 +59,8 @@ def chaos(
     if timeline is not None and not plot(results, timeline):
         console.print("no plot: matplotlib is not installed (pip install ringmaster[bench])")
     if not all(result.passed for result in results):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"ringmaster chaos: {sentence}\n")
