@@ -72,7 +72,10 @@ class Monitor:
 
     async def _picture(self, client: AsyncClient, children: tuple[Child, ...]) -> RenderableType:
         status = await self._status(client)
-        upper = Text(status, style="red") if isinstance(status, str) else cluster_table(status)
+        if isinstance(status, str):
+            upper: RenderableType = Text(status, style="red")
+        else:
+            upper = cluster_table(status, self._console.width)
         return Group(Text(self._url, style="bold"), upper, Text(), children_table(children))
 
     def _tell(self, status: Mapping[str, Any] | str) -> None:

@@ -19,7 +19,7 @@ from ringmaster.cli.options import USAGE
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
-from ringmaster.errors import BadRequest, RingmasterError, SettingsError
+from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsError
 from ringmaster.quantities import parse_duration
 
 MISS: Final = 1
@@ -94,7 +94,8 @@ def status(url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) 
         if json or not isinstance(answer, dict):
             _print_json(answer)
         else:
-            Console(soft_wrap=not sys.stdout.isatty()).print(cluster_table(answer))
+            console = Console(soft_wrap=not sys.stdout.isatty())
+            console.print(cluster_table(answer, console.width))
 
 
 def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
@@ -137,6 +138,9 @@ def _client(url: str, timeout_s: float) -> Iterator[Client]:
     except (BadRequest, SettingsError) as error:
         _say("error", str(error))
         raise typer.Exit(USAGE) from None
+    except LinkDown as error:
+        _say("error", f"{error}; is a cluster running? --url says where")
+        raise typer.Exit(UNAVAILABLE) from None
     except RingmasterError as error:
         _say("error", str(error))
         raise typer.Exit(UNAVAILABLE) from None

@@ -131,7 +131,8 @@ class Child:
         # Processes that it started and did not end (nginx's workers after a SIGKILL of nginx).
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        last = last_line(program.log)
+        # One that was killed from outside had no last word: its log ends with something else.
+        last = last_line(program.log) if code >= 0 else ""
         return f"{ended_how(code)}{f' ({last})' if last else ''}"
 
     def _signal(self, number: signal.Signals, *, group: bool = False) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from ringmaster.cli.supervisor import Child
 
 _STYLES: Final = {"ok": "green", "up": "green", "degraded": "yellow", "down": "red"}
+_TEXTS: Final = ("node", "state", "address")
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -24,16 +25,20 @@ def readable_bytes(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-def cluster_table(status: Mapping[str, Any]) -> RenderableType:
-    """`GET /cluster` as a table of nodes and a line about the whole."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("node")
-    table.add_column("state")
-    table.add_column("address")
-    for name in ("primaries", "replicas", "filling", "entries", "memory", "hit rate", "evicted"):
-        table.add_column(name, justify="right")
-    for node in status.get("nodes", []):
-        table.add_row(*_node_row(node))
+def cluster_table(status: Mapping[str, Any], width: int = 120) -> RenderableType:
+    """`GET /cluster` as a table of nodes and a line about the whole. Addresses are left out of less than 100 columns."""
+    nodes = status.get("nodes", [])
+    narrow = width < 100
+    left_out = {"address"} if narrow else set()
+    if not any(node.get("filling") for node in nodes):
+        left_out.add("filling")
+    rows = [_node_row(node) for node in nodes]
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=narrow)
+    for name in _node_row({}):
+        if name not in left_out:
+            table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell for name, cell in row.items() if name not in left_out))
     return Group(_headline(status), table)
 
 
@@ -76,19 +81,19 @@ def _headline(status: Mapping[str, Any]) -> Text:
     return line
 
 
-def _node_row(node: Mapping[str, Any]) -> list[RenderableType]:
+def _node_row(node: Mapping[str, Any]) -> dict[str, RenderableType]:
     state = str(node.get("state", "unknown"))
     reads = node.get("hits", 0) + node.get("misses", 0)
     used, budget = node.get("bytes", 0), node.get("max_bytes", 0)
-    return [
-        str(node.get("id")),
-        Text(state, style=_STYLES.get(state, "yellow")),
-        str(node.get("address", "")),
-        f"{node.get('primaries', 0):,}",
-        f"{node.get('replicas', 0):,}",
-        f"{node.get('filling', 0):,}",
-        f"{node.get('entries', 0):,}",
-        f"{readable_bytes(used)} of {readable_bytes(budget)}",
-        f"{node.get('hits', 0) / reads:.1%}" if reads else "",
-        f"{node.get('evictions', 0):,}",
-    ]
+    return {
+        "node": str(node.get("id")),
+        "state": Text(state, style=_STYLES.get(state, "yellow")),
+        "address": str(node.get("address", "")),
+        "primaries": f"{node.get('primaries', 0):,}",
+        "replicas": f"{node.get('replicas', 0):,}",
+        "filling": f"{node.get('filling', 0):,}",
+        "entries": f"{node.get('entries', 0):,}",
+        "memory": f"{readable_bytes(used)} of {readable_bytes(budget)}",
+        "hit rate": f"{node.get('hits', 0) / reads:.1%}" if reads else "",
+        "evicted": f"{node.get('evictions', 0):,}",
+    }

@@ -64,10 +64,15 @@ def checked(reply: Reply) -> Reply:
     """The reply, if it is a success, a miss (404) or a failed condition (412).
 
     Raises `OutcomeUnknown` for a write that may have run, `Unserved` for what can be tried again (408, 429, 5xx), else
-    `BadRequest`.
+    `BadRequest`: also for a redirect and for a 404 that is none of ours, which would pass for done and for a miss.
     """
-    if reply.status < 400 or reply.status in (404, 412):
+    if reply.status < 300 or reply.status in (304, 412):
         return reply
+    ours = reply.headers.get("content-type", "").startswith("application/problem+json")
+    if reply.status == 404 and ours:
+        return reply
+    if reply.status < 400 or reply.status == 404:
+        raise BadRequest(f"no cluster answers at this URL, something else does: {reply.status}")
     try:
         problem = msgspec.json.decode(reply.body, type=dict[str, Any])
     except msgspec.DecodeError:

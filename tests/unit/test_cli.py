@@ -71,6 +71,7 @@ class FakeCluster(ThreadingHTTPServer):
         self.seen: list[tuple[str, str, str | None]] = []
         self.last_body = b""
         self.next_replies: list[tuple[int, dict[str, Any]]] = []
+        self.foreign_reply = 0
 
     @property
     def url(self) -> str:
@@ -98,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
     do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - the base class's names
 
     def answer(self, body: bytes) -> tuple[int, bytes, str]:
+        if self.server.foreign_reply:
+            return self.server.foreign_reply, b"<h1>nothing here</h1>", "text/html"
         if self.server.next_replies:
             status, fields = self.server.next_replies.pop(0)
             return status, json.dumps(fields).encode(), "application/problem+json"
@@ -114,7 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             }
             return 200, json.dumps(place).encode(), "application/json"
         if parts.path.startswith("/cluster/nodes/"):
-            return (202 if "aux1" in parts.path else 404), b"{}", "application/json"
+            known = "aux1" in parts.path
+            return (202 if known else 404), b"{}", "application/problem+json"
         key = parse_qs(parts.query, keep_blank_values=True)["key"][0]
         return self.data(key, body)
 
@@ -217,6 +221,7 @@ def test_a_ttl_is_a_duration(cluster: FakeCluster) -> None:
         (["get"], 2, "Usage: "),
         (["get", "a", "--no-such"], 2, "Usage: "),
         (["no-such"], 2, "Usage: "),
+        (["chaos", "no-such"], 2, "ringmaster chaos: no fault is called 'no-such'; choose from "),
         (["up", "--host", "0.0.0.0"], 2, "ringmaster up: refusing to listen on 0.0.0.0: "),
         (["up", "--replicas", "x"], 2, "ringmaster up: --replicas (RINGMASTER_REPLICAS): "),
     ],
@@ -262,6 +267,28 @@ def test_status_shows_every_node_and_why_it_is_degraded(cluster: FakeCluster) ->
     ):
         assert text in result.stdout
     assert json.loads(run("status", "--json", url=cluster.url).stdout) == STATUS
+
+
+def test_a_table_of_nodes_fits_a_terminal_of_80_columns() -> None:
+    node = STATUS["nodes"][0] | {"state": "draining", "entries": 123_456, "bytes": 2**28}
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(cluster_table(STATUS | {"nodes": [node]}, console.width))
+    lines = captured.get().splitlines()
+    assert lines[-2].split()[:3] == ["node", "state", "primaries"]
+    assert "256.0 MiB of 256.0 MiB" in lines[-1]
+    assert lines[-1].endswith("0")
+
+
+@pytest.mark.parametrize("status", [301, 404])
+def test_another_servers_answer_is_neither_a_miss_nor_a_success(
+    cluster: FakeCluster, status: int
+) -> None:
+    for command in (["get", "a"], ["put", "a", "x"], ["delete", "a"]):
+        cluster.foreign_reply = status
+        result = run(*command, url=cluster.url)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("ringmaster: no cluster answers at this URL")
 
 
 def test_locate_says_where_a_key_is(cluster: FakeCluster) -> None:
