@@ -137,6 +137,7 @@ _KINDS = {
     "freeze": 10,
     "freeze-at-read": 10,
     "hiccup": 8,
+    "brink": 8,
     "cut-then-crash": 8,
     "slow": 3,
     "cut": 6,
@@ -241,6 +242,13 @@ class Injector:
         if process is not None:
             process.loop.freeze_at_read(fault.number, max(fault.seconds, 1.0))
 
+    def _brink(self, fault: Fault) -> None:
+        """Stop for about as long as it takes to be revoked, while the coordinator is slow."""
+        process = self._cluster.get(fault.target)
+        if process is not None:
+            self._cluster.store.faults.delay_s = (0.02, 0.15)
+            process.loop.freeze(1.7 + fault.number / 60)
+
     def _hiccup(self, fault: Fault) -> None:
         """Stop for a moment, and again in the middle of the requests that piled up."""
         process = self._cluster.get(fault.target)
@@ -254,7 +262,7 @@ class Injector:
             if process.name != fault.target:
                 self._cluster.network.cut(fault.target, process.name)
                 self._later(fault.seconds + 2.0, "mend", fault.target, process.name)
-        crash_s = 0.1 + fault.number / 80
+        crash_s = min(0.1 + fault.number / 80, LAST_FAULT_S - self._cluster.hub.now - 0.01)
         self._cluster.hub.at(
             self._cluster.hub.now + crash_s,
             lambda: self._cluster.crash(fault.target, quiet=fault.flag),

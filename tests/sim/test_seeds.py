@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SEEDS = int(os.environ.get("RINGMASTER_SIM_SEEDS", "2000"))
-CHUNK = 100 if SEEDS <= 10_000 else 1000
+CHUNK = 50 if SEEDS <= 10_000 else 1000
 REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 
