@@ -66,7 +66,7 @@ class Peer:
         self, info: NodeInfo, incarnation: str, sessions: Sessions, make_link: LinkFactory
     ) -> None:
         self.info = info
-        self.copies: set[Copy] = set()
+        self.copies: dict[Copy, None] = {}  # in the order they came
         self.unacked_bytes = 0
         self._incarnation = incarnation
         self._sessions = sessions
@@ -174,8 +174,8 @@ class Peer:
         copy.state = CopyState.CLOSED
         if copy.fill_session and copy.acked < copy.in_sync_from:
             copy.primary.set_copy(copy.node, copy.fill_session)
-            self.copies.discard(copy)
-            self.copies.add(copy.primary.copies[copy.node])
+            self.copies.pop(copy, None)
+            self.copies[copy.primary.copies[copy.node]] = None
             copy.primary.advance()
         else:
             copy.lost = True
@@ -263,14 +263,14 @@ class Peers:
         """Open and mend sessions of `copy` from now on."""
         peer = self.connect(view, copy.node)
         if peer is not None:
-            peer.copies.add(copy)
+            peer.copies[copy] = None
             peer.open(copy)
 
     def drop(self, copy: Copy) -> None:
         """Stop that."""
         peer = self._peers.get(copy.node)
         if peer is not None:
-            peer.copies.discard(copy)
+            peer.copies.pop(copy, None)
         copy.state = CopyState.CLOSED
         copy.session = -1
 

@@ -20,7 +20,7 @@ import aux.commands
 import aux.life
 import aux.report
 from aux.node import Node
-from aux.primary import Copy, Primary
+from aux.primary import Primary
 from aux.server import Connection
 from ringmaster.hashing import partition_of
 from ringmaster.status import NodeStatus
@@ -247,9 +247,6 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
 
         return report
 
-    def copy_hash(copy: Copy) -> int:
-        return hash((copy.primary.number, copy.primary.term, copy.node))
-
     state = random.getstate()
     random.seed(seed)
     with ExitStack() as stack:
@@ -258,7 +255,6 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         stack.enter_context(patch.object(Connection, "data_received", data_received))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire)))
-        stack.enter_context(patch.object(Copy, "__hash__", copy_hash))
         stack.enter_context(
             patch.object(secrets, "token_hex", lambda size=32: tokens.randbytes(size).hex())
         )
