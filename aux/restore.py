@@ -39,6 +39,8 @@ REMEMBER_S: Final = 3600.0
 
 _RETRY_S: Final = 1.0
 _MAX_DAMAGES: Final = 1000
+_EXPIRY: Final = slice(14, 20)
+_NEVER: Final = bytes(6)
 _FLAGGED: Final = [bytes((flags | RESTORED,)) for flags in range(256)]
 
 _log = structlog.get_logger(__name__)
@@ -263,7 +265,7 @@ class Restorer:
                     + entry[HEADER_SIZE:],
                 )
                 for key, entry in zip(keys[at : at + SLICE], entries[at : at + SLICE], strict=True)
-                if not is_expired(entry, now_ms)
+                if entry[_EXPIRY] == _NEVER or not is_expired(entry, now_ms)
             ]
             node.store.load(primary.data, items, first + at, total)
             self.loaded_entries += len(items)
