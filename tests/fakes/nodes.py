@@ -146,7 +146,7 @@ class TestNode:
             lambda peer, *, on_up, on_down: Wire(world, info.id, peer, on_up, on_down),  # type: ignore[arg-type]
             self.reasons.append,
         )
-        self.node.lease.held_until = float("inf")
+        self.node.lease.held_until = 1e9
         self.server = Server(self.node, AsyncioNetwork(), CLUSTER)
 
     def takes(self, frame: bytes) -> Reply:
