@@ -32,8 +32,14 @@ TICK_S: Final = 0.5
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """What is gathered before it is handed to the thread; twice that and its compressed form are in memory at a time."""
 
+BATCH_FILES: Final = 64
+"""Files that are open at a time at most."""
+
 PAUSE_S: Final = 0.001
-"""Between two blocks, so that requests have most of the loop."""
+"""After every block's worth of work, so that requests have most of the loop."""
+
+_FILE_COST: Final = 4096
+"""What a partition takes beside its entries, as bytes of a block."""
 
 OVERDUE_INTERVALS: Final = 3
 _GOLDEN: Final = 0.6180339887498949
@@ -284,6 +290,7 @@ class SnapshotWriter:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write_batches(queue), name="snapshot-batches")
             batch = _Batch()
+            unpaused = 0
             for number in list(self._due):
                 if self.failures > failures:
                     break
@@ -293,15 +300,23 @@ class SnapshotWriter:
                     continue
                 item, keys, entries = self._cut(primary, sealed=sealed)
                 part = batch.open(item)
+                unpaused += _FILE_COST
                 for payload in layout.payloads(keys, entries):
                     part.payloads.append(payload)
                     batch.size += payload.size
-                    await asyncio.sleep(pause_s)
+                    unpaused += payload.size
+                    if unpaused >= layout.BLOCK_BYTES:
+                        unpaused = 0
+                        await asyncio.sleep(pause_s)
                     if batch.size >= BATCH_BYTES:
                         await queue.put(batch)
                         batch = _Batch()
                         part = batch.open(item)
                 part.last = True
+                if len(batch.parts) >= BATCH_FILES:
+                    await queue.put(batch)
+                    batch = _Batch()
+                    await asyncio.sleep(pause_s)
             await queue.put(batch)
             await queue.put(None)
         return self.failures == failures

@@ -166,6 +166,17 @@ def test_a_single_node_told_to_stop_seals(new_cluster: NewCluster) -> None:
     assert detail(cluster, "key-1") == "detail=restored"
 
 
+def test_all_nodes_told_to_stop_by_themselves_lose_nothing(new_cluster: NewCluster) -> None:
+    cluster = new_cluster("--snapshot-interval", "0", *FLAGS[2:])
+    versions = write(cluster, range(200))
+    pids = {name: node.terminate() for name, node in cluster.nodes.items()}
+    for name, pid in pids.items():
+        wait_until(lambda n=name, p=pid: cluster.pids(n) not in ([], [p]), f"{name} is back", 40)
+    wait_until(lambda: len(_readable(cluster, range(200))) == 200, "all came back", 30)
+    found = values(cluster, range(200))
+    assert {key: item["version"] for key, item in found.items()} == versions
+
+
 def test_restore_off_starts_empty(new_cluster: NewCluster) -> None:
     cluster = new_cluster(*FLAGS)
     versions = write(cluster, range(50))

@@ -328,3 +328,17 @@ async def test_the_loop_is_never_held_for_long_while_a_partition_is_written(
     with suppress(asyncio.CancelledError):
         await counting
     assert turns >= 20_000 * 150 / (128 * 1024)
+
+
+async def test_only_so_many_files_are_open_at_a_time(store: MemoryStore) -> None:
+    world = await started(store, partitions=512)
+    most = 0
+
+    def count(_: str) -> None:
+        nonlocal most
+        most = max(most, len(store.drafts))
+
+    store.fails = count
+    await world.cycle()
+    assert len(store.content) == 512
+    assert most <= 64
