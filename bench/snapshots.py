@@ -226,7 +226,12 @@ class _Up:
                     b'{"key":"key:%012d","value":%b}' % (n, value(source, compressible=False))
                     for n in range(first, min(first + 5000, entries))
                 )
-                client.request("POST", "/data/bulk", b"[%b]" % items)
+                reply = client.request("POST", "/data/bulk", b"[%b]" % items)
+                refused = [
+                    row for row in reply.json()["results"] if row["status"] not in (200, 201)
+                ]
+                if refused:
+                    raise OSError(f"{len(refused)} entries were refused: {refused[0]}")
 
     def snapshot(self) -> None:
         """All on disk."""
@@ -259,6 +264,7 @@ def measure_cluster(entries: int, folder: Path, port: int) -> dict[str, Any]:
         up.kill()
         up = _Up(folder, port, *options)
         ready_s = up.wait_ready()
+        time.sleep(1.0)  # every master has asked every node again
         with Client(up.url, 60.0) as client:
             restored = client.cluster()["restore"]["entries"]
         return {"entries": entries, "restored": restored, "ready_s": round(ready_s, 2)}
