@@ -161,3 +161,32 @@ def test_a_long_pipeline_in_any_pieces_arrives_and_an_attack_at_its_end_does_not
     attack = encode(*command) + b"*2\r\n$1\r\na\r\n*100000000\r\n"
     with pytest.raises(WireError):
         feed_all(CommandReader(), data + attack, step)
+
+
+ECHO = b"\r\n*2\r\n$4\r\nECHO\r\n$20\r\n01234567890123456789\r\n"
+
+
+def test_the_empty_line_with_which_redis_cli_ends_a_pipe_is_none():
+    reader = CommandReader()
+    ping = encode(b"PING")
+    assert reader.feed(ping + ping + ECHO) == [
+        [b"PING"],
+        [b"PING"],
+        [b"ECHO", b"01234567890123456789"],
+    ]
+    assert reader.feed(ping) == [[b"PING"]]
+
+
+def test_the_same_bytes_inside_a_value_stay_what_they_are():
+    reader = CommandReader()
+    frame = encode(b"SET", b"k", b"x" + ECHO + b"y")
+    cut = frame.index(ECHO) + len(ECHO)
+    assert reader.feed(frame[:cut]) == []
+    assert reader.feed(frame[cut:]) == [[b"SET", b"k", b"x" + ECHO + b"y"]]
+    frame = encode(b"SET", b"k", ECHO[:-2])
+    assert reader.feed(frame) == [[b"SET", b"k", ECHO[:-2]]]
+
+
+def test_that_ending_over_and_over_is_an_error_of_the_protocol_and_no_deep_recursion():
+    with pytest.raises(WireError):
+        CommandReader().feed(encode(b"PING") + ECHO * 5000)
