@@ -80,12 +80,13 @@ class Saved:
 
 
 class Request:
-    """A snapshot that somebody asked for. `waiting`: partitions that are not written yet."""
+    """A snapshot that somebody asked for. `waiting`: partitions not written yet, in a cut numbered above `after`."""
 
-    __slots__ = ("error", "id", "partitions", "waiting")
+    __slots__ = ("after", "error", "id", "partitions", "waiting")
 
-    def __init__(self, request_id: str, waiting: set[int]) -> None:
+    def __init__(self, request_id: str, waiting: set[int], after: int) -> None:
         self.id = request_id
+        self.after = after
         self.partitions = len(waiting)
         self.waiting = waiting
         self.error = ""
@@ -99,12 +100,13 @@ class Request:
 
 
 class _Item:
-    """One partition on its way to disk: cut at the version in its name."""
+    """One partition on its way to disk: cut at the version in its name, as the `cut`-th of this node."""
 
-    __slots__ = ("blocks", "compress", "draft", "failed", "header", "name", "size")
+    __slots__ = ("blocks", "compress", "cut", "draft", "failed", "header", "name", "size")
 
-    def __init__(self, name: SnapshotName, header: SnapshotHeader) -> None:
+    def __init__(self, name: SnapshotName, header: SnapshotHeader, cut: int) -> None:
         self.name = name
+        self.cut = cut
         self.header = header
         self.draft: Draft | None = None
         self.blocks = 0
@@ -164,6 +166,7 @@ class SnapshotWriter:
         interval_s = self.options.interval_s
         self._cycle = node.clock.boottime() / interval_s if interval_s else 0.0
         self._on_time_at = node.clock.boottime()
+        self._cuts = 0
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
 
@@ -188,7 +191,7 @@ class SnapshotWriter:
             if known.id == request_id:
                 return known
         waiting = {number for number, primary in self._primaries() if self._is_dirty(primary)}
-        request = Request(request_id, waiting)
+        request = Request(request_id, waiting, self._cuts)
         self.requests.append(request)
         self._due |= dict.fromkeys(waiting)
         self._wake.set()
@@ -341,7 +344,8 @@ class SnapshotWriter:
             sync=secrets.token_bytes(layout.SYNC_SIZE),
         )
         self._used[primary.number] = node.store.last_used(primary.data)
-        return _Item(name, header), keys, entries
+        self._cuts += 1
+        return _Item(name, header, self._cuts), keys, entries
 
     async def _write_batches(self, queue: asyncio.Queue[_Batch | None]) -> None:
         while (batch := await queue.get()) is not None:
@@ -406,12 +410,16 @@ class SnapshotWriter:
         self.written_entries += saved.entries
         self.written_bytes += saved.size
         self._restorer.loaded_from.pop(number, None)
-        self._settled(number)
+        self._settled(number, item.cut)
 
-    def _settled(self, number: int) -> None:
+    def _settled(self, number: int, cut: int | None = None) -> None:
+        """The partition is written as of its `cut`, or (None) no longer ours to write."""
         self._due.pop(number, None)
         for request in self.requests:
-            request.waiting.discard(number)
+            if cut is None or cut > request.after:
+                request.waiting.discard(number)
+            elif number in request.waiting:
+                self._due[number] = None  # asked for while an earlier cut was on its way
 
     def _failed(self, error: Exception) -> None:
         if not self.last_error:

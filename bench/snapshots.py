@@ -310,11 +310,13 @@ async def _load(port: int, entries: int, seconds: float, rate: float) -> tuple[f
     return done / seconds, latencies
 
 
-def measure_latency(entries: int, folder: Path, port: int, seconds: float) -> dict[str, Any]:
-    """p50 and p99 of writes at half of the maximum, without snapshots, with, without, with."""
+def measure_latency(
+    entries: int, folder: Path, port: int, seconds: float, rounds: int
+) -> dict[str, Any]:
+    """p50 and p99 of writes at half of the maximum, without snapshots and with, `rounds` times."""
     results: list[dict[str, Any]] = []
     half = 0.0
-    for interval in ("0", "10", "0", "10"):
+    for interval in ("0", "10") * rounds:
         shutil.rmtree(folder, ignore_errors=True)
         up = _Up(
             folder, port, "--aux", "1", "--masters", "1", "--replicas", "1", "--max-memory", "2GB",
@@ -352,6 +354,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["node", "cluster", "latency"])
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--port", type=int, default=18700)
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to write; default: a temporary one"
@@ -370,7 +373,7 @@ def main() -> None:
             result["cluster"] = measure_cluster(given.entries, base / "cluster", given.port)
         if given.only in (None, "latency"):
             result["latency"] = measure_latency(
-                given.entries, base / "latency", given.port, given.seconds
+                given.entries, base / "latency", given.port, given.seconds, given.rounds
             )
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -342,3 +342,22 @@ async def test_only_so_many_files_are_open_at_a_time(store: MemoryStore) -> None
     await world.cycle()
     assert len(store.content) == 512
     assert most <= 64
+
+
+async def test_a_request_is_not_met_by_a_cut_that_was_made_before_it(store: MemoryStore) -> None:
+    world = await started(store)
+    writer = world.keeper.writer
+    world.put(0, b"a")
+    requests = []
+
+    def meanwhile(operation: str) -> None:
+        if operation == "publish" and not requests:
+            world.put(0, b"b")
+            requests.append(writer.request("one"))
+
+    store.fails = meanwhile
+    await world.cycle()
+    assert requests[0].state == "running"
+    await writer.write_due()
+    assert requests[0].state == "done"
+    assert newest_keys(store, 0) == [b"a", b"b"]
