@@ -56,16 +56,38 @@ def pack_meta(meta: Meta) -> bytes:
 
 
 def pack(
-    *, slot: int, term: int, seq: int, expires_ms: int, written_s: int, flags: int, meta: bytes, value: bytes
+    *,
+    slot: int,
+    term: int,
+    seq: int,
+    expires_ms: int,
+    written_s: int,
+    flags: int,
+    meta: bytes,
+    value: bytes,
 ) -> bytes:
     """An entry. `meta` comes from `pack_meta`; the META flag is set or cleared here."""
     if meta:
         head = _HEADER.pack(
-            slot, seq & 0xFFFFFFFF, seq >> 32, term, expires_ms & 0xFFFFFFFF, expires_ms >> 32, written_s, flags | META
+            slot,
+            seq & 0xFFFFFFFF,
+            seq >> 32,
+            term,
+            expires_ms & 0xFFFFFFFF,
+            expires_ms >> 32,
+            written_s,
+            flags | META,
         )
         return b"".join((head, _META_SIZE.pack(len(meta)), meta, value))
     head = _HEADER.pack(
-        slot, seq & 0xFFFFFFFF, seq >> 32, term, expires_ms & 0xFFFFFFFF, expires_ms >> 32, written_s, flags & ~META
+        slot,
+        seq & 0xFFFFFFFF,
+        seq >> 32,
+        term,
+        expires_ms & 0xFFFFFFFF,
+        expires_ms >> 32,
+        written_s,
+        flags & ~META,
     )
     return head + value
 
