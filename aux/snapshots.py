@@ -17,15 +17,15 @@ from functools import partial
 from typing import Final
 
 import structlog
-import zstandard
 
+from aux.batches import Batch, BatchWriter, Item, give_up
 from aux.node import Node
 from aux.primary import Primary
 from aux.restore import Restorer
 from aux.retention import InThread, Retention
-from ringmaster.snapshot import Draft, SnapshotStore
+from ringmaster.snapshot import SnapshotStore
 from ringmaster.snapshot import format as layout
-from ringmaster.snapshot.format import Payload, SnapshotHeader
+from ringmaster.snapshot.format import SnapshotHeader
 from ringmaster.snapshot.names import SnapshotName, checked_name
 
 TICK_S: Final = 0.5
@@ -99,48 +99,6 @@ class Request:
         return "running" if self.waiting else "done"
 
 
-class _Item:
-    """One partition on its way to disk: cut at the version in its name, as the `cut`-th of this node."""
-
-    __slots__ = ("blocks", "compress", "cut", "draft", "failed", "header", "name", "size")
-
-    def __init__(self, name: SnapshotName, header: SnapshotHeader, cut: int) -> None:
-        self.name = name
-        self.cut = cut
-        self.header = header
-        self.draft: Draft | None = None
-        self.blocks = 0
-        self.size = 0
-        self.compress = True
-        self.failed = False
-
-
-class _Part:
-    """Some blocks of an item; `last`: there are no more."""
-
-    __slots__ = ("item", "last", "payloads")
-
-    def __init__(self, item: _Item) -> None:
-        self.item = item
-        self.payloads: list[Payload] = []
-        self.last = False
-
-
-class _Batch:
-    """What the thread gets at a time."""
-
-    __slots__ = ("parts", "size")
-
-    def __init__(self) -> None:
-        self.parts: list[_Part] = []
-        self.size = 0
-
-    def open(self, item: _Item) -> _Part:
-        part = _Part(item)
-        self.parts.append(part)
-        return part
-
-
 class SnapshotWriter:
     """Writes the snapshots of one incarnation. Plain integers are for the metrics; wall times are in seconds."""
 
@@ -162,7 +120,7 @@ class SnapshotWriter:
         self._used: dict[int, int] = {}
         self._due: dict[int, None] = {}
         self._retention = Retention(setup.store, setup.in_thread, setup.options.keep, restorer.kept)
-        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._disk = BatchWriter(setup.store)
         interval_s = self.options.interval_s
         self._cycle = node.clock.boottime() / interval_s if interval_s else 0.0
         self._on_time_at = node.clock.boottime()
@@ -289,10 +247,10 @@ class SnapshotWriter:
     async def _write_due(self, *, pause_s: float, sealed: bool = False) -> bool:
         """Write all that is due; False if something could not be written, which stays due."""
         failures = self.failures
-        queue: asyncio.Queue[_Batch | None] = asyncio.Queue(maxsize=1)
+        queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write_batches(queue), name="snapshot-batches")
-            batch = _Batch()
+            batch = Batch()
             unpaused = 0
             for number in list(self._due):
                 if self.failures > failures:
@@ -313,12 +271,12 @@ class SnapshotWriter:
                         await asyncio.sleep(pause_s)
                     if batch.size >= BATCH_BYTES:
                         await queue.put(batch)
-                        batch = _Batch()
+                        batch = Batch()
                         part = batch.open(item)
                 part.last = True
                 if len(batch.parts) >= BATCH_FILES:
                     await queue.put(batch)
-                    batch = _Batch()
+                    batch = Batch()
                     await asyncio.sleep(pause_s)
             await queue.put(batch)
             await queue.put(None)
@@ -326,7 +284,7 @@ class SnapshotWriter:
 
     def _cut(
         self, primary: Primary, *, sealed: bool
-    ) -> tuple[_Item, Sequence[bytes], Sequence[bytes]]:
+    ) -> tuple[Item, Sequence[bytes], Sequence[bytes]]:
         """What is committed in `primary` in this turn of the loop, oldest first."""
         node = self._node
         name = checked_name(primary.number, primary.term, primary.committed, node.incarnation)
@@ -345,15 +303,15 @@ class SnapshotWriter:
         )
         self._used[primary.number] = node.store.last_used(primary.data)
         self._cuts += 1
-        return _Item(name, header, self._cuts), keys, entries
+        return Item(name, header, self._cuts), keys, entries
 
-    async def _write_batches(self, queue: asyncio.Queue[_Batch | None]) -> None:
+    async def _write_batches(self, queue: asyncio.Queue[Batch | None]) -> None:
         while (batch := await queue.get()) is not None:
             try:
-                await self._in_thread(partial(self._write, batch))
+                await self._in_thread(partial(self._disk.write, batch))
             except Exception as error:  # noqa: BLE001 - whatever it is, the node goes on without a snapshot
                 self._failed(error)
-                await self._in_thread(partial(_give_up, batch))
+                await self._in_thread(partial(give_up, batch))
                 continue
             done = [part.item for part in batch.parts if part.last and not part.item.failed]
             for item in done:
@@ -371,37 +329,7 @@ class SnapshotWriter:
         except OSError as error:
             _log.warning("cannot remove old snapshots", place=self._store.place, reason=str(error))
 
-    def _write(self, batch: _Batch) -> None:
-        """In the thread: everything of `batch` to disk. Raises `OSError`."""
-        finished: list[Draft] = []
-        for part in batch.parts:
-            item = part.item
-            if item.failed:
-                continue
-            if item.draft is None:
-                item.draft = self._store.begin(item.name)
-                self._append(item, [layout.encode_header(item.header)])
-            for payload in part.payloads:
-                compressor = self._compressor if item.compress else None
-                chunks = layout.seal_block(item.header.sync, item.blocks, payload, compressor)
-                if not item.blocks:
-                    item.compress = sum(map(len, chunks)) < payload.size
-                item.blocks += 1
-                self._append(item, chunks)
-            if part.last:
-                end = layout.end_block(item.header.sync, item.blocks, item.header.entries)
-                self._append(item, [end])
-                finished.append(item.draft)
-        if finished:
-            self._store.publish(finished)
-
-    @staticmethod
-    def _append(item: _Item, chunks: Sequence[bytes]) -> None:
-        assert item.draft is not None  # noqa: S101 - the caller began it
-        item.draft.append(chunks)
-        item.size += sum(map(len, chunks))
-
-    def _note(self, item: _Item) -> None:
+    def _note(self, item: Item) -> None:
         header = item.header
         number = header.partition
         saved = Saved(item.name, item.size, header.entries, header.created_ms, header.sealed)
@@ -441,11 +369,3 @@ class SnapshotWriter:
 
         while busy() and node.clock.boottime() < until:  # noqa: ASYNC110 - looks at many partitions
             await asyncio.sleep(0.02)
-
-
-def _give_up(batch: _Batch) -> None:
-    """In the thread: nothing of the batch's items counts any more."""
-    for part in batch.parts:
-        part.item.failed = True
-        if part.item.draft is not None:
-            part.item.draft.discard()
