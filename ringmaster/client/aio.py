@@ -100,4 +100,4 @@ class AsyncClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
             raise LinkBroken(f"{self._url} gave no reply: {why}") from error
-        return checked(reply)
+        return checked(reply, method)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import select
+import socket
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -88,6 +90,9 @@ class Client:
     ) -> Reply:
         """One request; see `checked` for the replies that are errors."""
         connection = self._connection
+        if connection.sock is not None and _is_readable(connection.sock):
+            # Closed by the other side while it was idle: nothing was sent on it, so this is no broken request.
+            connection.close()
         if connection.sock is None:
             try:
                 connection.connect()
@@ -104,4 +109,10 @@ class Client:
             raise LinkBroken(
                 f"{self._url} gave no reply: {str(error) or type(error).__name__}"
             ) from error
-        return checked(reply)
+        return checked(reply, method)
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

@@ -60,11 +60,11 @@ def path_segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def checked(reply: Reply) -> Reply:
+def checked(reply: Reply, method: str) -> Reply:
     """The reply, if it is a success, a miss (404) or a failed condition (412).
 
-    Raises `OutcomeUnknown` for a write that may have run, `Unserved` for what can be tried again (408, 429, 5xx), else
-    `BadRequest`: also for a redirect and for a 404 that is none of ours, which would pass for done and for a miss.
+    Raises `OutcomeUnknown` for a write that may have run (any 5xx that does not say that it has not), `Unserved` for
+    what can be tried again (408, 429, 5xx), else `BadRequest`: also for a redirect and for a 404 that is none of ours, which would pass for done and for a miss.
     """
     if reply.status < 300 or reply.status in (304, 412):
         return reply
@@ -79,7 +79,8 @@ def checked(reply: Reply) -> Reply:
         problem = {}
     detail = str(problem.get("detail") or problem.get("title") or f"status {reply.status}")
     if reply.status >= 500 or reply.status in (408, 429):
-        if problem.get("outcome") == "unknown":
+        harmless = method in ("GET", "HEAD") or reply.status < 500
+        if problem.get("outcome", "not-applied" if harmless else "") != "not-applied":
             raise OutcomeUnknown(detail)
         raise Unserved(detail)
     raise BadRequest(detail)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ from ringmaster.errors import (
     Unserved,
 )
 from ringmaster.settings import AuxSettings, MasterSettings, UpSettings, load_settings
+from tests.e2e.waiting import wait_until
 
 STATUS: dict[str, Any] = {
     "cluster": "c",
@@ -342,6 +344,39 @@ def test_a_client_opens_a_new_connection_after_one_broke(cluster: FakeCluster) -
         client.put("a", b"x")
         client.close()
         assert client.get("a") == b"x"
+
+
+def test_a_client_opens_a_new_connection_when_the_other_side_closed_an_idle_one(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "timeout", 0.05)
+    with Client(cluster.url) as client:
+        client.put("a", b"x")
+        idle = client._connection.sock
+        wait_until(lambda: select.select([idle], [], [], 0)[0], "the idle connection is closed")
+        assert client.get("a") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "error"),
+    [
+        (503, {"outcome": "unknown"}, OutcomeUnknown),
+        (503, {"outcome": "not-applied"}, Unserved),
+        (500, {}, OutcomeUnknown),
+        (502, {}, OutcomeUnknown),
+        (429, {}, Unserved),
+    ],
+)
+def test_a_write_counts_as_not_done_only_if_the_reply_says_so(
+    cluster: FakeCluster, status: int, fields: dict[str, Any], error: type[RingmasterError]
+) -> None:
+    with Client(cluster.url) as client:
+        cluster.next_replies.append((status, fields))
+        with pytest.raises(error):
+            client.put("a", b"x")
+        cluster.next_replies.append((503, {}))
+        with pytest.raises(Unserved):
+            client.get("a")
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "https://x", "http://", "http://x/data"])
