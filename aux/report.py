@@ -42,6 +42,7 @@ def status_of(node: Node) -> NodeStatus:
         caught_up=caught_up,
         lagging=lagging,
         awaiting=awaiting,
+        released=_released(node),
         unreachable=node.peers.unreachable(),
         restoring=[number for number, primary in node.primaries.items() if primary.restoring],
         snapshot_term=0 if node.loader is None else node.loader.highest_term,
@@ -58,6 +59,16 @@ def status_of(node: Node) -> NodeStatus:
         filled_keys=node.filler.filled_keys,
         filled_bytes=node.filler.filled_bytes,
     )
+
+
+def _released(node: Node) -> list[tuple[int, int]]:
+    """Partitions it has stopped to serve for good, by the term of the successor that is still to hear of it."""
+    if node.view is None:
+        return []
+    table = node.view.table
+    return [
+        (number, table[number].term) for number in node.releasing if number not in node.primaries
+    ]
 
 
 def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]:

@@ -228,6 +228,7 @@ def _news(status: NodeStatus) -> tuple[object, ...]:
         status.caught_up,
         status.lagging,
         status.awaiting,
+        status.released,
         status.stopping,
         status.epoch,
         status.snapshot_term if status.restoring else 0,

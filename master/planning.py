@@ -78,6 +78,7 @@ def signature(seen: Observation) -> Hashable:
             tuple(status.caught_up),
             tuple(status.lagging),
             tuple(status.awaiting),
+            tuple(status.released),
         )
         for node in seen.view.nodes
         for status in [verdicts.status(node)]

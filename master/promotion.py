@@ -137,11 +137,15 @@ class Mender:
     # -- who serves
 
     def _awaited(self, number: int, row: Partition) -> str | None:
-        """Cleared once the primary says that it serves, or its predecessor is fenced."""
+        """Cleared once the primary says that it serves, or its predecessor says that it has stopped, or is fenced."""
         if self._unreleased(row) is None or row.primary is None:
             return None
         status = self._verdicts.status(row.primary)
         if status is not None and status.epoch >= row.term and number not in status.awaiting:
+            return None
+        # It says so to its successor as well, but the two may be cut off from each other.
+        before = self._verdicts.status(row.awaits) if row.awaits is not None else None
+        if before is not None and (number, row.term) in before.released:
             return None
         return row.awaits
 

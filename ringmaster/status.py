@@ -19,7 +19,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `caught_up`: filling copies that have everything and on which writes wait from now on.
     `lagging`: copies that hold up writes or refuse them and should be dropped by a view.
-    `awaiting`: partitions it is primary of but does not serve yet. `unreachable`: peers its links cannot
+    `awaiting`: partitions it is primary of but does not serve yet. `released`: (partition, its successor's term) of
+    those it has handed over, while the successor may not have heard of it. `unreachable`: peers its links cannot
     reach. `restoring`: partitions being loaded from a snapshot. `snapshot_term`: the highest term of any snapshot it
     has seen; the next epoch must be above it. `restored_entries`: brought back from snapshots. `snapshot_problems`:
     what an operator must know of its snapshots, a sentence each.
@@ -32,6 +33,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     caught_up: list[CopyReport] = []
     lagging: list[CopyReport] = []
     awaiting: list[int] = []
+    released: list[tuple[int, int]] = []
     unreachable: list[str] = []
     restoring: list[int] = []
     snapshot_term: int = 0

@@ -544,3 +544,25 @@ async def test_below_min_in_sync_writes_are_refused_and_reads_go_on() -> None:
         written = world["a"].put(b"k", b"1")
         await world.settle()
         assert written.reply[0] == 1
+
+
+async def test_a_release_that_the_successor_cannot_hear_is_reported_to_the_controller() -> None:
+    async with World("ab") as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        assert status_of(world["a"].node).released == []
+        world["a"].put(b"k", b"1")
+        world.wire("a", "b").held = True
+        world.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
+        assert status_of(world["a"].node).released == []  # its write is pending
+        world.wire("a", "b").held = False
+        await asyncio.sleep(0)
+        world.wire("a", "b").deliver()
+        world.wire("a", "b").cut()
+        await world.settle()
+        assert not world["b"].serves()
+        assert status_of(world["a"].node).released == [(0, 2)]
+        world.adopt(world.view(3, row("b", "a", term=2)))
+        await world.settle()
+        assert world["b"].serves()
+        assert status_of(world["a"].node).released == []

@@ -288,3 +288,11 @@ def test_a_copy_that_holds_up_the_predecessor_s_release_is_dropped():
         told = {"a": status("a", lagging=[report]), "b": status("b", awaiting=[0])}
         dropped = after(moved(seen(handed, statuses=told), ("b", "c")))
         assert (dropped.in_sync, dropped.awaits) == (in_sync, "a")
+
+
+def test_a_predecessor_that_says_it_has_stopped_is_awaited_no_more():
+    """Its successor cannot hear it: the link between the two is cut."""
+    handed = Partition("b", ("a",), (), 9, "a")
+    for released, awaits in (([(0, 9)], None), ([(0, 8)], "a"), ([(1, 9)], "a"), ([], "a")):
+        told = {"a": status("a", released=released), "b": status("b", awaiting=[0])}
+        assert after(seen(handed, nodes="ab", statuses=told)).awaits == awaits
