@@ -237,8 +237,9 @@ class DataCommands:
 class ControlCommands:
     """What controllers and masters ask of a node beside data: no lease is needed to answer."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, cluster: str) -> None:
         self._node = node
+        self._cluster = cluster
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
@@ -252,8 +253,7 @@ class ControlCommands:
     def view(self, _client: Client, command: Command) -> bytes:
         """`RM.VIEW json`: as good as one read from the coordinator."""
         view = decode_view(command[1])
-        current = self._node.view
-        if current is not None and view.cluster != current.cluster:
+        if view.cluster != self._cluster:
             return b"-WRONG that view is of another cluster\r\n"
         self._node.adopt(view)
         return OK

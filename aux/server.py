@@ -56,7 +56,7 @@ class Server:
         data = DataCommands(node)
         redis = RedisCommands(node, data, lambda: len(self.connections))
         self.leased |= data.table() | redis.leased()
-        self.always |= ControlCommands(node).table() | redis.always() | self._peer_table()
+        self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
 
     async def listen(self, address: str, *, guarded: bool = False) -> str:
         """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""

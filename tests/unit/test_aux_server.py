@@ -233,6 +233,14 @@ async def test_hello_checks_the_cluster_and_the_incarnation(alone: World) -> Non
     assert str(client.ask(b"RM.HELLO", CLUSTER.encode(), b"a-0")).startswith("WRONG")
 
 
+async def test_not_even_the_first_view_may_be_of_another_cluster() -> None:
+    async with World("a") as world:
+        other = msgspec.structs.replace(world.view(1, row("a", term=1)), cluster="d" * 32)
+        reply = Client(world["a"].server).ask(b"RM.VIEW", encode_view(other))
+        assert str(reply).startswith("WRONG")
+        assert world["a"].node.view is None
+
+
 async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(
     alone: World,
 ) -> None:
