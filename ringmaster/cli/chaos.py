@@ -54,6 +54,9 @@ def chaos(
         for example in results[-1].examples:
             console.print(f"  {example}", markup=False)
     console.print(table(results))
+    for result in results:
+        if not result.passed:
+            console.print(f"{result.text}: {'; '.join(result.failures)}", markup=False)
     if json is not None:
         json.write_bytes(orjson.dumps([result.as_json() for result in results]))
     if timeline is not None and not plot(results, timeline):
