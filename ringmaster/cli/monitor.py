@@ -27,10 +27,17 @@ class Monitor:
         self._url = url
         self._console = console
         self._said = ""
+        self._is_stopping = False
 
     def report(self, sentence: str) -> None:
         """Print a line, above the table if there is one."""
         self._console.print(sentence, markup=False)
+
+    def stopping(self) -> None:
+        """Say that the cluster stops; from now on it is no news that nobody answers."""
+        self._is_stopping = True
+        self._said = "stopping"
+        self.report(self._said)
 
     async def run(self, children: tuple[Child, ...]) -> None:
         """Say when the cluster is ready, then show it until cancelled."""
@@ -67,7 +74,7 @@ class Monitor:
         try:
             status = await client.cluster()
         except RingmasterError as error:
-            return str(error)
+            return "stopping" if self._is_stopping else str(error)
         return status if isinstance(status, dict) else "the reply is no status"
 
     async def _picture(self, client: AsyncClient, children: tuple[Child, ...]) -> RenderableType:

@@ -98,7 +98,7 @@ async def _run(cluster: LocalCluster, console: Console) -> bool:
         # A fault in showing the cluster ends it in good order, and is raised at the end.
         watching.add_done_callback(lambda _: stop.request())
         await stop.requested.wait()
-        monitor.report("stopping")
+        monitor.stopping()
         await _stop_in_order(cluster, supervisor, coordinator, monitor)
         watching.cancel()
         with suppress(asyncio.CancelledError):

@@ -167,6 +167,7 @@ def test_a_cluster_serves_and_stops(new_cluster: NewCluster, nginx: str) -> None
     with urlopen(f"{cluster.url}/cluster/events", timeout=10) as stream:  # noqa: S310 - http
         assert stream.readline()
         assert cluster.stop() == 0, "an open event stream holds nothing up"
+    assert "cannot reach" not in cluster.output.partition("ready: ")[2]
     assert not accepts(cluster.port)
     folders = [cluster.data_dir, cluster.data_dir / "run", cluster.data_dir / "logs"]
     assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
