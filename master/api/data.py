@@ -320,7 +320,9 @@ def refusal(reply: WriteReply, replies: Replies) -> Problem | None:
 
 
 def _condition_failed(current: bytes) -> Problem:
-    detail = "the entry that is there does not meet the condition" if current else "there is no entry with this key"
+    detail = (
+        "the entry does not meet the condition" if current else "there is no entry with this key"
+    )
     return Problem(412, "condition-failed", detail, headers=_etag(current))
 
 
