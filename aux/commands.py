@@ -115,7 +115,9 @@ class DataCommands:
 
     def set(self, client: Client, command: Command) -> bytes | None:
         """`RM.SET pt key value [opt]`."""
-        options = decode_options(command[4]) if len(command) > 4 else PLAIN
+        if len(command) == 4:
+            return self._set_plain(client, command)
+        options = decode_options(command[4])
         value = command[3]
         if self.is_too_big(command[2], value, options):
             return TOO_BIG
@@ -125,6 +127,47 @@ class DataCommands:
             options,
             lambda head, moment: writes.set_value(head, value, options, moment),
         )
+
+    def _set_plain(self, client: Client, command: Command) -> bytes | None:
+        """`RM.SET pt key value`: what `write` and `writes.set_value` do without options, in one piece.
+
+        Most writes come this way; it takes half the time (a test compares the two).
+        """
+        _, token, key, value = command
+        primary = self._served.get(token)
+        if self.is_too_big(key, value, PLAIN):
+            return TOO_BIG
+        if primary is None:
+            return self.moved(token)
+        node = self._node
+        if (refusal := self._refusal(primary)) is not None:
+            return refusal
+        wall_ms = node.wall_ms()
+        head = primary.head(key)
+        if head is not None and is_expired(head, wall_ms):
+            primary.expire(key)
+            node.counters.expirations += 1
+            head = None
+        term, seq = primary.term, primary.next_seq
+        entry = entries.pack_json(term, seq, wall_ms, value)
+        node.counters.writes += 1
+        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (head is None, term, seq)
+        if primary.is_alone:
+            primary.submit(key, entry)
+            return reply if node.lease_held() else UNKNOWN
+        primary.submit(key, entry, reply, client.waiter())
+        return None
+
+    def _refusal(self, primary: Primary) -> bytes | None:
+        """Why no write is taken just now."""
+        node = self._node
+        if node.overloaded:
+            return b"-SHED too much waits for replication\r\n"
+        if primary.in_sync < node.options.min_in_sync:
+            return b"-MINSYNC %d of %d copies are in sync\r\n" % (
+                primary.in_sync, node.options.min_in_sync,
+            )  # fmt: skip
+        return None
 
     def is_too_big(self, key: bytes, value: bytes, options: WriteOptions) -> bool:
         """Whether an entry of these takes more than its share of the node's memory."""
@@ -180,12 +223,8 @@ class DataCommands:
     ) -> bytes | None:
         """Decide on the head state, sequence what changes, answer once it is committed (R3, R8)."""
         node = self._node
-        if node.overloaded:
-            return b"-SHED too much waits for replication\r\n"
-        if primary.in_sync < node.options.min_in_sync:
-            return b"-MINSYNC %d of %d copies are in sync\r\n" % (
-                primary.in_sync, node.options.min_in_sync,
-            )  # fmt: skip
+        if (refusal := self._refusal(primary)) is not None:
+            return refusal
         wall_ms = node.wall_ms()
         head = primary.head(key)
         if head is not None and is_expired(head, wall_ms):
@@ -261,7 +300,7 @@ class ControlCommands:
 
 def is_expired(entry: bytes, now_ms: int) -> bool:
     """Whether the entry's expiry (and the time it may be served stale after that) has passed."""
-    expires_ms = entries.header(entry).expires_ms
+    expires_ms = entries.expires_ms_of(entry)
     if not expires_ms or now_ms < expires_ms:
         return False
     return now_ms >= expires_ms + entries.meta_of(entry).swr_ms
