@@ -36,6 +36,11 @@ class CopyState(Enum):
     STREAMING = "streaming"  # it has all there was; it gets what comes
 
 
+# Looking a member up in its enum is a call in CPython 3.11.
+_SCANNING: Final = CopyState.SCANNING
+_STREAMING: Final = CopyState.STREAMING
+
+
 class Copy:
     """One other copy of the partition, as its primary sees it.
 
@@ -92,17 +97,36 @@ class _Pending:
     """A sequenced entry that is not committed. `entry` None is a removal.
 
     `applied`: the store shows it already (evictions, expiries and what a promotion brought along).
+    `waiter` hears `reply` once it is committed; `more` are those whose replies rest on it, None for nobody.
     """
 
-    __slots__ = ("applied", "entry", "key", "seq", "size", "waiters")
+    __slots__ = ("applied", "entry", "key", "more", "reply", "seq", "size", "waiter")
 
-    def __init__(self, seq: int, key: bytes, entry: bytes | None, *, applied: bool) -> None:
+    def __init__(
+        self,
+        seq: int,
+        key: bytes,
+        entry: bytes | None,
+        applied: bool,
+        waiter: Waiter | None,
+        reply: bytes,
+    ) -> None:
         self.seq = seq
         self.key = key
         self.entry = entry
         self.applied = applied
         self.size = len(key) + _PENDING_BYTES + (len(entry) if entry else 0)
-        self.waiters: list[tuple[Waiter, bytes]] = []
+        self.waiter = waiter
+        self.reply = reply
+        self.more: list[tuple[Waiter, bytes]] | None = None
+
+    def resolve(self, instead: bytes | None = None) -> None:
+        """Answer everybody who waits: each with its own reply, or with `instead`."""
+        if self.waiter is not None:
+            self.waiter.resolve(self.reply if instead is None else instead)
+        if self.more is not None:
+            for waiter, reply in self.more:
+                waiter.resolve(reply if instead is None else instead)
 
 
 class Primary:
@@ -189,15 +213,14 @@ class Primary:
         applied: bool = False,
     ) -> None:
         """Sequence an entry. `waiter` hears `reply` once it is committed, which may be before this returns."""
-        self.seq += 1
+        seq = self.seq = self.seq + 1
         if self.copies:
             for copy in self.copies.values():
-                if copy.state is CopyState.STREAMING or copy.state is CopyState.SCANNING:
-                    self._outlet.send(copy, self.seq, key, entry)
+                state = copy.state
+                if state is _STREAMING or state is _SCANNING:
+                    self._outlet.send(copy, seq, key, entry)
         if self._required:
-            pending = _Pending(self.seq, key, entry, applied=applied)
-            if waiter is not None:
-                pending.waiters.append((waiter, reply))
+            pending = _Pending(seq, key, entry, applied, waiter, reply)
             self._pending.append(pending)
             self._overlay[key] = pending
             self.pending_bytes += pending.size
@@ -213,8 +236,10 @@ class Primary:
         pending = self._overlay.get(key)
         if pending is None:
             waiter.resolve(reply)
+        elif pending.more is None:
+            pending.more = [(waiter, reply)]
         else:
-            pending.waiters.append((waiter, reply))
+            pending.more.append((waiter, reply))
 
     def evict(self, key: bytes) -> bool:
         """Remove a committed entry at once and tell the copies; False if a write of it is pending."""
@@ -261,23 +286,28 @@ class Primary:
 
     def advance(self) -> None:
         """Commit what every required copy has."""
-        if not self._pending:
+        queue = self._pending
+        if not queue:
             return
         commit = self.seq
         for copy in self.copies.values():
             if copy.required and copy.acked < commit:
                 commit = copy.acked
         alone = self._required == 0
-        while self._pending and self._pending[0].seq <= commit:
-            pending = self._pending.popleft()
+        overlay = self._overlay
+        while queue and queue[0].seq <= commit:
+            pending = queue.popleft()
+            key, entry = pending.key, pending.entry
             self.pending_bytes -= pending.size
             self.committed = pending.seq
-            if self._overlay.get(pending.key) is pending:
-                del self._overlay[pending.key]
+            if overlay.get(key) is pending:
+                del overlay[key]
             if not pending.applied:
-                self._apply(pending.key, pending.entry)
-            for waiter, reply in pending.waiters:
-                waiter.resolve(UNKNOWN if alone and not self._lease_held() else reply)
+                if entry is None:
+                    self._store.remove(self.data, key)
+                else:
+                    self._store.put(self.data, key, entry)
+            pending.resolve(UNKNOWN if alone and not self._lease_held() else None)
 
     def resend(self, copy: Copy, after: int) -> None:
         """Send `copy` again all entries behind `after`; it has those up to it."""
@@ -312,8 +342,7 @@ class Primary:
             keys.append(pending.key)
             if not pending.applied:
                 self._apply(pending.key, pending.entry)
-            for waiter, _ in pending.waiters:
-                waiter.resolve(UNKNOWN)
+            pending.resolve(UNKNOWN)
         self._overlay.clear()
         self.pending_bytes = 0
         self.copies.clear()

@@ -77,12 +77,14 @@ class Replica:
                 return False
             self.seq = seq
             self.tail.append((seq, key))
-            self.carried.pop(key, None)
+            if self.carried:
+                self.carried.pop(key, None)
         if entry is None:
             self.store.remove(self.data, key)
         else:
             self.store.put(self.data, key, entry)
-        self.learn_commit(commit)
+        if commit > self.commit:
+            self.learn_commit(commit)
         return True
 
     def learn_commit(self, commit: int) -> None:

@@ -22,6 +22,8 @@ from ringmaster.view import NodeInfo, View
 ENTRY_HEAD: Final = struct.Struct("<IQQQ")
 """partition, session, seq (0: scanned by a fill), commit."""
 
+_pack_head = ENTRY_HEAD.pack
+
 MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_FRAME_ENTRIES: Final = 1000
 
@@ -53,7 +55,7 @@ class Sessions(Protocol):
         """The fill of `copy` is open: scan."""
 
     def progressed(self, copy: Copy) -> None:
-        """`copy` opened or acknowledged something."""
+        """`copy` opened or, while its primary does not serve, acknowledged something."""
 
     def over_budget(self, node: str, over_bytes: int) -> None:
         """`node` holds so much more for its primaries than its budget allows."""
@@ -87,11 +89,13 @@ class Peer:
     def send(self, copy: Copy, seq: int, key: bytes, entry: bytes | None) -> None:
         """Queue one entry for this tick's frame."""
         primary = copy.primary
-        head = ENTRY_HEAD.pack(primary.number, copy.session, seq, primary.committed)
-        self._items += (head, key, entry or b"")
-        self._items_bytes += len(key) + (len(entry) if entry else 0) + 64
-        self._marks[copy] = (copy.session, seq or self._marks.get(copy, (0, 0))[1])
-        if self._items_bytes > MAX_FRAME_BYTES or len(self._items) > 3 * MAX_FRAME_ENTRIES:
+        session = copy.session
+        entry = entry or b""
+        items = self._items
+        items += (_pack_head(primary.number, session, seq, primary.committed), key, entry)
+        self._items_bytes = size = self._items_bytes + len(key) + len(entry) + 64
+        self._marks[copy] = (session, seq or self._marks.get(copy, (0, 0))[1])
+        if size > MAX_FRAME_BYTES or len(items) > 3 * MAX_FRAME_ENTRIES:
             self._flush()
         elif not self._flushing:
             self._flushing = True
@@ -201,14 +205,17 @@ class Peer:
                     copy.state = CopyState.CLOSED
             return
         refused = set(reply[1:]) if len(reply) > 1 else ()
+        copies, closed = self.copies, CopyState.CLOSED
         for copy, (session, seq) in marks.items():
-            if copy.session != session or copy not in self.copies:
+            if copy.session != session or copy not in copies:
                 continue
-            if copy.primary.number in refused:
-                copy.state = CopyState.CLOSED
-            elif seq and copy.state is not CopyState.CLOSED:
-                copy.primary.acknowledge(copy, seq)
-                self._sessions.progressed(copy)
+            primary = copy.primary
+            if refused and primary.number in refused:
+                copy.state = closed
+            elif seq and copy.state is not closed:
+                primary.acknowledge(copy, seq)
+                if not primary.serving:
+                    self._sessions.progressed(copy)
         if reply[0]:
             self._sessions.over_budget(self.info.id, reply[0])
 

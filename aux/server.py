@@ -112,7 +112,9 @@ class _Cell:
 
     def resolve(self, reply: bytes) -> None:
         self.reply = reply
-        self._connection.resolved()
+        connection = self._connection
+        if not connection.flushing:
+            connection.resolved()
 
 
 class Connection(asyncio.Protocol):
@@ -130,7 +132,8 @@ class Connection(asyncio.Protocol):
         self._backlog: list[Command] = []
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
-        self._flushing = False
+        # A flush is due in this tick of the loop.
+        self.flushing = False
         self._running = False
         self._closing = False
         self._paused: set[str] = set()
@@ -169,18 +172,28 @@ class Connection(asyncio.Protocol):
         """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
         node = self._node
         live = node.clock.boottime() < node.lease.held_until
+        # Most commands need nothing but their handler; `_run` knows the others.
+        leased = self._leased if live and self._authorized else {}
+        out, queue = self._out, self._queue
         self._running = True
         size = 0
         rest = iter(commands)
         for command in rest:
-            reply = self._run(command, live=live)
+            handler = leased.get(command[0])
+            if handler is None:
+                reply = self._run(command, live=live)
+            else:
+                try:
+                    reply = handler(self, command)
+                except _MALFORMED as error:
+                    reply = bad_arguments(error)
             if reply is not None:
                 size += len(reply)
-                if self._queue:
-                    self._queue.append(reply)
+                if queue:
+                    queue.append(reply)
                     self._queued_bytes += len(reply)
                 else:
-                    self._out.append(reply)
+                    out.append(reply)
                 if size > MAX_TURN_BYTES or self._closing:
                     break
         self._running = False
@@ -260,8 +273,8 @@ class Connection(asyncio.Protocol):
 
     def resolved(self) -> None:
         """A cell of ours has its reply: send what is complete, once per loop tick."""
-        if not self._running and not self._flushing:
-            self._flushing = True
+        if not self._running and not self.flushing:
+            self.flushing = True
             self._loop.call_soon(self._flush)
 
     def _reply(self, reply: bytes) -> None:
@@ -272,16 +285,18 @@ class Connection(asyncio.Protocol):
             self._out.append(reply)
 
     def _flush(self) -> None:
-        self._flushing = False
+        self.flushing = False
         out, queue = self._out, self._queue
         while queue:
             item = queue[0]
-            reply = item.reply if isinstance(item, _Cell) else item
-            if reply is None:
-                break
-            queue.popleft()
-            if item is reply:
+            if type(item) is _Cell:
+                reply = item.reply
+                if reply is None:
+                    break
+            else:
+                reply = cast(bytes, item)
                 self._queued_bytes -= len(reply)
+            queue.popleft()
             out.append(reply)
         transport = self._transport
         if transport is None:

@@ -55,13 +55,13 @@ def apply_entries(node: Node, args: Sequence[bytes]) -> bytes:
     refused: dict[int, None] = {}
     replicas = node.replicas
     unpack = ENTRY_HEAD.unpack
-    for at in range(2, len(args) - 2, 3):
-        number, session, seq, commit = unpack(args[at])
+    for head, key, entry in zip(args[2::3], args[3::3], args[4::3], strict=False):
+        number, session, seq, commit = unpack(head)
         replica = replicas.get(number)
         if (
             number in refused
             or replica is None
-            or not replica.apply(session, seq, commit, args[at + 1], args[at + 2] or None)
+            or not replica.apply(session, seq, commit, key, entry or None)
         ):
             refused[number] = None
     over = node.store.replica_over_bytes()
