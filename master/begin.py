@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from master import keys
 from master.api.data import check_size, item_options
-from master.api.items import parse_item
+from master.api.items import parse_item, plain_item
 from master.api.limits import Limits
 from master.heads import Head
 from master.inflight import Get, Refused, Write
@@ -74,6 +74,14 @@ def begin(
 
 def _post(connection: Connection, body: bytes, now: float) -> bool:
     path = connection.path
+    plain = plain_item(body)
+    if plain is not None:
+        key, value = plain
+        check_size(value, path.limits.max_value)
+        write = Write(connection, key, now, "POST", b"RM.SET", (value,), path.replies.posted)
+        connection.waiting.append(write)
+        path.router.write_nowait(b"RM.SET", key, (value,), write)
+        return True
     item = parse_item(body)
     if item.if_match is not None or item.if_none_match is not None:
         return False

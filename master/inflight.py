@@ -19,6 +19,9 @@ from ringmaster.resp import Reply
 if TYPE_CHECKING:
     from master.connection import Connection
 
+_WRITTEN: Final = int(Status.CREATED)
+"""The highest status of a write that was done; looking a member up in its enum is a call in CPython 3.11."""
+
 _LATE: Final = DeadlineExceeded("no reply came within the deadline")
 
 
@@ -131,6 +134,10 @@ class Write(InFlight):
         connection = self.connection
         if connection is None:
             return
+        if type(reply) is list:
+            self.connection = None
+            connection.finish(self, self._answer(connection, WriteReply(*reply)))
+            return
         verdict = judge_write(reply)
         if isinstance(verdict, RingmasterError):
             self.fail(verdict)
@@ -149,7 +156,7 @@ class Write(InFlight):
 
     def _answer(self, connection: Connection, reply: WriteReply) -> bytes:
         path = connection.path
-        if reply.status > Status.CREATED:
+        if reply.status > _WRITTEN:
             refused = refusal(reply, path.replies)
             if refused is not None:
                 return path.problem(self, refused)

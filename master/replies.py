@@ -165,12 +165,13 @@ class Replies:
 
     def posted(self, key: bytes, reply: WriteReply) -> bytes:
         """201 or 200: a JSON value was written."""
-        created = reply.status == 1
-        version = self.version(reply.term, reply.seq)
+        status, term, seq, expires_ms, _ = reply
+        created = status == 1
+        version = b"%x-%x-%b" % (term, seq, self.salt)
         body = b'{"key":%b,"version":"%b","expires_at":%b}' % (
             json_text(key),
             version,
-            _instant(reply.expires_ms),
+            _instant(expires_ms) if expires_ms else b"null",
         )
         return _WRITTEN % (
             b"201 Created" if created else b"200 OK",
