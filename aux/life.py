@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from aux.given import NodeOptions
 from aux.keeper import SnapshotKeeper
-from aux.node import Node, NodeOptions
+from aux.node import Node
 from aux.server import Server
 from aux.snapshots import SnapshotSetup
 from aux.store import Store

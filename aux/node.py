@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from aux.budget import Budget, Counters
+from aux.given import Lease, Loader, NodeOptions, NoLease
 from aux.migration import Filler
 from aux.primary import Copy, Primary
+from aux.release import Releases
 from aux.replica import Replica
 from aux.replication import LinkFactory, Peers
 from aux.report import measure_lag
 from aux.store import PartitionData, Store
 from ringmaster.clock import Clock
-from ringmaster.errors import PeerError, RingmasterError
 from ringmaster.hashing import token_of
-from ringmaster.resp import Reply, encode
 from ringmaster.view import Partition, View
 
 TICK_S: Final = 0.05
-RETRY_S: Final = 0.005
-"""After how long a peer whose view was older is asked again."""
-
 STALL_S: Final = 0.5
 """A gap between ticks above which this process was stopped itself: nobody else is to blame."""
 
@@ -37,48 +33,6 @@ MAX_UNACKED_BYTES: Final = 64 * 1024 * 1024
 """Above this many bytes sent to copies, or of entries that wait for copies, writes are shed."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Lease(Protocol):
-    """The node's permission to serve; `held_until` is boot time in seconds."""
-
-    held_until: float
-
-
-class NoLease:
-    """Before the first renewal."""
-
-    held_until = 0.0
-
-
-class Loader(Protocol):
-    """Brings back partitions of which every copy was lost (R10)."""
-
-    @property
-    def highest_term(self) -> int:
-        """The highest term of any snapshot seen; views must number above it."""
-
-    @property
-    def loaded_entries(self) -> int:
-        """Entries brought back so far."""
-
-    def start(self, primary: Primary) -> bool:
-        """Begin to load the newest snapshot into `primary`, then call `Node.loaded`; False: there is nothing to wait for."""
-
-    def problems(self) -> list[str]:
-        """What an operator must know of snapshots, a sentence each."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeOptions:
-    """What a node is told once. Rates in bytes a second, 0 for no cap."""
-
-    id: str
-    incarnation: str
-    max_bytes: int
-    partitions: int
-    min_in_sync: int = 1
-    fill_bytes_per_s: int = 64 * 1024 * 1024
 
 
 class Node:
@@ -107,13 +61,18 @@ class Node:
         self.primaries: dict[int, Primary] = {}
         self.replicas: dict[int, Replica] = {}
         self.awaiting: dict[int, Partition] = {}
-        self.releasing: dict[int, str] = {}
-        self._saying: dict[int, tuple[str, int]] = {}
         self.loader: Loader | None = None
         self.stopping = False
         self.sealed = False
         self.overloaded = False
         self.peers = Peers(options.incarnation, self, make_link)
+        self.releasing = Releases(
+            options.id,
+            options.incarnation,
+            self.peers,
+            lambda: self.view,
+            lambda number: number not in self.primaries,
+        )
         self.filler = Filler(self.peers, clock, options.fill_bytes_per_s, self._scanned)
         self._on_void = on_void
         self._void = False
@@ -186,7 +145,6 @@ class Node:
         self.replicas.clear()
         self.awaiting.clear()
         self.releasing.clear()
-        self._saying.clear()
         self._on_void(reason)
 
     def _adopt_row(self, number: int, row: Partition) -> None:
@@ -203,14 +161,14 @@ class Node:
         self._adopt_as_copy(number, row)
         if row.awaits == self.id and row.primary is not None:
             # Stopped already, but this successor may not have heard of it: it took over from the one that has.
-            self.releasing[number] = row.primary
-            self._send_released(number)
+            self.releasing.begin(number)
+            self.releasing.say(number)
 
     def _adopt_as_primary(self, number: int, row: Partition, primary: Primary | None) -> None:
         if primary is not None and primary.term == row.term:
             self._follow_copies(primary, row)
             return
-        self.releasing.pop(number, None)
+        self.releasing.cancel(number)
         awaits = row.awaits if row.awaits != self.id else None
         if awaits is None:
             self._appoint(number, row)
@@ -288,7 +246,7 @@ class Node:
         self.served.pop(token_of(primary.number, primary.term), None)
         primary.serving = False
         self._follow_copies(primary, row)
-        self.releasing[primary.number] = row.primary or ""
+        self.releasing.begin(primary.number)
         self._release_if_drained(primary)
 
     def _release_if_drained(self, primary: Primary) -> None:
@@ -297,32 +255,7 @@ class Node:
             return
         assert self.view is not None  # noqa: S101 - releasing comes from a view
         self._demote(number, primary, self.view.table[number])
-        self._send_released(number)
-
-    def _send_released(self, number: int) -> None:
-        """Tell the successor; repeated by `tick` until it has heard or the view moves on. One at a time for each."""
-        assert self.view is not None  # noqa: S101 - releasing comes from a view
-        successor, term = self.releasing[number], self.view.table[number].term
-        peer = self.peers.connect(self.view, successor)
-        if peer is None or self._saying.get(number) == (successor, term):
-            return
-        self._saying[number] = (successor, term)
-
-        def again() -> None:
-            if self._saying.get(number) == (successor, term):
-                del self._saying[number]
-            self._tick_release(number)
-
-        def heard(reply: Reply) -> None:
-            if isinstance(reply, PeerError):  # its view is a moment behind ours, or ahead
-                asyncio.get_running_loop().call_later(RETRY_S, again)
-                return
-            if self._saying.get(number) == (successor, term):
-                del self._saying[number]
-                if not isinstance(reply, RingmasterError):
-                    self.releasing.pop(number, None)
-
-        peer.link.send(encode(b"RM.RELEASED", number, term, self.incarnation.encode()), heard)
+        self.releasing.say(number)
 
     def _demote(self, number: int, primary: Primary, row: Partition) -> None:
         """From primary to replica, or to nothing where the row does not list us in sync."""
@@ -438,8 +371,8 @@ class Node:
         stalled = now - self._last_tick > STALL_S
         self._last_tick = now
         self.peers.tick()
-        for number in list(self.releasing):
-            self._tick_release(number)
+        for number in self.releasing:
+            self._release(number)
         for primary in self.primaries.values():
             for copy in primary.copies.values():
                 if copy.required:
@@ -450,17 +383,11 @@ class Node:
         self.overloaded = max(self.peers.unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
         self.budget.tick()
 
-    def _tick_release(self, number: int) -> None:
-        if number not in self.releasing:
-            return
-        row = self.view.table[number] if self.view is not None else Partition()
+    def _release(self, number: int) -> None:
         if number in self.primaries:
             self._release_if_drained(self.primaries[number])
-        elif row.awaits == self.id and row.primary is not None:
-            self.releasing[number] = row.primary
-            self._send_released(number)
         else:
-            self.releasing.pop(number, None)
+            self.releasing.say(number)
 
     async def run(self) -> None:
         """The node's own loops, until cancelled."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from aux.node import Node, NodeOptions
+from aux.given import NodeOptions
+from aux.node import Node
 from aux.server import Server
 from aux.store import Store
 from ringmaster import entry as entries

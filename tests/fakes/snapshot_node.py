@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from aux.given import NodeOptions
 from aux.keeper import SnapshotKeeper
-from aux.node import Node, NodeOptions
+from aux.node import Node
 from aux.snapshots import SnapshotOptions, SnapshotSetup
 from aux.store import Store
 from ringmaster.entry import JSON, pack

@@ -138,6 +138,7 @@ _KINDS = {
     "freeze-at-read": 10,
     "hiccup": 8,
     "brink": 8,
+    "blind-brink": 6,
     "cut-then-crash": 8,
     "slow": 3,
     "cut": 6,
@@ -248,6 +249,16 @@ class Injector:
         if process is not None:
             self._cluster.store.faults.delay_s = (0.02, 0.15)
             process.loop.freeze(1.7 + fault.number / 60)
+
+    def _blind_brink(self, fault: Fault) -> None:
+        """The same, and nobody hears of the view that follows in good time: what holds then is the lease alone."""
+        cluster = self._cluster
+        self._brink(fault)
+        cluster.store.faults.late_watch_s = 5.0
+        for name in cluster.master_names()[:1]:
+            for source, target in ((name, fault.target), (fault.target, name)):
+                cluster.network.cut(source, target)
+                self._later(6.0, "mend", source, target)
 
     def _hiccup(self, fault: Fault) -> None:
         """Stop for a moment, and again in the middle of the requests that piled up."""
