@@ -89,8 +89,9 @@ class DataCommands:
             elif size > MAX_REPLY_BYTES:
                 replies.append(b"-AGAIN the reply is full\r\n")
             else:
-                entry = touch(primary.data, key)
-                if entry is None or (primary.data.expiring and self._is_expired(entry)):
+                data = primary.data
+                entry = touch(data, key)
+                if entry is None or (data.expiring and self._is_expired(entry)):
                     misses += 1
                     replies.append(NIL)
                 else:

@@ -27,7 +27,8 @@ from ringmaster.entry import (
     value_offset,
 )
 
-_plain_text = re.compile(rb"[ !#-\[\]-~]*").fullmatch
+plain_text = re.compile(rb"[ !#-\[\]-~]*").fullmatch
+"""Matches bytes that are a JSON string as they are, but for the quotes."""
 
 # One format for the hottest reply; `_validators` and `_framed` say the same in pieces (a test compares).
 _JSON_HIT: Final = (
@@ -118,7 +119,7 @@ class Replies:
         _, seq, term, expires_ms, written_s, flags = header(entry)
         wall_s = self._clock.wall()
         if flags == JSON:
-            quoted = b'"%b"' % key if _plain_text(key) else json_text(key)
+            quoted = b'"%b"' % key if plain_text(key) else json_text(key)
             value = entry[HEADER_SIZE:]
             return _JSON_HIT % (
                 term,
@@ -222,7 +223,7 @@ class Replies:
 
 def json_text(key: bytes) -> bytes:
     """`key` as a JSON string."""
-    return b'"%b"' % key if _plain_text(key) else msgspec.json.encode(key.decode())
+    return b'"%b"' % key if plain_text(key) else msgspec.json.encode(key.decode())
 
 
 def _framed_head(content: bytes, lines: bytes, size: int, date: bytes) -> bytes:

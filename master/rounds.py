@@ -132,10 +132,11 @@ async def ask_batches(table: Table, keys: Sequence[bytes], within_s: float) -> l
             round_.replies[index] = NO_PRIMARY
             round_.count(1)
             continue
-        batch = filling.get(route.link)
+        link = route.link
+        batch = filling.get(link)
         if batch is None or len(batch.indexes) >= _MOST_PAIRS:
-            batch = filling[route.link] = _Batch(round_)
-            batches.append((route.link, batch))
+            batch = filling[link] = _Batch(round_)
+            batches.append((link, batch))
         batch.indexes.append(index)
         batch.routes.append(route)
         batch.args += (route.token, key)

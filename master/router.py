@@ -217,6 +217,7 @@ class Router:
         results: list[object] = [None] * len(requests)
         asking: Sequence[int] = range(len(requests))
         attempt = 0
+        reads = judge is judge_read
         reason: object = "the deadline is over"
         while asking:
             changed = self._changed
@@ -225,9 +226,14 @@ class Router:
                 for index in asking:
                     results[index] = Unserved(f"not served within the deadline: {reason}")
                 break
-            replies = await ask([requests[index] for index in asking], left_s)
+            # Mostly all are asked once, and answered with a value.
+            batch = [requests[index] for index in asking] if attempt else requests
+            replies = await ask(batch, left_s)
             again: list[int] = []
             for index, reply in zip(asking, replies, strict=True):
+                if reads and type(reply) is bytes:
+                    results[index] = reply
+                    continue
                 verdict = judge(reply)
                 if verdict is AGAIN:
                     again.append(index)

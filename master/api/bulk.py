@@ -15,15 +15,16 @@ from master.api.exchange import Exchange
 from master.api.items import Item, parse_item, parse_items, parse_keys
 from master.api.problem import Problem, problem_of
 from master.api.reply import Reply
-from master.replies import Replies, json_text
+from master.replies import Replies, json_text, plain_text
 from ringmaster.clock import Clock
 from ringmaster.commands import PLAIN, WriteReply, encode_options
-from ringmaster.entry import JSON, header, meta_of, value_offset
+from ringmaster.entry import HEADER_SIZE, JSON, header, meta_of, value_offset
 from ringmaster.errors import BadRequest, RingmasterError
 
 _HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _BREATH = 256
 """Items parsed between two turns of the loop: about a millisecond."""
+_FLAGS = HEADER_SIZE - 1
 _FIRST_SLICE = 512
 _MOST_SLICE = 4096
 
@@ -93,6 +94,7 @@ class BulkApi:
         meta = exchange.parameters("meta").get("meta", "0")
         if meta not in ("0", "1"):
             raise BadRequest("meta must be 0 or 1")
+        with_meta, most = meta == "1", exchange.limits.max_bulk
         wanted, errors = self._keys(exchange, await self._body(exchange))
         values: list[bytes] = []
         size = 0
@@ -100,20 +102,25 @@ class BulkApi:
         slices = _Slices(wanted)
         for batch in slices:
             answers = await self._router.read_many(batch, deadline)
+            # One look at all keys tells whether any needs escapes.
+            plain = plain_text(b"".join(batch)) is not None
             for key, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, RingmasterError):
-                    errors.append(b"%b:%b" % (json_text(key), _problem(answer, write=False)))
-                elif answer is None:
+                if answer is None:
                     self.misses += 1
-                else:
-                    self.hits += 1
-                    size += len(answer)
-                    values.append(
-                        b"%b:%b" % (json_text(key), self._value(answer, meta=meta == "1"))
-                    )
-                if size > exchange.limits.max_bulk:
+                    continue
+                quoted = b'"%b"' % key if plain else json_text(key)
+                if isinstance(answer, RingmasterError):
+                    errors.append(b"%b:%b" % (quoted, _problem(answer, write=False)))
+                    continue
+                self.hits += 1
+                size += len(answer)
+                if size > most:
                     raise _too_large(exchange, "the values together have more than")
-            slices.adapt(size, exchange.limits.max_bulk)
+                if answer[_FLAGS] == JSON and not with_meta:
+                    values.append(b"%b:%b" % (quoted, answer[HEADER_SIZE:]))
+                else:
+                    values.append(b"%b:%b" % (quoted, self._value(answer, meta=with_meta)))
+            slices.adapt(size, most)
         body = b'{"values":{%b},"errors":{%b}}' % (b",".join(values), b",".join(errors))
         return Reply.build(200, _HEADERS, body)
 
@@ -149,6 +156,13 @@ class BulkApi:
             raise _too_many(exchange) from error
         wanted: list[bytes] = []
         errors: list[bytes] = []
+        joined = "".join(texts)
+        if joined.isascii() and joined.isprintable():
+            # Only a length can be wrong with them.
+            wanted = [text.encode() for text in dict.fromkeys(texts)]
+            if wanted and min(map(len, wanted)) > 0 and max(map(len, wanted)) <= keys.MAX_KEY:
+                return wanted, errors
+            wanted = []
         for text in dict.fromkeys(texts):
             try:
                 wanted.append(keys.key_of_text(text))
