@@ -34,9 +34,17 @@ _PIPE_END_SIZE: Final = len(_PIPE_END) + 22
 
 _BROWSER: Final = frozenset({b"post", b"host:"})
 
-# An announcement of 10,000 elements or more in bytes that nobody walked yet. Cheap (0.25 us for a
-# small command, 4 ns per byte) and allowed to be wrong: a hit inside a value only means that the chunk is walked.
-_suspicious = re.compile(rb"[*%~>|]\d{5}").search
+# An announcement of 10,000 elements or more in bytes that nobody walked yet. Allowed to be wrong: a hit inside a
+# value only means that the chunk is walked. A search for a set of characters takes 4 ns per byte, for one 0.7.
+_large_aggregate = re.compile(rb"[*%~>|]\d{5}").search
+_large_array = re.compile(rb"\*\d{5}").search
+
+
+def _is_suspicious(data: bytes) -> bool:
+    """Whether `data` may announce a large array, map, set, push or attribute."""
+    if b"%" in data or b"~" in data or b">" in data or b"|" in data:
+        return _large_aggregate(data) is not None
+    return _large_array(data) is not None
 
 
 def encode(*args: bytes | int) -> bytes:
@@ -141,7 +149,7 @@ class CommandReader:
                 data = self._walk.feed(data, _CHEAP)
                 if not data:
                     return
-            if _suspicious(data) is None:
+            if not _is_suspicious(data):
                 pending.append(data)
                 self._tail = data[-_MAX_HEAD:]
             else:
@@ -150,7 +158,7 @@ class CommandReader:
         seen = self._tail + data
         pending.append(data)
         self._tail = seen[-_MAX_HEAD:]
-        if len(pending) > _MOST_PENDING or _suspicious(seen) is not None:
+        if len(pending) > _MOST_PENDING or _is_suspicious(seen):
             for each in pending:
                 self._walk.feed(each)
             pending.clear()
