@@ -24,6 +24,7 @@ from ringmaster.entry import (
     Header,
     header,
     meta_of,
+    unnamed_header,
     value_offset,
 )
 
@@ -116,7 +117,7 @@ class Replies:
 
     def hit(self, key: bytes, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
         """200 with the value of `entry`, which node `node` gave."""
-        _, seq, term, expires_ms, written_s, flags = header(entry)
+        seq, term, expires_ms, written_s, flags = unnamed_header(entry)
         wall_s = self._clock.wall()
         if flags == JSON:
             quoted = b'"%b"' % key if plain_text(key) else json_text(key)

@@ -112,6 +112,12 @@ def header(entry: bytes) -> Header:
     return Header(slot, seq_hi << 32 | seq_lo, term, exp_hi << 32 | exp_lo, written_s, flags)
 
 
+def unnamed_header(entry: bytes) -> tuple[int, int, int, int, int]:
+    """(seq, term, expires_ms, written_s, flags): `header` without the names, in half the time."""
+    _, seq_lo, seq_hi, term, exp_lo, exp_hi, written_s, flags = _HEADER.unpack_from(entry)
+    return seq_hi << 32 | seq_lo, term, exp_hi << 32 | exp_lo, written_s, flags
+
+
 def slot_of(entry: bytes) -> int:
     """The store-private slot of `entry`."""
     slot: int = _SLOT.unpack_from(entry)[0]
