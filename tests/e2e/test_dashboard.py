@@ -162,7 +162,8 @@ def test_variables_offer_every_master_and_node(
 def test_the_figures_are_those_of_the_load(watched: Prometheus) -> None:
     queries = dict(QUERIES)
     (ratio,) = values(watched.query(resolved(queries["Hit ratio"])))
-    assert 0 < ratio < 1
+    # The misses are those of keys not yet written: on a slow machine they are older than the query's window.
+    assert 0 < ratio <= 1
     (nodes,) = values(watched.query(resolved(queries["Nodes up"])))
     assert nodes == 3
     (errors,) = values(watched.query(resolved(queries["Errors"])))

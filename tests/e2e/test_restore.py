@@ -231,9 +231,15 @@ def test_a_damaged_snapshot_is_named_and_everything_else_comes_back(
     with again(cluster) as second:
         second.wait_ready()
         assert 450 < len(values(second, keys)) < 500
-        status = second.status()
-        assert status["health"] == "degraded"
-        assert any(victim.name in reason for reason in status["reasons"]), status["reasons"]
+
+        def is_named() -> bool:
+            """Masters hear of it with the node's next status."""
+            status = second.status()
+            return status["health"] == "degraded" and any(
+                victim.name in reason for reason in status["reasons"]
+            )
+
+        wait_until(is_named, "the damaged file is named", 10)
         with second.client() as client:
             damaged = client.request("GET", "/snapshots").json()["damaged"]
         assert [row["partition"] for row in damaged] == [int(victim.name[1:6])]
