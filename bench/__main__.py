@@ -11,6 +11,7 @@ import bisect
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -94,6 +95,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="labels that contain this text")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
     given = parser.parse_args()
+    # What was started is ended in the same way when this is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     about, measured, skipped = machine(), Measured(), dict[str, str]()
     if (os.cpu_count() or 1) < 2:
         sys.stderr.write("two cores are needed: one for the servers, one for wrk\n")
