@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from bench.peers import SERVER_CORE, Missing, Peer, Ringmaster, Webdis
@@ -64,7 +65,7 @@ def play(entry: Entry, seconds: float, zipf: Path, measured: Measured) -> None:
     with entry.make() as peer:
         for prefix, keys, size in {(case.prefix, case.keys, case.size) for case in entry.cases}:
             peer.load(prefix, keys, size)
-        measure(entry, peer, entry.cases[0], 1.0, zipf)  # warm up
+        measure(entry, peer, entry.cases[0], 1, zipf)  # warm up
         for case in entry.cases:
             found = measure(entry, peer, case, seconds, zipf)
             measured.setdefault((entry.label, case.name), []).append(found)
@@ -87,11 +88,22 @@ def play_wire(measured: Measured) -> None:
                 measured.setdefault((label, name), []).append(Measurement(rps, 0.0, 0.0, 0))
 
 
+def _chosen(without: str) -> list[Entry]:
+    """The entries, without the cases that contain `without` (none of them if that is empty)."""
+    if not without:
+        return list(ENTRIES)
+    return [
+        replace(entry, cases=tuple(case for case in entry.cases if without not in case.name))
+        for entry in ENTRIES
+    ]
+
+
 def main() -> int:
     """Run, print, and write `bench/results/`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each case in each round")
+    parser.add_argument("--seconds", type=int, default=4, help="of each case in each round")
+    parser.add_argument("--without", default="", help="leave out cases that contain this text")
     parser.add_argument("--only", default="", help="labels that contain this text")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
     given = parser.parse_args()
@@ -105,7 +117,7 @@ def main() -> int:
         zipf = zipf_file(Path(folder), 1_000_000)
         for number in range(given.rounds):
             sys.stderr.write(f"round {number + 1} of {given.rounds}, {time.strftime('%H:%M:%S')}\n")
-            for entry in ENTRIES:
+            for entry in _chosen(given.without):
                 if given.only not in entry.label or entry.label in skipped:
                     continue
                 try:
