@@ -99,9 +99,8 @@ class Peer:
     def load(self, prefix: str, count: int, size: int) -> None:
         """Store `count` values of `size` bytes under `<prefix><number>`."""
 
-    def spawn(self, *argv: str, stop: signal.Signals = signal.SIGTERM) -> subprocess.Popen[bytes]:
+    def spawn(self, *argv: str) -> subprocess.Popen[bytes]:
         """Run a program pinned to our cores, its output in our folder."""
-        del stop
         if shutil.which(argv[0]) is None:
             raise Missing(f"{argv[0]} is not installed")
         with (self.folder / "out.log").open("ab") as output:
