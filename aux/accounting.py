@@ -27,6 +27,7 @@ _SMALL: Final = 512
 _PAGE: Final = 4096
 _TICK: Final = 8
 _RELEASE_SHARE: Final = 50
+_HEADROOM_SHARE: Final = 64
 _TABLED: Final = 4096
 
 MMAP_THRESHOLD: Final = 64 * 1024
@@ -153,7 +154,8 @@ class Budgeted(Protocol):
 class Footprint:
     """Keeps resident memory within the budget: what the process uses beyond the counted bytes is overhead.
 
-    Modules, buffers and the holes of a fragmented heap are all in that. Call `correct` ten times a
+    Modules, buffers and the holes of a fragmented heap are all in that; a 64th of the budget stays free for the holes
+    that come before the next look. Call `correct` ten times a
     second, then evict while the store is over its budget, some at a time: a step may be large.
     """
 
@@ -170,7 +172,7 @@ class Footprint:
         self._released_at = 0
 
     def correct(self) -> int:
-        """Measures, tells the store its overhead, and returns it in bytes. 0 and no effect where not measurable.
+        """Measures, tells the store its overhead and the headroom, and returns the overhead in bytes. 0 and no effect where not measurable.
 
         Takes 20 µs; when the overhead has grown by 2 % of the budget, free pages are given back first,
         which takes 40 ms per GiB in many small pieces.
@@ -185,5 +187,5 @@ class Footprint:
             self._released_at = overhead
         else:
             self._released_at = min(self._released_at, overhead)
-        self._store.set_overhead(overhead)
+        self._store.set_overhead(overhead + self._store.max_bytes // _HEADROOM_SHARE)
         return overhead

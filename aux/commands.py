@@ -20,12 +20,15 @@ from ringmaster import entry as entries
 from ringmaster.commands import PLAIN, WriteOptions, decode_options
 from ringmaster.resp import encode
 from ringmaster.status import encode_status
-from ringmaster.view import decode_view
+from ringmaster.view import decode_head, decode_view
 
 NIL: Final = b"$-1\r\n"
 OK: Final = b"+OK\r\n"
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
 MAX_KEY_BYTES: Final = 512
+_ENTRY_BYTES: Final = 256
+"""Of an entry beside its key, value and meta, for the check of its size."""
+
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """An `RM.MGET` adds no more values to its reply beyond this."""
 
@@ -48,7 +51,10 @@ class DataCommands:
         self._node = node
         self._served = node.served
         self._touch = node.store.touch
+        self._touch_many = node.store.touch_many
         self._counters = node.counters
+        self._min_in_sync = node.options.min_in_sync
+        self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
@@ -68,8 +74,9 @@ class DataCommands:
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
-        entry = self._touch(primary.data, command[2])
-        if entry is None or (primary.data.expiring and self._is_expired(entry)):
+        data = primary.data
+        entry = self._touch(data, command[2])
+        if entry is None or (data.expiring and self._is_expired(entry)):
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1
@@ -79,28 +86,50 @@ class DataCommands:
         """`RM.MGET (pt key)*`: what `RM.GET` replies, for each pair; `AGAIN` once the reply is full."""
         if not len(command) & 1:
             raise ValueError("RM.MGET takes pairs of a token and a key")
-        served, touch = self._served, self._touch
-        replies = [b"*%d\r\n" % (len(command) >> 1)]
-        hits = misses = size = 0
-        for token, key in zip(command[1::2], command[2::2], strict=True):
-            primary = served.get(token)
+        tokens, keys = command[1::2], command[2::2]
+        primaries = [*map(self._served.get, tokens)]
+        served = [primary for primary in primaries if primary is not None]
+        if len(served) < len(primaries):
+            keys = [
+                key for key, primary in zip(keys, primaries, strict=True) if primary is not None
+            ]
+        found, expiring = self._touch_many([primary.data for primary in served], keys)
+        for index in expiring:
+            entry = found[index]
+            if entry is not None and self._is_expired(entry):
+                found[index] = None
+        values = [entry for entry in found if entry is not None]
+        self._counters.misses += len(found) - len(values)
+        if len(values) == len(primaries) and sum(map(len, values)) <= MAX_REPLY_BYTES:
+            self._counters.hits += len(values)
+            replies = [b"$%d\r\n%b\r\n" % (len(entry), entry) for entry in values]
+        else:
+            replies = self._many(tokens, primaries, found)
+        return b"*%d\r\n%b" % (len(replies), b"".join(replies))
+
+    def _many(
+        self,
+        tokens: Sequence[bytes],
+        primaries: Sequence[Primary | None],
+        found: Sequence[bytes | None],
+    ) -> list[bytes]:
+        """The replies for `tokens`; `found` has an item for each of those that are served."""
+        replies: list[bytes] = []
+        size = 0
+        answers = iter(found)
+        for token, primary in zip(tokens, primaries, strict=True):
+            entry = next(answers) if primary is not None else None
             if primary is None:
                 replies.append(self.moved(token))
             elif size > MAX_REPLY_BYTES:
                 replies.append(b"-AGAIN the reply is full\r\n")
+            elif entry is None:
+                replies.append(NIL)
             else:
-                data = primary.data
-                entry = touch(data, key)
-                if entry is None or (data.expiring and self._is_expired(entry)):
-                    misses += 1
-                    replies.append(NIL)
-                else:
-                    hits += 1
-                    size += len(entry)
-                    replies.append(b"$%d\r\n%b\r\n" % (len(entry), entry))
-        self._counters.hits += hits
-        self._counters.misses += misses
-        return b"".join(replies)
+                self._counters.hits += 1
+                size += len(entry)
+                replies.append(b"$%d\r\n%b\r\n" % (len(entry), entry))
+        return replies
 
     def head(self, _client: Client, command: Command) -> bytes:
         """`RM.HEAD pt key`: header, meta and the value's length; no hit, no use."""
@@ -136,13 +165,13 @@ class DataCommands:
         """
         _, token, key, value = command
         primary = self._served.get(token)
-        if self.is_too_big(key, value, PLAIN):
+        if len(value) + len(key) > self._most_plain:
             return TOO_BIG
         if primary is None:
             return self.moved(token)
         node = self._node
-        if (refusal := self._refusal(primary)) is not None:
-            return refusal
+        if node.overloaded or primary.in_sync < self._min_in_sync:
+            return self._refusal(primary)
         wall_ms = node.wall_ms()
         head = primary.head(key)
         if head is not None and is_expired(head, wall_ms):
@@ -172,7 +201,7 @@ class DataCommands:
 
     def is_too_big(self, key: bytes, value: bytes, options: WriteOptions) -> bool:
         """Whether an entry of these takes more than its share of the node's memory."""
-        size = len(value) + len(options.meta) + len(key) + 256
+        size = len(value) + len(options.meta) + len(key) + _ENTRY_BYTES
         return size > self._node.options.max_bytes // 8
 
     def delete(self, client: Client, command: Command) -> bytes | None:
@@ -292,10 +321,11 @@ class ControlCommands:
 
     def view(self, _client: Client, command: Command) -> bytes:
         """`RM.VIEW json`: as good as one read from the coordinator."""
-        view = decode_view(command[1])
-        if view.cluster != self._cluster:
+        head = decode_head(command[1])
+        if head.cluster != self._cluster:
             return b"-WRONG that view is of another cluster\r\n"
-        self._node.adopt(view)
+        if head.epoch > self._node.epoch:
+            self._node.adopt(decode_view(command[1]))
         return OK
 
 

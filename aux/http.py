@@ -67,13 +67,22 @@ def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
     writer, restorer = keeper.writer, keeper.restorer
     for name, text, value in (
         ("failures", "Attempts to write snapshots that failed.", writer.failures),
-        ("files", "Snapshots written.", writer.written),
+        ("files", "Snapshot files written.", writer.written_files),
+        ("partitions", "Partitions written to snapshots.", writer.written),
         ("entries", "Entries written to snapshots.", writer.written_entries),
         ("bytes", "Bytes written to snapshots.", writer.written_bytes),
         ("restored_entries", "Entries loaded from snapshots.", restorer.loaded_entries),
-        ("damaged", "Damaged snapshots met by restores.", restorer.losses.damaged_files),
+        (
+            "damaged",
+            "Damaged files and partitions of snapshots met by restores.",
+            restorer.losses.damaged_files,
+        ),
         ("lost_entries", "Entries that damaged snapshots lost.", restorer.losses.lost_entries),
-        ("missing", "Restores that found no snapshot.", restorer.losses.missing_files),
+        (
+            "missing",
+            "Partitions whose newest snapshot was not found by a restore.",
+            restorer.losses.missing_files,
+        ),
     ):
         yield CounterMetricFamily(f"ringmaster_snapshot_{name}", text, value=value)
     yield GaugeMetricFamily(
@@ -90,7 +99,7 @@ def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
         return
     yield GaugeMetricFamily(
         "ringmaster_snapshot_interval_seconds",
-        "Time between snapshots of a partition.",
+        "Time between rounds of snapshots.",
         value=writer.options.interval_s,
     )
     yield GaugeMetricFamily(

@@ -12,7 +12,8 @@ from aux.commands import Client, Command, Handler
 from aux.node import Node
 from aux.primary import Primary
 from aux.restore import Restorer
-from aux.snapshots import Request, SnapshotSetup, SnapshotWriter
+from aux.snapshot_requests import Request
+from aux.snapshots import SnapshotSetup, SnapshotWriter
 from ringmaster.snapshot.report import FileRow, RequestReport, SnapshotReport
 
 _REQUEST: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -76,21 +77,20 @@ class SnapshotKeeper:
         rows = []
         for number, primary in self._node.primaries.items():
             saved = writer.saved.get(number)
-            if saved is not None:
-                rows.append(
-                    FileRow(
-                        number,
-                        str(saved.name),
-                        saved.size,
-                        saved.entries,
-                        saved.created_ms,
-                        saved.sealed,
-                    )
-                )
-                continue
             loaded = restorer.loaded_from.get(number)
-            if loaded is not None and not primary.restoring:
-                rows.append(FileRow(number, str(loaded.name), loaded.size))
+            entries: int | None
+            if saved is not None:
+                term, seq = saved.mark.version
+                size, entries, created_ms = saved.size, saved.entries, saved.created_ms
+                file, sealed = saved.name, saved.sealed
+            elif loaded is not None and loaded.place is not None and not primary.restoring:
+                section, file, header = loaded.place
+                term, seq = section.mark.version
+                size, entries, created_ms = section.size, section.entries, header.created_ms
+                sealed = header.sealed
+            else:
+                continue
+            rows.append(FileRow(number, str(file), term, seq, size, entries, created_ms, sealed))
         return SnapshotReport(
             id=self._node.id,
             files=rows,

@@ -97,7 +97,9 @@ class Life:
             self.snapshots = SnapshotKeeper(self.node, around.snapshots, cluster.id)
             self.node.loader = self.snapshots
             self.server.always |= self.snapshots.table()
-        self.follower = ViewFollower(around.coordinator, around.clock, cluster.id, self.node.adopt)
+        self.follower = ViewFollower(
+            around.coordinator, around.clock, cluster.id, self.node.adopt, lambda: self.node.epoch
+        )
 
     async def start(self) -> None:
         """Listen, register, keep the lease, follow the view.
@@ -159,15 +161,17 @@ class Life:
             _log.info("sealed", id=self.node.id, complete=complete)
 
     async def close(self, *, leave: bool) -> None:
-        """Stop serving. `leave`: give up the lease as well, so that nobody waits for it to lapse."""
-        self.node.seal()
+        """Stop serving. `leave`: give up the lease as well, so that nobody waits for it to lapse.
+
+        Void before all else: what another node hands over to us now would be in nobody's last snapshot.
+        """
+        self.node.give_up("the process stops")
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
         if leave and self._keeper is not None and not self._keeper.revoked:
             await self._keeper.release()
-        self.node.give_up("the process stops")
         self.server.close()
         await self.node.peers.close()
         if self._lock is not None:
@@ -219,7 +223,7 @@ class Life:
 
     async def _everybody_leaves(self) -> bool:
         """Whether the whole cluster stops: it was said so, or every node that is up wants to leave."""
-        view = self.follower.view
+        view = self.node.view
         try:
             keys = await self._around.coordinator.read("admin/", timeout_s=1.0)
         except CoordinatorUnavailable:

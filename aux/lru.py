@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from typing import Final
@@ -114,6 +114,29 @@ class Lru:
         self._tick = tick = self._tick + 1
         self.ticks[_slot_of(entry)[0]] = tick
         return entry
+
+    def touch_many(
+        self, datas: Sequence[PartitionData], keys: Sequence[bytes]
+    ) -> tuple[list[bytes | None], list[int]]:
+        """`touch` for each pair in its order, and the indexes of those whose partition may have what expires."""
+        found: list[bytes | None] = []
+        expiring: list[int] = []
+        tick, ticks = self._tick, self.ticks
+        for data, key in zip(datas, keys, strict=True):
+            entries = data.entries
+            if data.evictable:
+                entry = entries.pop(key, None)
+                if entry is not None:
+                    entries[key] = entry
+                    tick += 1
+                    ticks[_slot_of(entry)[0]] = tick
+            else:
+                entry = entries.get(key)
+            if data.next_due_ms < NEVER or data.scan:
+                expiring.append(len(found))
+            found.append(entry)
+        self._tick = tick
+        return found, expiring
 
     def set_tick(self, tick: int) -> int:
         """Set the counter, as if it were earlier; what it was. Within one turn, to be set back."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -19,11 +20,10 @@ from aux.primary import Copy, Primary
 from aux.release import Releases
 from aux.replica import Replica
 from aux.replication import LinkFactory, Peers
-from aux.report import measure_lag
+from aux.report import LAG_SAMPLE_S, measure_lag
 from aux.store import PartitionData, Store
 from ringmaster.clock import Clock
-from ringmaster.hashing import token_of
-from ringmaster.view import Partition, View
+from ringmaster.view import Partition, View, changed_rows
 
 TICK_S: Final = 0.05
 STALL_S: Final = 0.5
@@ -32,6 +32,7 @@ STALL_S: Final = 0.5
 MAX_UNACKED_BYTES: Final = 64 * 1024 * 1024
 """Above this many bytes sent to copies, or of entries that wait for copies, writes are shed."""
 
+_pending_bytes = attrgetter("pending_bytes")
 _log = structlog.get_logger(__name__)
 
 
@@ -73,13 +74,16 @@ class Node:
             lambda: self.view,
             lambda number: number not in self.primaries,
         )
-        self.filler = Filler(self.peers, clock, options.fill_bytes_per_s, self._scanned)
+        self.filler = Filler(
+            self.peers, clock, options.fill_bytes_per_s, self._scanned, lambda: self.view
+        )
         self._on_void = on_void
         self._void = False
         self._listed = False
         self._before: View | None = None
         self._wall_floor_ms = 0
         self._last_tick = 0.0
+        self._lag_measured = 0.0
         self.budget = Budget(store, self.primaries, self.counters, self.wall_ms)
 
     def __repr__(self) -> str:
@@ -125,8 +129,8 @@ class Node:
         self._listed = True
         self._before, self.view = self.view, view
         self.peers.forget(view)
-        for number, row in enumerate(view.table):
-            self._adopt_row(number, row)
+        for number in changed_rows(self._before, view):
+            self._adopt_row(number, view.table[number])
         self.advance_serving()
 
     def give_up(self, reason: str) -> None:
@@ -191,7 +195,7 @@ class Node:
             lost_term = old.lost_term
             self.store.drop(number)
         elif old is not None:
-            self.served.pop(token_of(number, old.term), None)
+            self.served.pop(old.token, None)
             self._drop_copies(old)
             keys, data = old.abandon(), old.data
         replica = self.replicas.pop(number, None)
@@ -243,7 +247,7 @@ class Node:
 
     def _drain(self, primary: Primary, row: Partition) -> None:
         """Planned handover: no new requests; once all is committed, release (R6)."""
-        self.served.pop(token_of(primary.number, primary.term), None)
+        self.served.pop(primary.token, None)
         primary.serving = False
         self._follow_copies(primary, row)
         self.releasing.begin(primary.number)
@@ -259,7 +263,7 @@ class Node:
 
     def _demote(self, number: int, primary: Primary, row: Partition) -> None:
         """From primary to replica, or to nothing where the row does not list us in sync."""
-        self.served.pop(token_of(number, primary.term), None)
+        self.served.pop(primary.token, None)
         self._drop_copies(primary)
         keys = primary.abandon()
         del self.primaries[number]
@@ -343,7 +347,7 @@ class Node:
             not primary.serving and not primary.restoring and not self.sealed and primary.settled()
         ):
             primary.serving = True
-            self.served[token_of(primary.number, primary.term)] = primary
+            self.served[primary.token] = primary
 
     # Sessions: what replication.py reports.
 
@@ -373,13 +377,15 @@ class Node:
         self.peers.tick()
         for number in self.releasing:
             self._release(number)
-        for primary in self.primaries.values():
-            for copy in primary.copies.values():
-                if copy.required:
-                    measure_lag(copy, primary.seq, now, stalled=stalled)
-            if not primary.serving:
-                self.serve_if_ready(primary)
-        pending_bytes = sum(primary.pending_bytes for primary in self.primaries.values())
+        if len(self.served) < len(self.primaries):
+            self.advance_serving()
+        if stalled or now - self._lag_measured >= LAG_SAMPLE_S:
+            self._lag_measured = now
+            for primary in self.primaries.values():
+                for copy in primary.copies.values():
+                    if copy.required:
+                        measure_lag(copy, primary.seq, now, stalled=stalled)
+        pending_bytes = sum(map(_pending_bytes, self.primaries.values()))
         self.overloaded = max(self.peers.unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
         self.budget.tick()
 

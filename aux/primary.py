@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from aux.store import PartitionData, Store
+from ringmaster.hashing import token_of
 
 _PENDING_BYTES: Final = 400
 """What a pending entry takes beside its key and value."""
@@ -46,7 +47,7 @@ class Copy:
 
     `fill_session` is 0 for a copy the view listed in sync when this began. `required`: writes wait for
     it. `merged`: its uncommitted keys of older terms have been restated. `in_sync_from`: once this sequence is
-    committed, the copy holds all that was sequenced before writes began to wait for it. `lost`: it lacks
+    committed and acknowledged by the copy, it holds all that was sequenced before writes began to wait for it. `lost`: it lacks
     entries that are committed and forgotten; only a view can drop it.
     """
 
@@ -130,7 +131,7 @@ class _Pending:
 
 
 class Primary:
-    """One partition in one term. `data` stays the store's; entries of the overlay are not in it yet.
+    """One partition in one term; `token` names it on the wire. `data` stays the store's; entries of the overlay are not in it yet.
 
     `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
     copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
@@ -149,6 +150,7 @@ class Primary:
     ) -> None:
         self.number = number
         self.term = term
+        self.token = token_of(number, term)
         self.data = data
         self.seq = 0
         self.committed = 0
@@ -324,9 +326,9 @@ class Primary:
                 self.submit(key, self.data.entries.get(key), applied=True)
 
     def settled(self) -> bool:
-        """Whether every required copy streams, is merged, and nothing is pending."""
+        """Whether every required copy streams, is merged and lacks nothing, and nothing is pending."""
         return not self._pending and all(
-            copy.merged and copy.state is CopyState.STREAMING
+            copy.merged and not copy.lost and copy.state is CopyState.STREAMING
             for copy in self.copies.values()
             if copy.required
         )

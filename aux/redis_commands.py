@@ -16,7 +16,7 @@ from aux.primary import Primary, Waiter
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import Status, WriteOptions
-from ringmaster.hashing import partition_of, token_of
+from ringmaster.hashing import partition_of
 
 _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
@@ -30,6 +30,10 @@ class RedisCommands:
 
     def __init__(self, node: Node, data: DataCommands, connections: Callable[[], int]) -> None:
         self._node = node
+        self._served = node.served
+        self._primaries = node.primaries
+        self._touch = node.store.touch
+        self._counters = node.counters
         self._data = data
         self._connections = connections
 
@@ -213,10 +217,8 @@ class RedisCommands:
         view = self._node.view
         if view is None:
             return None
-        primary = self._node.primaries.get(partition_of(key, len(view.table)))
-        if primary is None or token_of(primary.number, primary.term) not in self._node.served:
-            return None
-        return primary
+        primary = self._primaries.get(partition_of(key, len(view.table)))
+        return primary if primary is not None and primary.token in self._served else None
 
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
         entry = primary.data.entries.get(key)
@@ -225,12 +227,14 @@ class RedisCommands:
         return entry
 
     def _value(self, primary: Primary, key: bytes) -> bytes:
-        entry = self._node.store.touch(primary.data, key)
-        if entry is None or is_expired(entry, self._node.wall_ms()):
-            self._node.counters.misses += 1
+        data = primary.data
+        entry = self._touch(data, key)
+        if entry is None or (data.expiring and is_expired(entry, self._node.wall_ms())):
+            self._counters.misses += 1
             return NIL
-        self._node.counters.hits += 1
-        return _bulk(entry[entries.value_offset(entry) :])
+        self._counters.hits += 1
+        value = entry[entries.value_offset(entry) :]
+        return b"$%d\r\n%b\r\n" % (len(value), value)
 
     def _moved(self, key: bytes) -> bytes:
         """As Redis Cluster says it, so that `redis-cli -c` follows: partition and address."""

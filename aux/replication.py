@@ -28,7 +28,9 @@ MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_FRAME_ENTRIES: Final = 1000
 
 RETRY_S: Final = 0.01
-"""After how long a session that was refused is opened again: the peer's view may be a moment behind."""
+RETRY_MAX_S: Final = 1.0
+"""After how long a session that was refused is opened again: at first the peer's view may be a moment behind. Each
+refusal in a row doubles it, up to the second of these; a success, a new view and a new connection begin again."""
 
 FILL: Final = b"fill"
 SYNC: Final = b"sync"
@@ -70,6 +72,7 @@ class Peer:
         self.info = info
         self.copies: dict[Copy, None] = {}  # in the order they came
         self.unacked_bytes = 0
+        self.over_bytes = 0  # how far it was over its budget, by its last word
         self._incarnation = incarnation
         self._sessions = sessions
         self._items: list[bytes | int] = []
@@ -77,8 +80,9 @@ class Peer:
         self._marks: dict[Copy, tuple[int, int]] = {}
         self._flushing = False
         self._session = 0
-        self._retrying = False
-        self.link = make_link(info, on_up=self.open_all, on_down=self._lost)
+        self._refusals: dict[Copy, int] = {}
+        self._resting: set[Copy] = set()
+        self.link = make_link(info, on_up=self.begin_anew, on_down=self._lost)
         self.link.start()
 
     def __repr__(self) -> str:
@@ -105,13 +109,32 @@ class Peer:
         """Call back with True once everything queued up to now is acknowledged, False if it never will be."""
         self._flush()
         frame = encode(b"RM.REPL", self._sessions.wall_ms())
-        self.link.send(frame, lambda reply: on_reply(not isinstance(reply, RingmasterError)))
+
+        def replied(reply: Reply) -> None:
+            if isinstance(reply, list):
+                self._hear_budget(reply[0])
+            on_reply(not isinstance(reply, RingmasterError))
+
+        self.link.send(frame, replied)
+
+    def begin_anew(self) -> None:
+        """Forget refusals, and open every closed session: the peer may judge differently now."""
+        self._refusals.clear()
+        self._resting.clear()
+        self.open_all()
 
     def open_all(self) -> None:
-        """Open every closed session."""
-        for copy in list(self.copies):
-            if copy.state is CopyState.CLOSED and not copy.lost:
+        """Open every closed session, but for those that were refused a moment ago."""
+        closed = CopyState.CLOSED
+        for copy in [copy for copy in self.copies if copy.state is closed]:
+            if not copy.lost and copy not in self._resting:
                 self.open(copy)
+
+    def drop(self, copy: Copy) -> None:
+        """Forget `copy`."""
+        self.copies.pop(copy, None)
+        self._refusals.pop(copy, None)
+        self._resting.discard(copy)
 
     def open(self, copy: Copy) -> None:
         """Begin a session for `copy`: a fill from nothing, or go on from what it has."""
@@ -145,19 +168,31 @@ class Peer:
             if isinstance(reply, PeerError) and reply.code not in ("UNLISTED", "STALE"):
                 _log.warning("session refused", copy=repr(copy), reason=str(reply))
             copy.state = CopyState.CLOSED
-            if isinstance(reply, PeerError) and not self._retrying:
-                self._retrying = True
-                asyncio.get_running_loop().call_later(RETRY_S, self._retry)
+            if isinstance(reply, PeerError):
+                self._rest(copy, session)
             return
+        self._refusals.pop(copy, None)
         if copy.state is CopyState.SCANNING:
             self._sessions.fill(copy)
             return
         assert isinstance(reply, list)  # noqa: S101 - the protocol's reply to RM.OPEN
         self._resume(copy, int(reply[0]), int(reply[1]), reply[2:])
 
-    def _retry(self) -> None:
-        self._retrying = False
-        self.open_all()
+    def _rest(self, copy: Copy, session: int) -> None:
+        """Open `copy` again after a while, ever longer."""
+        refusals = self._refusals.get(copy, 0)
+        self._refusals[copy] = refusals + 1
+        self._resting.add(copy)
+        # Partitions that were refused together come back one after the other; the same run again does the same.
+        spread = 0.5 + copy.primary.number * 0.618034 % 0.5
+        delay_s = min(RETRY_MAX_S, RETRY_S * 2.0 ** min(refusals, 16)) * spread
+        asyncio.get_running_loop().call_later(delay_s, self._rested, copy, session)
+
+    def _rested(self, copy: Copy, session: int) -> None:
+        if copy in self._resting and copy.session == session:
+            self._resting.discard(copy)
+            if copy.state is CopyState.CLOSED:
+                self.open(copy)
 
     def _resume(self, copy: Copy, term: int, seq: int, keys: list[Any]) -> None:
         primary = copy.primary
@@ -178,7 +213,7 @@ class Peer:
         copy.state = CopyState.CLOSED
         if copy.fill_session and copy.acked < copy.in_sync_from:
             copy.primary.set_copy(copy.node, copy.fill_session)
-            self.copies.pop(copy, None)
+            self.drop(copy)
             self.copies[copy.primary.copies[copy.node]] = None
             copy.primary.advance()
         else:
@@ -216,8 +251,12 @@ class Peer:
                 primary.acknowledge(copy, seq)
                 if not primary.serving:
                     self._sessions.progressed(copy)
-        if reply[0]:
-            self._sessions.over_budget(self.info.id, reply[0])
+        self._hear_budget(reply[0])
+
+    def _hear_budget(self, over_bytes: int) -> None:
+        self.over_bytes = over_bytes
+        if over_bytes:
+            self._sessions.over_budget(self.info.id, over_bytes)
 
     def _lost(self) -> None:
         for copy in self.copies:
@@ -261,10 +300,12 @@ class Peers:
         return peer
 
     def forget(self, view: View) -> None:
-        """Close links to incarnations that `view` does not list."""
+        """Close links to incarnations that `view` does not list; what the others refused is asked for again."""
         for node, peer in list(self._peers.items()):
             if view.incarnation(node) != peer.info.incarnation:
                 self._close(node)
+            else:
+                asyncio.get_running_loop().call_soon(peer.begin_anew)
 
     def keep(self, copy: Copy, view: View) -> None:
         """Open and mend sessions of `copy` from now on."""
@@ -277,12 +318,12 @@ class Peers:
         """Stop that."""
         peer = self._peers.get(copy.node)
         if peer is not None:
-            peer.copies.pop(copy, None)
+            peer.drop(copy)
         copy.state = CopyState.CLOSED
         copy.session = -1
 
     def tick(self) -> None:
-        """Open again what is closed (a refusal is retried here, once the views may have moved)."""
+        """Open again what is closed."""
         for peer in self._peers.values():
             peer.open_all()
 
@@ -308,6 +349,7 @@ class Peers:
             copy.state = CopyState.CLOSED
             copy.session = -1
         peer.copies.clear()
+        peer.begin_anew()
         task = asyncio.get_running_loop().create_task(peer.link.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aux.primary import Copy, CopyState
+from aux.primary import Copy, CopyState, Primary
 from ringmaster.status import CopyReport, NodeStatus
 
 if TYPE_CHECKING:
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 LAG_S: Final = 1.0
 """A required copy that makes no progress for this long is reported as lagging."""
+
+LAG_SAMPLE_S: Final = 0.2
+"""How often progress is looked at."""
 
 
 def measure_lag(copy: Copy, seq: int, now: float, *, stalled: bool) -> None:
@@ -28,12 +31,10 @@ def status_of(node: Node) -> NodeStatus:
     """For the controller and the console. To report a copy as caught up binds us to wait for it (R3)."""
     now = node.clock.boottime()
     caught_up, lagging = _copies(node, now)
+    # Asked for ten times a second by every master: nothing is gone through that cannot have something to say.
+    waiting = [primary for primary in node.primaries.values() if not primary.serving]
     awaiting = [*node.awaiting]
-    awaiting += [
-        number
-        for number, primary in node.primaries.items()
-        if not primary.serving and number not in node.releasing
-    ]
+    awaiting += [primary.number for primary in waiting if primary.number not in node.releasing]
     return NodeStatus(
         id=node.id,
         incarnation=node.incarnation,
@@ -44,7 +45,7 @@ def status_of(node: Node) -> NodeStatus:
         awaiting=awaiting,
         released=_released(node),
         unreachable=node.peers.unreachable(),
-        restoring=[number for number, primary in node.primaries.items() if primary.restoring],
+        restoring=[primary.number for primary in waiting if primary.restoring],
         snapshot_term=0 if node.loader is None else node.loader.highest_term,
         restored_entries=0 if node.loader is None else node.loader.loaded_entries,
         snapshot_problems=[] if node.loader is None else node.loader.problems(),
@@ -75,7 +76,8 @@ def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]
     """(caught up, lagging). Who does not hold its lease blames nobody.
 
     A filled copy has caught up once all is *committed* that was sequenced before writes began to wait for it: it got
-    that by the scan, without numbers, so it could not tell a successor which of it another copy may lack (R6).
+    that by the scan, without numbers, so it could not tell a successor which of it another copy may lack (R6). And
+    once it has acknowledged as much: what was written during the last slice may be committed and still on its way to it.
     """
     caught_up: list[CopyReport] = []
     lagging: list[CopyReport] = []
@@ -84,10 +86,13 @@ def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]
         for copy in primary.copies.values():
             if not copy.required:
                 continue
-            report = CopyReport(primary.number, primary.term, copy.node, copy.fill_session)
             if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
                 if held:
-                    lagging.append(report)
-            elif copy.fill_session and primary.committed >= copy.in_sync_from:
-                caught_up.append(report)
+                    lagging.append(_report(primary, copy))
+            elif copy.fill_session and min(primary.committed, copy.acked) >= copy.in_sync_from:
+                caught_up.append(_report(primary, copy))
     return caught_up, lagging
+
+
+def _report(primary: Primary, copy: Copy) -> CopyReport:
+    return CopyReport(primary.number, primary.term, copy.node, copy.fill_session)

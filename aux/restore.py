@@ -1,7 +1,7 @@
 """Brings back partitions of which every copy was lost (R10).
 
 Files are read, checked and decompressed in a thread; entries go into the store in slices, a turn of the loop each. A
-partition is not served and has no copies before all of it is in. Only the newest file that can be read at all is
+partition is not served and has no copies before all of it is in. Only the newest section that can be read at all is
 used: entries that it lost are not taken from an older one, which may hold what was deleted since.
 """
 
@@ -10,35 +10,32 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import structlog
 
 from aux.commands import is_expired
+from aux.losses import Losses
 from aux.node import Node
 from aux.primary import Primary
 from aux.retention import InThread
 from ringmaster.entry import HEADER_SIZE, RESTORED
 from ringmaster.errors import SnapshotDamaged, SnapshotError
-from ringmaster.snapshot import SnapshotStore, StoredFile
-from ringmaster.snapshot.format import SnapshotHeader, split_payload
-from ringmaster.snapshot.names import by_partition
-from ringmaster.snapshot.reader import Block, Damage, SnapshotReader, check_identity
+from ringmaster.snapshot import SnapshotStore
+from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.format import split_payload
+from ringmaster.snapshot.reader import Block, Damage, SectionReader
 
 SLICE: Final = 250
 """Entries put into the store in one turn of the loop: about a millisecond."""
 
 WORKERS: Final = 2
-READ_AHEAD: Final = 4
+READ_AHEAD: Final = 8
 """Blocks read by one call into the thread: half a MiB."""
 
-REMEMBER_S: Final = 3600.0
-"""How long a loss is reported after the restore that met it."""
-
 _RETRY_S: Final = 1.0
-_MAX_DAMAGES: Final = 1000
 _EXPIRY: Final = slice(14, 20)
 _NEVER: Final = bytes(6)
 _FLAGGED: Final = [bytes((flags | RESTORED,)) for flags in range(256)]
@@ -46,55 +43,11 @@ _FLAGGED: Final = [bytes((flags | RESTORED,)) for flags in range(256)]
 _log = structlog.get_logger(__name__)
 
 
-class Losses:
-    """What restores could not bring back, for the health of the cluster; forgotten after `REMEMBER_S`."""
+class Loaded(NamedTuple):
+    """What a partition was loaded from, in `term`; None: there never was anything of it."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._damages: deque[tuple[float, int, str]] = deque(maxlen=_MAX_DAMAGES)
-        self._missing: dict[int, float] = {}
-        self.damaged_files = 0
-        self.lost_entries = 0
-        self.missing_files = 0
-
-    def damaged(self, partition: int, sentence: str, entries: int) -> None:
-        """A file of `partition` could not be read, or not all of it."""
-        self.damaged_files += 1
-        self.lost_entries += entries
-        self._damages.append((self._now(), partition, sentence))
-
-    def missing(self, partition: int) -> None:
-        """There was no file to restore a partition from that had been served before."""
-        self.missing_files += 1
-        self._missing[partition] = self._now()
-
-    def damages(self) -> list[tuple[int, str]]:
-        """(partition, sentence) of what is remembered."""
-        since = self._now() - REMEMBER_S
-        return [(partition, text) for at, partition, text in self._damages if at > since]
-
-    @property
-    def remembered(self) -> int:
-        """How many files were damaged or missing, of late."""
-        since = self._now() - REMEMBER_S
-        return len(self.damages()) + sum(at > since for at in self._missing.values())
-
-    def sentences(self) -> list[str]:
-        """For people, few enough to be read."""
-        since = self._now() - REMEMBER_S
-        texts = [f"the snapshot of partition {n} is damaged: {text}" for n, text in self.damages()]
-        shown = texts[:10]
-        if len(texts) > len(shown):
-            shown.append(
-                f"{len(texts) - len(shown)} more snapshots are damaged; GET /snapshots lists them"
-            )
-        missing = sorted(number for number, at in self._missing.items() if at > since)
-        if missing:
-            first = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
-            shown.append(
-                f"no snapshot was found of {len(missing)} partitions that lost every copy; they started empty: {first}"
-            )
-        return shown
+    term: int
+    place: Place | None
 
 
 class Restorer:
@@ -114,18 +67,25 @@ class Restorer:
         self.loaded_entries = 0
         self.expired_entries = 0
         self.losses = Losses(node.clock.boottime)
-        self.loaded_from: dict[int, StoredFile] = {}
+        self.loaded_from: dict[int, Loaded] = {}
+        """Partitions that a restore would bring back as they were loaded: nothing of them was lost or left out."""
+
+        self.is_blank = False
+        """Whether nothing was ever written to the store, as of the last look."""
+
         self.kept: set[str] = set()
         """Names of damaged files, which are left to whoever looks into it."""
 
         self._node = node
         self._store = store
         self._in_thread = in_thread
-        self._cluster = cluster
+        self._survey = Survey(store, cluster, node.options.partitions)
+        self._told: set[str] = set()
+        self._unsettled: set[int] = set()
         self._restores = restores
         self._max_age_s = max_age_s
         self._wanted: deque[Primary] = deque()
-        self._ready: asyncio.Queue[tuple[Primary, list[StoredFile]]] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[Primary, list[Place]]] = asyncio.Queue()
         self._work = asyncio.Event()
         self._work.set()  # a first look tells the highest term
         self._listing_error = ""
@@ -134,6 +94,11 @@ class Restorer:
     def waiting(self) -> int:
         """Partitions that are not loaded yet."""
         return sum(primary.restoring for primary in self._node.primaries.values())
+
+    def is_as_stored(self, primary: Primary) -> bool:
+        """Whether what `primary` was appointed with is what a restore of it would find."""
+        loaded = self.loaded_from.get(primary.number)
+        return loaded is not None and loaded.term == primary.term
 
     def start(self, primary: Primary) -> bool:
         """Queue `primary`: whether there is a file is known once the store has been asked."""
@@ -159,9 +124,9 @@ class Restorer:
                 await self._find()
 
     async def _find(self) -> None:
-        """Look once for the files of everything that is wanted by now."""
+        """Look once for everything that is wanted by now."""
         try:
-            found = by_partition(await self._in_thread(self._store.files))
+            catalog = await self._in_thread(self._survey.look)
         except OSError as error:
             # What is wanted stays so: nothing is taken for empty because the volume is away.
             if not self._listing_error:
@@ -171,57 +136,88 @@ class Restorer:
             await asyncio.sleep(_RETRY_S)
             return
         self._listing_error = ""
-        for versions in found.values():
-            self.highest_term = max(self.highest_term, versions[0].name.term)
+        self.is_blank = catalog.is_blank
+        self.highest_term = max(self.highest_term, catalog.highest_term)
         wanted, self._wanted = self._wanted, deque()
+        self._report_files(catalog, restoring=bool(wanted))
         for primary in wanted:
-            versions = found.get(primary.number, [])
-            if versions and versions[0].name.term >= primary.term:
-                _log.warning(
-                    "a snapshot is newer than the view; waiting for a higher term",
-                    partition=primary.number, term=primary.term, snapshot=str(versions[0].name),
-                )  # fmt: skip
-            elif versions and self._restores:
-                self._ready.put_nowait((primary, versions))
-            else:
-                if primary.lost_term and self._restores and self._is_current(primary):
-                    self.losses.missing(primary.number)
-                    _log.error("no snapshot to restore from", partition=primary.number)
-                self._node.loaded(primary)
+            self._sort_out(primary, catalog)
+
+    def _sort_out(self, primary: Primary, catalog: Catalog) -> None:
+        """Queue a partition that can be loaded; begin with one that cannot."""
+        number = primary.number
+        self._unsettled.discard(number)
+        places = catalog.places.get(number, [])
+        missed = catalog.missing(number)
+        # Where nothing is known of a partition, writes of any term known here may have been lost.
+        newest = catalog.highest_term
+        if places or missed:
+            named = catalog.named[number].version[0] if missed else 0
+            newest = max(named, places[0].section.mark.term if places else 0)
+        if newest >= primary.term:
+            _log.warning(
+                "a snapshot is newer than the view; waiting for a higher term",
+                partition=number, term=primary.term, snapshot=newest,
+            )  # fmt: skip
+            return
+        lost = self._restores and bool(primary.lost_term) and self._is_current(primary)
+        if self._restores and (missed or (lost and not places and catalog.is_blank)):
+            self.losses.missing(number, str(missed or ""), older=bool(places))
+            self._unsettled.add(number)
+            _log.error("the newest snapshot is missing", partition=number, file=str(missed or ""))
+        elif not places and not missed:
+            self.loaded_from[number] = Loaded(primary.term, None)
+        if places and self._restores:
+            self._ready.put_nowait((primary, places))
+        else:
+            self._node.loaded(primary)
+
+    def _report_files(self, catalog: Catalog, *, restoring: bool) -> None:
+        """Say what is wrong with whole files: those that no reader here can read at once, others when they are needed."""
+        if catalog.old and "old" not in self._told:
+            self._told.add("old")
+            self._tell_file(catalog.unreadable_version)
+        for problem in catalog.problems:
+            if problem.file not in self._told and restoring:
+                self._told.add(problem.file)
+                self.kept.add(problem.file)
+                self._tell_file(f"{problem.file}: {problem.reason}")
+
+    def _tell_file(self, sentence: str) -> None:
+        self.losses.damaged(None, sentence)
+        _log.error("a snapshot file is damaged", detail=sentence)
 
     async def _worker(self) -> None:
         while True:
-            primary, versions = await self._ready.get()
+            primary, places = await self._ready.get()
             try:
-                await self._restore(primary, versions)
+                await self._restore(primary, places)
             except Exception as error:  # noqa: BLE001 - a partition without its past is better than no node
-                self._report(versions[0], repr(error), 0)
+                self._report(places[0], repr(error), 0)
             self._node.loaded(primary)
 
-    async def _restore(self, primary: Primary, versions: list[StoredFile]) -> None:
-        """Load the newest of `versions` that can be read, newest first. Whatever happens, the partition is served."""
-        for file in versions:
+    async def _restore(self, primary: Primary, places: list[Place]) -> None:
+        """Load the newest of `places` that can be read, newest first. Whatever happens, the partition is served."""
+        for place in places:
             if not self._is_current(primary):
                 return
             try:
-                loaded = await self._load(primary, file)
+                loaded = await self._load(primary, place)
             except (OSError, SnapshotError) as error:
-                self._report(file, str(error), 0)
+                self._report(place, str(error), 0)
                 continue
             if loaded:
-                self.loaded_from[primary.number] = file
                 return
         _log.error("nothing could be restored", partition=primary.number)
 
-    async def _load(self, primary: Primary, file: StoredFile) -> bool:
+    async def _load(self, primary: Primary, place: Place) -> bool:
         """Whether that settles it: False if nothing at all could be read where there was something."""
-        reading = await self._in_thread(lambda: _Reading(self._store.open(file.name)))
+        if self._is_too_old(place):
+            _log.warning("a snapshot is older than --restore-max-age", file=str(place.name))
+            return True
+        reading = await self._in_thread(lambda: _Reading(self._store.open(place.name), place))
+        reader = reading.reader
         try:
-            header = reading.reader.header
-            check_identity(header, file.name, self._cluster, self._node.options.partitions)
-            if self._is_too_old(header):
-                _log.warning("a snapshot is older than --restore-max-age", file=str(file.name))
-                return True
             read = 0
             damages: list[str] = []
             while items := await self._read_on(reading):
@@ -230,7 +226,7 @@ class Restorer:
                         damages.append(str(item))
                         continue
                     try:
-                        read += await self._insert(primary, item, read, header.entries)
+                        read += await self._insert(primary, item, read, reader.entries or 0)
                     except (SnapshotDamaged, ValueError, struct.error) as error:
                         damages.append(f"block {item.position}: {error}")
                 if not self._is_current(primary):
@@ -238,8 +234,11 @@ class Restorer:
         finally:
             await self._in_thread(reading.close)
         if damages:
-            self._report(file, "; ".join(damages[:3]), header.entries - read, header.entries)
-        return read > 0 or not damages
+            total = reader.entries or read
+            self._report(place, "; ".join(damages[:3]), total - read, total)
+        elif primary.number not in self._unsettled:
+            self.loaded_from[primary.number] = Loaded(primary.term, place)
+        return read > 0 or not damages or reader.entries == 0
 
     async def _read_on(self, reading: _Reading) -> list[Block | Damage]:
         """The next blocks; what the disk refuses to give is damage like any other."""
@@ -277,31 +276,28 @@ class Restorer:
     def _is_current(self, primary: Primary) -> bool:
         return self._node.primaries.get(primary.number) is primary and primary.restoring
 
-    def _is_too_old(self, header: SnapshotHeader) -> bool:
+    def _is_too_old(self, place: Place) -> bool:
         if self._max_age_s is None:
             return False
-        return self._node.clock.wall() - header.created_ms / 1000 > self._max_age_s
+        return self._node.clock.wall() - place.header.created_ms / 1000 > self._max_age_s
 
-    def _report(self, file: StoredFile, reason: str, lost: int, total: int = 0) -> None:
+    def _report(self, place: Place, reason: str, lost: int, total: int = 0) -> None:
         extent = f"{lost} of {total} entries lost" if total else "nothing of it could be read"
-        self.kept.add(str(file.name))
-        self.losses.damaged(file.name.partition, f"{file.name}, {extent} ({reason})", lost)
+        number, file = place.section.mark.partition, str(place.name)
+        self.kept.add(file)
+        self._unsettled.add(number)
+        self.losses.damaged(number, f"{file}, {extent} ({reason})", lost)
         _log.error(
-            "a snapshot is damaged",
-            partition=file.name.partition, file=str(file.name), lost=lost, of=total, reason=reason,
-        )  # fmt: skip
+            "a snapshot is damaged", partition=number, file=file, lost=lost, of=total, reason=reason
+        )
 
 
 class _Reading:
     """An open file; every method blocks."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, place: Place) -> None:
         self._stream = stream
-        try:
-            self.reader = SnapshotReader(stream)
-        except BaseException:
-            stream.close()
-            raise
+        self.reader = SectionReader(stream, place.header.sync, place.section)
         self._blocks: Iterator[Block | Damage] = self.reader.blocks()
         self.exhausted = False
 

@@ -33,6 +33,10 @@ MAX_QUEUED_BYTES: Final = 16 * 2**20
 MAX_TURN_BYTES: Final = 2**20
 """After so many bytes of replies the commands behind wait for another turn of the loop."""
 
+MAX_UNKNOWN_BYTES: Final = 16 * 1024
+MAX_UNKNOWN_ARGS: Final = 4096
+"""What is kept of a command of somebody who has still to say the secret."""
+
 _MALFORMED: Final = (
     IndexError, ValueError, TypeError, OverflowError, struct.error, msgspec.MsgspecError,
 )  # fmt: skip
@@ -126,6 +130,8 @@ class Connection(asyncio.Protocol):
         self._leased = server.leased
         self._always = server.always
         self._reader = CommandReader()
+        if guarded:
+            self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
         self._out: list[bytes] = []
         self._queue: deque[_Cell | bytes] = deque()
         self._queued_bytes = 0
@@ -257,6 +263,7 @@ class Connection(asyncio.Protocol):
         if upper == b"AUTH" and len(command) > 1:
             if hmac.compare_digest(command[-1], self._server.secret):
                 self._authorized = True
+                self._reader.allow()
                 return b"+OK\r\n"
             return b"-WRONGPASS wrong secret\r\n"
         if upper == b"QUIT":

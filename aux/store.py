@@ -29,7 +29,7 @@ _expiry = struct.Struct("<14xQ").unpack_from
 _EXPIRY_MASK: Final = (1 << 48) - 1
 
 _COPIED_AT_ONCE: Final = 4096
-_DROP_AT_ONCE: Final = 4096
+_DROP_AT_ONCE: Final = 64
 _RECLAIM_STEP: Final = 64
 _SCAN_STEP: Final = 2048
 _RESCAN_MIN_MS: Final = 1_000
@@ -70,6 +70,7 @@ class Store:
             self._lru.touch
         )
         """`touch(data, key)`: reads an entry and marks it as most recently used; None if absent."""
+        self.touch_many = self._lru.touch_many
 
     @property
     def bytes(self) -> int:

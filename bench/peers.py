@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from ringmaster.cli import nginx as front
+from ringmaster.free_ports import free_ports
 
 START_TIMEOUT_S: Final = 60.0
 BOTH_CORES: Final = "0-1"
@@ -30,21 +30,9 @@ class Missing(Exception):
     """A contestant needs something that this machine does not have."""
 
 
-def free_port(block: int = 1) -> int:
-    """The first of `block` consecutive free ports."""
-    for first in range(21_000 + os.getpid() % 50 * 100, 60_000, 41):
-        if all(_is_free(port) for port in range(first, first + block)):
-            return first
-    raise Missing("no free ports")
-
-
-def _is_free(port: int) -> bool:
+def _accepts(port: int) -> bool:
     with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(ready: Callable[[], bool], what: str) -> None:
@@ -119,7 +107,7 @@ class Peer:
         nginx = front.find_nginx()
         if nginx is None:
             raise Missing("nginx is not installed")
-        port = free_port()
+        port = free_ports(1)[0]
         folder = self.folder / "nginx"
         front.write_configuration(
             folder,
@@ -185,7 +173,7 @@ class Ringmaster(Peer):
         return f"/data/{key}"
 
     def start(self) -> None:
-        base = free_port(8)
+        base = free_ports(8)[0]
         self.aux_port = base + 3
         flags = {
             "data-dir": self.folder / "data",
@@ -231,7 +219,7 @@ class Webdis(Peer):
         return f"/GET/{key}"
 
     def start(self) -> None:
-        self.redis_port = free_port(2)
+        self.redis_port = free_ports(2)[0]
         http_port = self.redis_port + 1
         arguments = ["--port", str(self.redis_port), "--save", "", "--bind", "127.0.0.1"]
         self.spawn("redis-server", *arguments)
@@ -250,7 +238,7 @@ class Webdis(Peer):
         }
         path = self.folder / "webdis.json"
         path.write_text(json.dumps(settings))
-        wait_for(lambda: not _is_free(self.redis_port), "redis-server")
+        wait_for(lambda: _accepts(self.redis_port), "redis-server")
         self.spawn("webdis", str(path))
         self.port = http_port
         wait_for(lambda: answers(f"{self.url}/PING"), "webdis")
@@ -308,7 +296,7 @@ class Etcd(Peer):
     name = "etcd"
 
     def start(self) -> None:
-        self.port = free_port(2)
+        self.port = free_ports(2)[0]
         peer = f"http://127.0.0.1:{self.port + 1}"
         self.spawn(
             "etcd", "--data-dir", str(self.folder / "etcd"), "--log-level", "error",

@@ -168,6 +168,7 @@ async def measure_node(entries: int, folder: Path, *, compressible: bool) -> dic
             "seconds": round(took, 2),
             "entries_per_s": round(entries / took),
             "bytes": world.keeper.writer.written_bytes,
+            "files": world.keeper.writer.written_files,
             **watch.stop(),
         }
         running.cancel()

@@ -28,6 +28,7 @@ from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.table import routes
 from master.authority import Authority
+from master.bulk_read import BulkReads
 from master.core import Core, Surroundings
 from master.counters import Counters
 from master.fastpath import FastPath
@@ -83,7 +84,8 @@ class Master:
         authority = Authority(settings.host_names.split(","))
         directory = Directory(around.coordinator, clock, lambda: self.core.view)
         budget = BodyBudget(self._limits.buffered_bytes)
-        bulk = BulkApi(self.core.router, replies, clock)
+        reads = BulkReads(self.core.router, replies, counters, clock)
+        bulk = BulkApi(self.core.router, replies, reads)
         self._directory = directory
         exposition = Exposition(
             MasterCollector(
@@ -91,7 +93,6 @@ class Master:
                 core=self.core,
                 directory=directory,
                 events=self.events,
-                bulk=bulk,
                 budget=budget,
                 clock=clock,
                 connections=lambda: self.connections,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from master import keys
 from master.api.data import check_size, item_options
-from master.api.items import parse_item, plain_item
+from master.api.items import parse_item, parse_keys, plain_item
 from master.api.limits import Limits
+from master.bulk_read import FIRST_SLICE, plain_keys
+from master.get_many import GetMany
 from master.heads import Head
-from master.inflight import Get, Refused, Write
+from master.inflight import Get, PlainGet, PlainPost, Refused, Write
 from ringmaster.commands import PLAIN, WriteOptions, encode_options
 from ringmaster.errors import BadRequest, TooLarge
 
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 
 MAX_BODY: Final = 64 * 1024
 """Larger bodies are left to aiohttp, which counts them against the budget for bodies."""
+
+PLAIN_PATH: Final = rb"/data/([A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512})"
+"""Pattern of a target whose key (its group) needs no decoding, and no escapes in a JSON string."""
+
+_plain_get = re.compile(rb"GET " + PLAIN_PATH + rb" HTTP/1\.1\r\n").match
+_POST_LINE: Final = b"POST /data HTTP/1.1\r\n"
 
 
 def end_of_body(limits: Limits, head: Head | None, method: bytes, body: int) -> int:
@@ -29,6 +38,40 @@ def end_of_body(limits: Limits, head: Head | None, method: bytes, body: int) -> 
         return body if length < 0 else -1
     most = limits.max_value if method == b"PUT" else limits.max_item
     return body + length if 0 <= length <= min(MAX_BODY, most) else -1
+
+
+def begin_plain(connection: Connection, data: bytes, now: float) -> bool:
+    """Begin the request that `data` is, if it is one `GET` or `POST` of the most usual form and nothing else.
+
+    What `begin` makes of the same request, in half the time: most come this way. False: nothing has begun.
+    """
+    path = connection.path
+    line = _plain_get(data)
+    if line is not None:
+        head = path.heads.known.get(data[line.end() : -2])
+        if head is None or head.length >= 0 or data[-2:] != b"\r\n":
+            return False
+        key = line[1]
+        get = PlainGet(connection, key, now)
+        connection.waiting.append(get)
+        path.router.get_nowait(key, get)
+        return True
+    if not data.startswith(_POST_LINE):
+        return False
+    body = data.find(b"\r\n\r\n") + 4
+    head = path.heads.known.get(data[len(_POST_LINE) : body - 2])
+    if head is None or head.length != len(data) - body:
+        return False
+    if head.length > MAX_BODY or head.length > path.limits.max_item:
+        return False
+    plain = plain_item(data[body:])
+    if plain is None or len(plain[1]) > path.limits.max_value:
+        return False
+    key, value = plain
+    post = PlainPost(connection, key, now, value)
+    connection.waiting.append(post)
+    path.router.set_nowait(key, value, post)
+    return True
 
 
 def begin(
@@ -44,6 +87,8 @@ def begin(
     ttl_ms = 0
     try:
         if method == b"POST":
+            if target == b"/data/bulk/get":
+                return _read_many(connection, body, now)
             return target == b"/data" and _post(connection, body, now)
         if key is None:
             key, parameters = keys.key_of_target(target or b"")
@@ -78,9 +123,9 @@ def _post(connection: Connection, body: bytes, now: float) -> bool:
     if plain is not None:
         key, value = plain
         check_size(value, path.limits.max_value)
-        write = Write(connection, key, now, "POST", b"RM.SET", (value,), path.replies.posted)
-        connection.waiting.append(write)
-        path.router.write_nowait(b"RM.SET", key, (value,), write)
+        post = PlainPost(connection, key, now, value)
+        connection.waiting.append(post)
+        path.router.set_nowait(key, value, post)
         return True
     item = parse_item(body)
     if item.if_match is not None or item.if_none_match is not None:
@@ -93,6 +138,21 @@ def _post(connection: Connection, body: bytes, now: float) -> bool:
         if options != PLAIN:
             args = (item.value, encode_options(options))
     _send(connection, Write(connection, key, now, "POST", b"RM.SET", args, path.replies.posted))
+    return True
+
+
+def _read_many(connection: Connection, body: bytes, now: float) -> bool:
+    limits = connection.path.limits
+    try:
+        texts = parse_keys(body, limits.max_items)
+    except (BadRequest, OverflowError):
+        return False
+    wanted = plain_keys(texts)
+    if wanted is None or len(wanted) > FIRST_SLICE:
+        return False
+    read = GetMany(connection, wanted, now)
+    connection.waiting.append(read)
+    read.send()
     return True
 
 

@@ -8,8 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from master.api.problem import problem_bytes
-from master.begin import begin, end_of_body
-from master.inflight import Get, InFlight
+from master.begin import PLAIN_PATH, begin, begin_plain, end_of_body
+from master.inflight import InFlight, PlainGet
 from master.loan import Loan
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ MAX_PIPELINE: Final = 16
 _WRITE_S: Final = 60.0
 
 # The common request line: a key that needs no decoding. Groups: method, key, (no) target.
-_plain_line = re.compile(
-    rb"(GET|PUT|DELETE) /data/([A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512})() HTTP/1\.1\r\n"
-).match
+_plain_line = re.compile(rb"(GET|PUT|DELETE) " + PLAIN_PATH + rb"() HTTP/1\.1\r\n").match
 # Any other line that may be ours. Groups: method, (no) key, target.
 _line = re.compile(rb"(GET|PUT|DELETE|POST)(\0)? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
 # Any line of a request that ends where its head says.
@@ -113,7 +111,19 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         if not buffer:
-            now = self.path.clock.boottime()
+            path = self.path
+            turn = path.turn
+            if turn.over:
+                turn.begin()
+            now = turn.boottime
+            if (
+                not self.waiting
+                and not self.paused
+                and not self._draining
+                and begin_plain(self, data, now)
+            ):
+                self._since = now
+                return
             self._parse(data, now, now)
             return
         buffer += data
@@ -227,8 +237,8 @@ class Connection(asyncio.Protocol):
             head = known.get(block) or path.heads.judge(block)
             method, key, target = line.groups()
             if method == b"GET" and key is not None and head is not None and head.length < 0:
-                # What `begin` does, without the calls: most requests come this way.
-                get = Get(self, key, now)
+                # What `begin` does, without the calls.
+                get = PlainGet(self, key, now)
                 waiting.append(get)
                 path.router.get_nowait(key, get)
                 at = end + 4

@@ -7,7 +7,6 @@ elected plans and publishes. It keeps nothing that a successor needs.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -16,9 +15,11 @@ import msgspec
 import structlog
 
 from master.election import Election
-from master.health import refusals, unreachable_by_most
+from master.health import cut_off_since, refusals, unreachable_by_most
+from master.losses import LOSSES_KEY, Losses
 from master.observation import LeaseSeen, Observation, Plan, PlanningSettings, StatusSeen, Target
-from master.planning import next_view, signature
+from master.planning import next_view, only_moves, signature
+from master.push import nodes_up
 from master.targets import RebalanceProgress, choose_target, rebalance_progress
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator, Record
@@ -28,11 +29,22 @@ from ringmaster.follower import VIEW_KEY
 from ringmaster.lease import LeaseRow, LeaseWatch, lease_key
 from ringmaster.liveness import HeldLock, Liveness
 from ringmaster.registration import MasterRow, node_key
-from ringmaster.resp import Reply, encode
 from ringmaster.view import NodeInfo, View, decode_view, encode_view, first_view
 
 CYCLE_S = 0.1
-LOSSES_KEPT = 16
+STANDBY_S = 0.3
+"""Who is not elected only watches the leases' numbers, which move every 0.5 s; when it is elected it is woken."""
+
+MOVE_PAUSE_S = 0.1
+MOVE_PAUSE_MOST_S = 1.0
+MOVE_PAUSE_TIMES = 120.0
+"""Between two views that only move copies: so many times what planning and publishing the first one took.
+
+Each costs every process a few milliseconds that clients wait for; so it is about one in a hundred of them.
+"""
+
+MASTER_FORGOTTEN_S = 600.0
+"""A master whose number has stood still for so long is not coming back under this incarnation: its row goes."""
 
 _log = structlog.get_logger(__name__)
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -49,13 +61,6 @@ class Probes(Protocol):
 
     def unreachable(self) -> tuple[str, ...]:
         """Nodes this master cannot reach."""
-
-
-class PushLink(Protocol):
-    """What a push needs of `ringmaster.link.Link`."""
-
-    def send(self, frame: bytes, on_reply: Callable[[Reply], None]) -> None:
-        """Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +108,21 @@ class Controller:
         self._masters = LeaseWatch()
         self._view: tuple[View, int] | None = None
         self._target: Target | None = None
-        self._losses: dict[str, deque[float]] = {}
+        self._losses = Losses()
         self._absent_since: dict[str, float] = {}
+        self._cut_off_since: dict[tuple[str, str], float] = {}
         self._live: frozenset[tuple[str, str]] = frozenset()
         self._live_since = clock.boottime()
+        self._calm_until = 0.0
         self._idle: Hashable = None
         self._available = True
 
-    def wake(self) -> None:
-        """Look now: a link broke, a status or an admin record changed, this master was elected."""
-        self._wake.set()
+    def wake(self, *, urgent: bool = True) -> None:
+        """Look now: a link broke, a node is in trouble, this master was elected. Not `urgent`: a move went on a step."""
+        if urgent:
+            self._calm_until = 0.0
+        if self._clock.boottime() >= self._calm_until:
+            self._wake.set()
 
     @property
     def progress(self) -> RebalanceProgress | None:
@@ -122,7 +132,7 @@ class Controller:
         return rebalance_progress(self._view[0], self._target)
 
     async def run(self) -> None:
-        """Look every 0.1 s, or at once when woken, until cancelled. Outages of the coordinator are waited out."""
+        """Look every 0.1 s (0.3 s if not elected), or at once when woken. Outages of the coordinator are waited out."""
         while True:
             self._wake.clear()
             again = False
@@ -134,12 +144,14 @@ class Controller:
                 self._note(error)
             except msgspec.DecodeError as error:
                 _log.error("the view in the coordinator is unreadable", reason=str(error))
-            if again:
+            calm_s = self._calm_until - self._clock.boottime()
+            if again and calm_s <= 0:
                 # A view was published, or somebody else was faster: there may be more to do. Others first, though.
                 await asyncio.sleep(0)
                 continue
+            cycle_s = CYCLE_S if self._election.is_controller else STANDBY_S
             try:
-                async with asyncio.timeout(CYCLE_S):
+                async with asyncio.timeout(calm_s if calm_s > 0 else cycle_s):
                     await self._wake.wait()
             except TimeoutError:
                 continue
@@ -157,19 +169,21 @@ class Controller:
         view, version = self._view or await self._load_view()
         self._view = (view, version)
         await self._refuse(view, read)
+        await self._forget_masters()
         proofs = self._proofs(view, read)
         try:
             seen = self._observe(view, read, frozenset(proofs))
             mark = signature(seen)
             if mark == self._idle:
                 return False
-            plan = next_view(seen)
-            self._target = seen.target
+            began = self._clock.boottime()
+            self._target = choose_target(seen)
+            plan = next_view(replace(seen, target=self._target))
             if plan is None:
                 self._idle = mark
                 await self._tidy(view, read)
                 return False
-            return await self._publish(plan, version, read)
+            return await self._publish(plan, seen, version, read, began)
         finally:
             for proof in proofs.values():
                 proof.release()
@@ -209,6 +223,10 @@ class Controller:
 
     async def _load_view(self) -> tuple[View, int]:
         record = (await self._coordinator.read(VIEW_KEY)).get(VIEW_KEY)
+        losses = (await self._coordinator.read(LOSSES_KEY)).get(LOSSES_KEY)
+        if losses is not None:
+            clock = self._clock
+            self._losses = Losses.decode(losses.value, clock.boottime(), clock.wall())
         self._idle = None
         if record is None:
             return first_view(self._cluster, self._partitions, self._settings.replicas), 0
@@ -229,23 +247,27 @@ class Controller:
             for node in nodes_up(view)
             if node not in read.leases
         }
-        seen = Observation(
+        statuses = self._probes.statuses()
+        self._cut_off_since = cut_off_since(
+            self._cut_off_since, view, statuses, now, self._settings.status_max_age_s
+        )
+        return Observation(
             now=now,
             view=view,
             settings=self._settings,
             nodes=read.nodes,
             leases=read.leases,
             dead=dead,
-            statuses=self._probes.statuses(),
+            statuses=statuses,
             draining=_flagged(read.admin, "admin/drain/"),
             forget=_flagged(read.admin, "admin/forget/"),
             paused="admin/pause" in read.admin,
             absent_for_s={node: now - since for node, since in self._absent_since.items()},
-            losses={node: tuple(times) for node, times in self._losses.items()},
+            losses=self._losses.times(),
+            cut_off_for_s={pair: now - since for pair, since in self._cut_off_since.items()},
             stable_for_s=now - self._live_since,
             target=self._target,
         )
-        return replace(seen, target=choose_target(seen))
 
     def _proofs(self, view: View, read: _Read) -> dict[str, HeldLock]:
         """Locks of incarnations that are gone, to be held until the view is published (R5)."""
@@ -267,7 +289,9 @@ class Controller:
 
     # -- acting
 
-    async def _publish(self, plan: Plan, version: int, read: _Read) -> bool:
+    async def _publish(
+        self, plan: Plan, seen: Observation, version: int, read: _Read, began: float
+    ) -> bool:
         if not self._election.is_controller:
             return False
         raw = encode_view(plan.view)
@@ -277,9 +301,14 @@ class Controller:
             )
             for node in plan.suspend
         }
+        losses, put = self._losses, {VIEW_KEY: raw, **suspended}
+        if plan.lost:
+            now = self._clock.boottime()
+            losses = losses.with_lost(sorted(plan.lost), now)
+            put[LOSSES_KEY] = losses.encode(now, self._clock.wall())
         commit = Commit(
             expect={VIEW_KEY: version, **{lease_key(n): v for n, v in plan.expect.items()}},
-            put={VIEW_KEY: raw, **suspended},
+            put=put,
             delete=frozenset(lease_key(node) for node in plan.revoke),
         )
         try:
@@ -294,9 +323,11 @@ class Controller:
             return self.conflicts % 8 != 0
         self.published += 1
         self._view = (plan.view, versions[VIEW_KEY])
-        now = self._clock.boottime()
-        for node in plan.lost:
-            self._losses.setdefault(node, deque(maxlen=LOSSES_KEPT)).append(now)
+        self._losses = losses
+        if only_moves(plan, seen.view):
+            now = self._clock.boottime()
+            pause_s = MOVE_PAUSE_TIMES * (now - began)
+            self._calm_until = now + min(max(pause_s, MOVE_PAUSE_S), MOVE_PAUSE_MOST_S)
         for reason in plan.reasons:
             _log.info("view", epoch=plan.view.epoch, reason=reason)
         self._on_published(plan.view, raw)
@@ -316,6 +347,13 @@ class Controller:
                     else "renewals allowed again",
                     node=node,
                 )
+
+    async def _forget_masters(self) -> None:
+        """Delete the rows of masters that ended long ago, each on condition that it has not changed since."""
+        for key, version in self._masters.unchanged(MASTER_FORGOTTEN_S).items():
+            commit = Commit(expect={key: version}, delete=frozenset({key}))
+            if await self._coordinator.commit(commit) is not None:
+                _log.info("the row of a master that is gone was removed", key=key)
 
     async def _tidy(self, view: View, read: _Read) -> None:
         """Drop requests to forget a node that are done, or that came while it was up."""
@@ -343,11 +381,6 @@ class Controller:
                 _log.warning("controller waits for the coordinator", reason=str(error))
 
 
-def nodes_up(view: View) -> list[str]:
-    """Ids of the nodes that `view` lists as up."""
-    return [node for node, info in view.nodes.items() if info.up]
-
-
 def _flagged(admin: frozenset[str], prefix: str) -> frozenset[str]:
     return frozenset(key.removeprefix(prefix) for key in admin if key.startswith(prefix))
 
@@ -361,12 +394,3 @@ def _rows(records: Mapping[str, Record], kind: type[_Struct]) -> dict[str, _Stru
         except msgspec.DecodeError as error:
             _log.error("unreadable row ignored", key=key, reason=str(error))
     return rows
-
-
-def push_view(view: View, raw: bytes, link_of: Callable[[str], PushLink | None]) -> None:
-    """Send a published view to every node that it lists as up. A lost push is made up for by the node's own watch."""
-    frame = encode(b"RM.VIEW", raw)
-    for node in nodes_up(view):
-        link = link_of(node)
-        if link is not None:
-            link.send(frame, lambda _: None)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from master.controller import Controller, push_view
+from master.controller import Controller
 from master.election import Election
 from master.health import Prober
 from master.observation import PlanningSettings
+from master.push import push_view
 from master.router import Router
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Coordinator
@@ -74,7 +75,7 @@ class Core:
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; before any was published, one without nodes."""
         self.router.adopt(self.view)
-        self.prober = Prober(around.clock, self.router.link_of, self._look_now)
+        self.prober = Prober(around.clock, self.router.link_of, self._look_now, self._look_soon)
         self.follower = ViewFollower(around.coordinator, around.clock, cluster.id, self._adopt)
         self.view_since = around.clock.boottime()
         """Boottime of the last change of the view."""
@@ -177,6 +178,10 @@ class Core:
     def _look_now(self) -> None:
         if self._controller is not None:
             self._controller.wake()
+
+    def _look_soon(self) -> None:
+        if self._controller is not None:
+            self._controller.wake(urgent=False)
 
     def _published(self, view: View, raw: bytes) -> None:
         """A view of our own: adopt it without waiting for our watch, and tell the nodes."""

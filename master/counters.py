@@ -38,11 +38,16 @@ class Series:
 
 
 class Counters:
-    """Requests by method, outcome (`hit`, `miss`, `ok`, `error`) and status class (`2xx`, …), with latencies."""
+    """Requests by method, outcome (`hit`, `miss`, `ok`, `error`) and status class (`2xx`, …), with latencies.
 
-    __slots__ = ("_series",)
+    `bulk_hits`, `bulk_misses`: values that bulk reads asked for.
+    """
+
+    __slots__ = ("_series", "bulk_hits", "bulk_misses")
 
     def __init__(self) -> None:
+        self.bulk_hits = 0
+        self.bulk_misses = 0
         self._series: dict[tuple[str, str, str], Series] = {}
 
     def series(self, method: str, outcome: str, status: int) -> Series:
@@ -62,8 +67,10 @@ class Counters:
 
     @property
     def hits(self) -> int:
-        return sum(series.count for series in self if series.outcome == "hit")
+        """Values read that were there."""
+        return self.bulk_hits + sum(series.count for series in self if series.outcome == "hit")
 
     @property
     def misses(self) -> int:
-        return sum(series.count for series in self if series.outcome == "miss")
+        """Values read that were not."""
+        return self.bulk_misses + sum(series.count for series in self if series.outcome == "miss")

@@ -17,6 +17,7 @@ import structlog
 from master.api.limits import Limits
 from master.api.problem import Problem, problem_of
 from master.authority import Authority
+from master.bulk_read import BulkReads
 from master.connection import Connection
 from master.counters import Counters
 from master.heads import Heads
@@ -24,7 +25,7 @@ from master.inflight import InFlight
 from master.loan import Fallback
 from master.replies import Replies
 from master.router import Router
-from ringmaster.clock import Clock
+from ringmaster.clock import Clock, TurnClock
 from ringmaster.commands import WriteReply
 from ringmaster.errors import RingmasterError
 
@@ -55,14 +56,17 @@ class FastPath:
         self.replies = replies
         self.limits = limits
         self.clock = clock
+        self.turn = TurnClock(clock)
         self.fallback = fallback
         self.heads = Heads(authority)
+        self.reads = BulkReads(router, replies, counters, clock)
         self.counters = counters
         self.get_hit = counters.series("GET", "hit", 200)
         self.get_miss = counters.series("GET", "miss", 404)
         self.written = {
             verb: counters.series(verb, "ok", 200) for verb in ("POST", "PUT", "DELETE")
         }
+        self.posted = self.written["POST"]
         self.connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,7 +123,7 @@ class FastPath:
     ) -> None:
         try:
             raw = await answer
-        except RingmasterError as error:
+        except (RingmasterError, Problem) as error:
             raw = self.problem(request, error)
         except Exception:  # noqa: BLE001 - the top of this request's task; the client gets a 500
             _log.exception("a request failed")

@@ -76,6 +76,26 @@ def unreachable_by_most(said: Iterable[Iterable[str]], up: frozenset[str]) -> fr
     return found if len(found) * 2 <= len(up) else frozenset()
 
 
+def cut_off_since(
+    before: Mapping[tuple[str, str], float],
+    view: View,
+    statuses: Mapping[str, StatusSeen],
+    now: float,
+    max_age_s: float,
+) -> dict[tuple[str, str], float]:
+    """Since when (boottime, seconds) nodes of `view` have said that they do not reach others of it. Pure.
+
+    By (who says so, who is not reached). `before`: the result of the last look. A node that is silent says nothing.
+    """
+    return {
+        (node, other): before.get((node, other), now)
+        for node, seen in statuses.items()
+        if seen.age_s <= max_age_s and seen.status.incarnation == view.incarnation(node)
+        for other in seen.status.unreachable
+        if view.incarnation(other)
+    }
+
+
 def refusals(
     view: View,
     leases: Mapping[str, LeaseSeen],
@@ -126,7 +146,7 @@ class Prober:
     """Asks every node that is up for its status, five times a second, or twenty while copies move.
 
     `link_of(node)`: the link to it, None if there is none. `on_news`: called from the loop when a link broke or a
-    node's report changed in what matters to the plan.
+    node's report changed in what matters to the plan; `on_progress` where that is only that a move went on a step.
     """
 
     def __init__(
@@ -134,8 +154,10 @@ class Prober:
         clock: Clock,
         link_of: Callable[[str], ProbeLink | None],
         on_news: Callable[[], None] = lambda: None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.on_news = on_news
+        self.on_progress = on_progress
         self._clock = clock
         self._link_of = link_of
         self._nodes: dict[str, _Probed] = {}
@@ -219,17 +241,15 @@ class Prober:
         previous, probed.status = probed.status, status
         # The status is as old as the question: it may have been answered at any time since.
         probed.seen_at = asked_at
-        if previous is None or _news(previous) != _news(status):
+        if previous is None or _trouble(previous) != _trouble(status):
             self.on_news()
+        elif _steps(previous) != _steps(status):
+            self.on_progress()
 
 
-def _news(status: NodeStatus) -> tuple[object, ...]:
-    return (
-        status.caught_up,
-        status.lagging,
-        status.awaiting,
-        status.released,
-        status.stopping,
-        status.epoch,
-        status.snapshot_term if status.restoring else 0,
-    )
+def _trouble(status: NodeStatus) -> tuple[object, ...]:
+    return status.lagging, status.stopping, status.snapshot_term if status.restoring else 0
+
+
+def _steps(status: NodeStatus) -> tuple[object, ...]:
+    return status.caught_up, status.awaiting, status.released, status.epoch

@@ -19,7 +19,8 @@ from ringmaster.resp import Reply
 if TYPE_CHECKING:
     from master.connection import Connection
 
-_WRITTEN: Final = int(Status.CREATED)
+_CREATED: Final = int(Status.CREATED)
+_WRITTEN: Final = _CREATED
 """The highest status of a write that was done; looking a member up in its enum is a call in CPython 3.11."""
 
 _LATE: Final = DeadlineExceeded("no reply came within the deadline")
@@ -58,24 +59,34 @@ class InFlight(Ask):
 
 
 class Get(InFlight):
-    """`GET /data/{key}`."""
+    """`GET /data/{key}`. `plain`: the key stands in a JSON string as it is."""
 
     __slots__ = ()
+
+    plain = False
 
     def replied(self, reply: Reply) -> None:
         connection = self.connection
         if connection is None:
             return
         path = connection.path
+        turn = path.turn
+        if turn.over:
+            turn.begin()
         if isinstance(reply, bytes):
             self.connection = None
             route = self.route
-            raw = path.replies.hit(self.key, reply, b"" if route is None else route.node)
-            path.get_hit.observe(path.clock.boottime() - self.began)
+            node = b"" if route is None else route.node
+            raw = (
+                path.replies.plain_hit(self.key, reply, node, turn.wall)
+                if self.plain
+                else path.replies.hit(self.key, reply, node)
+            )
+            path.get_hit.observe(turn.boottime - self.began)
             connection.finish(self, raw)
         elif reply is None:
             self.connection = None
-            path.get_miss.observe(path.clock.boottime() - self.began)
+            path.get_miss.observe(turn.boottime - self.began)
             connection.finish(self, path.replies.miss())
         else:
             self._unusual(reply)
@@ -97,6 +108,14 @@ class Get(InFlight):
             return path.replies.miss()
         path.get_hit.observe(path.clock.boottime() - self.began)
         return path.replies.hit(self.key, entry, path.router.node_of(self.key))
+
+
+class PlainGet(Get):
+    """A `Get` of a key that was written without any escape, as most are."""
+
+    __slots__ = ()
+
+    plain = True
 
 
 class Write(InFlight):
@@ -162,6 +181,37 @@ class Write(InFlight):
                 return path.problem(self, refused)
         path.written[self.verb].observe(path.clock.boottime() - self.began)
         return self.render(self.key, reply)
+
+
+class PlainPost(Write):
+    """`POST /data` of a JSON value, without options; the key stands in a JSON string as it is."""
+
+    __slots__ = ()
+
+    def __init__(self, connection: Connection, key: bytes, began: float, value: bytes) -> None:
+        self.connection: Connection | None = connection
+        self.key = key
+        self.began = began
+        self.raw: bytes | None = None
+        self.verb = "POST"
+        self.command = b"RM.SET"
+        self.args = (value,)
+        self.render = connection.path.replies.posted
+
+    def replied(self, reply: Reply) -> None:
+        connection = self.connection
+        if connection is None or type(reply) is not list or reply[0] > _WRITTEN or reply[3]:
+            super().replied(reply)
+            return
+        self.connection = None
+        path = connection.path
+        turn = path.turn
+        if turn.over:
+            turn.begin()
+        status, term, seq, _ = reply
+        raw = path.replies.plain_posted(self.key, status == _CREATED, term, seq, turn.wall)
+        path.posted.observe(turn.boottime - self.began)
+        connection.finish(self, raw)
 
 
 class Refused(InFlight):

@@ -8,6 +8,10 @@ from enum import Enum, auto
 from master.observation import Observation
 from ringmaster.status import NodeStatus
 
+CUT_OFF_S = 3.0
+"""For how long two live nodes must not reach each other before what moves between them is given up. Longer than a
+lease lasts: a node that has died is found out before."""
+
 FLAP_WINDOW_S = 300.0
 FLAPS_FREE = 2
 FLAP_DELAY_S = 2.0
@@ -122,6 +126,11 @@ class Verdicts:
         ):
             return None
         return found.status
+
+    def cut_off_for_s(self, one: str, other: str) -> float:
+        """For how long one of two nodes has said that it does not reach the other; 0 if neither does."""
+        said = self._seen.cut_off_for_s
+        return max(said.get((one, other), 0.0), said.get((other, one), 0.0))
 
     def is_draining(self, node: str) -> bool:
         """Whether its partitions must move off: asked for, announced at registration, or stopping."""

@@ -15,7 +15,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from master.api.bulk import BulkApi
 from master.api.directory import Directory
 from master.api.events import ViewEvents
 from master.api.limits import BodyBudget
@@ -37,7 +36,6 @@ class MasterCollector:
         core: Core,
         directory: Directory,
         events: ViewEvents,
-        bulk: BulkApi,
         budget: BodyBudget,
         clock: Clock,
         connections: Callable[[], int],
@@ -46,7 +44,6 @@ class MasterCollector:
         self._core = core
         self._directory = directory
         self._events = events
-        self._bulk = bulk
         self._budget = budget
         self._clock = clock
         self._connections = connections
@@ -54,8 +51,7 @@ class MasterCollector:
     def collect(self) -> Iterator[Metric]:
         """Everything, from one turn of the loop."""
         yield from request_metrics(list(self._counters))
-        hits = self._counters.hits + self._bulk.hits
-        misses = self._counters.misses + self._bulk.misses
+        hits, misses = self._counters.hits, self._counters.misses
         yield CounterMetricFamily("ringmaster_hits", "Values read that were there.", value=hits)
         yield CounterMetricFamily("ringmaster_misses", "Values read that were not.", value=misses)
         yield _gauge("connections", "Clients connected.", self._connections())

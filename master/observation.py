@@ -28,8 +28,8 @@ class PlanningSettings:
     bootstrap_wait_s: float = 1.0
     expect_nodes: int = 0
     settle_s: float = 1.0
-    max_fills: int = 64
-    max_fills_per_node: int = 32
+    max_fills: int = 128
+    max_fills_per_node: int = 64
     max_handovers: int = 64
     status_max_age_s: float = 2.0
 
@@ -66,7 +66,8 @@ class Observation:
 
     `nodes`, `leases`, `statuses` are by node id, as registered. `dead`: incarnations that are proven dead (R5).
     `absent_for_s`: for how long a node of the view has had no lease's row at all. `losses`: when a node was lost
-    lately (boottime), for the flap guard. `stable_for_s`: since the set of live nodes last changed. `target`: the
+    lately (boottime), for the flap guard. `cut_off_for_s`: for how long a node has said that it does not reach another,
+    by (who says so, who is not reached). `stable_for_s`: since the set of live nodes last changed. `target`: the
     one used last, so that it is not computed anew while the members are the same.
     """
 
@@ -82,6 +83,7 @@ class Observation:
     paused: bool = False
     absent_for_s: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    cut_off_for_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
     stable_for_s: float = 0.0
     target: Target | None = None
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 
 import msgspec
 
-from master.judgement import Verdict, Verdicts
+from master.judgement import CUT_OFF_S, Verdict, Verdicts, held_off
 from master.moves import Mover
 from master.observation import Observation, Plan
 from master.promotion import Mender
@@ -59,10 +59,20 @@ def next_view(seen: Observation) -> Plan | None:
     return Plan(view, *fences, frozenset(lost | set(mender.lagging)), tuple(reasons))
 
 
+def only_moves(plan: Plan, before: View) -> bool:
+    """Whether nobody waits for what comes after `plan`: it takes nobody out or in, and every partition has a primary."""
+    return (
+        not (plan.lost or plan.revoke or plan.suspend)
+        and plan.view.nodes == before.nodes
+        and all(row.primary is not None for row in before.table)
+    )
+
+
 def signature(seen: Observation) -> Hashable:
     """What `next_view` depends on, of time only the thresholds it crosses: equal signatures, equal answers.
 
-    Cheap beside a plan, so that a cluster at rest costs nothing. The view counts by its epoch.
+    It looks at nodes, never at the table, so that a cluster at rest costs next to nothing. The view counts by its epoch,
+    and the target by what it is made of: `seen.target` may be missing.
     """
     verdicts = Verdicts(seen)
     settings = seen.settings
@@ -92,10 +102,13 @@ def signature(seen: Observation) -> Hashable:
         seen.stable_for_s >= settings.settle_s,
     )
     draining = tuple(node for node in seen.view.nodes if verdicts.is_draining(node))
-    key = None if seen.target is None else seen.target.key
+    flapping = tuple(
+        node for node, times in sorted(seen.losses.items()) if held_off(times, seen.now)
+    )
     registered = tuple(sorted(seen.nodes.items()))
-    fresh = (verdicts.joining, verdicts.stillborn, str(registered))
-    return seen.view.epoch, settings, states, reports, flags, draining, key, fresh
+    cuts = tuple((pair, for_s >= CUT_OFF_S) for pair, for_s in sorted(seen.cut_off_for_s.items()))
+    fresh = (verdicts.joining, verdicts.stillborn, registered)
+    return seen.view.epoch, settings, states, reports, flags, draining, flapping, fresh, cuts
 
 
 def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> dict[str, NodeInfo]:

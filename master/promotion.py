@@ -27,6 +27,12 @@ class Mender:
         self._target = target
         self._primaries = Counter(row.primary for row in seen.view.table if row.primary is not None)
         self._lagging, self._caught_up = self._reports()
+        self._calm = frozenset(
+            node
+            for node in seen.view.nodes
+            if verdicts.is_live(node)
+            and not (node in seen.statuses and seen.statuses[node].status.restoring)
+        )
         waited = seen.stable_for_s >= seen.settings.bootstrap_wait_s
         expected = 0 < seen.settings.expect_nodes <= len(target.nodes)
         self._may_appoint = waited or expected
@@ -55,6 +61,17 @@ class Mender:
 
     def mend(self, number: int, row: Partition) -> Partition:
         """The row without what failed, with what caught up, and with a primary if one can be had."""
+        calm = self._calm
+        if (
+            # Most rows, even when a node died: nothing to look at more closely.
+            row.primary in calm
+            and row.awaits is None
+            and calm.issuperset(row.replicas)
+            and (not row.filling or all(item.node in calm for item in row.filling))
+            and number not in self._lagging
+            and number not in self._caught_up
+        ):
+            return row
         in_sync = self._surviving(number, row)
         filling = self._surviving_fillings(number, row)
         if row.primary is not None and row.primary in in_sync and self._needs_term(number, row):

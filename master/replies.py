@@ -37,15 +37,16 @@ _JSON_HIT: Final = (
     b"Content-Type: application/json\r\n"
     b'ETag: "%x-%x-%b"\r\n'
     b"Age: %d\r\n"
-    b"Cache-Control: %bno-cache\r\n"
+    b"Cache-Control: no-cache\r\n"
     b"Cache-Status: ringmaster; hit%b; detail=%b\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
     b"Content-Security-Policy: sandbox\r\n"
     b"Content-Length: %d\r\n"
     b"Date: %b\r\n"
     b"\r\n"
-    b'{"key":%b,"value":%b}'
+    b'{"key":"%b","value":%b}'
 )
+_AROUND_JSON: Final = len(b'{"key":"","value":}')
 _VALIDATORS: Final = (
     b'ETag: "%x-%x-%b"\r\n'
     b"Age: %d\r\n"
@@ -65,6 +66,19 @@ _WRITTEN: Final = (
     b"\r\n"
     b"%b"
 )
+# One format for the most usual write; a test compares with `posted`.
+_PLAIN_POSTED: Final = (
+    b"HTTP/1.1 %b\r\n"
+    b"Content-Type: application/json\r\n"
+    b"%b"
+    b'ETag: "%b"\r\n'
+    b"Cache-Control: no-store\r\n"
+    b"Content-Length: %d\r\n"
+    b"Date: %b\r\n"
+    b"\r\n"
+    b'{"key":"%b","version":"%b","expires_at":null}'
+)
+_AROUND_POSTED: Final = len(b'{"key":"","version":"","expires_at":null}')
 _CREATED_EMPTY: Final = (
     b"HTTP/1.1 201 Created\r\n"
     b"Location: %b\r\n"
@@ -75,6 +89,15 @@ _CREATED_EMPTY: Final = (
     b"\r\n"
 )
 _NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n%bCache-Control: no-store\r\nDate: %b\r\n\r\n"
+_DOCUMENT: Final = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Cache-Control: no-store\r\n"
+    b"Content-Length: %d\r\n"
+    b"Date: %b\r\n"
+    b"\r\n"
+    b"%b"
+)
 _MISS: Final = (
     b"HTTP/1.1 404 Not Found\r\n"
     b"Content-Type: application/problem+json\r\n"
@@ -99,42 +122,47 @@ class Replies:
     `private`: the request was authenticated, so shared caches must not keep the reply.
     """
 
-    __slots__ = ("_clock", "_date", "_date_s", "salt")
+    __slots__ = ("_clock", "_date", "_date_from", "_date_until", "salt")
 
     def __init__(self, clock: Clock, salt: str = "00000000") -> None:
         self._clock = clock
         self.salt = salt.encode()
         self._date = b""
-        self._date_s = -1
+        # Wall seconds for which `_date` is right.
+        self._date_from = 0
+        self._date_until = 0
 
     def date(self, wall_s: float | None = None) -> bytes:
         """The value of `Date`, made anew once a second."""
-        second = int(self._clock.wall() if wall_s is None else wall_s)
-        if second != self._date_s:
-            self._date_s = second
+        if wall_s is None:
+            wall_s = self._clock.wall()
+        if not self._date_from <= wall_s < self._date_until:
+            second = self._date_from = int(wall_s)
+            self._date_until = second + 1
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
 
+    def plain_hit(self, key: bytes, entry: bytes, node: bytes, wall_s: float) -> bytes:
+        """What `hit` replies for a `key` that stands in a JSON string as it is (`plain_text`)."""
+        seq, term, expires_ms, written_s, flags = unnamed_header(entry)
+        if flags != JSON:
+            return self.hit(key, entry, node)
+        return _JSON_HIT % (
+            term,
+            seq,
+            self.salt,
+            wall_s - written_s if wall_s > written_s else 0,
+            _ttl(expires_ms, wall_s) if expires_ms else b"",
+            node,
+            len(key) + len(entry) + (_AROUND_JSON - HEADER_SIZE),
+            self._date if self._date_from <= wall_s < self._date_until else self.date(wall_s),
+            key,
+            entry[HEADER_SIZE:],
+        )
+
     def hit(self, key: bytes, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
         """200 with the value of `entry`, which node `node` gave."""
-        seq, term, expires_ms, written_s, flags = unnamed_header(entry)
         wall_s = self._clock.wall()
-        if flags == JSON:
-            quoted = b'"%b"' % key if plain_text(key) else json_text(key)
-            value = entry[HEADER_SIZE:]
-            return _JSON_HIT % (
-                term,
-                seq,
-                self.salt,
-                wall_s - written_s if wall_s > written_s else 0,
-                _PRIVATE[private],
-                _ttl(expires_ms, wall_s) if expires_ms else b"",
-                node,
-                len(quoted) + len(value) + 17,
-                self.date(wall_s),
-                quoted,
-                value,
-            )
         content, body = self.content(key, entry)
         return self._framed(content, self._validators(header(entry), node, private, wall_s), body)
 
@@ -161,9 +189,26 @@ class Replies:
             value = b'{"key":%b,"value":%b}' % (json_text(key), value)
         return _content_lines(entry), value
 
+    def json(self, body: bytes) -> bytes:
+        """200 with a JSON document that nobody stores."""
+        return _DOCUMENT % (len(body), self.date(), body)
+
     def miss(self) -> bytes:
         """404: no such key."""
         return _MISS % (len(_MISS_BODY), self.date(), _MISS_BODY)
+
+    def plain_posted(self, key: bytes, created: bool, term: int, seq: int, wall_s: float) -> bytes:
+        """What `posted` replies for a `key` that stands in a JSON string as it is, and an entry that never expires."""
+        version = b"%x-%x-%b" % (term, seq, self.salt)
+        return _PLAIN_POSTED % (
+            b"201 Created" if created else b"200 OK",
+            b"Location: %b\r\n" % location_of(key) if created else b"",
+            version,
+            len(key) + len(version) + _AROUND_POSTED,
+            self._date if self._date_from <= wall_s < self._date_until else self.date(wall_s),
+            key,
+            version,
+        )
 
     def posted(self, key: bytes, reply: WriteReply) -> bytes:
         """201 or 200: a JSON value was written."""

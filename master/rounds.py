@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, cast
 
 from xxhash import xxh3_64_intdigest
@@ -15,7 +15,7 @@ from ringmaster.link import Link
 from ringmaster.resp import Reply, encode
 
 NO_PRIMARY: Final = LinkDown("the partition has no live primary")
-_LATE: Final = DeadlineExceeded("no reply came within the deadline")
+LATE: Final = DeadlineExceeded("no reply came within the deadline")
 _MOST_PAIRS: Final = 512
 """Keys in one `RM.MGET`: about half a millisecond of the node's time, which others wait for."""
 
@@ -35,20 +35,21 @@ class Request(NamedTuple):
         return encode(self.command, route.token, *self.args)
 
 
-class _Round:
-    """`replies`: one for each request. `done` is set when all are there."""
+class Round:
+    """`replies`: one for each request. `done()` is called once, when all are there."""
 
-    __slots__ = ("done", "left", "replies")
+    __slots__ = ("_done", "_left", "replies")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, done: Callable[[], None]) -> None:
         self.replies: list[Reply] = [None] * count
-        self.left = count
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = count
+        self._done = done
 
     def count(self, replies: int) -> None:
-        self.left -= replies
-        if not self.left and not self.done.done():
-            self.done.set_result(None)
+        """So many more are there."""
+        self._left -= replies
+        if not self._left:
+            self._done()
 
 
 class _One(Ask):
@@ -56,8 +57,8 @@ class _One(Ask):
 
     __slots__ = ("_index", "_round")
 
-    def __init__(self, round_: _Round, index: int, route: Route | None) -> None:
-        self._round: _Round | None = round_
+    def __init__(self, round_: Round, index: int, route: Route | None) -> None:
+        self._round: Round | None = round_
         self._index = index
         self.route = route
 
@@ -68,30 +69,29 @@ class _One(Ask):
             round_.count(1)
 
 
-class _Batch(Ask):
+class Batch(Ask):
     """One `RM.MGET` for many keys of one node; only its first reply counts."""
 
-    __slots__ = ("_round", "args", "indexes", "routes")
+    __slots__ = ("_round", "indexes", "routes")
 
-    def __init__(self, round_: _Round) -> None:
-        self._round: _Round | None = round_
+    def __init__(self, round_: Round) -> None:
+        self._round: Round | None = round_
         self.route = None
         self.indexes: list[int] = []
         self.routes: list[Route] = []
-        self.args: list[bytes] = []
 
     def replied(self, reply: Reply) -> None:
         round_, self._round = self._round, None
         if round_ is None:
             return
-        indexes = self.indexes
+        indexes, replies = self.indexes, round_.replies
         if isinstance(reply, list) and len(reply) == len(indexes):
             for index, each in zip(indexes, reply, strict=True):
-                round_.replies[index] = each
+                replies[index] = each
         else:
             error = reply if isinstance(reply, RingmasterError) else WireError("a reply too short")
             for index in indexes:
-                round_.replies[index] = error
+                replies[index] = error
         round_.count(len(indexes))
 
     def rerouted(self, table: Table) -> None:
@@ -102,11 +102,43 @@ class _Batch(Ask):
                 return
 
 
+def send_batches(table: Table, keys: Sequence[bytes], round_: Round) -> list[Batch]:
+    """Ask for `keys` with as few commands as there are nodes; `round_` gets a reply for each.
+
+    Call `replied(LATE)` on what is returned to end the round at a deadline.
+    """
+    mask = len(table) - 1
+    routes = [table[xxh3_64_intdigest(key) & mask] for key in keys]
+    batches: list[tuple[Link, Batch]] = []
+    filling: dict[Link, Batch] = {}
+    unrouted: list[int] = []
+    for index, route in enumerate(routes):
+        if route is None:
+            unrouted.append(index)
+            continue
+        batch = filling.get(route.link)
+        if batch is None or len(batch.indexes) >= _MOST_PAIRS:
+            batch = filling[route.link] = Batch(round_)
+            batches.append((route.link, batch))
+        batch.indexes.append(index)
+        batch.routes.append(route)
+    for index in unrouted:
+        round_.replies[index] = NO_PRIMARY
+    for link, batch in batches:
+        args = [b"RM.MGET"]
+        for index, route in zip(batch.indexes, batch.routes, strict=True):
+            args += (route.token, keys[index])
+        link.send(encode(*args), batch.replied)
+    if unrouted:
+        round_.count(len(unrouted))
+    return [batch for _, batch in batches]
+
+
 async def ask_each(
     table: Table, requests: Sequence[Request], within_s: float, *, movable: bool
 ) -> list[Reply]:
     """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: they are reads."""
-    round_ = _Round(len(requests))
+    round_, done = _awaitable(len(requests))
     asks: list[Ask] = []
     mask = len(table) - 1
     for index, request in enumerate(requests):
@@ -117,39 +149,33 @@ async def ask_each(
             ask.replied(NO_PRIMARY)
         else:
             route.link.send(request.frame(route), ask.replied)
-    return await _all(round_, asks, within_s)
+    return await _all(round_, done, asks, within_s)
 
 
 async def ask_batches(table: Table, keys: Sequence[bytes], within_s: float) -> list[Reply]:
     """The same for reads of `keys`, with as few commands as there are nodes."""
-    round_ = _Round(len(keys))
-    batches: list[tuple[Link, _Batch]] = []
-    filling: dict[Link, _Batch] = {}
-    mask = len(table) - 1
-    for index, key in enumerate(keys):
-        route = table[xxh3_64_intdigest(key) & mask]
-        if route is None:
-            round_.replies[index] = NO_PRIMARY
-            round_.count(1)
-            continue
-        link = route.link
-        batch = filling.get(link)
-        if batch is None or len(batch.indexes) >= _MOST_PAIRS:
-            batch = filling[link] = _Batch(round_)
-            batches.append((link, batch))
-        batch.indexes.append(index)
-        batch.routes.append(route)
-        batch.args += (route.token, key)
-    for link, batch in batches:
-        link.send(encode(b"RM.MGET", *batch.args), batch.replied)
-    return await _all(round_, [batch for _, batch in batches], within_s)
+    round_, done = _awaitable(len(keys))
+    return await _all(round_, done, send_batches(table, keys, round_), within_s)
 
 
-async def _all(round_: _Round, asks: Sequence[Ask], within_s: float) -> list[Reply]:
+def _awaitable(count: int) -> tuple[Round, asyncio.Future[None]]:
+    """A round, and what is resolved when it is over."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def resolve() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    return Round(count, resolve), done
+
+
+async def _all(
+    round_: Round, done: asyncio.Future[None], asks: Sequence[Ask], within_s: float
+) -> list[Reply]:
     try:
         async with asyncio.timeout(within_s):
-            await round_.done
+            await done
     except TimeoutError:
         for ask in asks:
-            ask.replied(_LATE)
+            ask.replied(LATE)
     return round_.replies

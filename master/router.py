@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from xxhash import xxh3_64_intdigest
 
-from master.rounds import NO_PRIMARY, Request, ask_batches, ask_each
+from master.rounds import NO_PRIMARY, Batch, Request, Round, ask_batches, ask_each, send_batches
 from master.routes import Links, Route, Table, table_of
 from master.verdicts import AGAIN, Ask, judge_read, judge_write
 from ringmaster.clock import Clock
@@ -111,6 +111,22 @@ class Router:
             ask.replied(NO_PRIMARY)
         else:
             route.link.send(b"%b$%d\r\n%b\r\n" % (route.get, len(key), key), ask.replied)
+
+    def set_nowait(self, key: bytes, value: bytes, ask: Ask) -> None:
+        """Send one `RM.SET` without options; for the rest see `write_nowait`."""
+        route = self._table[xxh3_64_intdigest(key) & self._mask]
+        ask.route = None
+        if route is None:
+            ask.replied(NO_PRIMARY)
+        else:
+            frame = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+                route.set, len(key), key, len(value), value,
+            )  # fmt: skip
+            route.link.send(frame, ask.replied)
+
+    def get_many_nowait(self, keys: Sequence[bytes], round_: Round) -> list[Batch]:
+        """Ask for `keys`; `round_` gets whatever comes of it, to be judged by `judge_read`."""
+        return send_batches(self._table, keys, round_)
 
     def write_nowait(
         self, command: bytes, key: bytes, args: Sequence[bytes | int], ask: Ask

@@ -21,17 +21,22 @@ Owner = tuple[str, str]
 
 
 class Route:
-    """Where a partition's requests go in one term. `get`: the beginning of an encoded `RM.GET`."""
+    """Where a partition's requests go in one term.
 
-    __slots__ = ("get", "link", "node", "owner", "partition", "token")
+    `get` and `set`: the beginnings of an encoded `RM.GET`, and of an `RM.SET` without options.
+    """
+
+    __slots__ = ("get", "link", "node", "owner", "partition", "set", "term", "token")
 
     def __init__(self, partition: int, term: int, owner: Owner, link: Link) -> None:
         self.partition = partition
+        self.term = term
         self.owner = owner
         self.node = owner[0].encode()
         self.link = link
         self.token = token_of(partition, term)
         self.get = b"*3\r\n$6\r\nRM.GET\r\n$%d\r\n%b\r\n" % (len(self.token), self.token)
+        self.set = b"*4\r\n$6\r\nRM.SET\r\n$%d\r\n%b\r\n" % (len(self.token), self.token)
 
     def __repr__(self) -> str:
         return f"<Route {self.token.decode()} to {self.link!r}>"
@@ -120,14 +125,16 @@ def address_of(info: NodeInfo, boot_id: str) -> str:
 def table_of(view: View, links: dict[Owner, Link], before: Table) -> Table:
     """One route per partition, None where there is no primary. Routes that did not change are kept as they are."""
     table: Table = []
+    up = view.up
     for partition, row in enumerate(view.table):
-        owner = (row.primary or "", view.incarnation(row.primary or ""))
+        primary = row.primary or ""
+        owner = (primary, up.get(primary, ""))
         link = links.get(owner)
         if link is None:
             table.append(None)
             continue
         old = before[partition] if partition < len(before) else None
-        if old is not None and old.owner == owner and old.token == token_of(partition, row.term):
+        if old is not None and old.owner == owner and old.term == row.term:
             table.append(old)
         else:
             table.append(Route(partition, row.term, owner, link))

@@ -25,7 +25,8 @@ class RebalanceProgress:
 def choose_target(seen: Observation, verdicts: Verdicts | None = None) -> Target:
     """`seen.target` if it is for the present members, else a new one that starts from the copies as they are.
 
-    Computing one takes about 20 ms for 1,024 partitions on 10 nodes.
+    Computing one takes about 15 ms of processor time for 4,096 partitions on 20 nodes, 50 ms for 16,384, and 0.1
+    to 0.3 s for 16,384 on 100 nodes (a first table: 0.5 s), during which the loop serves nobody: once for each change.
     """
     judged = verdicts or Verdicts(seen)
     view, settings = seen.view, seen.settings

@@ -1,310 +1,209 @@
-"""Balancing under bounds: mend a table of copies with as few moves as the bounds allow. Pure; used by `placement.py`.
+"""Balancing under bounds: mend a table of copies with the fewest moves that its bounds allow. Pure; used by `placement.py`.
 
-Both halves are flow problems (copies to nodes, primaries to copies), solved by shortest augmenting paths: a load too
-many travels from a full node to one with room, along nodes that pass one on each.
+Copies to nodes is a flow problem: each partition sends its copies through zones to nodes, a copy that is not there yet
+costs one, a node takes between `low` and `high`. It is solved by successive shortest augmenting paths (Ahuja, Magnanti,
+Orlin: "Network Flows", 1993, chapter 9): a copy too many travels from a full node to one with room, along nodes that
+pass one on each (`ways.py`). What `adopt` and `fill` leave is the cheapest table if bounds did not matter, and each
+cheapest path keeps it the cheapest for the loads reached, so the result has the fewest moves of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from ringmaster.shares import Limits
+from ringmaster.ways import Ways
 
 
 class Balance:
-    """A table in the making: `rows[partition]` lists its copies, the primary first.
+    """A table in the making: `rows[partition]` lists its copies, the primary first. Nodes are numbered by id."""
 
-    `affinity(node, partition)`: which partitions a node should rather take (smallest first); makes choices stable.
-    """
-
-    def __init__(self, limits: Limits, affinity: Callable[[str, int], int]) -> None:
-        self.rows: list[list[str]] = []
-        self._limits = limits
-        self._affinity = affinity
-        self._held = dict.fromkeys(limits.held, 0)
-        self._primaries = dict.fromkeys(limits.held, 0)
-        self._current: list[frozenset[str]] = []
+    def __init__(self, limits: Limits) -> None:
+        self.rows: list[list[int]] = []
+        self.copies = limits.copies
+        self.ids = tuple(limits.zones)
+        self.number = {node: number for number, node in enumerate(self.ids)}
+        self.held = [0] * len(self.ids)
+        names = sorted(set(limits.zones.values()))
+        self._per_zone = limits.per_zone
+        self._zones = [names.index(limits.zones[node]) for node in self.ids]
+        bounds = [limits.held[node] for node in self.ids]
+        self._low = [bound.low for bound in bounds]
+        self._high = [bound.high for bound in bounds]
+        self._share = [bound.share for bound in bounds]
+        self._started: list[int] = []
 
     # -- single copies
 
-    def has_room(self, node: str) -> bool:
+    def has_room(self, node: int) -> bool:
         """Whether `node` may hold one more copy."""
-        return self._held[node] < self._limits.held[node].high
+        return self.held[node] < self._high[node]
 
-    def has_room_for_primary(self, node: str) -> bool:
-        """Whether `node` may hold one more copy and be primary of it."""
-        return self.has_room(node) and self._primaries[node] < self._limits.primaries[node].high
-
-    def may_add(self, partition: int, node: str, instead_of: str | None = None) -> bool:
+    def may_add(self, partition: int, node: int, instead_of: int = -1) -> bool:
         """Whether `node` may get a copy (in the place of another's) by the rules on nodes and zones; room aside."""
         row = self.rows[partition]
         if node in row:
             return False
-        zones = self._limits.zones
+        zones = self._zones
         zone = zones[node]
-        return (
-            sum(1 for other in row if other != instead_of and zones[other] == zone)
-            < self._limits.per_zone
-        )
+        beside = 0
+        for other in row:
+            if zones[other] == zone and other != instead_of:
+                beside += 1
+        return beside < self._per_zone
 
-    def add(self, partition: int, node: str) -> None:
+    def add(self, partition: int, node: int) -> None:
         """Append a copy; the first in a row is the primary."""
-        row = self.rows[partition]
-        row.append(node)
-        self._held[node] += 1
-        if len(row) == 1:
-            self._primaries[node] += 1
+        self.rows[partition].append(node)
+        self.held[node] += 1
 
-    def _remove(self, partition: int, node: str) -> None:
-        row = self.rows[partition]
-        if row[0] == node:
-            self._primaries[node] -= 1
-            if len(row) > 1:
-                self._primaries[row[1]] += 1
-        row.remove(node)
-        self._held[node] -= 1
+    def is_new(self, partition: int, node: int) -> bool:
+        """Whether a copy on `node` is a move."""
+        return not self._started[partition] >> node & 1
 
-    def _replace(self, partition: int, old: str, new: str) -> None:
-        row = self.rows[partition]
-        if row[0] == old:
-            self._primaries[old] -= 1
-            self._primaries[new] += 1
-        row[row.index(old)] = new
-        self._held[old] -= 1
-        self._held[new] += 1
+    def _fullness(self, node: int) -> float:
+        return self.held[node] / self._share[node]
 
-    def _fullness(self, node: str) -> float:
-        return self._held[node] / self._limits.held[node].share
-
-    # -- starting from a current table
+    # -- starting from a current table, or from none
 
     def adopt(self, current: Sequence[Sequence[str]]) -> None:
         """Take over `current`, without nodes that are gone and copies that are too many for a zone or in all."""
-        for partition, row in enumerate(current):
-            self.rows.append([])
-            for node in dict.fromkeys(row):
-                if node in self._held:
-                    self.add(partition, node)
-        self._current = [frozenset(row) for row in self.rows]
-        for partition in range(len(self.rows)):
-            self._trim(partition)
+        known: dict[tuple[str, ...], tuple[list[int], int, bool]] = {}
+        odd = []
+        for partition, ids in enumerate(map(tuple, current)):
+            found = known.get(ids)
+            if found is None:
+                row = [self.number[node] for node in dict.fromkeys(ids) if node in self.number]
+                found = known[ids] = (row, sum(1 << node for node in row), self._is_crowded(row))
+            row, bits, crowded = found
+            self.rows.append(row.copy())
+            self._started.append(bits)
+            if crowded:
+                odd.append(partition)
+        for ids, count in Counter(map(tuple, current)).items():
+            for node in known[ids][0]:
+                self.held[node] += count
+        for partition in odd:
+            self._trim(self.rows[partition])
 
-    def _trim(self, partition: int) -> None:
-        row, limits = self.rows[partition], self._limits
-        while True:
-            by_zone: dict[str, list[str]] = {}
-            for node in row:
-                by_zone.setdefault(limits.zones[node], []).append(node)
-            crowd = next((ids for ids in by_zone.values() if len(ids) > limits.per_zone), None)
-            if crowd is None and len(row) <= limits.copies:
-                return
+    def _crowd(self, row: Sequence[int]) -> Sequence[int]:
+        """Copies of which one is too many for their zone, else for all."""
+        in_zone = Counter(self._zones[node] for node in row)
+        for zone, count in in_zone.items():
+            if count > self._per_zone:
+                return [node for node in row if self._zones[node] == zone]
+        return row if len(row) > self.copies else ()
+
+    def _is_crowded(self, row: Sequence[int]) -> bool:
+        return bool(self._crowd(row))
+
+    def _trim(self, row: list[int]) -> None:
+        while crowd := self._crowd(row):
             # Of equally full ones the first (the primary) stays.
-            among = crowd or row
-            self._remove(
-                partition, max(among, key=lambda node: (self._fullness(node), row.index(node)))
-            )
+            node = max(crowd, key=lambda node: (self._fullness(node), row.index(node)))
+            row.remove(node)
+            self.held[node] -= 1
 
-    def fill_holes(self, order: Callable[[int], Iterable[str]]) -> None:
-        """Give missing copies to nodes below their share first, in the partition's hash order."""
-        held = self._limits.held
-        for partition, row in enumerate(self.rows):
-            if len(row) == self._limits.copies:
-                continue
+    def begin(
+        self, partitions: int, order: Callable[[int], Iterable[int]], most: Sequence[int]
+    ) -> None:
+        """An empty table, filled in hash order: the first node with room for a primary, then for copies.
+
+        `most`: how many primaries each node may have. Without a table before, no copy is a move.
+        """
+        primaries = [0] * len(self.ids)
+        everywhere = (1 << len(self.ids)) - 1
+        for partition in range(partitions):
+            self.rows.append([])
+            self._started.append(everywhere)
             walk = list(order(partition))
-            for allowed in (lambda node: self._held[node] + 1 <= held[node].share, self.has_room):
-                for node in walk:
-                    if (
-                        len(row) < self._limits.copies
-                        and allowed(node)
-                        and self.may_add(partition, node)
-                    ):
-                        self.add(partition, node)
+            for node in walk:
+                if primaries[node] < most[node] and self.held[node] < self._high[node]:
+                    primaries[node] += 1
+                    self.add(partition, node)
+                    break
+            self._fill_row(partition, walk, self.has_room)
 
-    # -- copies
-
-    def level_copies(self) -> None:
-        """Every partition gets all its copies, no node holds more than `high`; then, if moves allow, none below `low`."""
-        bounds = self._limits.held
-        nodes = sorted(self._held, key=self._fullness)
-        for node in nodes:
-            if any(held > bounds[other].high for other, held in self._held.items()):
-                self._pull(
-                    node, lambda _, donor: self._held[donor] > bounds[donor].high, bounds[node].high
-                )
-        self._force_holes()
-        for node in self._held:
-            while self._held[node] > bounds[node].high and self._pass_on(node):
-                pass
-        for node in nodes:
-            self._pull(node, self._gives_new_copy, bounds[node].low)
-            self._pull(
-                node, lambda _, donor: self._held[donor] > bounds[donor].share, bounds[node].low
-            )
-
-    def _gives_new_copy(self, partition: int, donor: str) -> bool:
-        """Passing on a copy that `donor` does not have yet costs no move."""
-        new = bool(self._current) and donor not in self._current[partition]
-        return new and self._held[donor] > self._limits.held[donor].low
-
-    def _pull(self, node: str, gives: Callable[[int, str], bool], upto: int) -> None:
-        """Move copies from donors to `node` until it holds `upto`, the partitions it has most affinity to first."""
-        if self._held[node] >= upto:
-            return
-        wanted = [
-            partition
-            for partition, row in enumerate(self.rows)
-            if any(
-                gives(partition, donor) and self.may_add(partition, node, donor) for donor in row
-            )
-        ]
-        for partition in sorted(wanted, key=lambda partition: self._affinity(node, partition)):
-            if self._held[node] >= upto:
-                return
-            donors = [
-                donor
-                for donor in self.rows[partition]
-                if gives(partition, donor) and self.may_add(partition, node, donor)
-            ]
-            if donors:
-                self._replace(partition, max(donors, key=self._fullness), node)
-
-    def _force_holes(self) -> None:
+    def fill(self, order: Callable[[int], Iterable[int]]) -> None:
+        """Give missing copies to nodes below their share first, in the partition's hash order; bounds may be passed."""
         for partition, row in enumerate(self.rows):
-            while len(row) < self._limits.copies:
-                allowed = [node for node in self._held if self.may_add(partition, node)]
-                if not allowed:
-                    break  # the zones' sizes rule it out for this row only: a copy less
-                node = next((node for node in allowed if self.has_room(node)), None)
-                if node is None:
-                    node = next(
-                        (node for node in allowed if self._pass_on(node, but=partition)), allowed[0]
-                    )
+            if len(row) < self.copies:
+                walk = list(order(partition))
+                self._fill_row(
+                    partition, walk, lambda node: self.held[node] + 1 <= self._share[node]
+                )
+                self._fill_row(partition, walk, self.has_room)
+                self._fill_row(partition, sorted(walk, key=self._fullness), lambda _: True)
+
+    def _fill_row(
+        self, partition: int, walk: Iterable[int], allowed: Callable[[int], bool]
+    ) -> None:
+        row = self.rows[partition]
+        for node in walk:
+            if len(row) == self.copies:
+                return
+            if allowed(node) and self.may_add(partition, node):
                 self.add(partition, node)
 
-    def _pass_on(self, start: str, but: int = -1) -> bool:
-        """Take one copy off `start` by a shortest chain of moves that ends at a node with room. Not through `but`."""
-        came: dict[str, tuple[str, int]] = {}
-        frontier = [start]
-        while frontier:
-            reached: list[str] = []
-            for node in frontier:
-                used = self._trail(came, start, node) | {but}
-                for partition, row in enumerate(self.rows):
-                    if node not in row or partition in used:
-                        continue
-                    for other in self._held:
-                        if (
-                            other != start
-                            and other not in came
-                            and self.may_add(partition, other, node)
-                        ):
-                            came[other] = (node, partition)
-                            if self.has_room(other):
-                                self._shift(came, start, other)
-                                return True
-                            reached.append(other)
-            frontier = reached
-        return False
+    # -- within the bounds
 
-    @staticmethod
-    def _trail(came: Mapping[str, tuple[str, int]], start: str, node: str) -> set[int]:
-        used = set()
-        while node != start:
-            node, partition = came[node]
-            used.add(partition)
-        return used
-
-    def _shift(self, came: Mapping[str, tuple[str, int]], start: str, node: str) -> None:
-        while node != start:
-            before, partition = came[node]
-            self._replace(partition, before, node)
-            node = before
-
-    # -- primaries
-
-    def level_primaries(self) -> None:
-        """No node is primary more often than `high`, then none less often than `low`; copies move only if they must."""
-        bounds = self._limits.primaries
-        for node in self._held:
-            while self._primaries[node] > bounds[node].high:
-                if not self._hand_on(
-                    node, lambda other: self._primaries[other] < bounds[other].high
-                ) and not (self._exchange(node)):
-                    break
-        for node in self._held:
-            while self._primaries[node] < bounds[node].low:
-                donors = [
-                    other for other in self._held if self._primaries[other] > bounds[other].share
-                ]
-                donors.sort(key=lambda other: bounds[other].share - self._primaries[other])
-                if not any(self._hand_on(donor, node.__eq__) for donor in donors):
-                    break
-
-    def _hand_on(self, start: str, ends: Callable[[str], bool]) -> bool:
-        """Make `start` primary once less and a node that `ends` accepts once more, by role changes alone."""
-        edges: dict[str, dict[str, int]] = {}
-        for partition, row in enumerate(self.rows):
-            if row:
-                ways = edges.setdefault(row[0], {})
-                for other in row[1:]:
-                    if other not in ways or self._affinity(other, partition) < self._affinity(
-                        other, ways[other]
-                    ):
-                        ways[other] = partition
-        came: dict[str, tuple[str, int]] = {}
-        frontier = [start]
-        while frontier:
-            reached = []
-            for node in frontier:
-                for other, partition in sorted(
-                    edges.get(node, {}).items(), key=lambda way: (self._primaries[way[0]], way[0])
-                ):
-                    if other == start or other in came:
-                        continue
-                    came[other] = (node, partition)
-                    if ends(other):
-                        self._promote_along(came, start, other)
-                        return True
-                    reached.append(other)
-            frontier = reached
-        return False
-
-    def _promote_along(self, came: Mapping[str, tuple[str, int]], start: str, node: str) -> None:
-        while node != start:
-            before, partition = came[node]
-            row = self.rows[partition]
-            row.remove(node)
-            row.insert(0, node)
-            self._primaries[before] -= 1
-            self._primaries[node] += 1
-            node = before
-
-    def _exchange(self, full: str) -> bool:
-        """Swap a copy of which `full` is primary for one of which a node with room for primaries is not."""
-        bounds = self._limits.primaries
-        for other in sorted(
-            self._held, key=lambda node: self._primaries[node] - bounds[node].share
-        ):
-            if other == full or self._primaries[other] >= bounds[other].high:
-                continue
-            give = next(
-                (
-                    p
-                    for p, row in enumerate(self.rows)
-                    if row and row[0] == full and self.may_add(p, other, full)
-                ),
-                None,
+    def level(self) -> None:
+        """No node holds more than `high`, then none less than `low`."""
+        held, low, high = self.held, self._low, self._high
+        nodes = range(len(self.ids))
+        is_over = any(held[node] > high[node] for node in nodes)
+        if not is_over and all(held[node] >= low[node] for node in nodes):
+            return
+        ways = Ways(self.rows, self._started, self._zones, self._per_zone)
+        if is_over:
+            self._even_out(
+                ways, ways.least, lambda n: held[n] > high[n], lambda n: held[n] < high[n]
             )
-            take = next(
-                (
-                    p
-                    for p, row in enumerate(self.rows)
-                    if other in row[1:] and self.may_add(p, full, other)
-                ),
-                None,
-            )
-            if give is not None and take is not None:
-                self._replace(give, full, other)
-                self._replace(take, other, full)
-                return True
-        return False
+        # Copies that were passed on just now go further for nothing.
+        least = 0 if is_over else ways.least
+        self._even_out(ways, least, lambda n: held[n] > low[n], lambda n: held[n] < low[n])
+
+    def _even_out(
+        self,
+        ways: Ways,
+        least: int,
+        gives: Callable[[int], bool],
+        takes: Callable[[int], bool],
+    ) -> None:
+        """Pass copies on from nodes that give to nodes that take, till there are none of one kind; fullest first."""
+        moves: int | None = least
+        for _ in range(sum(self.held)):  # a bound that is never met
+            givers = [node for node in range(len(self.ids)) if gives(node)]
+            takers = [node for node in range(len(self.ids)) if takes(node)]
+            if not givers or not takers or moves is None:
+                return
+            givers.sort(key=self._fullness, reverse=True)
+            takers.sort(key=self._fullness)
+            moves = self._pass_on(ways, givers, takers, moves)
+
+    def _pass_on(
+        self, ways: Ways, givers: Sequence[int], takers: Sequence[int], moves: int
+    ) -> int | None:
+        """One copy goes from a giver to a taker as cheaply as can be. What it cost, None if there is no way.
+
+        `moves`: what the last one cost; paths only get dearer, so one that costs no more needs no search.
+        """
+        for giver in givers:
+            for taker in takers:
+                cost = ways.cost(giver, taker)
+                if cost is not None and cost <= moves:
+                    ways.pass_on(giver, taker)
+                    self.held[giver] -= 1
+                    self.held[taker] += 1
+                    return moves
+        found = ways.shortest(givers, takers)
+        if found is None:
+            return None
+        moves, chain = found
+        for giver, taker in zip(chain[-2::-1], chain[:0:-1], strict=True):
+            if not ways.pass_on(giver, taker):
+                break
+            self.held[giver] -= 1
+            self.held[taker] += 1
+        return moves

@@ -11,7 +11,7 @@ import structlog
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Coordinator
 from ringmaster.errors import CoordinatorError
-from ringmaster.view import View, decode_view
+from ringmaster.view import View, decode_head, decode_view
 
 VIEW_KEY = "view"
 
@@ -26,11 +26,16 @@ class ViewFollower:
     """Keeps the newest view of one cluster and calls `on_view` with each newer one, in the order of epochs.
 
     While the coordinator is away the last view stays. A view that cannot be read, or is of another cluster, is
-    reported and ignored.
+    reported and ignored. `known()`: the epoch up to which whoever hears of views has them by other ways.
     """
 
     def __init__(
-        self, coordinator: Coordinator, clock: Clock, cluster: str, on_view: Callable[[View], None]
+        self,
+        coordinator: Coordinator,
+        clock: Clock,
+        cluster: str,
+        on_view: Callable[[View], None],
+        known: Callable[[], int] = lambda: -1,
     ) -> None:
         self.view: View | None = None
         self.version = 0
@@ -40,6 +45,7 @@ class ViewFollower:
         self._clock = clock
         self._cluster = cluster
         self._on_view = on_view
+        self._known = known
         self._waiters: dict[asyncio.Future[View | None], int] = {}
 
     def __repr__(self) -> str:
@@ -67,6 +73,9 @@ class ViewFollower:
                 continue
             self.version = record.version
             try:
+                head = decode_head(record.value)
+                if head.cluster == self._cluster and head.epoch <= self._known():
+                    continue  # a master was faster and has pushed it
                 view = decode_view(record.value)
             except msgspec.DecodeError as error:
                 _log.error("unreadable view ignored", version=record.version, reason=str(error))

@@ -232,3 +232,12 @@ class LeaseWatch:
     def version_of(self, name: str) -> int:
         """The version that `unchanged_for` speaks of; 0 if the row is absent."""
         return self._first.get(name, (0, 0.0))[0]
+
+    def unchanged(self, for_s: float) -> dict[str, int]:
+        """The rows that have not changed for `for_s` seconds, and the versions for which that is so."""
+        last = self._last
+        if last is None:
+            return {}
+        return {
+            name: version for name, (version, since) in self._first.items() if last - since >= for_s
+        }

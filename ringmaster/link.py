@@ -130,10 +130,17 @@ class Link:
         connection = self._connection
         if connection is None:
             on_reply(LinkDown(f"not connected to {self.name}"))
-        elif len(connection.waiting) >= self._max_in_flight or connection.unsent > self._max_buffer:
+            return
+        waiting = connection.waiting
+        if len(waiting) >= self._max_in_flight or connection.unsent > self._max_buffer:
             on_reply(LinkFull(f"too much is in flight to {self.name}"))
-        else:
-            connection.send(frame, on_reply)
+            return
+        waiting.append(on_reply)
+        frames = connection.frames
+        if not frames:
+            connection.flush_soon()
+        frames.append(frame)
+        connection.unsent += len(frame)
 
     async def request(self, frame: bytes, timeout_s: float) -> bytes | int | list[Any] | None:
         """`send`, and wait for the reply at most `timeout_s` seconds.
@@ -215,7 +222,7 @@ class _Connection(asyncio.Protocol):
         self._check_s = stall_s / _STALL_CHECKS
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
-        self._frames: list[bytes] = []
+        self.frames: list[bytes] = []
         self._paused = False
         self._answered = 0
         self._marks: deque[int] = deque()
@@ -247,19 +254,16 @@ class _Connection(asyncio.Protocol):
         elif not self._greetings and not self.ready.done():
             self.ready.set_result(None)
 
-    def send(self, frame: bytes, on_reply: OnReply) -> None:
-        self.waiting.append(on_reply)
-        frames = self._frames
-        if not frames and not self._paused:
+    def flush_soon(self) -> None:
+        """The first of this turn's frames was sent, or is about to be: write them all when the turn is over."""
+        if not self._paused:
             self._loop.call_soon(self._flush)
-        frames.append(frame)
-        self.unsent += len(frame)
 
     def _flush(self) -> None:
-        frames = self._frames
+        frames = self.frames
         if self._paused or not frames or self._transport is None:
             return
-        self._frames = []
+        self.frames = []
         self.unsent = 0
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
@@ -316,8 +320,8 @@ class _Connection(asyncio.Protocol):
         # Emptied in place: `data_received` may be handing out replies from it right now.
         waiting = list(self.waiting)
         self.waiting.clear()
-        unsent = len(self._frames)
-        self._frames = []
+        unsent = len(self.frames)
+        self.frames = []
         self.unsent = 0
         if not self.ready.done():
             self.ready.set_exception(LinkDown(str(error)))

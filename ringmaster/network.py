@@ -62,8 +62,7 @@ class AsyncioNetwork:
                 if isinstance(target, str):
                     await loop.create_unix_connection(factory, target)
                 else:
-                    transport, _ = await loop.create_connection(factory, *target)
-                    _no_delay(transport)
+                    _no_delay(await _connect_tcp(loop, factory, *target))
         except (OSError, TimeoutError) as error:
             raise LinkDown(f"cannot connect to {address}: {str(error) or 'timed out'}") from error
 
@@ -91,6 +90,28 @@ class _Listening:
 
     def close(self) -> None:
         self._server.close()
+
+
+async def _connect_tcp(
+    loop: asyncio.AbstractEventLoop, factory: ProtocolFactory, host: str, port: int
+) -> asyncio.BaseTransport:
+    """Connect to the first address of `host` that takes us. Raises the `OSError` of the last one.
+
+    The name is looked up here: uvloop's `create_connection`, when cancelled, leaves its look-up alone, and a failure
+    of that is then reported as an exception that nobody retrieved.
+    """
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure = OSError(f"no address of {host}")
+    for _, _, _, _, at in found:
+        # A link-local address means nothing without its interface.
+        scope = f"%{at[3]}" if len(at) == 4 and at[3] else ""
+        try:
+            transport, _ = await loop.create_connection(factory, f"{at[0]}{scope}", port)
+        except OSError as error:
+            failure = error
+        else:
+            return transport
+    raise failure
 
 
 def _no_delay(transport: asyncio.BaseTransport) -> None:

@@ -3,27 +3,31 @@
 Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam: "Consistent Hashing with Bounded Loads",
 SODA 2018): a partition goes to the first nodes in its hash order that have room. The walk alone cascades when a
 bound moves, so a placement that starts from a current one keeps every copy it can and moves only what a bound forces
-(`balance.py`).
+(`balance.py`, `primaries.py`; adr/0009).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from math import log1p
 from typing import Literal
 
 from uhashring import HashRing
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.balance import Balance
-from ringmaster.shares import Limits, limits_of
+from ringmaster.primaries import Primaries
+from ringmaster.shares import limits_of
 
 Method = Literal["ring", "rendezvous"]
 Row = tuple[str, ...]
 HashFunction = Callable[[str], int]
-Order = Callable[[int], Iterable[str]]
+Order = Callable[[int], Iterable[int]]
 
 POINTS_PER_NODE = 64
 """Points on the ring of a node of weight 1. The bound does the balancing, so few are enough."""
@@ -64,9 +68,12 @@ def place(
     bound holds for primaries, unless the copies make that impossible (a handful of partitions per node).
 
     `current` lists the copies as they are, best first (primary, in sync, filling); ids that are not in `nodes` are
-    ignored. Then copies stay where they are unless a bound, a zone or a missing node forces a move: a change of
-    membership moves at most 1.1 times what it changes in the shares, plus one for each node. With several zones it
-    can be more, since a copy may then only go where no other copy of its partition is.
+    ignored. A *move* is a copy in the result that `current` does not list. What a change of membership *forces* is the
+    fewest moves of any table with `min(replicas, len(nodes))` copies of each partition on different nodes, at most L of
+    them in one zone, and between `low` and `high` copies on each node (`shares.py`; `low` is 0.95 times the share, or the
+    whole number below it, so that who joins is given something). The result has exactly that many, unless the primaries
+    cannot be levelled by changes of role alone, which takes a swap of two copies; no such case is known (the property
+    tests look for one). So the same members twice move nothing, and all depends on `current` and `nodes` alone.
 
     The order of `nodes` does not matter. No nodes or no replicas: empty rows. Raises ValueError for a weight <= 0, a
     repeated id, or a `current` of another length.
@@ -79,18 +86,29 @@ def place(
     limits = limits_of(
         {node.id: (node.weight, node.zone) for node in members.values()}, partitions, copies
     )
-    order = _orders(method, members, hash_function)
-    balance = Balance(limits, partial(_affinity, hash_function))
+    order = _orders(method, tuple(members.values()), hash_function)
+    balance = Balance(limits)
+    bounds = [limits.primaries[node] for node in balance.ids]
     if current is None:
-        for partition in range(partitions):
-            balance.rows.append([])
-            _walk(balance, limits, order(partition), partition)
+        balance.begin(partitions, order, [bound.high for bound in bounds])
     else:
         balance.adopt(current)
-        balance.fill_holes(order)
-    balance.level_copies()
-    balance.level_primaries()
-    return [tuple(row) for row in balance.rows]
+    balance.fill(order)
+    balance.level()
+    Primaries(balance, bounds).level()
+    return _named(balance)
+
+
+def _named(balance: Balance) -> list[Row]:
+    ids = balance.ids
+    known: dict[tuple[int, ...], Row] = {}
+    table = []
+    for row in map(tuple, balance.rows):
+        named = known.get(row)
+        if named is None:
+            named = known[row] = tuple(ids[node] for node in row)
+        table.append(named)
+    return table
 
 
 def _check(
@@ -107,63 +125,57 @@ def _check(
         raise ValueError(f"current has {len(current)} rows, not {partitions}")
 
 
-def _walk(balance: Balance, limits: Limits, order: Iterable[str], partition: int) -> None:
-    """Bounded loads: the first node in order with room for a primary, then the next ones with room for a copy."""
-    walk = list(order)
-    primary = next((node for node in walk if balance.has_room_for_primary(node)), walk[0])
-    for node in [primary, *walk]:
-        if len(balance.rows[partition]) == limits.copies:
-            return
-        if balance.has_room(node) and balance.may_add(partition, node):
-            balance.add(partition, node)
-
-
-def _orders(
-    method: Method, members: Mapping[str, PlacementNode], hash_function: HashFunction
-) -> Order:
+def _orders(method: Method, members: Sequence[PlacementNode], hash_function: HashFunction) -> Order:
     if method == "ring":
         return _ring_order(members, hash_function)
     return partial(_rendezvous_order, members, hash_function)
 
 
-def _ring_order(members: Mapping[str, PlacementNode], hash_function: HashFunction) -> Order:
+def _ring_order(members: Sequence[PlacementNode], hash_function: HashFunction) -> Order:
     """Clockwise from the partition's point. Where points of two nodes coincide, the smaller id has the point.
 
     uhashring lets the last writer of a point keep it, hence the reversed order. A node that lost all its points
-    comes last, by id.
+    comes last, by id. Its own walk is not used: from each point the order is the same for every partition.
     """
-    points = {
-        node.id: {
-            "vnodes": max(1, min(_MOST_POINTS, round(POINTS_PER_NODE * node.weight))),
-            "weight": 1,
-        }
-        for node in sorted(members.values(), key=lambda node: node.id, reverse=True)
-    }
-    ring = HashRing(points, hash_fn=hash_function)
+    points = HashRing(
+        {
+            node.id: {
+                "vnodes": max(1, min(_MOST_POINTS, round(POINTS_PER_NODE * node.weight))),
+                "weight": 1,
+            }
+            for node in reversed(members)
+        },
+        hash_fn=hash_function,
+    ).get_points()
+    numbers = {node.id: number for number, node in enumerate(members)}
+    places = [point for point, _ in points]
+    around = [numbers[node] for _, node in points] * 2
+    near = 8 * len(members)  # so far ahead nearly always all are met
+    known: dict[int, tuple[int, ...]] = {}
 
-    def order(partition: int) -> Iterator[str]:
-        seen = set()
-        for node in ring.iterate_nodes(str(partition)):
-            seen.add(node)
-            yield node
-        yield from (node for node in members if node not in seen)
+    def order(partition: int) -> tuple[int, ...]:
+        place = bisect(places, hash_function(str(partition))) % len(places)
+        found = known.get(place)
+        if found is None:
+            clockwise = dict.fromkeys(around[place : place + near])
+            if len(clockwise) < len(members):
+                clockwise = dict.fromkeys(
+                    chain(around[place : place + len(places)], numbers.values())
+                )
+            found = known[place] = tuple(clockwise)
+        return found
 
     return order
 
 
 def _rendezvous_order(
-    members: Mapping[str, PlacementNode], hash_function: HashFunction, partition: int
-) -> list[str]:
+    members: Sequence[PlacementNode], hash_function: HashFunction, partition: int
+) -> list[int]:
     """Weighted highest random weight (Schindelhauer and Schomaker 2005) as a race: the first to arrive, ties by id."""
-
-    def arrival(node: str) -> tuple[float, str]:
+    arrivals = [
         # 52 bits, so that the fraction is exact and never 1.
-        fraction = ((_affinity(hash_function, node, partition) % 2**64 >> 12) + 0.5) / 2**52
-        return -math.log1p(-fraction) / members[node].weight, node
-
-    return sorted(members, key=arrival)
-
-
-def _affinity(hash_function: HashFunction, node: str, partition: int) -> int:
-    """Smaller = the partition is rather one for `node`."""
-    return hash_function(f"{node}/{partition}")
+        -log1p(-((hash_function(f"{node.id}/{partition}") % 2**64 >> 12) + 0.5) / 2**52)
+        / node.weight
+        for node in members
+    ]
+    return sorted(range(len(members)), key=arrivals.__getitem__)

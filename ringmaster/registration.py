@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -121,15 +121,11 @@ async def register(
             node, incarnation=incarnate(), boot_id=liveness.boot_id, lock=lock.identity, up=True
         )
         waiting = _Waiting(info.id, clock, patience_s)
-        while True:
-            try:
-                version = await _write_node(coordinator, info)
-                reason = "the lease of its predecessor is not revoked yet"
-            except CoordinatorUnavailable as error:
-                version, reason = 0, str(error)
-            if version:
-                return Registration(info, version, lock)
-            await waiting.pause(reason)
+        version = await waiting.until_written(
+            lambda: _write_node(coordinator, info),
+            "the lease of its predecessor is not revoked yet",
+        )
+        return Registration(info, version, lock)
     except BaseException:
         lock.release()
         raise
@@ -152,16 +148,11 @@ async def register_master(
         )
         waiting = _Waiting(row.id, clock, patience_s)
         watch = LeaseWatch()
-        while True:
-            try:
-                version = await _write_master(coordinator, row, watch, clock)
-                reason = "a master of this id may still be alive"
-            except CoordinatorUnavailable as error:
-                watch.failed()
-                version, reason = 0, str(error)
-            if version:
-                return MasterRegistration(row, version, lock)
-            await waiting.pause(reason)
+        version = await waiting.until_written(
+            lambda: _write_master(coordinator, row, watch, clock),
+            "a master of this id may still be alive",
+        )
+        return MasterRegistration(row, version, lock)
     except BaseException:
         lock.release()
         raise
@@ -187,7 +178,19 @@ class _Waiting:
         self._deadline = clock.boottime() + patience_s
         self._reason = ""
 
-    async def pause(self, reason: str) -> None:
+    async def until_written(self, write: Callable[[], Awaitable[int]], obstacle: str) -> int:
+        """The version that `write` gives; 0 means that `obstacle` stands in the way. Raises `DuplicateId`."""
+        while True:
+            try:
+                version = await write()
+                reason = obstacle
+            except CoordinatorUnavailable as error:
+                version, reason = 0, str(error)
+            if version:
+                return version
+            await self._pause(reason)
+
+    async def _pause(self, reason: str) -> None:
         if self._clock.boottime() >= self._deadline:
             raise DuplicateId(f"cannot register as {self._name!r}: {reason}")
         if reason != self._reason:
@@ -219,6 +222,17 @@ async def _write_node(coordinator: Coordinator, info: NodeInfo) -> int:
 
 
 async def _write_master(
+    coordinator: Coordinator, row: MasterRow, watch: LeaseWatch, clock: Clock
+) -> int:
+    """The version of our row; 0 if a predecessor may be alive or somebody else wrote meanwhile."""
+    try:
+        return await _try_master(coordinator, row, watch, clock)
+    except CoordinatorUnavailable:
+        watch.failed()
+        raise
+
+
+async def _try_master(
     coordinator: Coordinator, row: MasterRow, watch: LeaseWatch, clock: Clock
 ) -> int:
     key = master_key(row.id)

@@ -120,6 +120,11 @@ class CommandReader:
         self._walk = _Walk(max_bulk, max_args)
         self._line = b""
 
+    def allow(self, max_args: int = MAX_ARGS, max_buffer: int = MAX_BUFFER) -> None:
+        """Change these bounds, from the next bytes on."""
+        self._max_buffer = max_buffer
+        self._walk.max_args = max_args
+
     def feed(self, data: bytes) -> list[Command]:
         """The commands that `data` completes, in order.
 
@@ -196,7 +201,7 @@ class CommandReader:
         while data and data[0] != 42:  # an asterisk
             line, newline, rest = data.partition(b"\n")
             if not newline or len(line) > _MAX_INLINE:
-                if len(line) > _MAX_INLINE:
+                if len(line) > min(_MAX_INLINE, self._max_buffer):
                     raise WireError("a line of this length is no command")
                 self._line = line
                 return commands
@@ -225,11 +230,11 @@ class _Walk:
     hiredis allocates an array the moment it is announced; its values are jumped over here.
     """
 
-    __slots__ = ("_args_left", "_head", "_max_args", "_max_bulk", "_skip")
+    __slots__ = ("_args_left", "_head", "_max_bulk", "_skip", "max_args")
 
     def __init__(self, max_bulk: int, max_args: int) -> None:
         self._max_bulk = max_bulk
-        self._max_args = max_args
+        self.max_args = max_args
         self.reset()
 
     def reset(self) -> None:
@@ -277,6 +282,6 @@ class _Walk:
             return
         if head[0] != 42:  # an asterisk
             raise WireError("a command is an array of bulk strings")
-        if size > self._max_args:
-            raise WireError(f"a command has more than {self._max_args} arguments")
+        if size > self.max_args:
+            raise WireError(f"a command has more than {self.max_args} arguments")
         self._args_left = size

@@ -68,7 +68,7 @@ class ClusterSettings(BaseSettings):
         Field(
             description="Folder of the sqlite lease database and the process locks, the same for all processes "
             "of a cluster. Unset: `leases` in the data dir; for `ringmaster up` a private folder in memory "
-            "(/dev/shm) where there is one."
+            "(/dev/shm) where there is one; once the data dir is gone, the next start removes it."
         ),
     ] = None
     replicas: Annotated[
@@ -200,7 +200,7 @@ class ServingSettings(ClusterSettings):
     ] = 1.0
     max_fills: Annotated[
         int, Field(ge=1, le=4096, description="Copies that may be filled at one time.")
-    ] = 64
+    ] = 128
 
 
 class NodeSettings(ClusterSettings):
@@ -211,22 +211,56 @@ class NodeSettings(ClusterSettings):
     ] = 256 * 10**6
     rebalance_rate: Annotated[
         Size,
-        Field(ge=1024, description="Bytes a second that one node may send to copies being filled."),
+        Field(
+            ge=1024,
+            description="Bytes a second that one node may send to copies being filled, and may receive for its own.",
+        ),
     ] = 64 * 2**20
     drain_timeout: Annotated[
         Duration, Field(description="How long a stopping node tries to move its data off.")
     ] = 30.0
 
 
-class MasterSettings(ServingSettings):
+class ServiceSettings(ClusterSettings):
+    """What masters and nodes have of their own."""
+
+    id: Annotated[
+        Id | None, Field(description="The id, stable over restarts. Unset: host name and port.")
+    ] = None
+    host: Annotated[Host, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Port
+    advertise: Annotated[
+        Address | None,
+        Field(description="`host:port` under which others reach it. Unset: host and port."),
+    ] = None
+
+    @property
+    def name(self) -> str:
+        """The id, or the default one."""
+        return self.id or default_id(self.port)
+
+    @property
+    def address(self) -> str:
+        """`host:port` under which others reach it."""
+        return self.advertise or advertised(self.host, self.port)
+
+    @property
+    def _hosts(self) -> list[str]:
+        return [self.host]
+
+    @model_validator(mode="after")
+    def _bind_is_allowed(self) -> Self:
+        if not self.insecure:
+            for host in self._hosts:
+                refuse_exposure(host)
+        return self
+
+
+class MasterSettings(ServingSettings, ServiceSettings):
     """One master process (`ringmaster master`)."""
 
     section = "master"
 
-    id: Annotated[Id | None, Field(description="The master's id. Unset: host name and port.")] = (
-        None
-    )
-    host: Annotated[Host, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Field(description="Port to listen on.")] = 8001
     unix: Annotated[Path | None, Field(description="Unix socket to listen on as well.")] = None
     shared_listen: Annotated[
@@ -235,50 +269,24 @@ class MasterSettings(ServingSettings):
             description="`host:port` to listen on as well, shared with other masters (SO_REUSEPORT)."
         ),
     ] = None
-    advertise: Annotated[
-        Address | None,
-        Field(description="`host:port` under which others reach it. Unset: host and port."),
-    ] = None
     workers: Annotated[int, Field(ge=1, le=64, description="Processes that share the port.")] = 1
 
     @property
-    def name(self) -> str:
-        """The id, or the default one."""
-        return self.id or default_id(self.port)
-
-    @property
-    def address(self) -> str:
-        """`host:port` under which others reach it."""
-        return self.advertise or advertised(self.host, self.port)
-
-    @model_validator(mode="after")
-    def _bind_is_allowed(self) -> Self:
-        if not self.insecure:
-            refuse_exposure(self.host)
-            if self.shared_listen is not None:
-                refuse_exposure(self.shared_listen.rpartition(":")[0])
-        return self
+    def _hosts(self) -> list[str]:
+        shared = [] if self.shared_listen is None else [self.shared_listen.rpartition(":")[0]]
+        return [self.host, *shared]
 
 
-class AuxSettings(NodeSettings):
+class AuxSettings(NodeSettings, ServiceSettings):
     """One node (`ringmaster aux`)."""
 
     section = "aux"
 
-    id: Annotated[
-        Id | None,
-        Field(description="The node's id, stable over restarts. Unset: host name and port."),
-    ] = None
-    host: Annotated[Host, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Field(description="Port for RESP.")] = 7001
     http_port: Annotated[Port, Field(description="Port for health and metrics.")] = 7501
     unix_dir: Annotated[
         Path | None,
         Field(description="Folder for a unix socket that processes of this host use instead."),
-    ] = None
-    advertise: Annotated[
-        Address | None,
-        Field(description="`host:port` under which others reach it. Unset: host and port."),
     ] = None
     zone: Annotated[
         str, Field(max_length=64, description="Copies of a partition are kept in different zones.")
@@ -286,22 +294,6 @@ class AuxSettings(NodeSettings):
     weight: Annotated[
         float, Field(gt=0, le=1000, allow_inf_nan=False, description="Share of the partitions.")
     ] = 1.0
-
-    @property
-    def name(self) -> str:
-        """The id, or the default one."""
-        return self.id or default_id(self.port)
-
-    @property
-    def address(self) -> str:
-        """`host:port` under which others reach it."""
-        return self.advertise or advertised(self.host, self.port)
-
-    @model_validator(mode="after")
-    def _bind_is_allowed(self) -> Self:
-        if not self.insecure:
-            refuse_exposure(self.host)
-        return self
 
 
 class UpSettings(ServingSettings, NodeSettings):

@@ -5,6 +5,8 @@ A request or a cycle takes a view once and never re-reads it midway. Layout in `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -61,6 +63,13 @@ class Partition(msgspec.Struct, frozen=True, array_like=True):
         return None
 
 
+class ViewHead(msgspec.Struct, frozen=True):
+    """What tells whether a view is worth decoding."""
+
+    cluster: str
+    epoch: int
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """`table` has one row per partition; its length is a power of two. `replicas` counts the primary too.
 
@@ -84,6 +93,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """What keeps versions of different clusters apart."""
         return self.cluster[:8]
 
+    @property
+    def up(self) -> dict[str, str]:
+        """Incarnations of the nodes that are up, by id."""
+        return {info.id: info.incarnation for info in self.nodes.values() if info.up}
+
     def incarnation(self, node: str) -> str:
         """The incarnation this view lists for `node`, empty if none is up."""
         info = self.nodes.get(node)
@@ -91,6 +105,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
+_head_decoder = msgspec.json.Decoder(ViewHead)
 _decoder = msgspec.json.Decoder(View)
 
 
@@ -107,3 +122,19 @@ def decode_view(raw: bytes) -> View:
 def first_view(cluster: str, partitions: int, replicas: int) -> View:
     """Epoch 0: no node, every partition without a primary."""
     return View(cluster=cluster, epoch=0, replicas=replicas, table=(Partition(),) * partitions)
+
+
+def changed_rows(before: View | None, view: View) -> Sequence[int]:
+    """Partitions whose row `view` changes; all of them if any node that is up is another one than in `before`."""
+    if before is None or before.up != view.up or len(before.table) != len(view.table):
+        return range(len(view.table))
+    return [
+        number
+        for number, (old, new) in enumerate(zip(before.table, view.table, strict=True))
+        if old != new
+    ]
+
+
+def decode_head(raw: bytes) -> ViewHead:
+    """Of an encoded view, in a fifth of the time of `decode_view`. Raises `msgspec.DecodeError`."""
+    return _head_decoder.decode(raw)

@@ -20,7 +20,6 @@ from master.api.reply import Reply
 from ringmaster.clock import Clock
 from ringmaster.errors import RingmasterError, Unserved
 from ringmaster.resp import encode
-from ringmaster.snapshot.names import parse_name
 from ringmaster.snapshot.report import (
     RequestReport,
     SnapshotReport,
@@ -51,7 +50,7 @@ class SnapshotsApi:
         self._clock = clock
 
     async def show(self, exchange: Exchange) -> Reply:
-        """`GET /snapshots`: the newest file of each partition, what is damaged, and how writing goes."""
+        """`GET /snapshots`: the newest section of each partition and its file, what is damaged, and how writing goes."""
         exchange.parameters()
         answers = await self._ask_all(exchange, encode(b"RM.SNAPSHOTS"), decode_report)
         reports = {node: answer for node, answer in answers.items() if answer is not None}
@@ -146,14 +145,13 @@ def _progress(name: str, answers: Mapping[str, RequestReport | None]) -> dict[st
 def _rows(report: SnapshotReport, now_s: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for file in report.files:
-        name = parse_name(file.file)
         created_s = file.created_ms / 1000 if file.created_ms else None
         rows.append(
             {
                 "partition": file.partition,
                 "file": file.file,
-                "term": None if name is None else name.term,
-                "sequence": None if name is None else name.seq,
+                "term": file.term,
+                "sequence": file.seq,
                 "bytes": file.bytes,
                 "entries": file.entries,
                 "created_at": created_s,

@@ -7,6 +7,7 @@ last acknowledged value, or one whose write got no clear answer and has not show
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,8 +16,14 @@ from typing import Final
 import aiohttp
 import orjson
 
+from ringmaster.errors import RingmasterError
+
 RETRY_S: Final = 0.02
+BULK_ITEMS: Final = 500
+BULK_TRIES: Final = 20
+BULK_PAUSE_S: Final = 0.5
 REQUEST_TIMEOUT_S: Final = 15.0
+_NO_FULL_COLLECTION: Final = 1_000_000
 
 
 @dataclass(slots=True)
@@ -49,10 +56,21 @@ class Sample:
 
 
 class Client:
-    """One closed-loop client with `keys` keys of its own; half of its requests write."""
+    """One client with `keys` keys of its own; half of its requests write.
+
+    `every_s` 0: a request follows the one before. Else there is one every so many seconds, and its time counts from
+    when it was due, so that one that is held up counts for those behind it too.
+    """
 
     def __init__(
-        self, number: int, url: str, keys: int, clock: Callable[[], float], *, seed: int
+        self,
+        number: int,
+        url: str,
+        keys: int,
+        clock: Callable[[], float],
+        *,
+        seed: int,
+        every_s: float = 0.0,
     ) -> None:
         self.samples: list[Sample] = []
         self.states = {f"chaos-{number}-{key}": KeyState() for key in range(keys)}
@@ -64,16 +82,26 @@ class Client:
         self._names = list(self.states)
         self._next = 1
         self._last_success = 0.0
+        self._every_s = every_s
+        self._due = 0.0
 
     async def run(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
         self._last_success = self._clock()
+        # Not all in the same moment.
+        self._due = self._last_success + self._every_s * self._random.random()
         while not stop.is_set():
+            if self._every_s:
+                await asyncio.sleep(max(0.0, self._due - self._clock()))
             key = self._random.choice(self._names)
             if self._random.random() < 0.5:
                 sample = await self.write(session, key)
             else:
                 sample = await self.read(session, key)
+            if self._every_s:
+                sample.took += sample.began - self._due
+                sample.began = self._due
+                self._due += self._every_s
             self._note(sample)
             if sample.outcome in ("error", "unknown"):
                 await asyncio.sleep(RETRY_S)
@@ -151,14 +179,22 @@ def _outcome(raw: bytes) -> str:
 
 
 class Load:
-    """`clients` clients against `url`; start, break things, then `finish`."""
+    """`clients` clients against `url`; start, break things, then `finish`. `per_second`: requests of all, 0: no limit."""
 
-    def __init__(self, url: str, clients: int, keys: int, *, seed: int = 1) -> None:
+    def __init__(
+        self, url: str, clients: int, keys: int, *, seed: int = 1, per_second: float = 0.0
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._zero = loop.time()
-        self.clients = [Client(number, url, keys, self.now, seed=seed) for number in range(clients)]
+        self._url = url
+        every_s = clients / per_second if per_second else 0.0
+        self.clients = [
+            Client(number, url, keys, self.now, seed=seed, every_s=every_s)
+            for number in range(clients)
+        ]
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._thresholds = gc.get_threshold()
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
             connector=aiohttp.TCPConnector(limit=0),
@@ -168,12 +204,47 @@ class Load:
         """Seconds since this load was made."""
         return asyncio.get_running_loop().time() - self._zero
 
+    async def ballast(self, entries: int, size: int) -> None:
+        """Write so many entries of `size` bytes that nobody looks at. Raises `RingmasterError` if they are not taken."""
+        value = "x" * size
+        for start in range(0, entries, BULK_ITEMS):
+            numbers = range(start, min(start + BULK_ITEMS, entries))
+            items = [{"key": f"ballast-{number}", "value": value} for number in numbers]
+            refusal = ""
+            for _ in range(BULK_TRIES):
+                refusal = await self._bulk(items)
+                if not refusal:
+                    break
+                await asyncio.sleep(
+                    BULK_PAUSE_S
+                )  # the front door may not have found its masters yet
+            else:
+                raise RingmasterError(f"the ballast was refused: {refusal}")
+
+    async def _bulk(self, items: list[dict[str, str]]) -> str:
+        """Empty if all are written, else what came instead."""
+        try:
+            async with self._session.post(
+                f"{self._url}/data/bulk", data=orjson.dumps(items)
+            ) as response:
+                raw = await response.read()
+            results = orjson.loads(raw).get("results", ())
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            return repr(error)
+        written = sum(each["status"] in (200, 201) for each in results)
+        return "" if written == len(items) else repr(raw[:200])
+
     async def fill(self) -> None:
         """Write every key once."""
         await asyncio.gather(*(client.fill(self._session) for client in self.clients))
 
     def start(self) -> None:
-        """Begin the mixed load."""
+        """Begin the mixed load. No full garbage collection until `finish`.
+
+        One over some 100,000 samples takes a quarter of a second, in which every client would seem to wait.
+        """
+        self._thresholds = gc.get_threshold()
+        gc.set_threshold(*self._thresholds[:2], _NO_FULL_COLLECTION)
         self._tasks = [
             asyncio.create_task(client.run(self._session, self._stop)) for client in self.clients
         ]
@@ -182,6 +253,7 @@ class Load:
         """Stop, then read every key once more; all samples, in order of time."""
         self._stop.set()
         await asyncio.gather(*self._tasks)
+        gc.set_threshold(*self._thresholds)
         for client in self.clients:
             for key in client.states:
                 client.samples.append(await client.read(self._session, key))

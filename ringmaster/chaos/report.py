@@ -18,7 +18,10 @@ BUCKET_S: Final = 0.1
 
 @dataclass(slots=True)
 class Result:
-    """Counts of one run. `unknown`: writes whose outcome the client could not learn."""
+    """Counts of one run. `unknown`: writes whose outcome the client could not learn.
+
+    `p99_rest_ms`, `p99_moving_ms`: before data moved and while it did; 0 where the scenario does not look at it.
+    """
 
     name: str
     text: str
@@ -29,6 +32,9 @@ class Result:
     unknown: int = 0
     longest_gap_s: float = 0.0
     p99_ms: float = 0.0
+    p99_rest_ms: float = 0.0
+    p99_moving_ms: float = 0.0
+    moving_s: float = 0.0
     allowed_gap_s: float = 0.0
     failures: list[str] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
@@ -40,9 +46,14 @@ class Result:
         """Whether it kept every bound."""
         return not self.failures
 
+    @property
+    def p99_ratio(self) -> float:
+        """How many times its value at rest p99 was while data moved; 0 if it was not looked at."""
+        return self.p99_moving_ms / self.p99_rest_ms if self.p99_rest_ms else 0.0
+
     def as_json(self) -> dict[str, Any]:
         """All of it, for a file."""
-        return {**asdict(self), "passed": self.passed}
+        return {**asdict(self), "p99_ratio": round(self.p99_ratio, 2), "passed": self.passed}
 
 
 def evaluate(
@@ -66,8 +77,9 @@ def evaluate(
         events=[(round(at, 3), text) for at, text in events],
         timeline=_timeline(samples),
     )
-    times = sorted(sample.took for sample in samples)
-    result.p99_ms = round(times[int(len(times) * 0.99)] * 1000, 2) if times else 0.0
+    result.p99_ms = _p99_ms(samples)
+    if scenario.p99_allowed:
+        _compare(result, samples, events)
     bad = [sample for sample in samples if sample.outcome != "ok"]
     result.examples = [
         f"{sample.began:.2f} s {sample.outcome}: {sample.detail}" for sample in bad[:5]
@@ -78,11 +90,36 @@ def evaluate(
         result.failures.append(f"{result.stale} stale reads")
     if longest_gap_s > scenario.longest_gap_s:
         result.failures.append(f"a client waited {longest_gap_s:.2f} s")
+    if scenario.p99_allowed and not 0 < result.p99_ratio <= scenario.p99_allowed:
+        result.failures.append(
+            f"p99 was {result.p99_ratio:.1f} times its value at rest, {scenario.p99_allowed:g} are allowed"
+        )
     if scenario.errors_allowed == "none" and (result.errors or result.unknown):
         result.failures.append(f"{result.errors + result.unknown} errors")
     if scenario.errors_allowed == "writes" and result.errors:
         result.failures.append(f"{result.errors} errors other than writes of unknown outcome")
     return result
+
+
+def _p99_ms(samples: Sequence[Sample]) -> float:
+    times = sorted(sample.took for sample in samples)
+    return round(times[int(len(times) * 0.99)] * 1000, 2) if times else 0.0
+
+
+def _compare(
+    result: Result, samples: Sequence[Sample], events: Sequence[tuple[float, str]]
+) -> None:
+    """p99 at rest and while data moved. Marks: at rest, a move begins, it ends, the next begins, and so on."""
+    times = [at for at, _ in events]
+    moves = list(zip(times[1::2], times[2::2], strict=False))
+    if not moves:
+        return
+    rest = [sample for sample in samples if times[0] <= sample.began < times[1]]
+    moving = [
+        sample for sample in samples if any(begin <= sample.began < end for begin, end in moves)
+    ]
+    result.p99_rest_ms, result.p99_moving_ms = _p99_ms(rest), _p99_ms(moving)
+    result.moving_s = round(sum(end - begin for begin, end in moves), 1)
 
 
 def _timeline(samples: Sequence[Sample]) -> list[tuple[float, float, int]]:
@@ -109,6 +146,7 @@ def table(results: Sequence[Result]) -> Table:
         "unknown",
         "longest gap",
         "allowed",
+        "p99",
         "",
     ]
     rows = Table(title="ringmaster chaos")
@@ -124,6 +162,7 @@ def table(results: Sequence[Result]) -> Table:
             str(result.unknown),
             f"{result.longest_gap_s:.2f} s",
             f"{result.allowed_gap_s:.1f} s",
+            f"{result.p99_ratio:.1f} x rest" if result.p99_ratio else "",
             "ok" if result.passed else "broken",
         )
     return rows

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from ringmaster.chaos.target import LocalTarget
+from ringmaster.chaos.target import Target, wait_healthy
+from ringmaster.errors import RingmasterError
+
+REST_S: Final = 8.0
+LOOK_S: Final = 0.5
+MOVE_TIMEOUT_S: Final = 300.0
 
 Mark = Callable[[str], None]
 """Notes an event on the timeline."""
@@ -19,99 +23,132 @@ Mark = Callable[[str], None]
 class Scenario:
     """One fault under load. `nodes`/`alone`: the cluster it wants. `errors_allowed`: none, writes or any.
 
-    `keys`: keys per client; `settle_s`: load before and after the fault.
+    `keys`: keys per client; `settle_s`: load before and after the fault. `local_only`: it needs what only processes of
+    this machine offer. `p99_allowed`: how many times its value at rest p99 may be while data moves; 0 if that is not
+    looked at. Its marks are: at rest, a move begins, it ends, the next begins, and so on. `per_second`: requests of all
+    clients, 0: as many as they can. `ballast`: entries of 1 KB beside those of the clients.
     """
 
     name: str
     text: str
     longest_gap_s: float
-    act: Callable[[LocalTarget, Mark], Awaitable[None]]
+    act: Callable[[Target, Mark], Awaitable[None]]
     nodes: int = 3
     alone: int = 1
     errors_allowed: str = "none"
     keys: int = 50
     settle_s: float = 3.0
+    local_only: bool = False
+    p99_allowed: float = 0.0
+    per_second: float = 0.0
+    ballast: int = 0
+    node_options: tuple[str, ...] = ()
 
 
-async def _kill(target: LocalTarget, mark: Mark) -> None:
-    mark("SIGKILL solo1")
-    await target.signal("nodes", "solo1", signal.SIGKILL)
-    await target.wait_healthy(2)
+async def _kill(target: Target, mark: Mark) -> None:
+    node = (await target.expendable())[0]
+    mark(f"SIGKILL {node}")
+    await target.kill(node)
+    await wait_healthy(target, 2)
 
 
-async def _kill_restart(target: LocalTarget, mark: Mark) -> None:
-    mark("SIGKILL aux1, restarted at once")
-    await target.signal("nodes", "aux1", signal.SIGKILL)
+async def _kill_restart(target: Target, mark: Mark) -> None:
+    node = (await target.kept())[0]
+    mark(f"SIGKILL {node}, restarted at once")
+    await target.kill_and_restart(node)
     await asyncio.sleep(1.0)
-    await target.wait_healthy(3)
+    await wait_healthy(target, 3)
 
 
-async def _stop(target: LocalTarget, mark: Mark) -> None:
-    pid_node = "solo1"
-    mark("SIGSTOP solo1")
-    pid = await target.pid("nodes", pid_node)
-    await _pause(pid, 6.0)
-    mark("SIGCONT solo1")
-    await target.wait_healthy(3)
+async def _stop(target: Target, mark: Mark) -> None:
+    node = (await target.expendable())[0]
+    mark(f"{node} frozen")
+    await target.pause(node, 6.0)
+    mark(f"{node} goes on")
+    await wait_healthy(target, 3)
 
 
-async def _pause(pid: int, seconds: float) -> None:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-async def _two_kills(target: LocalTarget, mark: Mark) -> None:
-    mark("SIGKILL solo1")
-    await target.signal("nodes", "solo1", signal.SIGKILL)
+async def _two_kills(target: Target, mark: Mark) -> None:
+    first, second = (await target.expendable())[:2]
+    mark(f"SIGKILL {first}")
+    await target.kill(first)
     await asyncio.sleep(10.0)
-    mark("SIGKILL solo2")
-    await target.signal("nodes", "solo2", signal.SIGKILL)
-    await target.wait_healthy(3)
+    mark(f"SIGKILL {second}")
+    await target.kill(second)
+    await wait_healthy(target, 3)
 
 
-async def _terminate(target: LocalTarget, mark: Mark) -> None:
-    mark("SIGTERM solo1")
-    await target.signal("nodes", "solo1", signal.SIGTERM)
+async def _terminate(target: Target, mark: Mark) -> None:
+    node = (await target.expendable())[0]
+    mark(f"SIGTERM {node}")
+    await target.drain(node)
     await asyncio.sleep(1.0)
-    await target.wait_healthy(2)
+    await wait_healthy(target, 2)
 
 
-async def _join(target: LocalTarget, mark: Mark) -> None:
+async def _join(target: Target, mark: Mark) -> None:
     mark("a node joins")
-    await target.add_node("newcomer")
-    await target.wait_healthy(4)
+    await target.join("newcomer")
+    await wait_healthy(target, 4)
 
 
-async def _controller(target: LocalTarget, mark: Mark) -> None:
+async def _controller(target: Target, mark: Mark) -> None:
     controller = (await target.cluster())["controller"]
+    node = (await target.expendable())[0]
     mark(f"SIGKILL {controller}, the controller")
-    await target.signal("masters", controller, signal.SIGKILL)
+    await target.kill_master(controller)
     await asyncio.sleep(1.0)
-    mark("SIGKILL solo1")
-    await target.signal("nodes", "solo1", signal.SIGKILL)
-    await target.wait_healthy(2)
+    mark(f"SIGKILL {node}")
+    await target.kill(node)
+    await wait_healthy(target, 2)
 
 
-async def _coordinator(target: LocalTarget, mark: Mark) -> None:
+async def _coordinator(target: Target, mark: Mark) -> None:
     mark("coordinator locked for 1 s")
     await target.lock_coordinator(1.0)
     mark("coordinator free")
 
 
-async def _rolling(target: LocalTarget, mark: Mark) -> None:
-    for name in ("aux1", "aux2", "aux3"):
-        mark(f"SIGTERM {name}")
-        before = await target.pid("nodes", name)
-        await target.signal("nodes", name, signal.SIGTERM)
-        while True:
-            await asyncio.sleep(0.2)
-            node = [n for n in (await target.cluster())["nodes"] if n["id"] == name]
-            if node and node[0]["state"] == "up" and node[0]["pid"] != before:
+async def _rolling(target: Target, mark: Mark) -> None:
+    for node in (await target.kept())[:3]:
+        mark(f"SIGTERM {node}")
+        await target.restart(node)
+        await wait_healthy(target, 3)
+
+
+async def _rebalance(target: Target, mark: Mark) -> None:
+    """The newcomer's start is not part of the move. Looking costs as much at rest as later."""
+    mark("at rest")
+    known = await _look_for(target, REST_S, lambda _: False)
+    await target.join("newcomer")
+    up = await _look_for(target, MOVE_TIMEOUT_S, lambda up: bool(up - known))
+    newcomer = next(iter(up - known))
+    mark(f"{newcomer} joined")
+    await wait_healthy(target, 4, MOVE_TIMEOUT_S, LOOK_S)
+    mark("moved")
+    await _look_for(target, 2.0, lambda _: False)
+    mark(f"SIGTERM {newcomer}")
+    draining = asyncio.create_task(target.drain(newcomer))
+    try:
+        await _look_for(target, MOVE_TIMEOUT_S, lambda up: newcomer not in up)
+        await wait_healthy(target, 3, MOVE_TIMEOUT_S, LOOK_S)
+    finally:
+        await draining
+    mark("moved back")
+
+
+async def _look_for(target: Target, within_s: float, found: Callable[[set[str]], bool]) -> set[str]:
+    """The nodes that are up or draining, once they are as wanted, or when the time is over."""
+    loop = asyncio.get_running_loop()
+    until, up = loop.time() + within_s, set[str]()
+    while loop.time() < until:
+        with suppress(RingmasterError):
+            nodes = (await target.cluster())["nodes"]
+            up = {node["id"] for node in nodes if node["state"] in ("up", "draining")}
+            if found(up):
                 break
-        await target.wait_healthy(3)
+        await asyncio.sleep(LOOK_S)
+    return up
 
 
 SCENARIOS: Final = (
@@ -140,6 +177,20 @@ SCENARIOS: Final = (
     Scenario(
         "controller", "SIGKILL of controller, then aux", 4.0, _controller, errors_allowed="any"
     ),
-    Scenario("coordinator", "coordinator locked for 1 s", 0.2, _coordinator, alone=0),
+    Scenario(
+        "coordinator", "coordinator locked for 1 s", 0.2, _coordinator, alone=0, local_only=True
+    ),
     Scenario("rolling", "rolling restart of all aux", 0.2, _rolling, alone=0),
+    Scenario(
+        "rebalance",
+        "a fourth aux joins 200 MB, leaves",
+        0.5,
+        _rebalance,
+        alone=0,
+        p99_allowed=2.0,
+        per_second=400.0,
+        ballast=200_000,
+        local_only=True,
+        node_options=("--max-memory", "512MB"),
+    ),
 )

@@ -1,9 +1,10 @@
-"""`ringmaster chaos`: break a local cluster on purpose and say what its clients saw."""
+"""`ringmaster chaos`: break a cluster on purpose and say what its clients saw."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ import orjson
 import typer
 from rich.console import Console
 
+from ringmaster.chaos.compose import ComposeTarget
 from ringmaster.chaos.report import Result, plot, table
-from ringmaster.chaos.run import run_scenario
-from ringmaster.chaos.scenarios import SCENARIOS
+from ringmaster.chaos.run import local_target, run_scenario
+from ringmaster.chaos.scenarios import SCENARIOS, Scenario
+from ringmaster.chaos.target import Target
 from ringmaster.cli.options import FAILED, USAGE
 from ringmaster.errors import RingmasterError
 
@@ -32,37 +35,73 @@ def chaos(
     timeline: Annotated[
         Path | None, typer.Option("--plot", help="Draw the timelines into this svg or png.")
     ] = None,
+    compose: Annotated[
+        bool, typer.Option("--compose", help="Break the running compose project instead.")
+    ] = False,
+    compose_file: Annotated[
+        list[Path] | None, typer.Option(help="Of the project; again for each of several.")
+    ] = None,
+    project: Annotated[
+        str, typer.Option(help="The project's name, if it is not the folder's.")
+    ] = "",
 ) -> None:
-    """Run faults against local clusters made for it, under load; exit code 1 if a bound is broken.
+    """Run faults under load; exit code 1 if a bound is broken.
 
-    Each fault gets a cluster of its own in a temporary folder, on free ports of the loopback address.
+    Each fault gets a local cluster of its own in a temporary folder, on free ports of the loopback address. With
+    `--compose` they are done to the containers of a compose project that runs, which is left scaled as it was found.
     """
     known = {scenario.name: scenario for scenario in SCENARIOS}
     for name in names or ():
         if name not in known:
             _say(f"no fault is called {name!r}; choose from {_NAMES}")
             raise typer.Exit(USAGE)
+
+    def target_of(scenario: Scenario) -> Target:
+        if compose:
+            return ComposeTarget(
+                scenario.nodes, [str(file) for file in compose_file or ()], project
+            )
+        return local_target(scenario)
+
     console = Console(highlight=False, width=WIDTH)
     results: list[Result] = []
     for scenario in [known[name] for name in names or known]:
+        if compose and scenario.local_only:
+            console.print(f"{scenario.text}: not with --compose")
+            continue
         console.print(f"{scenario.text} …")
         try:
-            results.append(asyncio.run(run_scenario(scenario, clients, seed)))
+            results.append(asyncio.run(_run(scenario, clients, seed, target_of)))
         except RingmasterError as error:
             _say(f"{scenario.name} could not be run: {error}")
             raise typer.Exit(FAILED) from None
         for example in results[-1].examples:
             console.print(f"  {example}", markup=False)
-    console.print(table(results))
-    for result in results:
-        if not result.passed:
-            console.print(f"{result.text}: {'; '.join(result.failures)}", markup=False)
+    _print(console, results)
     if json is not None:
         json.write_bytes(orjson.dumps([result.as_json() for result in results]))
     if timeline is not None and not plot(results, timeline):
         console.print("no plot: matplotlib is not installed (pip install ringmaster[bench])")
     if not all(result.passed for result in results):
         raise typer.Exit(FAILED)
+
+
+def _print(console: Console, results: list[Result]) -> None:
+    console.print(table(results))
+    for result in results:
+        if result.p99_ratio:
+            console.print(
+                f"{result.text}: p99 {result.p99_rest_ms:g} ms at rest, {result.p99_moving_ms:g} ms "
+                f"during the {result.moving_s:g} s in which data moved"
+            )
+        if not result.passed:
+            console.print(f"{result.text}: {'; '.join(result.failures)}", markup=False)
+
+
+async def _run(
+    scenario: Scenario, clients: int, seed: int, target_of: Callable[[Scenario], Target]
+) -> Result:
+    return await run_scenario(scenario, clients, seed, target_of(scenario))
 
 
 def _say(sentence: str) -> None:

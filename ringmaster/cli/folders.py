@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +13,6 @@ from typing import Final
 
 from ringmaster.errors import SettingsError
 
-SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there is checked to be ours and private
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a unix socket's path (unix(7): 108 with the final zero)."""
 
@@ -30,6 +27,9 @@ def private_folder(path: Path) -> Path:
                 f"the folder {path} cannot be written; choose another with --data-dir"
             )
     except OSError as error:
+        for each in (path, *path.parents):
+            if each.exists() and not each.is_dir():
+                raise SettingsError(f"{each} is a file, a folder is needed") from error
         raise SettingsError(f"the folder {path} cannot be used: {error.strerror}") from error
     return path
 
@@ -70,40 +70,3 @@ def run_folder(data_dir: Path, sockets: Sequence[str]) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def memory_folder(data_dir: Path, shared_memory: Path = SHARED_MEMORY) -> Path | None:
-    """A private folder for the data dir in memory, made if missing; None where there is no shared memory to write to.
-
-    It survives the processes but not the machine, as leases must. Raises `SettingsError` if someone else made it.
-    """
-    if not os.access(shared_memory, os.W_OK) or not _is_tmpfs(shared_memory):
-        return None
-    name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
-    folder = shared_memory / f"ringmaster-{os.getuid()}-{name}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError as error:
-        raise SettingsError(
-            f"the folder {folder} cannot be used: {error.strerror}; choose another with --lease-dir"
-        ) from error
-    if (
-        not stat.S_ISDIR(status.st_mode)
-        or status.st_uid != os.getuid()
-        or stat.S_IMODE(status.st_mode) & 0o077
-    ):
-        raise SettingsError(
-            f"{folder} is not a private folder of this user; remove it, or choose another with --lease-dir"
-        )
-    return folder
-
-
-def _is_tmpfs(path: Path) -> bool:
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    wanted = str(path)
-    kinds = [line.split(" ")[2] for line in mounts.splitlines() if line.split(" ")[1] == wanted]
-    return bool(kinds) and kinds[-1] == "tmpfs"

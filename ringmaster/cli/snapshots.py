@@ -9,26 +9,25 @@ from __future__ import annotations
 import base64
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
+from ringmaster.cli import snapshot_rows as rows
 from ringmaster.cli.operate import UNAVAILABLE, Json, Timeout, Url
 from ringmaster.cli.options import FAILED, USAGE
+from ringmaster.cli.snapshot_import import Importer, is_expired
 from ringmaster.client.blocking import Client
-from ringmaster.client.reply import DEFAULT_URL, data_target
+from ringmaster.client.reply import DEFAULT_URL
 from ringmaster.entry import JSON
 from ringmaster.errors import BadRequest, RingmasterError, SettingsError
-from ringmaster.snapshot.archive import Archive, FileVerdict, Record, find_archive
+from ringmaster.snapshot.archive import Record, file_problems, find_archive
 
 _POLL_S: Final = 0.2
-_BATCH: Final = 500
-_BATCH_BYTES: Final = 4 * 1024 * 1024
 _DEFAULT: Final = Path("data")
 
 app = typer.Typer(
@@ -67,45 +66,49 @@ def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0) -> None:
 def show(
     folder: Folder = _DEFAULT,
     cluster: Cluster = None,
-    older: Annotated[bool, typer.Option("--all", help="Older files too.")] = False,
+    older: Annotated[bool, typer.Option("--all", help="Older ones too.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="The files instead.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the newest snapshot of each partition."""
+    """Show the newest snapshot of each partition and the file it is in, or the files."""
     with _ending():
         archive = find_archive(folder, cluster)
-        count = 0
-        for versions in archive.versions().values():
-            for name, size in versions if older else versions[:1]:
-                verdict = archive.head(name, size)
-                count += 1
-                typer.echo(_json(verdict) if json else _listed(verdict))
+        catalog = archive.catalog()
+        if files:
+            rows.print_files(catalog, json=json)
+        else:
+            rows.print_sections(catalog, older=older, json=json)
         if not json:
-            typer.echo(f"cluster {archive.cluster}: {count} files")
+            typer.echo(f"cluster {archive.cluster}: {rows.summary(catalog)}")
+        _print_problems(file_problems(catalog))
 
 
 @app.command("verify")
 def verify(folder: Folder = _DEFAULT, cluster: Cluster = None, json: Json = False) -> None:
-    """Read every block of every file. Exit code 1 if any is damaged."""
+    """Read every block of every file. Exit code 1 if any is damaged or missing."""
     with _ending():
         archive = find_archive(folder, cluster)
-        files = entries = damaged = 0
-        for versions in archive.versions().values():
-            for name, size in versions:
-                verdict = archive.verify(name, size)
-                files += 1
+        catalog = archive.catalog()
+        entries = damaged = 0
+        for number in sorted(catalog.places):
+            for place in catalog.places[number]:
+                verdict = archive.verify(place)
                 entries += verdict.entries
                 damaged += not verdict.sound
                 if json:
-                    typer.echo(_json(verdict))
+                    typer.echo(rows.section_json(place, verdict))
                 elif not verdict.sound:
-                    total = verdict.header.entries if verdict.header else "?"
+                    total = "?" if verdict.total is None else verdict.total
                     extent = f"{verdict.entries} of {total} entries can be read"
-                    typer.echo(f"{name}: damaged, {extent}: {'; '.join(verdict.problems)}")
+                    found = "; ".join(verdict.problems)
+                    typer.echo(f"{place.name}: partition {number} damaged, {extent}: {found}")
+        problems = file_problems(catalog)
+        for problem in problems:
+            typer.echo(problem, err=json)
         if not json:
-            typer.echo(
-                f"cluster {archive.cluster}: {files} files, {entries} entries, {damaged} damaged"
-            )
-        if damaged:
+            whole = f"{rows.summary(catalog)}, {entries} entries, {damaged + len(problems)} damaged"
+            typer.echo(f"cluster {archive.cluster}: {whole}")
+        if damaged or problems:
             raise typer.Exit(FAILED)
 
 
@@ -120,10 +123,10 @@ def export(
         archive = find_archive(folder, cluster)
         now_ms = int(time.time() * 1000)
         for record in archive.records():
-            if expired or not _is_expired(record, now_ms):
+            if expired or not is_expired(record, now_ms):
                 sys.stdout.buffer.write(msgspec.json.encode(_line(record)) + b"\n")
         sys.stdout.buffer.flush()
-        _report(archive)
+        _report(archive.problems)
 
 
 @app.command("restore")
@@ -138,11 +141,12 @@ def restore(
 ) -> None:
     """Write a snapshot, also of another cluster, into a running cluster, with the time to live that is left.
 
-    Keys that the cluster has are left alone, unless --overwrite.
+    Keys that the cluster has are left alone, unless --overwrite. Tags and swr are left out, and counted, where the
+    cluster refuses them.
     """
     with _ending(), Client(url, timeout) as client:
         archive = find_archive(folder, cluster)
-        importer = _Importer(client, overwrite=overwrite)
+        importer = Importer(client, overwrite=overwrite)
         for record in archive.records():
             importer.add(record)
         importer.flush()
@@ -150,88 +154,16 @@ def restore(
             f"{importer.written} entries written, {importer.kept} were there already, "
             f"{importer.expired} had expired, {importer.failed} failed"
         )
+        if importer.stripped:
+            sys.stderr.write(
+                f"ringmaster snapshot: {importer.stripped} entries were written without their tags and swr, "
+                "which this cluster does not accept\n"
+            )
         for sentence in importer.errors:
             sys.stderr.write(f"ringmaster snapshot: {sentence}\n")
-        _report(archive)
+        _report(archive.problems)
         if importer.failed:
             raise typer.Exit(FAILED)
-
-
-class _Importer:
-    """Sends records to a cluster, JSON values in bulk, others one by one. Counts what became of them."""
-
-    def __init__(self, client: Client, *, overwrite: bool) -> None:
-        self.written = self.kept = self.expired = self.failed = 0
-        self.errors: list[str] = []
-        self._client = client
-        self._overwrite = overwrite
-        self._items: list[dict[str, Any]] = []
-        self._size = 0
-
-    def add(self, record: Record) -> None:
-        """Send it, now or with the next `flush`."""
-        now_ms = int(time.time() * 1000)
-        if _is_expired(record, now_ms):
-            self.expired += 1
-            return
-        ttl_s = (
-            max(record.header.expires_ms - now_ms, 1) / 1000 if record.header.expires_ms else None
-        )
-        if not record.header.flags & JSON:
-            self._put(record, ttl_s)
-            return
-        item: dict[str, Any] = {"key": record.key.decode(), "value": msgspec.Raw(record.value)}
-        if ttl_s is not None:
-            item["ttl"] = ttl_s
-        if record.meta.swr_ms:
-            item["swr"] = record.meta.swr_ms / 1000
-        if record.meta.tags:
-            item["tags"] = record.meta.tags
-        if not self._overwrite:
-            item["if_none_match"] = "*"
-        self._items.append(item)
-        self._size += len(record.value) + len(record.key)
-        if len(self._items) >= _BATCH or self._size >= _BATCH_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what is gathered."""
-        items, self._items, self._size = self._items, [], 0
-        if not items:
-            return
-        reply = self._client.request(
-            "POST", "/data/bulk", msgspec.json.encode(items), {"Content-Type": "application/json"}
-        )
-        for result in reply.json()["results"]:
-            self._count(result["status"], f"{result['key']}: {result.get('detail', '')}")
-
-    def _put(self, record: Record, ttl_s: float | None) -> None:
-        meta = record.meta
-        headers = {"Content-Type": meta.content_type or "application/octet-stream"}
-        if meta.content_encoding:
-            headers["Content-Encoding"] = meta.content_encoding
-        if meta.content_disposition:
-            headers["Content-Disposition"] = meta.content_disposition
-        if not self._overwrite:
-            headers["If-None-Match"] = "*"
-        target = data_target(
-            record.key.decode(), ttl=ttl_s, swr=meta.swr_ms / 1000 if meta.swr_ms else None
-        )
-        target += "".join(f"&{data_target('', tag=tag).rpartition('&')[2]}" for tag in meta.tags)
-        try:
-            self._count(self._client.request("PUT", target, record.value, headers).status, "")
-        except BadRequest as error:
-            self._count(400, f"{record.key.decode()}: {error}")
-
-    def _count(self, status: int, sentence: str) -> None:
-        if status in (200, 201, 204):
-            self.written += 1
-        elif status == 412:
-            self.kept += 1
-        else:
-            self.failed += 1
-            if len(self.errors) < 10:
-                self.errors.append(sentence)
 
 
 @contextmanager
@@ -250,15 +182,15 @@ def _ending() -> Iterator[None]:
         raise typer.Exit(USAGE if mistake else UNAVAILABLE) from None
 
 
-def _report(archive: Archive) -> None:
-    for problem in islice(archive.problems, 20):
+def _print_problems(problems: Sequence[str]) -> None:
+    for problem in problems[:20]:
         sys.stderr.write(f"ringmaster snapshot: {problem}\n")
-    if archive.problems:
+
+
+def _report(problems: Sequence[str]) -> None:
+    _print_problems(problems)
+    if problems:
         raise typer.Exit(FAILED)
-
-
-def _is_expired(record: Record, now_ms: int) -> bool:
-    return 0 < record.header.expires_ms <= now_ms
 
 
 def _line(record: Record) -> dict[str, Any]:
@@ -283,29 +215,3 @@ def _line(record: Record) -> dict[str, Any]:
     if meta.swr_ms:
         line["swr"] = meta.swr_ms / 1000
     return line
-
-
-def _listed(verdict: FileVerdict) -> str:
-    header = verdict.header
-    written, notes = "?", list(verdict.problems)
-    if header is not None:
-        written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(header.created_ms / 1000))
-        notes += ["sealed"] if header.sealed else []
-    columns = f"{written:19}  {verdict.entries:>9} entries  {verdict.size:>11} bytes"
-    return f"{columns}  {verdict.name}  {'; '.join(notes)}".rstrip()
-
-
-def _json(verdict: FileVerdict) -> str:
-    header = verdict.header
-    row = {
-        "partition": verdict.name.partition,
-        "file": str(verdict.name),
-        "term": verdict.name.term,
-        "sequence": verdict.name.seq,
-        "bytes": verdict.size,
-        "entries": verdict.entries,
-        "created_at": None if header is None else header.created_ms / 1000,
-        "sealed": header is not None and header.sealed,
-        "problems": verdict.problems,
-    }
-    return msgspec.json.encode(row).decode()

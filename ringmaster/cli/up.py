@@ -10,13 +10,14 @@ import uvloop
 from rich.console import Console
 
 from ringmaster.cli import nginx as front
-from ringmaster.cli.folders import memory_folder, private_folder, run_folder, sole_use
+from ringmaster.cli.folders import private_folder, run_folder, sole_use
 from ringmaster.cli.local_cluster import (
     NGINX,
     LocalCluster,
     check_ports,
     check_services,
 )
+from ringmaster.cli.memory_folder import memory_folder
 from ringmaster.cli.monitor import Monitor
 from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
@@ -38,9 +39,9 @@ def up(settings: UpSettings) -> None:
         data_dir = private_folder(settings.data_dir)
         stack.enter_context(sole_use(data_dir))
         private_folder(data_dir / "logs")
-        lease_dir = settings.lease_dir or (
-            memory_folder(data_dir) if settings.coordinator.startswith("sqlite") else None
-        )
+        lease_dir = settings.lease_dir
+        if lease_dir is None and settings.coordinator.startswith("sqlite"):
+            lease_dir = stack.enter_context(memory_folder(data_dir))
         resolved: dict[str, object] = {
             "data_dir": data_dir,
             "lease_dir": lease_dir or data_dir / "leases",

@@ -1,7 +1,8 @@
 """One SQLite file of keys, values and versions, used from an event loop through one thread.
 
 The thread belongs to the file, so a stalled fsync of one file never delays another. While somebody waits for a change it
-looks every `POLL_S` whether another process has committed (`PRAGMA data_version`, a read of shared memory).
+asks now and then whether another process has committed (`PRAGMA data_version`, a read of shared memory); `file_watch.py`
+says when.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ringmaster.coordinator import Commit, Record
+from ringmaster.coordinator.file_watch import Looks
 from ringmaster.errors import CoordinatorError, CoordinatorUnavailable
-
-POLL_S: Final = 0.02
-"""How late a change by another process is noticed at most, if the machine is idle."""
 
 _MAX_JOBS: Final = 256
 _BUSY_MS: Final = 20
@@ -92,16 +91,19 @@ class Database:
         self._locate = locate
         self._name = name
         self._synchronous = synchronous
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | Literal["poll"] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._closed = False
         self._pending = 0
         self._waiters: set[asyncio.Future[None]] = set()
+        self._looks: Looks | None = None
+        self._is_polling = False
         # The thread's own:
         self._connection: sqlite3.Connection | None = None
         self._path = Path()
+        self._was_open = False
         self._identity = (0, 0)
         self._seen = -1
 
@@ -149,6 +151,8 @@ class Database:
             self._waiters.add(waiter)
             try:
                 record = await self.get(key, timeout_s)
+                if self._looks is not None and not self._closed:
+                    self._looks.begin()
                 if record is not None and record.version != version:
                     return record
                 await asyncio.wait([waiter], timeout=max(deadline - loop.time(), 0.0))
@@ -160,6 +164,8 @@ class Database:
     async def close(self) -> None:
         """End the thread; waits for it 2 s at most. Idempotent."""
         self._closed = True
+        if self._looks is not None:
+            self._looks.close()
         self._jobs.put(None)
         if self._ended is not None:
             await asyncio.wait([self._ended], timeout=_CLOSE_S)
@@ -174,6 +180,7 @@ class Database:
             )
         if self._thread is None:
             self._loop, self._ended = loop, loop.create_future()
+            self._looks = Looks(loop, self._look)
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         reply: asyncio.Future[T] = loop.create_future()
@@ -196,22 +203,32 @@ class Database:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def _look(self) -> bool:
+        """Have the thread look for a commit; whether anybody waits for one."""
+        if self._waiters and not self._is_polling:
+            self._is_polling = True
+            self._jobs.put("poll")
+        return bool(self._waiters)
+
+    def _noticed(self) -> None:
+        if self._looks is not None:
+            self._looks.found()
+        self._wake()
+
+    def _opened(self, log: str) -> None:
+        if self._looks is not None and not self._closed:
+            self._looks.watch(log)
+
     # Below: the thread.
 
     def _work(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get(timeout=POLL_S if self._waiters else None)
-            except queue.Empty:
+        while (job := self._jobs.get()) is not None:
+            if job == "poll":
+                self._is_polling = False
                 self._poll()
-                continue
-            if job is None:
-                break
             # A call that timed out is not begun. One that is begun already may still take effect.
-            if not job.reply.done():
+            elif not job.reply.done():
                 self._do(job)
-            if self._waiters:
-                self._poll()
         self._disconnect()
         self._tell(_resolve, self._ended, None)
 
@@ -237,13 +254,13 @@ class Database:
     def _poll(self) -> None:
         """Wake who waits if another process has committed, or if the file cannot be used (they will find out)."""
         try:
-            seen = self._connected().execute("PRAGMA data_version").fetchone()[0]
+            seen = _data_version(self._connected())
         except (sqlite3.Error, OSError, CoordinatorError):
             self._disconnect()
             seen = -1
         if seen != self._seen or seen < 0:
             self._seen = seen
-            self._tell(self._wake)
+            self._tell(self._noticed)
 
     def _connected(self) -> sqlite3.Connection:
         """The connection to the file that is at the path now: one that was moved away is used no more."""
@@ -262,6 +279,11 @@ class Database:
             connection.close()
             raise
         self._connection = connection
+        if not self._was_open:
+            # What was committed before is seen by whoever reads now; after a break nobody knows what was missed.
+            self._seen = _data_version(connection)
+            self._was_open = True
+        self._tell(self._opened, f"{self._path}-wal")
         return connection
 
     def _disconnect(self) -> None:
@@ -308,6 +330,11 @@ def _check(path: Path) -> None:
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return version
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -7,22 +7,25 @@ calls block, so they belong into a thread, and raise `OSError`. The format is `d
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 
-from ringmaster.snapshot.names import SnapshotName
+from ringmaster.snapshot.names import BundleName, ManifestName, OldName
+
+FileName: TypeAlias = BundleName | ManifestName
+"""Names are made in `names.py`. A store asks for three things of one: `str()`, `draft` and `incarnation`."""
 
 
 class StoredFile(NamedTuple):
     """A file as the store lists it; nothing says yet that it is valid."""
 
-    name: SnapshotName
+    name: FileName | OldName
     size: int
 
 
 class Draft(Protocol):
     """A file being written; nobody else sees it before it is published."""
 
-    name: SnapshotName
+    name: FileName
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write at the end."""
@@ -32,7 +35,7 @@ class Draft(Protocol):
 
 
 class SnapshotStore(Protocol):
-    """The files of one cluster. A published file is complete and durable; files never change after that."""
+    """The files of one cluster. A published file is complete and durable; bundles never change after that."""
 
     @property
     def place(self) -> str:
@@ -41,10 +44,10 @@ class SnapshotStore(Protocol):
     def files(self) -> list[StoredFile]:
         """Every published file, in no order. An empty list if there has never been one."""
 
-    def open(self, name: SnapshotName) -> BinaryIO:
-        """Read a published file."""
+    def open(self, name: FileName) -> BinaryIO:
+        """Read a published file; what it gives can seek."""
 
-    def begin(self, name: SnapshotName) -> Draft:
+    def begin(self, name: FileName) -> Draft:
         """Start a new file."""
 
     def publish(self, drafts: Sequence[Draft]) -> None:
@@ -53,7 +56,7 @@ class SnapshotStore(Protocol):
         On an error each of them is either published or not there, and all that are not must be written anew.
         """
 
-    def delete(self, names: Sequence[SnapshotName]) -> None:
+    def delete(self, names: Sequence[FileName]) -> None:
         """Remove files; those that are gone already are none of its concern."""
 
     def sweep(self, live: Collection[str]) -> int:

@@ -1,4 +1,4 @@
-"""Snapshot files as a person meets them: verified, listed, read entry by entry. Blocking; needs no cluster."""
+"""Snapshots as a person meets them: verified, listed, read entry by entry. Blocking; needs no cluster."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import Final
 import msgspec
 
 from ringmaster.entry import Header, Meta, header, meta_of, value_offset
-from ringmaster.errors import SettingsError, SnapshotDamaged, SnapshotError
+from ringmaster.errors import SettingsError, SnapshotDamaged
 from ringmaster.hashing import partition_of
+from ringmaster.snapshot.catalog import Catalog, Place, Survey
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
-from ringmaster.snapshot.format import SnapshotHeader, split_payload
-from ringmaster.snapshot.names import SnapshotName, by_partition
-from ringmaster.snapshot.reader import Damage, SnapshotReader, check_identity
+from ringmaster.snapshot.format import split_payload
+from ringmaster.snapshot.reader import Damage, SectionReader
 
 _FOLDER: Final = "snapshots"
 
 
 @dataclass(slots=True)
-class FileVerdict:
-    """What is to be said of a file. `header` None: nothing of it can be read."""
+class SectionVerdict:
+    """What is to be said of a section. `entries`: those that can be read; `total`: None if nobody knows."""
 
-    name: SnapshotName
-    size: int
-    header: SnapshotHeader | None = None
+    place: Place
     entries: int = 0
+    total: int | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -38,7 +37,7 @@ class FileVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One entry of a file. `version` as clients know it."""
+    """One entry of a section. `version` as clients know it."""
 
     partition: int
     key: bytes
@@ -57,68 +56,59 @@ class Archive:
         self.problems: list[str] = []
         """What `records` could not read, a sentence each."""
 
-    def versions(self) -> dict[int, list[tuple[SnapshotName, int]]]:
-        """Name and size of the files of each partition, newest first. Raises `OSError`."""
-        found = by_partition(self._store.files())
-        return {number: [(f.name, f.size) for f in found[number]] for number in sorted(found)}
+    def catalog(self) -> Catalog:
+        """What there is. Raises `OSError`."""
+        return Survey(self._store, self.cluster, None).look()
 
-    def verify(self, name: SnapshotName, size: int) -> FileVerdict:
-        """Read every byte of a file."""
-        verdict = FileVerdict(name, size)
+    def verify(self, place: Place) -> SectionVerdict:
+        """Read every byte of a section."""
+        verdict = SectionVerdict(place)
+        number, partitions = place.section.mark.partition, place.header.partitions
         try:
-            for record in self._records(name, verdict):
-                if (
-                    partition_of(record.key, verdict.header.partitions if verdict.header else 1)
-                    != name.partition
-                ):
+            for record in self._records(verdict):
+                if partition_of(record.key, partitions) != number:
                     verdict.problems.append(f"the key {record.key!r} belongs to another partition")
-        except (OSError, SnapshotError) as error:
-            verdict.problems.append(str(error))
-        return verdict
-
-    def head(self, name: SnapshotName, size: int) -> FileVerdict:
-        """Only the header of a file."""
-        verdict = FileVerdict(name, size)
-        try:
-            with self._store.open(name) as stream:
-                verdict.header = SnapshotReader(stream).header
-                verdict.entries = verdict.header.entries
-        except (OSError, SnapshotError) as error:
+        except OSError as error:
             verdict.problems.append(str(error))
         return verdict
 
     def records(self) -> Iterator[Record]:
-        """The entries of the newest readable file of each partition, as a restore would take them, oldest first."""
-        for versions in self.versions().values():
-            for name, size in versions:
-                verdict = FileVerdict(name, size)
+        """The entries of the newest readable section of each partition, as a restore would take them, oldest first."""
+        catalog = self.catalog()
+        self.problems += file_problems(catalog)
+        for number in sorted(catalog.places):
+            for place in catalog.places[number]:
+                verdict = SectionVerdict(place)
                 try:
-                    yield from self._records(name, verdict)
-                except (OSError, SnapshotError) as error:
+                    yield from self._records(verdict)
+                except OSError as error:
                     verdict.problems.append(str(error))
-                self.problems += [f"{name}: {problem}" for problem in verdict.problems]
-                if verdict.entries or verdict.sound:
+                where = f"{place.name}, partition {number}"
+                self.problems += [f"{where}: {problem}" for problem in verdict.problems]
+                if verdict.entries or verdict.sound or verdict.total == 0:
                     break
 
-    def _records(self, name: SnapshotName, verdict: FileVerdict) -> Iterator[Record]:
-        with self._store.open(name) as stream:
-            reader = SnapshotReader(stream)
-            verdict.header = reader.header
-            check_identity(reader.header, name, self.cluster, reader.header.partitions)
+    def _records(self, verdict: SectionVerdict) -> Iterator[Record]:
+        place = verdict.place
+        with self._store.open(place.name) as stream:
+            reader = SectionReader(stream, place.header.sync, place.section)
             for item in reader.blocks():
+                verdict.total = reader.entries
                 if isinstance(item, Damage):
                     verdict.problems.append(str(item))
                     continue
                 try:
-                    records = list(self._decoded(name, *split_payload(item.raw, item.entries)))
+                    pairs = split_payload(item.raw, item.entries)
+                    records = list(self._decoded(place.section.mark.partition, *pairs))
                 except (SnapshotDamaged, msgspec.MsgspecError, ValueError) as error:
                     verdict.problems.append(f"block {item.position}: {error}")
                     continue
                 verdict.entries += len(records)
                 yield from records
+            verdict.total = reader.entries
 
     def _decoded(
-        self, name: SnapshotName, keys: Sequence[bytes], entries: Sequence[bytes]
+        self, number: int, keys: Sequence[bytes], entries: Sequence[bytes]
     ) -> Iterator[Record]:
         for key, entry in zip(keys, entries, strict=True):
             decoded = header(entry)
@@ -126,7 +116,25 @@ class Archive:
             if offset > len(entry):
                 raise SnapshotDamaged(f"the entry of {key!r} is cut off")
             version = f"{decoded.term:x}-{decoded.seq:x}-{self.cluster[:8]}"
-            yield Record(name.partition, key, version, decoded, meta_of(entry), entry[offset:])
+            yield Record(number, key, version, decoded, meta_of(entry), entry[offset:])
+
+
+def file_problems(catalog: Catalog) -> list[str]:
+    """What is wrong with whole files, and what is missing, a sentence each."""
+    found = [f"{problem.file}: damaged, {problem.reason}" for problem in catalog.problems]
+    missed: dict[str, list[int]] = {}
+    for number in sorted(catalog.named):
+        if (name := catalog.missing(number)) is not None:
+            missed.setdefault(str(name), []).append(number)
+    found += [
+        f"{name}: the newest snapshot of {len(numbers)} partitions should be in it and is not: "
+        + ", ".join(map(str, numbers[:10]))
+        + (", …" if len(numbers) > 10 else "")
+        for name, numbers in sorted(missed.items())
+    ]
+    if catalog.old:
+        found.append(catalog.unreadable_version)
+    return found
 
 
 def find_archive(path: Path, cluster: str | None) -> Archive:

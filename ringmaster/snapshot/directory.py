@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ringmaster.errors import SettingsError
-from ringmaster.snapshot import Draft, StoredFile
-from ringmaster.snapshot.names import SnapshotName, parse_draft, parse_name
+from ringmaster.snapshot import Draft, FileName, StoredFile
+from ringmaster.snapshot.names import parse_draft, parse_name
 
 _CLUSTER: Final = re.compile(r"[0-9a-f]{32}")
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,7 +29,7 @@ _IOV_MAX: Final = 512
 class LocalDraft:
     """A file with a name that begins with a dot, open for writing."""
 
-    def __init__(self, store: LocalDirectory, name: SnapshotName, descriptor: int) -> None:
+    def __init__(self, store: LocalDirectory, name: FileName, descriptor: int) -> None:
         self.name = name
         self._store = store
         self._descriptor = descriptor
@@ -88,7 +88,7 @@ class LocalDirectory:
         except FileNotFoundError:
             return []
 
-    def open(self, name: SnapshotName) -> BinaryIO:
+    def open(self, name: FileName) -> BinaryIO:
         """Open to read. Raises `OSError`, also for anything but a regular file."""
         with self._opened() as folder:
             descriptor = os.open(str(name), _READ, dir_fd=folder)
@@ -97,7 +97,7 @@ class LocalDirectory:
             raise OSError(f"{name} is no regular file")
         return os.fdopen(descriptor, "rb")
 
-    def begin(self, name: SnapshotName) -> LocalDraft:
+    def begin(self, name: FileName) -> LocalDraft:
         """A draft, mode 0600. One of the same name can only be this incarnation's own, given up before."""
         if parse_name(str(name)) != name:
             raise ValueError(f"no snapshot can have the name {name}")
@@ -117,7 +117,7 @@ class LocalDirectory:
                 os.rename(draft.name.draft, str(draft.name), src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
 
-    def delete(self, names: Sequence[SnapshotName]) -> None:
+    def delete(self, names: Sequence[FileName]) -> None:
         """Remove files. Raises `OSError`."""
         if not names:
             return
@@ -126,7 +126,7 @@ class LocalDirectory:
                 with suppress(FileNotFoundError):
                     os.unlink(str(name), dir_fd=folder)
 
-    def remove_draft(self, name: SnapshotName) -> None:
+    def remove_draft(self, name: FileName) -> None:
         """Remove what is left of a draft. Raises `OSError`."""
         with self._opened() as folder:
             os.unlink(name.draft, dir_fd=folder)

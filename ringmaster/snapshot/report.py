@@ -6,10 +6,12 @@ import msgspec
 
 
 class FileRow(msgspec.Struct, array_like=True, frozen=True):
-    """The newest file of a partition. `created_ms` is wall time, 0 where only the name is known (just restored)."""
+    """The newest section of a partition and the file it is in. `bytes`: of the section; `created_ms`: wall time."""
 
     partition: int
     file: str
+    term: int
+    seq: int
     bytes: int
     entries: int | None = None
     created_ms: int = 0
@@ -27,12 +29,15 @@ class RequestReport(msgspec.Struct, frozen=True):
 
 
 class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's. `last_success`: wall seconds, when nothing was overdue; 0 for never. `damaged`: (partition, sentence)."""
+    """One node's. `last_success`: wall seconds, when nothing was overdue; 0 for never. `damaged`: (partition, sentence).
+
+    The partition is None where a whole file is damaged. `written`: sections.
+    """
 
     id: str
     files: list[FileRow] = []
     requests: list[RequestReport] = []
-    damaged: list[tuple[int, str]] = []
+    damaged: list[tuple[int | None, str]] = []
     written: int = 0
     failures: int = 0
     last_success: float = 0.0

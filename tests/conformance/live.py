@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ringmaster.cli import nginx as front_door
+from ringmaster.free_ports import free_ports
 from tests.conformance.fronts import LIMITS, Front
-from tests.e2e.waiting import free_ports
 
 START_S = 40.0
 STOP_S = 15.0

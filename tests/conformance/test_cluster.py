@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
 from tests.conformance.fronts import Front, assert_problem
 from tests.conformance.raw_http import Response
+from tests.e2e.waiting import wait_until
 
 NODE_FIELDS = {
     "id",
@@ -136,14 +136,12 @@ def test_pause_and_resume(front: Front) -> None:
 
 
 def wait_for(front: Front, field: str, value: object) -> None:
-    deadline = time.monotonic() + 10
-    while True:
+    def said() -> object:
         rebalance = cluster(front)["rebalance"]
         assert isinstance(rebalance, dict)
-        if rebalance[field] == value:
-            return
-        assert time.monotonic() < deadline, rebalance
-        time.sleep(0.05)
+        return rebalance[field]
+
+    wait_until(lambda: said() == value, f"{field} is {value}")
 
 
 def test_operators_requests_take_no_body(front: Front) -> None:

@@ -1,11 +1,12 @@
-"""Many keys with values of 10 B to 100 KB come back byte for byte."""
+"""Values of 10 B to 100 KB come back byte for byte from each front, over several connections at once.
+
+A hundred thousand, through nginx into a whole cluster: `tests/e2e/test_many_keys.py`.
+"""
 
 from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
 
 from tests.conformance.fronts import Front
 
@@ -43,11 +44,3 @@ def round_trip(front: Front, key: str, count: int) -> None:
 
 def test_two_thousand_values_come_back(front: Front, key: str) -> None:
     round_trip(front, key, 2000)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_hundred_thousand_values_come_back(front: Front, key: str) -> None:
-    if front.name != "nginx":
-        pytest.skip("once, through nginx, is enough")
-    round_trip(front, key, 100_000)

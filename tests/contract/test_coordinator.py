@@ -16,6 +16,7 @@ from ringmaster.coordinator.cluster import ensure_cluster
 from ringmaster.coordinator.etcd import EtcdCoordinator, EtcdOptions
 from ringmaster.coordinator.sqlite import SqliteCoordinator
 from tests.contract.etcd_server import EtcdCluster
+from tests.contract.watching import waits
 
 # Lease keys and others lie in two files of the sqlite engine: most promises are checked for both.
 KEYS = ("view", "lease/n1")
@@ -185,8 +186,7 @@ async def test_a_change_by_another_client_is_noticed_within_a_moment(
     one, two = engine.another(), engine.another()
     version = await put(one, key, b"old")
     waiting = asyncio.create_task(two.changed(key, version, 10.0))
-    await asyncio.sleep(0.1)
-    assert not waiting.done()
+    await waits(waiting)
     loop = asyncio.get_running_loop()
     await put(one, f"{key}x", b"another key")
     began = loop.time()
@@ -218,7 +218,7 @@ async def test_a_key_that_is_removed_and_made_again_has_changed(engine: Engine) 
     version = await put(one, "view", b"v")
     waiting = asyncio.create_task(two.changed("view", version, 10.0))
     await one.commit(Commit(delete=frozenset({"view"})))
-    await asyncio.sleep(0.05)
+    await waits(waiting)
     newer = await put(one, "view", b"again")
     record = await waiting
     assert record is not None

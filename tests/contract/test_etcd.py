@@ -15,7 +15,9 @@ from ringmaster.coordinator.engines import open_coordinator
 from ringmaster.coordinator.etcd import EtcdCoordinator, EtcdOptions
 from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
-from tests.contract.etcd_server import EtcdCluster, EtcdMember, free_ports
+from ringmaster.free_ports import free_ports
+from tests.contract.etcd_server import EtcdCluster, EtcdMember
+from tests.contract.watching import waits
 
 Opener = Callable[..., Coordinator]
 
@@ -73,7 +75,7 @@ async def test_when_the_leader_is_killed_nothing_is_lost_and_work_goes_on(
     writer, watcher = opener(members), opener(members)
     before = await put(writer, "view", b"before")
     watching = asyncio.create_task(watcher.changed("view", before, 30.0))
-    await asyncio.sleep(0.1)
+    await waits(watching)
     leader.kill()
     after = await put_at_last(writer, "view", b"after")
     assert after > before
@@ -116,27 +118,21 @@ async def test_a_commit_whose_reply_was_lost_is_never_reported_as_refused(
     assert int((await coordinator.read("lease/n1"))["lease/n1"].value) == 5
 
 
-async def timed_put(coordinator: Coordinator) -> float:
-    """How long a write takes, in seconds."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await put(coordinator, "view", b"w")
-    return loop.time() - began
-
-
 async def test_a_member_that_hangs_delays_a_read_but_does_not_fail_it(
     start: Callable[..., EtcdCluster], opener: Opener
 ) -> None:
     cluster = start(size=3)
     leader = cluster.leader()
     hung = next(member for member in cluster.members if member is not leader)
-    coordinator = opener(sorted(cluster.members, key=lambda member: member is not hung))
-    await put(coordinator, "view", b"v")
+    await put_at_last(opener([leader]), "view", b"v")
     hung.pause()
+    coordinator = opener(sorted(cluster.members, key=lambda member: member is not hung))
     try:
-        assert (await coordinator.read("view", 6.0))["view"].value == b"v"
-        took = [await timed_put(coordinator) for _ in range(5)]
-        assert min(took) < 0.5, "the hung member was asked again each time"
+        # Half of the time is the hung member's, the rest is for another.
+        assert (await coordinator.read("view", 4.0))["view"].value == b"v"
+        # A write goes to one member only, so each would fail that the hung one was asked for.
+        for _ in range(5):
+            await put(coordinator, "view", b"w")
     finally:
         hung.resume()
 
@@ -218,7 +214,7 @@ async def test_user_and_password_are_sent_and_an_expired_token_is_renewed(
     newer = await put_at_last(coordinator, "view", b"w")
     assert newer > version
     waiting = asyncio.create_task(coordinator.changed("view", newer, 10.0))
-    await asyncio.sleep(0.1)
+    await waits(waiting)
     await put(coordinator, "view", b"x")
     record = await waiting
     assert record is not None

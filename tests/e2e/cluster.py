@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from ringmaster.client import Client
 from ringmaster.errors import RingmasterError
-from tests.e2e.waiting import free_ports, wait_until
+from ringmaster.free_ports import free_ports
+from tests.e2e.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RINGMASTER = (sys.executable, "-m", "ringmaster.cli")
@@ -87,7 +88,8 @@ class Process:
 class Cluster:
     """Started by `with`, ended by its end whatever happens; `options` go to `ringmaster up`.
 
-    `folder` is made if none is given, and removed then. `environment` is added to this process's own.
+    `folder` is made if none is given, and removed then. `environment` is added to this process's own. With
+    `default_lease_dir`, `ringmaster up` chooses the lease dir.
     """
 
     def __init__(
@@ -99,11 +101,15 @@ class Cluster:
         folder: Path | None = None,
         cwd: Path = ROOT,
         environment: dict[str, str] | None = None,
+        default_lease_dir: bool = False,
     ) -> None:
         self._made = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="rm-e2e-"))
         self.data_dir = self.folder / "data"
         self.lease_dir = self.folder / "leases"
+        self._directories = {"data-dir": self.data_dir, "lease-dir": self.lease_dir}
+        if default_lease_dir:
+            del self._directories["lease-dir"]
         self.options = options
         self.sizes = (masters, aux)
         self.nginx = nginx
@@ -152,8 +158,7 @@ class Cluster:
         """The command line that starts it."""
         masters, aux = self.sizes
         flags = {
-            "data-dir": self.data_dir,
-            "lease-dir": self.lease_dir,
+            **self._directories,
             "masters": masters,
             "aux": aux,
             "port": self.port,

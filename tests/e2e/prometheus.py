@@ -6,13 +6,14 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.e2e.waiting import free_port
 
 SCRAPE_INTERVAL_S = 1
 
@@ -38,7 +39,7 @@ class Prometheus:
     def __init__(self, folder: Path, targets: Path, rules: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._address = f"127.0.0.1:{_free_port()}"
+        self._address = f"127.0.0.1:{free_port()}"
         (folder / "prometheus.yml").write_text(
             _CONFIGURATION.format(
                 interval=SCRAPE_INTERVAL_S,
@@ -120,10 +121,3 @@ class Prometheus:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(timeout=10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

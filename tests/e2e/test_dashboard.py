@@ -8,7 +8,6 @@ import json
 import math
 import re
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,10 +109,8 @@ def watched(
     with Prometheus(folder, targets, ROOT / "prometheus" / "alerts.yml") as watcher:
         load.start()
         try:
-            deadline = time.monotonic() + 60
-            while not watcher.query("rate(ringmaster_requests_total[4s]) > 0"):
-                assert time.monotonic() < deadline, watcher.targets()
-                time.sleep(0.2)
+            busy = "rate(ringmaster_requests_total[4s]) > 0"
+            wait_until(lambda: watcher.query(busy), "requests are counted", 60)
             yield watcher
         finally:
             ended.set()
@@ -140,10 +137,8 @@ def test_a_promised_metric_exists_and_is_on_the_dashboard(watched: Prometheus, n
 )
 def test_a_panel_shows_numbers(watched: Prometheus, title: str, query: str) -> None:
     # A rate needs two scrapes of a series that has just appeared.
-    deadline = time.monotonic() + 10
-    while not (result := watched.query(resolved(query))):
-        assert time.monotonic() < deadline, f"{title}: no data for {resolved(query)}"
-        time.sleep(0.2)
+    result: list[dict[str, Any]] = []
+    wait_until(lambda: result.extend(watched.query(resolved(query))) or result, f"{title}: data")
     finite = [value for value in values(result) if math.isfinite(value)]
     assert finite, f"{title}: {result}"
 

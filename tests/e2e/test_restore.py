@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ringmaster.snapshot.archive import Archive
 from tests.e2e.cluster import RINGMASTER, Cluster
 from tests.e2e.conftest import NewCluster
 from tests.e2e.waiting import wait_until
@@ -16,6 +17,7 @@ from tests.e2e.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 INTERVAL_S = 1.0
+BY_HAND = ("--snapshot-interval", "0", "--partitions", "64", "--max-memory", "128MB")
 FLAGS = ("--snapshot-interval", str(INTERVAL_S), "--partitions", "64", "--max-memory", "128MB")
 
 
@@ -48,7 +50,7 @@ def detail(cluster: Cluster, key: str) -> str:
 
 
 def files(cluster: Cluster) -> list[Path]:
-    return sorted((cluster.data_dir / "snapshots").glob("*/p*.snap"))
+    return sorted((cluster.data_dir / "snapshots").glob("*/b*.bundle"))
 
 
 def wait_saved(cluster: Cluster) -> None:
@@ -216,6 +218,12 @@ def test_a_graceful_restart_of_one_node_needs_no_snapshot(new_cluster: NewCluste
     assert all(detail(cluster, f"key-{n}") != "detail=restored" for n in range(20))
 
 
+def reasons_name(cluster: Cluster, text: str) -> bool:
+    """Masters hear of it with the node's next status."""
+    status = cluster.status()
+    return status["health"] == "degraded" and any(text in reason for reason in status["reasons"])
+
+
 def test_a_damaged_snapshot_is_named_and_everything_else_comes_back(
     new_cluster: NewCluster,
 ) -> None:
@@ -224,26 +232,42 @@ def test_a_damaged_snapshot_is_named_and_everything_else_comes_back(
     write(cluster, keys)
     wait_saved(cluster)
     cluster.kill()
-    victim = max(files(cluster), key=lambda path: path.stat().st_size)
+    (folder,) = (cluster.data_dir / "snapshots").iterdir()
+    place = next(
+        places[0] for places in Archive(folder.parent, folder.name).catalog().places.values()
+    )
+    victim = folder / str(place.name)
     raw = bytearray(victim.read_bytes())
-    raw[-100] ^= 1
+    raw[place.section.offset + place.section.size // 2] ^= 1
     victim.write_bytes(bytes(raw))
     with again(cluster) as second:
         second.wait_ready()
         assert 450 < len(values(second, keys)) < 500
-
-        def is_named() -> bool:
-            """Masters hear of it with the node's next status."""
-            status = second.status()
-            return status["health"] == "degraded" and any(
-                victim.name in reason for reason in status["reasons"]
-            )
-
-        wait_until(is_named, "the damaged file is named", 10)
+        wait_until(lambda: reasons_name(second, victim.name), "the damaged file is named", 10)
         with second.client() as client:
             damaged = client.request("GET", "/snapshots").json()["damaged"]
-        assert [row["partition"] for row in damaged] == [int(victim.name[1:6])]
+        assert [row["partition"] for row in damaged] == [place.section.mark.partition]
         assert victim.exists()
+
+
+def test_a_file_that_was_deleted_by_hand_is_missed_and_the_one_before_it_used(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster(*BY_HAND)
+    write(cluster, range(200))
+    wait_saved(cluster)
+    old = files(cluster)
+    write(cluster, range(200), "2")
+    wait_saved(cluster)
+    cluster.kill()
+    (victim, *more) = set(files(cluster)) - set(old)
+    for path in (victim, *more):
+        path.unlink()
+    with again(cluster) as second:
+        second.wait_ready()
+        found = values(second, range(200))
+        assert {item["value"] for item in found.values()} == {f"1-{n}" for n in range(200)}
+        wait_until(lambda: reasons_name(second, victim.name), "the missing file is named", 10)
 
 
 def test_a_volume_that_cannot_be_written_degrades_and_requests_go_on(
@@ -273,7 +297,7 @@ def test_a_volume_that_cannot_be_written_degrades_and_requests_go_on(
 def test_the_command_line_shows_checks_converts_and_imports(
     new_cluster: NewCluster, tmp_path: Path
 ) -> None:
-    cluster = new_cluster(*FLAGS)
+    cluster = new_cluster(*BY_HAND)
     write(cluster, range(40))
     with cluster.client() as client:
         client.put("bytes", b"\x00\xff", content_type="image/png", ttl_s=600.0)
@@ -291,7 +315,8 @@ def test_the_command_line_shows_checks_converts_and_imports(
 
     assert "aux1: done" in run("create", "--url", cluster.url)
     data_dir = str(cluster.data_dir)
-    assert "64 files" in run("list", data_dir)
+    assert " partitions in 3 files" in run("list", data_dir)
+    assert len(run("list", data_dir, "--files").splitlines()) == 4
     assert "0 damaged" in run("verify", data_dir)
     lines = [json.loads(line) for line in run("export", data_dir).splitlines()]
     assert {line["key"] for line in lines} == {f"key-{n}" for n in range(40)} | {"bytes"}
@@ -311,3 +336,5 @@ def test_the_command_line_shows_checks_converts_and_imports(
     victim = files(cluster)[0]
     victim.write_bytes(victim.read_bytes()[:-1])
     assert victim.name in run("verify", data_dir, code=1)
+    victim.unlink()
+    assert "should be in it and is not" in run("verify", data_dir, code=1)

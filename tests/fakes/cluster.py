@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +12,7 @@ from ringmaster.lease import LeaseRow
 from ringmaster.liveness import HeldLock
 from ringmaster.status import CopyReport, NodeStatus
 from ringmaster.view import NodeInfo, View, decode_view
-from tests.fakes.memory_coordinator import MemoryCoordinator
+from tests.fakes.coordinator import MemoryCoordinator
 
 
 class FakeClock:
@@ -165,10 +163,3 @@ class FakeNodes:
                 lock=fake.info.lock,
             )
         )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the code under test does by itself, five seconds at most."""
-    async with asyncio.timeout(5.0):
-        while not condition():  # noqa: ASYNC110 - the condition is a plain look at the code under test
-            await asyncio.sleep(0.005)

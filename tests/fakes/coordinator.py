@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ringmaster.coordinator import Commit, Record
 from ringmaster.errors import CoordinatorUnavailable
 
+FIRST_PART = ("lease/", "controller", "master/")
+
 
 class MemoryCoordinator:
-    """`down`: every call fails at once. `lost_replies`: so many commits apply, and are said to have timed out.
+    """Linearizable. `down`: every call fails at once. `delay_s`: of every call.
 
-    `held_back`: while it is a list, commits are put there and time out; `apply` them late. `delay_s`: of every call.
+    `lost_replies`: so many commits apply, and are said to have timed out; `broken_replies`: the same, but said at
+    once. `halved_commits`: of so many only the lease part applies (revoke first, publish second). `held_back`: while
+    it is a list, commits are put there and time out; `apply` them late. `before_commit` may raise, or change the
+    records first. `commits` lists what was tried.
     """
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.down = False
-        self.lost_replies = 0
-        self.held_back: list[Commit] | None = None
         self.delay_s = 0.0
+        self.lost_replies = 0
+        self.broken_replies = 0
+        self.halved_commits = 0
+        self.held_back: list[Commit] | None = None
+        self.before_commit: Callable[[Commit], None] | None = None
         self.commits: list[Commit] = []
-        self.reads = 0
         self._version = 0
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
-        self.reads += 1
         await self._pass(timeout_s)
         return {key: record for key, record in self.records.items() if key.startswith(prefix)}
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
         self.commits.append(commit)
         await self._pass(timeout_s)
+        if self.before_commit is not None:
+            self.before_commit(commit)
         if self.held_back is not None:
             self.held_back.append(commit)
             await self._time_out(timeout_s)
+        if self.halved_commits:
+            self.halved_commits -= 1
+            self.apply(_first_part(commit))
+            raise CoordinatorUnavailable("at most the first part of the commit was applied")
         versions = self.apply(commit)
         if self.lost_replies:
             self.lost_replies -= 1
             await self._time_out(timeout_s)
+        if self.broken_replies:
+            self.broken_replies -= 1
+            raise CoordinatorUnavailable("the connection broke before the reply")
         return versions
 
     async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
@@ -94,6 +109,7 @@ class MemoryCoordinator:
                 waiter.set_result(None)
 
     async def _pass(self, timeout_s: float) -> None:
+        await asyncio.sleep(0)
         if self.down:
             raise CoordinatorUnavailable("down")
         if self.delay_s:
@@ -104,3 +120,11 @@ class MemoryCoordinator:
     async def _time_out(self, timeout_s: float) -> None:
         await asyncio.sleep(timeout_s)
         raise CoordinatorUnavailable("timed out")
+
+
+def _first_part(commit: Commit) -> Commit:
+    return Commit(
+        expect=commit.expect,
+        put={key: value for key, value in commit.put.items() if key.startswith(FIRST_PART)},
+        delete=frozenset(key for key in commit.delete if key.startswith(FIRST_PART)),
+    )

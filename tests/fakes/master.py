@@ -22,6 +22,8 @@ from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.table import routes
 from master.authority import Authority
+from master.bulk_read import BulkReads
+from master.counters import Counters
 from master.replies import Replies
 from ringmaster.clock import SystemClock
 from ringmaster.coordinator.sqlite import SqliteCoordinator
@@ -71,7 +73,7 @@ class FakeMaster:
         health = HealthApi(lambda: self.view, lambda: self.statuses, lambda: (b"", "text/plain"))
         self.routes = routes(
             DataApi(self.router, replies),
-            BulkApi(self.router, replies, clock),
+            BulkApi(self.router, replies, BulkReads(self.router, replies, Counters(), clock)),
             cluster,
             self.events,
             health,

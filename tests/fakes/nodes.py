@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from aux.given import NodeOptions
 from aux.node import Node
+from aux.report import status_of
 from aux.server import Server
 from aux.store import Store
 from ringmaster import entry as entries
@@ -260,3 +261,13 @@ def row(
     return Partition(
         primary, replicas, tuple(Filling(*each) for each in filling.items()), term, awaits
     )
+
+
+def caught_up(world: World, name: str) -> list[str]:
+    """The nodes whose copies this one reports as caught up."""
+    return [report.node for report in status_of(world[name].node).caught_up]
+
+
+def lagging(world: World, name: str) -> list[str]:
+    """The nodes whose copies this one reports as lagging."""
+    return [report.node for report in status_of(world[name].node).lagging]

@@ -16,8 +16,8 @@ from ringmaster.entry import JSON, pack
 from ringmaster.snapshot import SnapshotStore
 from ringmaster.view import NodeInfo, Partition, View
 from tests.fakes.cluster import FakeClock
+from tests.fakes.snapshot_store import CLUSTER
 
-CLUSTER = "ab" * 16
 _T = TypeVar("_T")
 
 
@@ -110,7 +110,7 @@ class SnapshotNode:
                 await task
 
     async def cycle(self) -> bool:
-        """Time goes on by one interval, in which every partition has its turn."""
+        """Time goes on by one interval, and so a round is due."""
         writer = self.keeper.writer
         self.clock.now += writer.options.interval_s
         writer.find_due()

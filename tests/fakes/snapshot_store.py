@@ -1,4 +1,4 @@
-"""A store of snapshots in memory that fails when told to."""
+"""A store of snapshots in memory that fails, or keeps something else than it was given, when told to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import io
 from collections.abc import Callable, Collection, Sequence
 from typing import BinaryIO
 
-from ringmaster.snapshot import Draft, StoredFile
-from ringmaster.snapshot.names import SnapshotName
+from ringmaster.snapshot import Draft, FileName, StoredFile
+from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.names import BundleName
+
+CLUSTER = "ab" * 16
 
 
 class MemoryDraft:
-    def __init__(self, store: MemoryStore, name: SnapshotName) -> None:
+    def __init__(self, store: MemoryStore, name: FileName) -> None:
         self.name = name
         self.content = bytearray()
         self._store = store
@@ -26,15 +29,20 @@ class MemoryDraft:
 
 
 class MemoryStore:
-    """`fails` is called with the name of each operation and may raise."""
+    """Outlives its nodes: a crash takes drafts (`crash`), never what was published.
+
+    `fails` is called with the name of each operation (files, open, begin, append, publish, delete) first and may
+    raise. `keeps(name, content)` is what the disk really has of a file that was published: torn, damaged, or None for gone.
+    """
 
     place = "memory"
 
     def __init__(self) -> None:
-        self.content: dict[SnapshotName, bytes] = {}
-        self.drafts: dict[SnapshotName, MemoryDraft] = {}
-        self.published: list[list[SnapshotName]] = []
+        self.content: dict[FileName, bytes] = {}
+        self.drafts: dict[FileName, MemoryDraft] = {}
+        self.published: list[list[FileName]] = []
         self.fails: Callable[[str], None] = lambda _operation: None
+        self.keeps: Callable[[FileName, bytes], bytes | None] = lambda _name, content: content
 
     def check(self, operation: str) -> None:
         self.fails(operation)
@@ -43,13 +51,13 @@ class MemoryStore:
         self.check("files")
         return [StoredFile(name, len(content)) for name, content in self.content.items()]
 
-    def open(self, name: SnapshotName) -> BinaryIO:
+    def open(self, name: FileName) -> BinaryIO:
         self.check("open")
         if name not in self.content:
             raise FileNotFoundError(str(name))
         return io.BytesIO(self.content[name])
 
-    def begin(self, name: SnapshotName) -> MemoryDraft:
+    def begin(self, name: FileName) -> MemoryDraft:
         self.check("begin")
         draft = self.drafts[name] = MemoryDraft(self, name)
         return draft
@@ -57,10 +65,12 @@ class MemoryStore:
     def publish(self, drafts: Sequence[Draft]) -> None:
         self.check("publish")
         for draft in drafts:
-            self.content[draft.name] = bytes(self.drafts.pop(draft.name).content)
+            content = self.keeps(draft.name, bytes(self.drafts.pop(draft.name).content))
+            if content is not None:
+                self.content[draft.name] = content
         self.published.append([draft.name for draft in drafts])
 
-    def delete(self, names: Sequence[SnapshotName]) -> None:
+    def delete(self, names: Sequence[FileName]) -> None:
         self.check("delete")
         for name in names:
             self.content.pop(name, None)
@@ -71,7 +81,20 @@ class MemoryStore:
             del self.drafts[name]
         return len(dead)
 
-    def of(self, partition: int) -> list[SnapshotName]:
-        """Names of its files, newest first."""
-        found = [name for name in self.content if name.partition == partition]
-        return sorted(found, key=lambda name: name.version, reverse=True)
+    def crash(self, incarnation: str) -> None:
+        """What a process that was killed leaves: its drafts count for nothing, and nobody can publish them any more."""
+        for name in [name for name in self.drafts if name.incarnation == incarnation]:
+            del self.drafts[name]
+
+    def catalog(self) -> Catalog:
+        """What is there, as a restore would see it."""
+        return Survey(self, CLUSTER, None).look()
+
+    def of(self, partition: int) -> list[Place]:
+        """Its sections, newest first."""
+        return self.catalog().places.get(partition, [])
+
+    @property
+    def bundles(self) -> list[BundleName]:
+        """In the order in which they were written."""
+        return [name for name in self.content if isinstance(name, BundleName)]

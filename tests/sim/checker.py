@@ -46,6 +46,8 @@ class State(NamedTuple):
 OPAQUE = b"?"
 """Stands for every value that nobody saw."""
 
+HIGHEST_SEQ = (1 << 48) - 1
+
 EMPTY = State(None, None, (0, 0))
 
 Config = tuple[State, int]
@@ -318,7 +320,10 @@ class _Search:
         return [State(None, None, state.floor)] if gone else []
 
     def _wipe(self, operation: Operation, state: State) -> list[State]:
-        return [State(None, None, state.floor)]
+        return [State(operation.value, operation.expected, state.floor)]
+
+    def _set_back(self, operation: Operation, _state: State) -> list[State]:
+        return [State(operation.value, operation.expected, (operation.number, HIGHEST_SEQ))]
 
 
 _APPLY = {
@@ -332,6 +337,7 @@ _APPLY = {
     "touch": _Search._touch,
     "evict": _Search._evict,
     "wipe": _Search._wipe,
+    "set-back": _Search._set_back,
 }
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
+
+import msgspec
 
 from aux.life import Life
 from aux.node import Node
-from ringmaster.coordinator import Commit
-from ringmaster.coordinator.cluster import ClusterRecord
+from ringmaster.coordinator import Commit, Record
+from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
+from ringmaster.registration import node_key
+from ringmaster.view import NodeInfo, decode_view
 from tests.sim.coordinator import CoordinatorFaults, CoordinatorStore
-from tests.sim.faults import Plan
+from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants
 from tests.sim.liveness import SimLocks
-from tests.sim.loop import Hub, NodeLoop
+from tests.sim.loop import NodeLoop
 from tests.sim.masters import MasterProcess
 from tests.sim.network import SimNetwork
+from tests.sim.plans import Plan
 from tests.sim.processes import AuxProcess, Process
+from tests.sim.volume import Volume, VolumeFaults
 
 CLUSTER_ID = "5eed" * 8
 LARGE_BYTES = 1 << 30
@@ -40,6 +47,10 @@ class Cluster:
         self.store = CoordinatorStore(hub)
         self.store.faults.delay_s = plan.store_delay_s
         self.locks = SimLocks()
+        self.volume = Volume(hub)
+        self.sealing = False
+        """Whether the whole cluster is being stopped in good order."""
+
         self.max_bytes = SMALL_BYTES if plan.eviction else LARGE_BYTES
         self.wall_offsets: dict[str, float] = {}
         self.wall_steps: list[tuple[float, float]] = []
@@ -50,6 +61,8 @@ class Cluster:
         self._all: list[Process] = []
         self._incarnations: dict[NodeLoop, list[str]] = {}
         self._wanted: dict[str, bool] = {}
+        self._weights: dict[str, float] = {}
+        self._remembered: dict[str, Record] = {}
         hub.after_tick = self.invariants.step
 
     # Processes
@@ -75,6 +88,11 @@ class Cluster:
 
     def master_names(self) -> list[str]:
         return [name for name in self._processes if name.startswith("m")]
+
+    def controller(self) -> str:
+        """The master that was elected last; any if none was."""
+        record = self.store.records.get("controller")
+        return str(json.loads(record.value)["id"]) if record else self.master_names()[0]
 
     def aux(self) -> list[AuxProcess]:
         """Live aux servers."""
@@ -105,16 +123,13 @@ class Cluster:
     def start_aux(self, name: str, port: int = AUX_PORT) -> None:
         """A new aux process, unless one of that name lives."""
         if self.get(name) is None:
-            index = int(name[1:]) - 1
-            rates, weights = self.plan.rates, self.plan.weights
-            process = AuxProcess(
-                self,
-                name,
-                rates[index % len(rates)],
-                weight=weights[index % len(weights)],
-                port=port,
-            )
-            self._start(process)
+            rate = self.plan.rates[(int(name[1:]) - 1) % len(self.plan.rates)]
+            self._start(AuxProcess(self, name, rate, weight=self.weight_of(name), port=port))
+
+    def weight_of(self, name: str) -> float:
+        """What the operator gave it last."""
+        weights = self.plan.weights
+        return self._weights.get(name, weights[(int(name[1:]) - 1) % len(weights)])
 
     def start_master(self, name: str) -> None:
         """A new master process, unless one of that name lives."""
@@ -157,6 +172,7 @@ class Cluster:
         """Kill the process. `quiet`: its whole host is gone, nothing answers and nothing is proven."""
         process = self.get(name)
         if process is not None:
+            self.sealing = False
             process.loop.host_answers = not quiet
             process.loop.crash()
 
@@ -194,6 +210,36 @@ class Cluster:
 
     # What faults undo, and what operators do
 
+    def stop_all(self, then_restart_s: float) -> None:
+        """A clean stop of the whole cluster, and a new start of it."""
+        self.hub.trace("cluster", "is told to stop")
+        self.sealing = True
+        self.store.commit(Commit(put={STOPPING_KEY: b"{}"}))
+        stopping = self.aux()
+        for process in stopping:
+            process.stop()
+        self._await_exits(stopping, then_restart_s)
+
+    def _await_exits(self, stopping: list[AuxProcess], then_restart_s: float) -> None:
+        if any(process.alive for process in stopping):
+            self.hub.at(self.hub.now + 0.02, self._await_exits, stopping, then_restart_s)
+            return
+        self.sealing = False
+        self.store.commit(Commit(delete=frozenset({STOPPING_KEY})))
+        self.hub.at(self.hub.now + then_restart_s, self.restart_all)
+
+    def remember_store(self) -> None:
+        """The coordinator's records as they are now are what `set_back` brings back."""
+        self._remembered = dict(self.store.records)
+
+    def set_back(self) -> None:
+        """Everything dies, and the coordinator is brought back from an old backup."""
+        for process in list(self.processes()):
+            self.crash(process.name, quiet=False)
+        self.store.records = dict(self._remembered)
+        view = self._remembered.get("view")
+        self.invariants.set_back(None if view is None else decode_view(view.value))
+
     def mend(self, source: str, target: str) -> None:
         self.network.heal(source, target)
 
@@ -201,6 +247,9 @@ class Cluster:
         self.store.down = False
         self.store.locked_until = 0.0
         self.store.faults = CoordinatorFaults()
+
+    def recover_volume(self) -> None:
+        self.volume.faults = VolumeFaults()
 
     def reach_store(self, name: str) -> None:
         self.store.unreachable.discard(name)
@@ -218,6 +267,17 @@ class Cluster:
     def undrain(self, name: str) -> None:
         self.hub.trace(name, "is not drained any more")
         self.store.commit(Commit(delete=frozenset({f"admin/drain/{name}"})))
+
+    def reweigh(self, name: str, weight: float) -> None:
+        """Another weight: at once, by the record that says who the node is, and for every process of that name to come."""
+        self.hub.trace(name, f"has weight {weight} from now on")
+        self._weights[name] = weight
+        key = node_key(name)
+        record = self.store.records.get(key)
+        if record is not None:
+            info = msgspec.json.decode(record.value, type=NodeInfo)
+            heavier = msgspec.structs.replace(info, weight=weight)
+            self.store.commit(Commit(put={key: msgspec.json.encode(heavier)}))
 
     def dispose(self) -> None:
         """After the run."""

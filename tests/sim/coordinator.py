@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ringmaster.coordinator import Commit, Record
 from ringmaster.errors import CoordinatorUnavailable
-from tests.sim.loop import Hub, NodeLoop
+from tests.sim.hub import Hub
+from tests.sim.loop import NodeLoop
 
 LEASE_PART = ("lease/", "controller", "master/")
 """Keys that an engine with two databases commits first."""
@@ -17,13 +18,14 @@ LEASE_PART = ("lease/", "controller", "master/")
 
 @dataclass(slots=True)
 class CoordinatorFaults:
-    """Odds per call, delays in seconds."""
+    """Odds per call, delays in seconds. `late_answers`: what replies to these processes take on top."""
 
     delay_s: tuple[float, float] = (0.0002, 0.002)
     lost_reply: float = 0.0
     lost_request: float = 0.0
     half_commit: float = 0.0
     late_watch_s: float = 0.0
+    late_answers: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class CoordinatorStore:
@@ -37,6 +39,9 @@ class CoordinatorStore:
         self.locked_until = 0.0
         self.on_change: Callable[[str, bytes | None], None] | None = None
         self.unreachable: set[str] = set()
+        self.once: dict[str, Callable[[], object]] = {}
+        """Called when the record of that key changes next."""
+
         self._version = 0
         self._watches: list[tuple[str, int, Callable[[Record], None]]] = []
 
@@ -87,6 +92,8 @@ class CoordinatorStore:
     def _changed(self, key: str, value: bytes | None) -> None:
         if self.on_change is not None:
             self.on_change(key, value)
+        if key in self.once:
+            self.once.pop(key)()
         record = self.records.get(key)
         if record is None:
             return
@@ -150,6 +157,10 @@ class SimCoordinator:
         low, high = self._store.faults.delay_s
         return low + (high - low) * self._store.hub.random.random()
 
+    def _answer_s(self) -> float:
+        late = self._store.faults.late_answers.get(self._loop.name)
+        return self._delay() + (self._store.hub.random.uniform(*late) if late else 0.0)
+
     async def _call(
         self, effect: Callable[[], Any], timeout_s: float, commit: Commit | None = None
     ) -> Any:
@@ -176,7 +187,7 @@ class SimCoordinator:
                 return
             result = effect()
             if hub.random.random() >= store.faults.lost_reply:
-                hub.at(hub.now + self._delay(), loop.enter, _resolve, done, result)
+                hub.at(hub.now + self._answer_s(), loop.enter, _resolve, done, result)
 
         loop.depart(ask)
         try:

@@ -1,186 +1,16 @@
-"""Seeded schedules of what goes wrong, and of what an operator does."""
+"""Makes the faults of a plan happen, and the acts of its operator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from ringmaster.lease import lease_key
+from tests.sim.plans import FIRST_FAULT_S, LAST_FAULT_S, Fault
+from tests.sim.volume import VolumeFaults
+
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
-
-FIRST_FAULT_S = 2.0
-"""The cluster has formed by then."""
-
-LAST_FAULT_S = 9.0
-"""Everything is healed from here on."""
-
-LONGEST_FREEZE_S = 5.0
-"""Shorter than the time after which the sole copy of a partition is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One event: `kind` happens to `target` (and `other`) at `at` for `seconds`; the rest is up to the kind."""
-
-    at: float
-    kind: str
-    target: str = ""
-    other: str = ""
-    seconds: float = 0.0
-    number: int = 0
-    flag: bool = False
-
-    def __str__(self) -> str:
-        parts = [f"{self.at:.3f}", self.kind, self.target, self.other]
-        if self.seconds:
-            parts.append(f"{self.seconds:.3f} s")
-        if self.number:
-            parts.append(f"#{self.number}")
-        if self.flag:
-            parts.append("(quiet)")
-        return " ".join(part for part in parts if part)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one seed does. `kind`: faults, planned (only drains, joins and rolling restarts) or calm."""
-
-    kind: str
-    aux: int
-    masters: int
-    partitions: int
-    replicas: int
-    eviction: bool
-    rates: tuple[float, ...]
-    weights: tuple[float, ...]
-    split: float
-    stall: float
-    delay_s: tuple[float, float]
-    store_delay_s: tuple[float, float]
-    faults: tuple[Fault, ...]
-
-
-def plan_for(seed: int) -> Plan:
-    """The plan of `seed`: 1 of 8 planned, 1 of 6 with a small memory, the others all kinds of faults."""
-    random = Random(f"plan {seed}")
-    planned = seed % 8 == 7
-    eviction = not planned and seed % 6 == 5
-    aux = random.choice((3, 3, 4))
-    masters = 2
-    replicas = random.choice((2, 2, 2, 3)) if aux > 2 else 2
-    drifts = (0.95, 0.98, 1.0, 1.0, 1.02, 1.05)
-    rough = not planned and random.random() < 0.6
-    nodes = [f"a{number + 1}" for number in range(aux)]
-    faults = _planned(random, nodes) if planned else _faults(random, nodes, masters)
-    return Plan(
-        kind="planned" if planned else "faults",
-        aux=aux,
-        masters=masters,
-        partitions=random.choice((4, 4, 8)),
-        replicas=replicas,
-        eviction=eviction,
-        rates=tuple(random.choice(drifts) for _ in range(8)),
-        weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
-        split=random.choice((0.0, 0.2, 0.6)),
-        stall=random.choice((0.0, 0.01, 0.05)) if rough else 0.0,
-        delay_s=random.choice(((0.0001, 0.0005), (0.0005, 0.005), (0.001, 0.03)))
-        if rough
-        else (0.0001, 0.0005),
-        store_delay_s=random.choice(((0.0002, 0.002), (0.0002, 0.002), (0.005, 0.12)))
-        if not planned
-        else (0.0002, 0.002),
-        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
-    )
-
-
-def _planned(random: Random, nodes: list[str]) -> list[Fault]:
-    """Drains, joins and rolling restarts, one after another."""
-    faults = []
-    at = FIRST_FAULT_S
-    spare = iter(("a7", "a8"))
-    joined = list(nodes)
-    while at < LAST_FAULT_S - 2.0:
-        kind = random.choice(("join", "drain", "restart", "restart", "undrain"))
-        if kind == "join":
-            name = next(spare, "")
-            if name:
-                faults.append(Fault(at, "join", name))
-                joined.append(name)
-        elif kind == "drain":
-            target = random.choice(joined)
-            faults.append(Fault(at, "drain", target))
-            faults.append(Fault(at + random.uniform(1.0, 2.5), "undrain", target))
-        elif kind == "restart":
-            faults.append(Fault(at, "stop", random.choice(joined), seconds=0.5))
-        at += random.uniform(2.0, 4.0)
-    return faults
-
-
-def _faults(random: Random, nodes: list[str], masters: int) -> list[Fault]:
-    """Between one and six events, often close together."""
-    count = random.choice((1, 2, 2, 3, 3, 4, 6))
-    at = random.uniform(FIRST_FAULT_S, FIRST_FAULT_S + 2.0)
-    names = [f"m{number + 1}" for number in range(masters)]
-    faults = []
-    for _ in range(count):
-        kind = random.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
-        faults.append(_event(random, kind, at, nodes, names))
-        gap = random.choice((0.0, 0.05, 0.3, 1.0, 2.0, 3.0))
-        at = min(at + gap * random.uniform(0.5, 1.5), LAST_FAULT_S - 0.2)
-    return faults
-
-
-_KINDS = {
-    "crash": 14,
-    "crash-at-send": 8,
-    "freeze": 10,
-    "freeze-at-read": 10,
-    "hiccup": 8,
-    "brink": 8,
-    "blind-brink": 6,
-    "cut-then-crash": 8,
-    "slow": 3,
-    "cut": 6,
-    "isolate": 5,
-    "reset": 8,
-    "twin": 2,
-    "wall": 3,
-    "outage": 4,
-    "store-cut": 4,
-    "lock": 4,
-    "lost-replies": 4,
-    "half-commits": 3,
-    "late-watches": 4,
-    "crash-master": 5,
-    "freeze-master": 5,
-    "all-masters": 2,
-    "join": 5,
-    "drain": 5,
-    "stop": 4,
-    "jitter": 4,
-    "burst": 3,
-}
-
-
-def _event(random: Random, kind: str, at: float, nodes: list[str], masters: list[str]) -> Fault:
-    node, master = random.choice(nodes), random.choice(masters)
-    target = master if kind in {"crash-master", "freeze-master"} else node
-    other = random.choice([name for name in (*nodes, *masters) if name != node])
-    seconds = random.choice((0.05, 0.3, 1.0, 2.0, 3.0, 4.0)) * random.uniform(0.7, 1.25)
-    if kind == "join":
-        target = random.choice(("a7", "a8"))
-    if kind == "store-cut":
-        target = random.choice((*nodes, *masters))
-    return Fault(
-        at,
-        kind,
-        target,
-        other,
-        min(seconds, LONGEST_FREEZE_S),
-        random.randrange(1, 60),
-        random.random() < 0.25,
-    )
 
 
 class Injector:
@@ -195,6 +25,8 @@ class Injector:
         hub = self._cluster.hub
         for fault in faults:
             hub.at(fault.at, self._strike, fault)
+        if any(fault.kind == "set-back" for fault in faults):
+            hub.at(FIRST_FAULT_S + self._random.uniform(0.0, 2.0), self._cluster.remember_store)
         hub.at(LAST_FAULT_S, self.heal)
 
     def _strike(self, fault: Fault) -> None:
@@ -215,6 +47,7 @@ class Injector:
         cluster.network.faults.stall = 0.0
         cluster.network.faults.delay_s = (0.0001, 0.0005)
         cluster.recover_store()
+        cluster.recover_volume()
         cluster.store.unreachable.clear()
         for process in cluster.processes():
             process.loop.disarm()
@@ -252,13 +85,40 @@ class Injector:
 
     def _blind_brink(self, fault: Fault) -> None:
         """The same, and nobody hears of the view that follows in good time: what holds then is the lease alone."""
-        cluster = self._cluster
         self._brink(fault)
+        self._blind(fault.target, self._cluster.master_names()[0])
+
+    def _blind(self, node: str, master: str) -> None:
+        """`node` hears of no view from `master`, and late of any from the coordinator."""
+        cluster = self._cluster
         cluster.store.faults.late_watch_s = 5.0
-        for name in cluster.master_names()[:1]:
-            for source, target in ((name, fault.target), (fault.target, name)):
-                cluster.network.cut(source, target)
-                self._later(6.0, "mend", source, target)
+        for source, target in ((master, node), (node, master)):
+            cluster.network.cut(source, target)
+            self._later(6.0, "mend", source, target)
+
+    def _freeze_at_renewal(self, fault: Fault) -> None:
+        """Stop while the reply to a renewal is under way, until about when the lease is revoked; nobody tells of it."""
+        cluster = self._cluster
+        process = cluster.get(fault.target)
+        if process is None:
+            return
+        cluster.store.faults.delay_s = (0.02, 0.15)
+        self._blind(fault.target, cluster.controller())
+        cluster.store.once[lease_key(fault.target)] = lambda: process.loop.freeze(
+            1.9 + fault.number / 60
+        )
+
+    def _late_answers(self, fault: Fault) -> None:
+        """What the coordinator says comes later and later, though just in time; then nothing comes any more."""
+        cluster = self._cluster
+        cluster.store.faults.late_answers[fault.target] = (0.3, 0.48)
+        self._blind(fault.target, cluster.controller())
+        cluster.hub.at(
+            min(cluster.hub.now + 0.5 + fault.number / 60, LAST_FAULT_S - 0.1),
+            cluster.store.unreachable.add,
+            fault.target,
+        )
+        self._later(6.0, "reach_store", fault.target)
 
     def _hiccup(self, fault: Fault) -> None:
         """Stop for a moment, and again in the middle of the requests that piled up."""
@@ -367,6 +227,9 @@ class Injector:
     def _join(self, fault: Fault) -> None:
         self._cluster.start_aux(fault.target)
 
+    def _weight(self, fault: Fault) -> None:
+        self._cluster.reweigh(fault.target, fault.number / 10)
+
     def _drain(self, fault: Fault) -> None:
         self._cluster.drain(fault.target)
         if self._cluster.plan.kind != "planned":
@@ -378,3 +241,67 @@ class Injector:
     def _stop(self, fault: Fault) -> None:
         """A clean stop, and a new process with the same id afterwards."""
         self._cluster.stop(fault.target, then_restart_s=fault.seconds)
+
+    # Total losses
+
+    def _copies(self, fault: Fault) -> None:
+        """Every copy of one partition at once."""
+        cluster = self._cluster
+        view = cluster.invariants.view
+        rows = [] if view is None else [row for row in view.table if row.in_sync]
+        for name in self._random.choice(rows).in_sync if rows else ():
+            cluster.crash(name, quiet=fault.flag)
+            self._later(fault.seconds * self._random.uniform(0.5, 1.0), "restart", name)
+
+    def _hang(self, fault: Fault) -> None:
+        """Every copy of one partition stops for longer than leases last, and is not lost."""
+        cluster = self._cluster
+        view = cluster.invariants.view
+        rows = [] if view is None else [row for row in view.table if row.in_sync]
+        for name in self._random.choice(rows).in_sync if rows else ():
+            process = cluster.get(name)
+            if process is not None:
+                process.loop.freeze(2.5 + self._random.uniform(0.0, fault.number / 30))
+
+    def _all_aux(self, fault: Fault) -> None:
+        cluster = self._cluster
+        for process in cluster.aux():
+            cluster.crash(process.name, quiet=fault.flag)
+            self._later(fault.seconds * self._random.uniform(0.5, 1.0), "restart", process.name)
+
+    def _everything(self, fault: Fault) -> None:
+        for process in list(self._cluster.processes()):
+            self._cluster.crash(process.name, quiet=False)
+        self._later(fault.seconds, "restart_all")
+
+    def _set_back(self, fault: Fault) -> None:
+        self._cluster.set_back()
+        self._later(fault.seconds, "restart_all")
+
+    def _stop_all(self, fault: Fault) -> None:
+        self._cluster.stop_all(then_restart_s=fault.seconds)
+
+    # The volume of snapshots
+
+    def _disk_full(self, fault: Fault) -> None:
+        self._trouble(fault).full = 0.3
+
+    def _disk_fails(self, fault: Fault) -> None:
+        self._trouble(fault).failing = 0.4
+
+    def _disk_slow(self, fault: Fault) -> None:
+        self._trouble(fault).delay_s = (0.05, 0.8)
+
+    def _disk_away(self, fault: Fault) -> None:
+        self._trouble(fault).away = True
+
+    def _trouble(self, fault: Fault) -> VolumeFaults:
+        self._cluster.volume.trouble = True
+        self._later(fault.seconds, "recover_volume")
+        return self._cluster.volume.faults
+
+    def _rot(self, fault: Fault) -> None:
+        """Some files are damaged. Not while one is about to be restored, so that it is known what has to come back."""
+        if not self._cluster.invariants.losses.pending:
+            for number in range(1 + fault.number % 12):
+                self._cluster.volume.rot((fault.number + number) % 3)

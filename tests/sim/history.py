@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 Version = tuple[int, int]
@@ -16,9 +17,10 @@ class Operation:
     """One call. `returned` is None while it runs.
 
     `kind`: get, head, put, add (if absent), cas, delete, incr, touch; or what the simulator itself reports:
-    evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed).
+    evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
+    `expected` came back, if any), set-back (the same, and versions above term `number` may be used again).
     `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read
-    or written (`version` None: absent); `number` is incr's step, `expected` cas's version.
+    or written (`version` None: absent); `number` is incr's step, `expected` cas's version. `restored`: a read said so.
     """
 
     client: str
@@ -35,6 +37,7 @@ class Operation:
     version: Version | None = None
     partition: int = -1
     expires_ms: int = 0
+    restored: bool = False
 
     def __str__(self) -> str:
         until = "…" if self.returned is None else f"{self.returned:.6f}"
@@ -63,9 +66,12 @@ class History:
             keys.setdefault(operation.key, []).append(operation)
         return keys
 
-    def duplicate_versions(self) -> list[str]:
-        """Versions are unique per partition: two acknowledged writes with one version are a failure."""
-        seen: dict[tuple[int, Version], Operation] = {}
+    def duplicate_versions(self, set_backs: Sequence[tuple[float, int]] = ()) -> list[str]:
+        """Versions are unique per partition: two acknowledged writes with one version are a failure.
+
+        `set_backs`: (when, term): versions above that term are forgotten then.
+        """
+        seen: dict[tuple[int, Version, int], Operation] = {}
         found = []
         for operation in self.operations:
             if (
@@ -76,7 +82,9 @@ class History:
                 continue
             if operation.kind not in {"put", "add", "cas", "incr"}:
                 continue
-            other = seen.setdefault((operation.partition, operation.version), operation)
+            term, invoked = operation.version[0], operation.invoked
+            forgotten = sum(term > known and invoked > at for at, known in set_backs)
+            other = seen.setdefault((operation.partition, operation.version, forgotten), operation)
             if other is not operation:
                 found.append(f"one version for two writes: {other} and {operation}")
         return found

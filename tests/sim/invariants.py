@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,10 +11,12 @@ from aux.node import Node
 from aux.primary import CopyState, Primary
 from ringmaster import entry as entries
 from ringmaster.hashing import partition_of
+from ringmaster.shares import limits_of
 from ringmaster.status import NodeStatus
 from ringmaster.view import View, decode_view
 from tests.sim.history import Operation
 from tests.sim.loop import NodeLoop
+from tests.sim.losses import Losses
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
@@ -52,7 +55,7 @@ class Invariants:
         self._cluster = cluster
         self.view: View | None = None
         self.removals: list[tuple[float, int, bytes, tuple[int, int]]] = []
-        self.wipes: list[tuple[float, int]] = []
+        self.losses = Losses(cluster)
         self._nodes: list[tuple[NodeLoop, Node]] = []
         self._dirty = False
         self._suspects: list[list[tuple[NodeLoop, Node]]] = []
@@ -67,13 +70,14 @@ class Invariants:
 
     def watch(self, loop: NodeLoop, node: Node) -> None:
         """A new incarnation, before it serves anything."""
-        self._nodes = [each for each in self._nodes if not each[0].crashed and each[1].primaries]
+        self._nodes = [each for each in self._nodes if not each[0].crashed]
         self._nodes.append((loop, node))
 
     def served_changed(self, primary: Primary | None = None) -> None:
         """A node serves `primary` from now on, or stopped serving something."""
         self._dirty = True
         if primary is not None:
+            self.losses.served(primary)
             self.agree(primary)
 
     def agree(self, primary: Primary) -> None:
@@ -232,7 +236,13 @@ class Invariants:
             return
         for number in range(view.partitions):
             if self._lost(view, number):
-                self.wipes.append((self._cluster.hub.now, number))
+                self.losses.lost(number)
+
+    def set_back(self, view: View | None) -> None:
+        """The coordinator knows no more than `view`, and nothing of what came after exists."""
+        self.view = view
+        for number in range(self._cluster.plan.partitions):
+            self.losses.lost(number, set_back=True)
 
     def _lost(self, view: View, number: int) -> bool:
         copies = view.table[number].in_sync
@@ -262,6 +272,18 @@ class Invariants:
             reason = self._disagreement(view, number, row.in_sync)
             if reason:
                 return reason
+        if self._cluster.plan.kind == "planned":
+            return self._overload(view, up, copies)
+        return ""
+
+    def _overload(self, view: View, up: list[str], copies: int) -> str:
+        """Which node holds more than its weight entitles it to. (One that flapped may be held off; here none does.)"""
+        members = {name: (self._cluster.weight_of(name), "") for name in sorted(up)}
+        limits = limits_of(members, view.partitions, copies)
+        held = Counter(name for row in view.table for name in row.in_sync)
+        for name, bound in limits.held.items():
+            if held[name] > bound.high:
+                return f"{name} holds {held[name]} copies, its weight allows {bound.high}"
         return ""
 
     def _disagreement(self, view: View, number: int, names: tuple[str, ...]) -> str:

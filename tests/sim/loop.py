@@ -1,8 +1,7 @@
-"""Virtual time: one hub, and an event loop facade for each simulated process.
+"""An event loop facade for each simulated process, and its clocks.
 
-The hub owns time and order. Each process has a `NodeLoop`, so that asyncio's tasks, timeouts, queues and sleeps
-inside the real code stay on the loop of the process that made them and can be frozen or killed with it.
-Everything is decided by one `random.Random`, nothing here waits or opens a file.
+Each process has a `NodeLoop`, so that asyncio's tasks, timeouts, queues and sleeps inside the real code stay on the
+loop of the process that made them and can be frozen or killed with it. The hub owns time and order.
 """
 
 from __future__ import annotations
@@ -14,81 +13,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from heapq import heappop, heappush
-from random import Random
 from typing import Any
+
+from tests.sim.hub import Hub
 
 WALL_EPOCH_S = 1_700_000_000.0
 """Wall time at virtual time 0."""
-
-MAX_TICKS_PER_INSTANT = 50_000
-"""More turns than this without time passing is a livelock."""
-
-
-class Livelock(AssertionError):
-    """Processes keep each other busy while time stands still."""
-
-
-class Hub:
-    """Virtual time in seconds and the order of everything that happens. `failures` collects what must not happen."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
-        self.now = 0.0
-        self.ticks = 0
-        self.failures: list[str] = []
-        self.stopped = False
-        self.after_tick: Callable[[], None] | None = None
-        self.log: Callable[[str, str], None] | None = None
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._sequence = itertools.count()
-        self._runnable: list[NodeLoop] = []
-        self._instant_ticks = 0
-
-    def at(self, when: float, callback: Callable[..., None], *args: object) -> None:
-        """Call `callback` at `when` (now, if that has passed), outside of any process."""
-        heappush(self._heap, (when, next(self._sequence), callback, args))
-
-    def trace(self, who: str, what: str) -> None:
-        """A line for the readable trace; free when nobody listens."""
-        if self.log is not None:
-            self.log(who, what)
-
-    def fail(self, text: str) -> None:
-        """What must not happen has happened: nothing more does."""
-        self.failures.append(f"{self.now:.6f} s: {text}")
-        self.trace("FAILED", text)
-        self.stopped = True
-
-    def runnable(self, loop: NodeLoop) -> None:
-        """`loop` has something to do at this instant."""
-        self._runnable.append(loop)
-
-    def run(self, until: float, stop: Callable[[], bool] | None = None) -> None:
-        """Let time pass to `until`, or less if `stop()` says so between two instants."""
-        runnable, heap, pick = self._runnable, self._heap, self.random.random
-        while True:
-            if self.stopped:
-                return
-            while runnable:
-                index = int(pick() * len(runnable)) if len(runnable) > 1 else 0
-                runnable[index], runnable[-1] = runnable[-1], runnable[index]
-                runnable.pop().tick()
-                self.ticks += 1
-                self._instant_ticks += 1
-                if self.after_tick is not None:
-                    self.after_tick()
-                if self._instant_ticks > MAX_TICKS_PER_INSTANT:
-                    raise Livelock(f"no time passes any more at {self.now:.6f} s")
-            if not heap or heap[0][0] > until or (stop is not None and stop()):
-                if not heap or heap[0][0] > until:
-                    self.now = max(self.now, until)
-                return
-            when, _, callback, args = heappop(heap)
-            if when > self.now:
-                self.now = when
-                self._instant_ticks = 0
-            callback(*args)
 
 
 class SimTask(asyncio.Task[Any]):
@@ -154,7 +84,8 @@ class NodeLoop(asyncio.AbstractEventLoop):
 
     def true_now(self) -> float:
         """True time as this process lives it: what it does after a freeze begins happens when the freeze ends."""
-        return max(self.hub.now, self.frozen_until)
+        now = self.hub.now
+        return max(now, self.frozen_until)
 
     def time(self) -> float:
         return self.true_now() * self.rate
@@ -249,16 +180,15 @@ class NodeLoop(asyncio.AbstractEventLoop):
             self._flush()
         ready = self._ready
         self._gather()
-        events._set_running_loop(self)
-        try:
-            for _ in range(len(ready)):
-                handle = ready.popleft()
-                if not handle._cancelled:  # type: ignore[attr-defined]
-                    handle._run()
-                    if self.frozen_until > hub.now or self.crashed:
-                        break
-        finally:
-            events._set_running_loop(None)
+        if hub.running is not self:
+            hub.running = self
+            events._set_running_loop(self)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:  # type: ignore[attr-defined]
+                handle._run()
+                if self.frozen_until > hub.now or self.crashed:
+                    break
         if self.turn_s and self.frozen_until <= hub.now:
             self.frozen_until = hub.now + self.turn_s
         if ready or self._inputs or self._due:

@@ -6,8 +6,7 @@ Each is a context manager that patches the real code. `test_mutants.py` shows th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +18,7 @@ import aux.replication
 import aux.writes
 import master.planning
 import master.router
+import master.targets
 import ringmaster.lease
 from aux.migration import Filler
 from aux.node import Node
@@ -31,22 +31,10 @@ from ringmaster.commands import Status
 from ringmaster.errors import LinkBroken
 from ringmaster.lease import LeaseKeeper
 from tests.sim.loop import NodeLoop
+from tests.sim.mutation import Mutant, Mutants
+from tests.sim.snapshot_mutants import SNAPSHOT_MUTANTS
 
-Mutant = Callable[[], AbstractContextManager[None]]
-MUTANTS: dict[str, Mutant] = {}
-
-NOT_CAUGHT = {
-    "revoked-without-the-number": "250 seeds did not catch it: conflicts occur, their harm was not seen",
-    "lease-trusted-from-the-reply": "75 seeds did not catch it: the window is a reply under way at a stop",
-}
-"""Mutants that no seed is known to catch, and what is known of them."""
-
-
-def mutant(function: Callable[[], Iterator[None]]) -> Mutant:
-    """Register one under its name."""
-    made = contextmanager(function)
-    MUTANTS[function.__name__.replace("_", "-")] = made
-    return made
+RULE_MUTANTS = mutant = Mutants()
 
 
 @mutant
@@ -250,7 +238,7 @@ def filled_from_committed_state() -> Iterator[None]:
     """R7: a fill leaves out writes that are not committed yet."""
     send_chunk = Filler._send_chunk
 
-    def committed(filler: Filler, copy: Copy, keys: Any) -> bool:
+    def committed(filler: Filler, copy: Copy, keys: Any) -> Any:
         with patch.object(Primary, "head", lambda primary, key: primary.data.entries.get(key)):
             return send_chunk(filler, copy, keys)
 
@@ -268,10 +256,10 @@ def caught_up_too_early() -> Iterator[None]:
         copy.primary.require(copy)
         copy.in_sync_from = 0
 
-    async def slow(_filler: Filler) -> None:
+    async def slow(_filler: Filler, _node: str) -> None:
         await asyncio.sleep(1.0)
 
-    with patch.object(Filler, "start_fill", early), patch.object(Filler, "_throttle", slow):
+    with patch.object(Filler, "start_fill", early), patch.object(Filler, "_take_turn", slow):
         yield
 
 
@@ -330,3 +318,21 @@ def resumed_past_what_it_lacks() -> Iterator[None]:
 
     with patch.object(Peer, "_resume", blind):
         yield
+
+
+@mutant
+def weights_ignored() -> Iterator[None]:
+    """Rebalance: what is registered after a node has joined is not looked at."""
+
+    def old(seen: Any, node: str) -> Any:
+        return seen.view.nodes.get(node) or seen.nodes[node]
+
+    with (
+        patch.object(master.planning, "member_info", old),
+        patch.object(master.targets, "member_info", old),
+    ):
+        yield
+
+
+MUTANTS: Mapping[str, Mutant] = {**RULE_MUTANTS, **SNAPSHOT_MUTANTS}
+"""All of them."""

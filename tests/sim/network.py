@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ringmaster.errors import LinkDown, SettingsError
 from ringmaster.network import Listener, ProtocolFactory
-from tests.sim.loop import Hub, NodeLoop
+from tests.sim.hub import Hub
+from tests.sim.loop import NodeLoop
 from tests.sim.transport import Pipe, SimTransport
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aux.life import Life, NodeSpec, Surroundings, leaving_key
 from aux.node import Node
+from aux.snapshots import SnapshotOptions, SnapshotSetup
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId, SettingsError
@@ -16,12 +17,14 @@ from ringmaster.view import NodeInfo
 from tests.sim.coordinator import SimCoordinator
 from tests.sim.liveness import SimLiveness
 from tests.sim.loop import NodeLoop, SimClock
+from tests.sim.losses import INTERVAL_S
 from tests.sim.network import NodeNetwork
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
 
 DRAIN_TIMEOUT_S = 8.0
+SEAL_S = 5.0
 
 
 class Process:
@@ -96,6 +99,15 @@ class AuxProcess(Process):
         super().__init__(cluster, name, rate)
         self._weight = weight
         self._port = port
+        self._snapshots = (
+            SnapshotSetup(
+                cluster.volume.store,
+                cluster.volume.threads(self.loop),
+                SnapshotOptions(interval_s=INTERVAL_S),
+            )
+            if cluster.plan.snapshots
+            else None
+        )
         self.life: Life | None = None
 
     @property
@@ -106,7 +118,9 @@ class AuxProcess(Process):
     async def main(self, stop: asyncio.Event) -> None:
         cluster = self.cluster
         record = ClusterRecord(cluster.id, "", cluster.plan.partitions, 0.0)
-        around = Surroundings(self.clock, self.network, self.coordinator, self.liveness, record)
+        around = Surroundings(
+            self.clock, self.network, self.coordinator, self.liveness, record, self._snapshots
+        )
         address = f"{self.name}:{self._port}"
         info = NodeInfo(
             id=self.name,
@@ -128,6 +142,8 @@ class AuxProcess(Process):
         try:
             await asyncio.wait([waiting, life.ended], return_when=asyncio.FIRST_COMPLETED)
             drained = not life.ended.done() and await life.drain(DRAIN_TIMEOUT_S)
+            if not drained and not life.ended.done():
+                await life.seal(SEAL_S)
             self.life = None
             await life.close(leave=True)
             if stop.is_set():
@@ -138,7 +154,9 @@ class AuxProcess(Process):
             waiting.cancel()
 
     async def _sign_off(self, around: Surroundings, *, forget: bool) -> None:
-        keys = {leaving_key(self.name)} | ({node_key(self.name)} if forget else set())
+        if not forget:
+            return
+        keys = {leaving_key(self.name), node_key(self.name)}
         try:
             await around.coordinator.commit(Commit(delete=frozenset(keys)), timeout_s=1.0)
         except CoordinatorUnavailable:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -19,19 +20,26 @@ import structlog
 import aux.commands
 import aux.life
 import aux.report
+import aux.store
+from aux.accounting import ProcessAccounting
 from aux.node import Node
 from aux.primary import Primary
 from aux.server import Connection
-from ringmaster.hashing import partition_of
+from ringmaster.snapshot import format as layout
 from ringmaster.status import NodeStatus
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
-from tests.sim.faults import LAST_FAULT_S, Injector, Plan, plan_for
+from tests.sim.faults import Injector
 from tests.sim.history import NOT_APPLIED, UNKNOWN, History, Operation
+from tests.sim.hub import Hub, Livelock
 from tests.sim.invariants import Served, requests_of
-from tests.sim.loop import WALL_EPOCH_S, Hub, Livelock
+from tests.sim.loop import WALL_EPOCH_S
 from tests.sim.masters import MasterProcess
+from tests.sim.plans import LAST_FAULT_S, Plan, plan_for
 from tests.sim.workload import Mix, Workload
+
+BLOCK_BYTES = 64
+"""Of a snapshot: a few entries, so that damage can leave the others."""
 
 SETTLE_S = 30.0
 """Within this time after the last fault every partition is served again by R copies that agree."""
@@ -79,7 +87,9 @@ class Run:
             self.hub.log = self._log
         self.history = self.result.history
         self.cluster = Cluster(self.hub, plan)
-        mix = Mix(value_bytes=1500, keys=24, short_ttl=True) if plan.eviction else Mix()
+        mix = Mix(keys=16) if plan.snapshots else Mix()
+        if plan.eviction:
+            mix = Mix(value_bytes=1500, keys=24, short_ttl=True)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
         self.workload.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients
@@ -162,8 +172,10 @@ class Run:
     def _judge(self) -> None:
         result = self.result
         self._add_simulator_operations()
-        result.failures += self.history.duplicate_versions()
+        losses = self.cluster.invariants.losses
+        result.failures += self.history.duplicate_versions(losses.set_backs())
         result.failures += [str(violation) for violation in check(self.history)]
+        result.failures += losses.judge(self.history)
         if not self.hub.stopped:
             result.failures += self.workload.unanswered()
         if result.plan.kind == "planned":
@@ -181,13 +193,8 @@ class Run:
                     "primary", "evict", key, at, expected=version, outcome=UNKNOWN, partition=number
                 )
             )
-        keys = {operation.key for operation in operations}
-        for at, number in self.cluster.invariants.wipes:
-            for key in sorted(keys):
-                if partition_of(key, self.result.plan.partitions) == number:
-                    operations.append(
-                        Operation("simulator", "wipe", key, at, outcome=UNKNOWN, partition=number)
-                    )
+        keys = sorted({operation.key for operation in operations})
+        operations += self.cluster.invariants.losses.operations(keys)
         for operation in self.workload.mortals:
             operations.append(
                 Operation(
@@ -213,6 +220,12 @@ class Run:
         self.result.trace.append(f"{self.hub.now:10.6f} {who:>10} {what}")
 
 
+@cache
+def _accounting() -> ProcessAccounting:
+    """One for all nodes: its tables are always the same, and take a millisecond to make."""
+    return ProcessAccounting()
+
+
 @contextmanager
 def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     """The real code reports to the invariants, and nothing in it is random but by the seed."""
@@ -225,6 +238,13 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             self.served = Served(invariants.served_changed)
+            self.home = cluster.running()
+
+        def loaded(self, primary: Primary) -> None:
+            if self.home.crashed:
+                return  # what a dead process was about to do is only thrown away at the end of the run
+            invariants.losses.loaded(primary)
+            super().loaded(primary)
 
     def status_of(node: Node) -> NodeStatus:
         status = aux.report.status_of(node)
@@ -251,6 +271,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     random.seed(seed)
     with ExitStack() as stack:
         stack.enter_context(patch.object(aux.life, "Node", WatchedNode))
+        stack.enter_context(patch.object(aux.store, "ProcessAccounting", _accounting))
         stack.enter_context(patch.object(aux.commands, "status_of", status_of))
         stack.enter_context(patch.object(Connection, "data_received", data_received))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
@@ -258,6 +279,8 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         stack.enter_context(
             patch.object(secrets, "token_hex", lambda size=32: tokens.randbytes(size).hex())
         )
+        stack.enter_context(patch.object(secrets, "token_bytes", tokens.randbytes))
+        stack.enter_context(patch.object(layout, "BLOCK_BYTES", BLOCK_BYTES))
         stack.callback(random.setstate, state)
         stack.callback(structlog.reset_defaults)
         structlog.configure(

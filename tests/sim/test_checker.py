@@ -38,6 +38,16 @@ def unknown(start: float, value: str, kind: str = "put", **more: object) -> Oper
     )  # type: ignore[arg-type]
 
 
+def back(
+    start: float, end: float, kind: str, value: str | None = None, seq: int = 0, known_term: int = 0
+) -> Operation:
+    """Every copy is lost at `start`; at `end` a primary serves again, with `value` or without anything."""
+    return Operation(
+        "s", kind, b"k", start, returned=end, outcome="ok", value=value and value.encode(),
+        expected=(1, seq) if value else None, number=known_term,
+    )  # fmt: skip
+
+
 def delete(start: float, end: float, status: int = REPLACED) -> Operation:
     return Operation("d", "delete", b"k", start, returned=end, outcome="ok", status=status)
 
@@ -109,7 +119,27 @@ GOOD = {
     ],
 }  # fmt: skip
 
+GOOD |= {
+    "a snapshot that came back": [
+        put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), back(4, 5, "wipe", "a", 1), get(6, 7, "a", (1, 1)), put(8, 9, "c", 3, REPLACED),
+    ],
+    "a snapshot that came back without the key": [put(0, 1, "a", 1), back(4, 5, "wipe"), get(6, 7, None)],
+    "a read while it came back": [put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), back(4, 9, "wipe", "a", 1), get(5, 6, "b", (1, 2))],
+    "a version used again by a coordinator that was set back": [
+        put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), back(4, 5, "set-back", "a", 1), put(6, 7, "c", 2, REPLACED),
+    ],
+}  # fmt: skip
+
 BAD = {
+    "what was not in the snapshot": [
+        put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), back(4, 5, "wipe", "a", 1), get(6, 7, "b", (1, 2)),
+    ],
+    "a miss of what was in the snapshot": [put(0, 1, "a", 1), back(2, 3, "wipe", "a", 1), get(4, 5, None)],
+    "a loss that is over": [put(0, 1, "a", 1), back(2, 3, "wipe", "a", 1), put(4, 5, "b", 2, REPLACED), get(6, 7, "a", (1, 1))],
+    "a version used again": [put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), back(4, 5, "wipe", "a", 1), put(6, 7, "c", 2, REPLACED)],
+    "a version of a snapshot used again by a coordinator that was set back": [
+        put(0, 1, "a", 1), back(4, 5, "set-back", "a", 1, known_term=1), put(6, 7, "c", 9, REPLACED),
+    ],
     "a stale read": [put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED), get(4, 5, "a", (1, 1))],
     "a lost write": [put(0, 1, "a", 1), get(2, 3, None)],
     "a dirty read": [put(0, 1, "a", 1), unknown(2, "b"), get(3, 4, "b", (1, 2)), get(5, 6, "a", (1, 1))],

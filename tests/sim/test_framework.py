@@ -17,8 +17,9 @@ from ringmaster.errors import (
 from ringmaster.link import Link
 from ringmaster.resp import CommandReader, encode
 from tests.sim.coordinator import CoordinatorStore, SimCoordinator
+from tests.sim.hub import Hub, Livelock
 from tests.sim.liveness import SimLiveness, SimLocks
-from tests.sim.loop import Hub, Livelock, NodeLoop
+from tests.sim.loop import NodeLoop
 from tests.sim.network import NodeNetwork, SimNetwork
 
 

@@ -182,6 +182,7 @@ class Workload:
         if entry is None:
             return
         operation.value = entry[entries.value_offset(entry) :]
+        operation.restored = bool(entries.header(entry).flags & entries.RESTORED)
         operation.version = self._versions[operation.key] = _version(entry)
 
     def _any_key(self) -> bytes:

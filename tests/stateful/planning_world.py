@@ -49,6 +49,8 @@ class World:
     lagging: set[tuple[int, str]] = field(default_factory=set)
     complete: list[set[str]] = field(default_factory=list)
     voided: set[str] = field(default_factory=set)
+    cuts: dict[tuple[str, str], float] = field(default_factory=dict)
+    served: set[tuple[int, int]] = field(default_factory=set)
     lost: int = 0
 
     def __post_init__(self) -> None:
@@ -119,13 +121,37 @@ class World:
         self.version += 1
         self.leases[node] = (row, self.version, self.now)
 
+    def cut(self, one: str, other: str, on: bool) -> None:
+        """The two reach each other no more, or again; everybody else reaches both."""
+        if on and one != other:
+            self.cuts.setdefault((one, other), self.now)
+        elif not on:
+            self.cuts.pop((one, other), None)
+
+    def handing_over(self) -> tuple[str, str] | None:
+        """A predecessor that served, and the successor that awaits it."""
+        for number, row in enumerate(self.view.table):
+            if row.awaits is None or row.primary is None:
+                continue
+            if any(at == number and term < row.term for at, term in self.served):
+                return row.awaits, row.primary
+        return None
+
+    def are_cut(self, one: str, other: str) -> bool:
+        return (one, other) in self.cuts or (other, one) in self.cuts
+
     # -- what is seen
 
     def adopt(self) -> None:
         """Every node that can follows the newest view; released predecessors let their successors serve."""
-        for process in self.processes.values():
+        for node, process in self.processes.items():
             if process.alive and not process.hung:
                 process.adopted = self.view.epoch
+                self.served.update(
+                    (number, row.term)
+                    for number, row in enumerate(self.view.table)
+                    if row.primary == node and self._released(number, row)
+                )
 
     def statuses(self, reports: bool) -> dict[str, StatusSeen]:
         found = {}
@@ -137,9 +163,11 @@ class World:
 
     def _status(self, node: str, process: Process, reports: bool) -> NodeStatus:
         view = self.views[process.adopted]
-        caught_up, lagging, awaiting = [], [], []
+        caught_up, lagging, awaiting, released = [], [], [], []
         if view.incarnation(node) == process.info.incarnation:
             for number, row in enumerate(view.table):
+                if row.awaits == node and self._has_stopped(number, row):
+                    released.append((number, row.term))
                 if row.primary != node:
                     continue
                 if not self._released(number, row):
@@ -154,7 +182,9 @@ class World:
                     caught_up += [
                         CopyReport(number, row.term, item.node, item.session)
                         for item in row.filling
-                        if self._answers(item.node) and (number, item.node) not in self.lagging
+                        if self._answers(item.node)
+                        and (number, item.node) not in self.lagging
+                        and not self.are_cut(node, item.node)
                     ]
         return NodeStatus(
             id=node,
@@ -164,14 +194,29 @@ class World:
             caught_up=caught_up,
             lagging=lagging,
             awaiting=awaiting,
+            released=released,
             stopping=process.stopping,
         )
 
     def _released(self, number: int, row: Partition) -> bool:
-        """A predecessor releases once it follows the view of the handover."""
+        """A predecessor releases once it follows the view of the handover, and its successor must hear of it."""
         return row.awaits is None or (
-            self._answers(row.awaits) and self.processes[row.awaits].adopted >= row.term
+            self._has_stopped(number, row) and not self.are_cut(row.awaits, row.primary or "")
         )
+
+    def _has_stopped(self, number: int, row: Partition) -> bool:
+        """Cut off from its successor it waits for it to acknowledge a write, unless it never took any."""
+        assert row.awaits is not None
+        if not self._answers(row.awaits) or self.processes[row.awaits].adopted < row.term:
+            return False
+        before = max(
+            (term for at, term in self.served if at == number and term < row.term), default=0
+        )
+        took_writes = before and self._primary_in(number, before) == row.awaits
+        return not (took_writes and self.are_cut(row.awaits, row.primary or ""))
+
+    def _primary_in(self, number: int, term: int) -> str | None:
+        return self.views[term].table[number].primary
 
     def _answers(self, node: str) -> bool:
         process = self.processes.get(node)
@@ -205,6 +250,13 @@ class World:
             paused=self.paused,
             absent_for_s={node: self.now - at for node, at in self.absent_since.items()},
             losses={node: tuple(times) for node, times in self.losses.items()},
+            cut_off_for_s={
+                (one, other): self.now - since
+                for (one, other), since in self.cuts.items()
+                if self._answers(one)
+                and self.view.incarnation(one)
+                and self.view.incarnation(other)
+            },
             stable_for_s=self.now - self.live_since,
             target=None if self.seen is None else self.seen.target,
         )
@@ -332,12 +384,30 @@ class World:
 
     # -- the end
 
+    def _settle_with_cuts(self) -> None:
+        """Two nodes that are cut off from each other, and only they, keep no partition from being served for long."""
+        for pair in list(self.cuts)[:-1]:
+            del self.cuts[pair]
+        for _ in range(20):
+            self.tick(0.5)
+            self.adopt()
+            self.allow()
+            for _ in range(30):
+                if self.step() is None:
+                    break
+                self.adopt()
+        for pair in self.cuts:
+            for row in self.view.table:
+                assert row.awaits is None or {row.awaits, row.primary} != set(pair)
+
     def settle(self) -> None:
         """Without further faults the view reaches its target within a bounded number of steps, and stays."""
         for process in self.processes.values():
             process.hung = False
         self.lagging.clear()
         self.paused = False
+        self._settle_with_cuts()
+        self.cuts.clear()
         for _ in range(400):
             self.tick(0.5)
             self.adopt()

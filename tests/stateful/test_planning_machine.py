@@ -13,8 +13,22 @@ NODES = [f"aux{i}" for i in range(5)]
 nodes = st.sampled_from(NODES)
 
 
+def cut_the_next_hand_over(world: World) -> bool:
+    """Time and views go on until there is one, and nobody has followed it yet; whether there was."""
+    for _ in range(40):
+        if (pair := world.handing_over()) is not None:
+            world.cut(*pair, on=True)
+            return True
+        world.tick(0.2)
+        world.allow()
+        world.step()
+        if world.handing_over() is None:
+            world.adopt()
+    return False
+
+
 class PlanningMachine(RuleBasedStateMachine):
-    """Joins, deaths, hangs, drains, lagging copies and late reports in any order; invariants are in the world."""
+    """Joins, deaths, hangs, drains, cuts between two nodes, lagging copies and late reports in any order; invariants are in the world."""
 
     world: World
 
@@ -68,6 +82,15 @@ class PlanningMachine(RuleBasedStateMachine):
     def lag(self, number: int, node: str, on: bool) -> None:
         (self.world.lagging.add if on else self.world.lagging.discard)((number, node))
 
+    @rule(one=nodes, other=nodes, on=st.booleans())
+    def cut(self, one: str, other: str, on: bool) -> None:
+        self.world.cut(one, other, on)
+
+    @rule()
+    def cut_in_a_hand_over(self) -> None:
+        """Right after the view of it."""
+        cut_the_next_hand_over(self.world)
+
     @rule(replicas=st.integers(1, 3))
     def change_replicas(self, replicas: int) -> None:
         self.world.settings = replace(self.world.settings, replicas=replicas)
@@ -114,3 +137,16 @@ class PlanningMachine(RuleBasedStateMachine):
 
 TestPlanning = PlanningMachine.TestCase
 TestPlanning.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_hand_over_between_two_that_are_cut_off_ends_though_the_cut_does_not():
+    world = World(PlanningSettings(max_fills=6, max_fills_per_node=4, max_handovers=3))
+    for node in NODES[:3]:
+        world.start(node)
+    for _ in range(20):
+        world.tick(0.5)
+        world.step()
+        world.adopt()
+    world.start(NODES[3])
+    assert cut_the_next_hand_over(world)
+    world.settle()

@@ -31,7 +31,7 @@ def node(name: str, state: str = "done") -> FakeLink:
 
     def answer(frame: bytes) -> bytes:
         if b"RM.SNAPSHOTS" in frame:
-            files = [FileRow(len(name), f"p0000{len(name)}-t2-s3-{name}.snap", 99, 5, 1000)]
+            files = [FileRow(len(name), f"b0000000001-{name}.bundle", 2, 3, 99, 5, 1000)]
             report = SnapshotReport(id=name, files=files, requests=[asked], damaged=[(7, "torn")])
             return msgspec.json.encode(report)
         return msgspec.json.encode(asked)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aux.server import MAX_QUEUED, MAX_TURN_BYTES, Connection, Server
+from aux.server import MAX_QUEUED, MAX_TURN_BYTES, MAX_UNKNOWN_BYTES, Connection, Server
 from ringmaster.network import AsyncioNetwork
 from ringmaster.resp import Reader, Reply, encode
 from ringmaster.status import decode_status
@@ -40,7 +40,10 @@ class Client:
         return self._reader.feed(data) if data else []
 
     def ask(self, *words: bytes | int) -> Reply:
-        self.send(encode(*words))
+        return self.ask_raw(encode(*words))
+
+    def ask_raw(self, frame: bytes) -> Reply:
+        self.send(frame)
         [reply] = self.replies()
         return reply
 
@@ -181,6 +184,53 @@ async def test_a_guarded_address_says_nothing_before_the_secret(alone: World) ->
     open_to_all = Client(server)
     assert str(open_to_all.ask(b"AUTH", b"guess")).startswith("WRONGPASS")
     assert open_to_all.ask(b"PING") == b"PONG"
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [
+        b"*2\r\n$4\r\nAUTH\r\n$60000000\r\n",
+        b"*3\r\n$6\r\nRM.SET\r\n$50000\r\n",
+        b"",  # a line typed by hand
+    ],
+)
+async def test_who_has_not_said_the_secret_is_sent_away_before_much_of_a_command_is_kept(
+    alone: World, announced: bytes
+) -> None:
+    server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
+    client = Client(server, guarded=True)
+    client.send(announced + b"x" * 10)
+    assert client.replies() == []
+    kept = 0
+    while kept <= MAX_UNKNOWN_BYTES and not client.replies():
+        client.send(b"x" * 1000)
+        kept += 1000
+    await asyncio.sleep(0)
+    assert client.transport.closed
+    assert kept <= MAX_UNKNOWN_BYTES + 1000
+
+
+async def test_who_has_not_said_the_secret_cannot_announce_a_large_array(alone: World) -> None:
+    server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
+    assert str(Client(server, guarded=True).ask_raw(b"*999999\r\n")).startswith("ERR Protocol")
+    client = Client(server, guarded=True)
+    assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
+    client.send(b"*999999\r\n")
+    assert client.replies() == []
+
+
+async def test_large_commands_are_taken_behind_the_secret_even_in_the_same_bytes(
+    alone: World,
+) -> None:
+    server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
+    client = Client(server, guarded=True)
+    value = b"x" * 1_000_000
+    write = encode(b"RM.SET", alone["a"].token(), b"k", value)
+    client.send(encode(b"AUTH", SECRET.encode()) + write[:20_000])
+    for start in range(20_000, len(write), 50_000):
+        client.send(write[start : start + 50_000])
+    assert client.replies() == [b"OK", [1, 1, 1, 0]]
+    assert alone["a"].get(b"k") == value
 
 
 async def test_quit_is_answered_and_what_comes_behind_it_is_not(alone: World) -> None:

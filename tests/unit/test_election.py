@@ -6,8 +6,9 @@ import msgspec
 
 from master.election import ControllerRow, Election
 from ringmaster.registration import MasterRow, master_lock
-from tests.fakes.cluster import FakeClock, FakeLiveness, until
-from tests.fakes.memory_coordinator import MemoryCoordinator
+from tests.fakes.cluster import FakeClock, FakeLiveness
+from tests.fakes.coordinator import MemoryCoordinator
+from tests.unit.fake_wire import until
 
 
 def election(
@@ -76,7 +77,7 @@ async def test_a_controller_whose_lease_ran_out_by_the_clock_is_none():
     first = election("m1", coordinator, liveness, clock)
     task = asyncio.create_task(first.run())
     await until(lambda: first.is_controller)
-    coordinator.is_down = True
+    coordinator.down = True
     clock.now += 1.9
     assert not first.is_controller
     await stop(task)

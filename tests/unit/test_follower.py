@@ -177,3 +177,22 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
     await asyncio.wait([task])
     assert not follower._waiters
     follower.offer(view_of(1))
+
+
+@in_virtual_time
+async def test_what_was_heard_by_another_way_is_not_told_again() -> None:
+    following = Following()
+    known = 2
+    following.follower = ViewFollower(
+        following.store,
+        following.clock,
+        CLUSTER,
+        lambda view: following.epochs.append(view.epoch),
+        lambda: known,
+    )
+    with following.running():
+        for epoch in (1, 2, 3):
+            version = following.publish(epoch)
+            await asyncio.sleep(0.1)
+    assert following.epochs == [3]
+    assert following.follower.version == version

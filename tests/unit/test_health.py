@@ -4,13 +4,14 @@ import asyncio
 
 import msgspec
 
-from master.health import Prober, Reach, refusals, unreachable_by_most
+from master.health import Prober, Reach, cut_off_since, refusals, unreachable_by_most
 from master.observation import LeaseSeen, StatusSeen
 from ringmaster.errors import DeadlineExceeded, LinkBroken
 from ringmaster.lease import LeaseRow
 from ringmaster.status import NodeStatus
 from ringmaster.view import NodeInfo, View
-from tests.fakes.cluster import FakeClock, until
+from tests.fakes.cluster import FakeClock
+from tests.unit.fake_wire import until
 
 
 def view_of(*nodes: str, epoch: int = 5) -> View:
@@ -156,3 +157,15 @@ def test_a_new_incarnation_begins_with_a_clean_slate():
     prober.adopt(view_of("b"))
     assert not prober.is_connected("a")
     assert prober.statuses() == {}
+
+
+def test_since_when_two_nodes_are_cut_off_is_counted_from_the_first_word_of_it_without_a_break():
+    view = view_of("a", "b", "c")
+    said = msgspec.structs.replace(status("a"), unreachable=["b", "gone"])
+    first = cut_off_since({}, view, {"a": StatusSeen(said, 0.1)}, 100.0, 2.0)
+    assert first == {("a", "b"): 100.0}
+    assert cut_off_since(first, view, {"a": StatusSeen(said, 0.1)}, 103.0, 2.0) == first
+    for seen in ({}, {"a": StatusSeen(said, 2.1)}, {"a": StatusSeen(status("a"), 0.1)}):
+        assert cut_off_since(first, view, seen, 103.0, 2.0) == {}
+    other = msgspec.structs.replace(said, incarnation="another")
+    assert cut_off_since(first, view, {"a": StatusSeen(other, 0.1)}, 103.0, 2.0) == {}

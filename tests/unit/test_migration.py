@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from aux.migration import ACK_TIMEOUT_S, CHUNK_KEYS, Filler
+from aux.migration import (
+    ACK_TIMEOUT_S,
+    CHUNK_KEYS,
+    OVER_BUDGET_LOOK_S,
+    OVER_BUDGET_WAIT_S,
+    Filler,
+)
 from aux.primary import Copy, CopyState, Primary
 from aux.store import Store
 from ringmaster import entry as entries
+from ringmaster.view import Filling, Partition, View
 from tests.fakes.virtual_time import LoopClock, in_virtual_time
 
 
@@ -16,6 +23,7 @@ class FakePeer:
 
     def __init__(self) -> None:
         self.answer: bool | None = True
+        self.over_bytes = 0
         self.barriers = 0
 
     def barrier(self, on_reply: object) -> None:
@@ -42,7 +50,14 @@ class World:
         self.store = Store(2**30, 4)
         self.peers = FakePeers()
         self.done: list[Copy] = []
-        self.filler = Filler(self.peers, LoopClock(), bytes_per_s, self.done.append)  # type: ignore[arg-type]
+        self.view: View | None = None
+        self.filler = Filler(
+            self.peers,  # type: ignore[arg-type]
+            LoopClock(),
+            bytes_per_s,
+            self.done.append,
+            lambda: self.view,
+        )
         data = self.store.open(0, evictable=True)
         self.primary = Primary(0, 1, data, self.store, self.peers, lambda: True)  # type: ignore[arg-type]
         for number in range(keys):
@@ -144,4 +159,87 @@ async def test_without_a_link_the_fill_waits_to_be_opened_again() -> None:
     copy = world.fill()
     await asyncio.sleep(0.1)
     assert (world.done, copy.state) == ([], CopyState.CLOSED)
+    await world.end()
+
+
+def filled_by(*primaries: str) -> View:
+    """A view in which each of them fills b."""
+    rows = tuple(Partition(primary, (), (Filling("b", 5),), 1) for primary in primaries)
+    return View(cluster="c" * 32, epoch=5, replicas=2, table=rows, nodes={})
+
+
+@in_virtual_time
+async def test_those_who_fill_one_node_share_the_bytes_per_second_that_it_receives() -> None:
+    took = []
+    for view in (filled_by("a"), filled_by("a", "a", "c", "d")):
+        world = World(100, bytes_per_s=100_000, size=20_000)  # 2 MB
+        world.view = view
+        began = asyncio.get_running_loop().time()
+        world.fill("b")
+        while not world.done:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.1)
+        took.append(asyncio.get_running_loop().time() - began)
+        await world.end()
+    assert 17 < took[0] < 25
+    assert 2.7 < took[1] / took[0] < 3.3
+
+
+@in_virtual_time
+async def test_a_node_that_gets_its_share_slowly_does_not_hold_up_fills_of_others() -> None:
+    world = World(100, bytes_per_s=100_000, size=2_000)  # 0.2 MB
+    world.view = filled_by(*"acdefghijk")
+    began = asyncio.get_running_loop().time()
+    world.fill("b")
+    other = world.fill("x")
+    while other not in world.done:  # noqa: ASYNC110 - virtual time
+        await asyncio.sleep(0.1)
+    assert asyncio.get_running_loop().time() - began < 6
+    assert len(world.done) == 1
+    await world.end()
+
+
+@in_virtual_time
+async def test_a_receiver_over_its_budget_is_waited_for_and_not_for_ever() -> None:
+    world = World(CHUNK_KEYS * 3)
+    assert world.peers.peer is not None
+    world.peers.peer.over_bytes = 1_000_000
+    world.fill("b")
+    await asyncio.sleep(OVER_BUDGET_WAIT_S / 2)
+    assert world.peers.sent == []
+    assert world.peers.peer.barriers > 5  # each asks how things are
+    world.peers.peer.over_bytes = 0
+    await asyncio.sleep(OVER_BUDGET_LOOK_S + 0.01)
+    assert len(world.done) == 1
+    world.peers.peer.over_bytes = 1_000_000
+    began = asyncio.get_running_loop().time()
+    world.fill("c")
+    while len(world.done) < 2:  # noqa: ASYNC110 - virtual time
+        await asyncio.sleep(0.01)
+    assert asyncio.get_running_loop().time() - began < OVER_BUDGET_WAIT_S + 0.2
+    await world.end()
+
+
+class SlowClock(LoopClock):
+    """Each look at it costs a millisecond, as if work had been done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent = 0.0
+
+    def boottime(self) -> float:
+        self.spent += 0.001
+        return super().boottime() + self.spent
+
+
+@in_virtual_time
+async def test_slices_take_a_part_of_the_loop_s_time_however_fast_they_are_acknowledged() -> None:
+    world = World(CHUNK_KEYS * 20)
+    world.filler._clock = SlowClock()
+    began = asyncio.get_running_loop().time()
+    world.fill("b")
+    world.fill("c")
+    while len(world.done) < 2:  # noqa: ASYNC110 - virtual time
+        await asyncio.sleep(0.001)
+    slices = 2 * 20
+    assert asyncio.get_running_loop().time() - began > slices * 0.001
     await world.end()

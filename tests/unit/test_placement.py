@@ -1,4 +1,5 @@
 import math
+import time
 from collections import Counter
 
 import pytest
@@ -13,10 +14,10 @@ methods = st.sampled_from(METHODS)
 
 
 @st.composite
-def clusters(draw: st.DrawFn, min_nodes: int = 1, weights: bool = True) -> list[PlacementNode]:
+def clusters(draw: st.DrawFn, min_nodes: int = 1) -> list[PlacementNode]:
     zones = draw(st.sampled_from(([""], ["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"])))
     count = draw(st.integers(min_nodes, 9))
-    weight = st.sampled_from([0.5, 1.0, 1.0, 2.0]) if weights else st.just(1.0)
+    weight = st.sampled_from([0.5, 1.0, 1.0, 2.0])
     return [
         PlacementNode(f"aux{i}", draw(weight), draw(st.sampled_from(zones))) for i in range(count)
     ]
@@ -27,22 +28,6 @@ def limits(nodes: list[PlacementNode], partitions: int, replicas: int) -> Limits
     return limits_of(
         {n.id: (n.weight, n.zone) for n in ordered}, partitions, min(replicas, len(nodes))
     )
-
-
-def copies_moved(before: list[Row], after: list[Row]) -> int:
-    return sum(len(set(new) - set(old)) for old, new in zip(before, after, strict=True))
-
-
-def forced(before: Limits, after: Limits) -> float:
-    return sum(
-        max(0.0, bound.share - (before.held[node].share if node in before.held else 0.0))
-        for node, bound in after.held.items()
-    )
-
-
-def allowance(nodes: list[PlacementNode]) -> float:
-    """Zones can force a second move: a copy may only go where no other copy of its partition is."""
-    return 1.1 if len({node.zone for node in nodes}) == 1 else 1.5
 
 
 def assert_sound(table: list[Row], nodes: list[PlacementNode], replicas: int) -> None:
@@ -76,31 +61,6 @@ def test_copies_are_in_different_zones_where_there_are_enough_zones(nodes, repli
         return
     for row in place(nodes, 64, replicas, method=method):
         assert len({zones[node] for node in row}) == replicas
-
-
-@settings(max_examples=60)
-@given(clusters(min_nodes=2, weights=False), st.integers(1, 3), methods, st.data())
-def test_a_join_moves_little_more_than_it_forces(nodes, replicas, method, data):
-    joining = data.draw(st.sampled_from(nodes))
-    rest = [node for node in nodes if node is not joining]
-    before = place(rest, 256, replicas, method=method)
-    after = place(nodes, 256, replicas, method=method, current=before)
-    assert_sound(after, nodes, replicas)
-    needed = forced(limits(rest, 256, replicas), limits(nodes, 256, replicas))
-    assert copies_moved(before, after) <= allowance(nodes) * needed + len(nodes)
-
-
-@settings(max_examples=60)
-@given(clusters(min_nodes=2, weights=False), st.integers(1, 3), methods, st.data())
-def test_a_leave_moves_little_more_than_the_copies_of_the_leaver(nodes, replicas, method, data):
-    leaving = data.draw(st.sampled_from(nodes))
-    rest = [node for node in nodes if node is not leaving]
-    before = place(nodes, 256, replicas, method=method)
-    after = place(rest, 256, replicas, method=method, current=before)
-    assert_sound(after, rest, replicas)
-    orphans = sum(leaving.id in row for row in before)
-    needed = max(orphans, forced(limits(nodes, 256, replicas), limits(rest, 256, replicas)))
-    assert copies_moved(before, after) <= allowance(nodes) * needed + len(nodes)
 
 
 @settings(max_examples=40)
@@ -198,6 +158,17 @@ def test_a_thousand_partitions_are_within_five_per_cent_of_the_mean(method: Meth
         primaries = Counter(row[0] for row in table)
         assert max(held.values()) <= 1.05 * 1024 * min(2, count) / count
         assert max(primaries.values()) <= 1.05 * 1024 / count
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sixteen_thousand_partitions_on_twenty_nodes_are_placed_in_half_a_second(method: Method):
+    nodes = [PlacementNode(f"aux{i}", 1.0, "abc"[i % 3]) for i in range(20)]
+    table = None
+    for members in (nodes, nodes[1:], nodes):
+        began = time.process_time()
+        table = place(members, 16384, 2, method=method, current=table)
+        # 0.03 to 0.2 s of processor time measured on a busy machine.
+        assert time.process_time() - began < 0.5
 
 
 def test_fewer_nodes_than_replicas_give_fewer_copies():

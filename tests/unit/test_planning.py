@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from master.judgement import held_off
 from master.observation import LeaseSeen, Observation, PlanningSettings, StatusSeen
-from master.planning import next_view
+from master.planning import next_view, signature
 from master.targets import choose_target, rebalance_progress
 from ringmaster.lease import LeaseRow
 from ringmaster.status import CopyReport, NodeStatus
@@ -296,3 +296,75 @@ def test_a_predecessor_that_says_it_has_stopped_is_awaited_no_more():
     for released, awaits in (([(0, 9)], None), ([(0, 8)], "a"), ([(1, 9)], "a"), ([], "a")):
         told = {"a": status("a", released=released), "b": status("b", awaiting=[0])}
         assert after(seen(handed, nodes="ab", statuses=told)).awaits == awaits
+
+
+APART = {("a", "c"): 3.0}
+A_MOMENT = {("c", "a"): 0.5}
+
+
+def test_a_fill_between_nodes_that_are_cut_off_is_given_to_another_if_copies_are_lacking():
+    filling = Partition("a", (), (Filling("c", 8),), 5, None)
+    observation = moved(seen(filling, nodes="abc"), ("a", "c"))
+    assert after(observation) == filling
+    assert after(replace(observation, cut_off_for_s=A_MOMENT)) == filling
+    apart = replace(observation, cut_off_for_s=APART)
+    given = after(apart)
+    assert given == Partition("a", (), (Filling("b", 11),), 5, None)
+    # It stays with the substitute, and is whole with it, until the two reach each other again.
+    went_on = moved(seen(given, nodes="abcd", cut_off_for_s=APART), ("a", "c"))
+    assert after(went_on) == given
+    whole = Partition("a", ("b",), (), 5, None)
+    assert after(moved(seen(whole, cut_off_for_s=APART), ("a", "c"))) == whole
+    assert after(moved(seen(whole), ("a", "c"))) == Partition("a", ("b",), (Filling("c", 11),), 5)
+
+
+def test_a_move_for_balance_between_nodes_that_are_cut_off_is_given_up_and_the_source_keeps_it():
+    filling = Partition("a", ("b",), (Filling("c", 8),), 5, None)
+    observation = moved(seen(filling, nodes="abcd", cut_off_for_s=APART), ("c", "a"))
+    assert after(observation) == Partition("a", ("b",), (), 5, None)
+
+
+def test_with_nobody_else_to_take_it_a_copy_is_lacking_until_they_reach_each_other():
+    alone = Partition("a", (), (), 5, None)
+    observation = moved(seen(alone, nodes="ac", cut_off_for_s=APART), ("a", "c"))
+    assert after(observation) == alone
+    assert after(replace(observation, cut_off_for_s={})).filling == (Filling("c", 11),)
+
+
+def test_nothing_is_handed_over_to_a_node_that_the_primary_does_not_reach():
+    observation = moved(seen(row("a", "c"), nodes="ac", cut_off_for_s=A_MOMENT), ("c", "a"))
+    assert after(observation) == row("a", "c")
+
+
+def test_a_hand_over_between_nodes_that_are_cut_off_is_turned_round_once():
+    handed = Partition("c", ("b", "a"), (), 9, "a")
+    told = {"a": status("a"), "b": status("b"), "c": status("c", awaiting=[0])}
+    observation = seen(handed, statuses=told, cut_off_for_s=APART)
+    back = after(observation)
+    assert back == Partition("a", ("b", "c"), (), 11, "c")
+    assert after(replace(observation, cut_off_for_s=A_MOMENT)) == handed
+    # The successor that has not begun says at once that it has stopped; until it follows, nothing is turned again.
+    for epoch, released, awaits in ((10, [], "c"), (11, [(0, 11)], None)):
+        told = {
+            **told,
+            "a": status("a", 11, awaiting=[0]),
+            "c": status("c", epoch, released=released),
+        }
+        again = seen(back, statuses=told, cut_off_for_s=APART)
+        assert (after(again).primary, after(again).awaits) == ("a", awaits)
+
+
+def test_a_hand_over_is_not_turned_round_if_the_predecessor_may_have_stopped():
+    handed = Partition("c", ("b", "a"), (), 9, "a")
+    waits = status("c", awaiting=[0])
+    for told in ({"c": waits}, {"a": status("a", 8), "c": waits}):
+        assert after(seen(handed, statuses=told, cut_off_for_s=APART)) == handed
+
+
+def test_time_alone_is_enough_to_look_at_a_cut_again():
+    observation = seen(row("a", "b"), nodes="ab")
+    cut = {("a", "b"): 2.9}
+    marks = [
+        signature(replace(observation, cut_off_for_s=each)) for each in ({}, cut, {("a", "b"): 3.0})
+    ]
+    assert len(set(marks)) == 3

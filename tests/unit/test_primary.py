@@ -196,6 +196,15 @@ def test_a_restated_key_reaches_every_copy_in_its_newest_state() -> None:
     assert shown(primary) == {b"there": b"1", b"pending": b"2"}
 
 
+def test_it_is_not_settled_while_a_copy_that_is_listed_in_sync_lacks_what_was_restored() -> None:
+    primary, _, _ = make()
+    copy = streaming(primary, "b")
+    copy.merged = True
+    assert primary.settled()
+    copy.lost = True
+    assert not primary.settled()
+
+
 def test_a_resent_tail_begins_behind_what_the_copy_has() -> None:
     primary, sent, _ = make()
     b = streaming(primary, "b")

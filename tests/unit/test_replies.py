@@ -167,3 +167,35 @@ def test_put_delete_and_incr() -> None:
     assert (status, headers["Cache-Control"], body) == (204, "no-store", b"")
     status, _, body = parsed(replies().counted(b"k", WriteReply(0, 26, 43, 0, -5)))
     assert json.loads(body) == {"key": "k", "value": -5, "version": "1a-2b-0f3c9d1e"}
+
+
+@pytest.mark.parametrize("key", [b"k", b"a/b~!$&'()*+,;=:@-_."])
+@pytest.mark.parametrize(
+    "hit",
+    [
+        entry(b"12"),
+        entry(b"12", age_s=-3),
+        entry(b"12", expires_ms=int(NOW * 1000) + 5),
+        entry(b"12", expires_ms=int(NOW * 1000) - 5),
+        entry(b"12", meta=Meta(swr_ms=5)),
+        entry(b"12", 0),
+        entry(b"12", JSON | RESTORED),
+    ],
+)
+def test_the_short_way_to_a_hit_makes_the_same_bytes(key: bytes, hit: bytes) -> None:
+    assert replies().plain_hit(key, hit, b"n", NOW) == replies().hit(key, hit, b"n")
+
+
+@pytest.mark.parametrize("key", [b"k", b"a b/c?"])
+@pytest.mark.parametrize("created", [True, False])
+def test_the_short_way_to_a_written_value_makes_the_same_bytes(key: bytes, created: bool) -> None:
+    general = replies().posted(key, WriteReply(int(created), 26, 43, 0))
+    assert replies().plain_posted(key, created, 26, 43, NOW) == general
+
+
+def test_the_date_follows_the_clock_in_both_directions() -> None:
+    made = replies()
+    dates = [made.date(NOW + step) for step in (0, 0.7, 0.75, 2, 0, -3600)]
+    assert dates[0] == dates[1] == dates[4] == b"Mon, 21 Sep 2026 14:13:20 GMT"
+    assert dates[2:4] == [b"Mon, 21 Sep 2026 14:13:21 GMT", b"Mon, 21 Sep 2026 14:13:22 GMT"]
+    assert dates[5] == b"Mon, 21 Sep 2026 13:13:20 GMT"

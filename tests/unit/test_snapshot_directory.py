@@ -1,9 +1,13 @@
 """Snapshots in a folder: durable before they are visible, private, never through a link."""
 
+import errno
 import os
+import random
 import resource
 import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +17,11 @@ import pytest
 
 from ringmaster.errors import SettingsError
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
-from ringmaster.snapshot.names import SnapshotName
+from ringmaster.snapshot.names import BundleName, ManifestName, OldName
+from tests.fakes.snapshot_node import SnapshotNode
 
 CLUSTER = "ab" * 16
-NAME = SnapshotName(1, 2, 3, "inc1")
+NAME = BundleName("inc1", 3)
 
 
 @pytest.fixture
@@ -24,13 +29,13 @@ def store(tmp_path: Path) -> LocalDirectory:
     return LocalDirectory(tmp_path / "snapshots", CLUSTER)
 
 
-def write(store: LocalDirectory, name: SnapshotName = NAME, content: bytes = b"content") -> None:
+def write(store: LocalDirectory, name: BundleName = NAME, content: bytes = b"content") -> None:
     draft = store.begin(name)
     draft.append([content[:3], b"", content[3:]])
     store.publish([draft])
 
 
-def read(store: LocalDirectory, name: SnapshotName = NAME) -> bytes:
+def read(store: LocalDirectory, name: BundleName = NAME) -> bytes:
     with store.open(name) as stream:
         return stream.read()
 
@@ -59,9 +64,9 @@ def test_everything_is_private(store: LocalDirectory) -> None:
 def test_two_clusters_in_one_folder_do_not_see_each_other(tmp_path: Path) -> None:
     one, other = LocalDirectory(tmp_path, "ab" * 16), LocalDirectory(tmp_path, "cd" * 16)
     write(one)
-    write(other, NAME._replace(partition=9))
-    assert [file.name.partition for file in one.files()] == [1]
-    assert [file.name.partition for file in other.files()] == [9]
+    write(other, NAME._replace(number=9))
+    assert [file.name for file in one.files()] == [NAME]
+    assert [file.name for file in other.files()] == [NAME._replace(number=9)]
     assert clusters_in(tmp_path) == ["ab" * 16, "cd" * 16]
 
 
@@ -70,7 +75,7 @@ def test_no_link_is_followed(tmp_path: Path, store: LocalDirectory) -> None:
     folder = Path(store.place)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    linked = NAME._replace(seq=4)
+    linked = NAME._replace(number=4)
     (folder / str(linked)).symlink_to(victim)
     (folder / linked.draft).symlink_to(victim)
     assert [file.name for file in store.files()] == [NAME]
@@ -93,7 +98,7 @@ def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_regular_file_is_not_read(store: LocalDirectory) -> None:
     write(store)
-    pipe = NAME._replace(seq=5)
+    pipe = NAME._replace(number=5)
     os.mkfifo(Path(store.place) / str(pipe))
     assert [file.name for file in store.files()] == [NAME]
     with pytest.raises(OSError, match="no regular file"):
@@ -127,7 +132,7 @@ def test_a_discarded_draft_leaves_nothing(store: LocalDirectory) -> None:
 
 def test_files_are_removed_and_missing_ones_do_no_harm(store: LocalDirectory) -> None:
     write(store)
-    store.delete([NAME, NAME._replace(seq=77)])
+    store.delete([NAME, NAME._replace(number=77)])
     assert store.files() == []
 
 
@@ -156,7 +161,7 @@ def test_when_there_is_no_room_the_error_comes_out_and_no_file_appears(
     store: LocalDirectory,
 ) -> None:
     write(store)
-    draft = store.begin(NAME._replace(seq=4))
+    draft = store.begin(NAME._replace(number=4))
     with file_size_limit(100_000), pytest.raises(OSError, match="too large"):
         draft.append([bytes(60_000), bytes(60_000)])
     draft.discard()
@@ -164,12 +169,133 @@ def test_when_there_is_no_room_the_error_comes_out_and_no_file_appears(
     assert len(list(Path(store.place).iterdir())) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into read-only folders")
+def test_a_manifest_is_replaced_and_files_of_version_1_are_listed(store: LocalDirectory) -> None:
+    name = ManifestName("inc1")
+    for content in (b"1", b"22"):
+        draft = store.begin(name)
+        draft.append([content])
+        store.publish([draft])
+    old = "p00004-t2-s3-inc1.snap"
+    (Path(store.place) / old).write_bytes(b"x")
+    (Path(store.place) / "something else").write_bytes(b"x")
+    assert sorted((str(file.name), file.size) for file in store.files()) == [
+        (str(name), 2),
+        (old, 1),
+    ]
+    assert OldName(old, 4, 2) in [file.name for file in store.files()]
+    with store.open(name) as stream:
+        assert stream.read() == b"22"
+
+
+def names_in(store: LocalDirectory) -> set[str]:
+    """Of everything in the folder, drafts too."""
+    return {path.name for path in Path(store.place).iterdir()}
+
+
+async def written_to(store: LocalDirectory) -> SnapshotNode:
+    """A node that has written one key of each partition to `store`."""
+    world = SnapshotNode(store)
+    world.appoint(1)
+    await world.restored()
+    for number in range(4):
+        world.put(number, b"a")
+    assert await world.cycle()
+    return world
+
+
+async def test_a_full_disk_costs_a_node_its_snapshot_and_leaves_no_draft(
+    store: LocalDirectory,
+) -> None:
+    world = await written_to(store)
+    before = {file.name for file in store.files()}
+    world.put(2, b"b", random.Random(1).randbytes(300_000))
+    with file_size_limit(100_000):
+        assert not await world.cycle()
+    assert "too large" in world.keeper.problems()[0]
+    assert world.keeper.writer.failures == 1
+    assert names_in(store) == set(map(str, before))
+    assert await world.keeper.writer.write_due()
+    assert world.keeper.problems() == []
+    assert len(store.files()) == len(before) + 1
+
+
+async def test_an_fsync_that_fails_costs_a_node_its_snapshot_and_leaves_no_draft(
+    store: LocalDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await written_to(store)
+    before = names_in(store)
+    world.put(2, b"b")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        assert not await world.cycle()
+    assert "Input/output error" in world.keeper.problems()[0]
+    assert names_in(store) == before
+    assert await world.keeper.writer.write_due()
+    again = SnapshotNode(store, incarnation="inc2")
+    again.appoint(9, before=1)
+    await again.restored()
+    assert list(again.data(2)) == [b"a", b"b"]
+    assert again.keeper.problems() == []
+
+
+async def test_a_round_costs_two_syncs_for_the_bundle_and_two_for_the_manifest(
+    store: LocalDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await written_to(store)
+    synced = 0
+    fsync = os.fsync
+
+    def count(descriptor: int) -> None:
+        nonlocal synced
+        synced += 1
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", count)
+    for number in range(4):
+        world.put(number, b"b")
+    assert await world.cycle()
+    assert synced == 4
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from ringmaster.snapshot.directory import LocalDirectory
+from ringmaster.snapshot.names import BundleName
+folder, cluster = sys.argv[1:]
+os.chdir("/")
+inner = os.open(folder, os.O_RDONLY)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+store = LocalDirectory(Path(f"/proc/self/fd/{inner}"), cluster)
+assert len(store.files()) == 1
+try:
+    store.begin(BundleName("inc1", 4))
+except PermissionError:
+    print("refused")
+"""
+
+
 def test_a_read_only_folder_is_an_error(store: LocalDirectory) -> None:
+    """In a process without privileges: root may write into read-only folders."""
     write(store)
-    Path(store.place).chmod(0o500)
+    folder = Path(store.place)
+    folder.chmod(0o500)
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+        os.chown(folder.parent, 65534, 65534)
     try:
-        with pytest.raises(PermissionError):
-            store.begin(NAME._replace(seq=4))
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, str(folder.parent), CLUSTER],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
     finally:
-        Path(store.place).chmod(0o700)
+        folder.chmod(0o700)
+    assert done.stdout == "refused\n", done.stderr
+    assert [file.name for file in store.files()] == [NAME]

@@ -8,46 +8,67 @@ import zstandard
 
 from ringmaster.errors import SnapshotDamaged, SnapshotError, SnapshotUnreadable
 from ringmaster.snapshot import format as layout
-from ringmaster.snapshot.format import SnapshotHeader
-from ringmaster.snapshot.names import SnapshotName, checked_name, parse_draft, parse_name
-from ringmaster.snapshot.reader import Block, Damage, SnapshotReader, check_identity
+from ringmaster.snapshot.format import BundleHeader, Mark
+from ringmaster.snapshot.index import (
+    Manifest,
+    Section,
+    decode_manifest,
+    encode_index,
+    encode_manifest,
+)
+from ringmaster.snapshot.names import (
+    BundleName,
+    ManifestName,
+    OldName,
+    checked_name,
+    parse_draft,
+    parse_name,
+)
+from ringmaster.snapshot.reader import (
+    Block,
+    Contents,
+    Damage,
+    SectionReader,
+    check_identity,
+    read_contents,
+)
 from tests.fakes.snapshot_node import entry
 
 SYNC = bytes(range(16))
+HEADER = BundleHeader(
+    cluster="ab" * 16, partitions=4, incarnation="inc1", number=7, created_ms=5, sync=SYNC
+)
+NAME = BundleName("inc1", 7)
 Items = list[tuple[bytes, bytes]]
 
 
-def header(entries: int) -> SnapshotHeader:
-    return SnapshotHeader(
-        cluster="ab" * 16,
-        partitions=4,
-        partition=2,
-        term=3,
-        seq=99,
-        incarnation="inc1",
-        created_ms=5,
-        entries=entries,
-        sync=SYNC,
-    )
-
-
-def make_file(items: Items, *, per_block: int = 3, compress: bool = False) -> bytes:
+def make_file(*sections: Items, per_block: int = 3, compress: bool = False) -> bytes:
+    """A bundle with `sections`, of partitions 0, 1, … as of (3, 99)."""
     compressor = zstandard.ZstdCompressor(level=1) if compress else None
-    chunks = [layout.encode_header(header(len(items)))]
-    blocks = 0
-    for at in range(0, len(items), per_block):
-        keys, entries = zip(*items[at : at + per_block], strict=True)
-        chunks += layout.seal_block(SYNC, blocks, layout.gather(keys, entries), compressor)
-        blocks += 1
-    return b"".join([*chunks, layout.end_block(SYNC, blocks, len(items))])
+    raw = layout.encode_header(HEADER)
+    index = []
+    for number, items in enumerate(sections):
+        mark, offset = Mark(number, 3, 99), len(raw)
+        raw += layout.start_block(SYNC, mark, len(items))
+        blocks = 0
+        for at in range(0, len(items), per_block):
+            keys, entries = zip(*items[at : at + per_block], strict=True)
+            payload = layout.gather(keys, entries)
+            raw += b"".join(layout.seal_block(SYNC, mark, blocks, payload, compressor))
+            blocks += 1
+        raw += layout.end_block(SYNC, mark, blocks, len(items))
+        index.append(Section(mark, len(items), offset, len(raw) - offset))
+    return raw + b"".join(encode_index(HEADER, index, len(raw)))
 
 
 def some_items(count: int, size: int = 10) -> Items:
     return [(b"key-%d" % n, entry(n, b"%d" % n * size)) for n in range(count)]
 
 
-def read(raw: bytes) -> tuple[Items, list[Damage], bool]:
-    reader = SnapshotReader(io.BytesIO(raw))
+def read_section(
+    raw: bytes, contents: Contents, section: Section
+) -> tuple[Items, list[Damage], bool]:
+    reader = SectionReader(io.BytesIO(raw), contents.header.sync, section)
     items: Items = []
     damages: list[Damage] = []
     for found in reader.blocks():
@@ -55,27 +76,51 @@ def read(raw: bytes) -> tuple[Items, list[Damage], bool]:
             items += zip(*layout.split_payload(found.raw, found.entries), strict=True)
         else:
             damages.append(found)
+    assert reader.complete == (not damages)
     return items, damages, reader.complete
+
+
+def read(raw: bytes) -> tuple[dict[int, Items], list[str]]:
+    """What can be read of each partition, and everything that is wrong."""
+    contents = read_contents(io.BytesIO(raw))
+    problems = list(contents.problems)
+    found: dict[int, Items] = {}
+    for section in contents.sections:
+        assert section.mark.version == (3, 99)
+        assert section.mark.partition not in found
+        items, damages, _ = read_section(raw, contents, section)
+        found[section.mark.partition] = items
+        problems += map(str, damages)
+    return found, problems
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
 @pytest.mark.parametrize("compress", [False, True])
 def test_what_is_written_is_read_back_in_order(count: int, *, compress: bool) -> None:
     items = some_items(count, 300)
-    assert read(make_file(items, compress=compress)) == (items, [], True)
+    assert read(make_file(items, [], items, compress=compress)) == ({0: items, 1: [], 2: items}, [])
 
 
-def test_the_header_says_what_the_file_is() -> None:
-    assert SnapshotReader(io.BytesIO(make_file(some_items(5)))).header == header(5)
+def test_header_and_index_say_what_is_in_the_file() -> None:
+    contents = read_contents(io.BytesIO(make_file(some_items(5), [])))
+    assert contents.header == HEADER
+    assert [(each.mark, each.entries) for each in contents.sections] == [
+        (Mark(0, 3, 99), 5),
+        (Mark(1, 3, 99), 0),
+    ]
 
 
 def test_blocks_that_do_not_compress_are_kept_as_they_are() -> None:
     noise = random.Random(1).randbytes(4000)
     packed = layout.seal_block(
-        SYNC, 0, layout.gather([b"k"], [entry(1, noise)]), zstandard.ZstdCompressor()
+        SYNC, Mark(0, 1, 1), 0, layout.gather([b"k"], [entry(1, noise)]), zstandard.ZstdCompressor()
     )
     text = layout.seal_block(
-        SYNC, 0, layout.gather([b"k"], [entry(1, b"a" * 4000)]), zstandard.ZstdCompressor()
+        SYNC,
+        Mark(0, 1, 1),
+        0,
+        layout.gather([b"k"], [entry(1, b"a" * 4000)]),
+        zstandard.ZstdCompressor(),
     )
     assert sum(map(len, packed)) > 4000
     assert sum(map(len, text)) < 400
@@ -87,7 +132,20 @@ def test_a_partition_is_cut_into_blocks_of_a_bounded_size() -> None:
     payloads = list(layout.payloads(keys, entries))
     assert sum(payload.entries for payload in payloads) == 5000
     assert len(payloads) > 3
-    assert all(payload.size <= layout.BLOCK_BYTES + 6 * payload.entries for payload in payloads)
+    assert all(
+        payload.size <= 2 * layout.BLOCK_BYTES + 20 * payload.entries for payload in payloads
+    )
+
+
+def test_blocks_are_bounded_where_sizes_differ_much() -> None:
+    noise = random.Random(4)
+    items = [(b"%d" % n, entry(n, bytes(noise.choice([10, 100, 50_000])))) for n in range(500)]
+    keys, entries = map(list, zip(*items, strict=True))
+    payloads = list(layout.payloads(keys, entries))
+    assert max(payload.size for payload in payloads) <= 2 * layout.BLOCK_BYTES + 20 * 500
+    raw = [layout.split_payload(b"".join(each.parts), each.entries) for each in payloads]
+    assert [key for found, _ in raw for key in found] == keys
+    assert [each for _, found in raw for each in found] == entries
 
 
 def test_an_entry_larger_than_a_block_has_one_of_its_own_and_is_not_copied() -> None:
@@ -97,121 +155,176 @@ def test_an_entry_larger_than_a_block_has_one_of_its_own_and_is_not_copied() -> 
     assert any(part is large for part in payloads[1].parts)
 
 
+SECTIONS = [some_items(20, 20), [], some_items(30, 20), some_items(7, 20)]
+
+
 def test_a_file_cut_off_anywhere_is_never_taken_for_whole() -> None:
-    items = some_items(20, 20)
-    raw = make_file(items)
+    raw = make_file(*SECTIONS)
+    first = len(layout.encode_header(HEADER))
     for length in range(len(raw)):
-        try:
-            found, damages, complete = read(raw[:length])
-        except SnapshotDamaged:
+        if length < first:
+            with pytest.raises(SnapshotDamaged):
+                read(raw[:length])
             continue
-        assert damages, length
-        assert not complete, length
-        assert found == items[: len(found)]
+        found, problems = read(raw[:length])
+        assert problems, length
+        for number, items in found.items():
+            assert items == SECTIONS[number][: len(items)]
+            if number + 1 in found:
+                assert items == SECTIONS[number]
 
 
 def test_any_flipped_bit_is_found_and_costs_one_block_at_most() -> None:
-    items = some_items(60, 20)
-    raw = make_file(items)
+    raw = make_file(*SECTIONS)
     noise = random.Random(7)
-    places = {
-        *range(len(layout.encode_header(header(60))) + 60),
-        *noise.sample(range(len(raw)), 600),
-    }
-    for place in places:
+    every = {item for items in SECTIONS for item in items}
+    for place in range(len(raw)):
         damaged = bytearray(raw)
         damaged[place] ^= 1 << noise.randrange(8)
-        try:
-            found, damages, complete = read(bytes(damaged))
-        except SnapshotError:
-            assert place < 200  # the header
-            continue
-        assert damages, place
-        assert not complete, place
-        assert len(found) >= 57, place
-        assert set(found) <= set(items)
+        found, problems = read(bytes(damaged))
+        assert problems, place
+        got = {item for items in found.values() for item in items}
+        assert got <= every
+        assert len(got) >= len(every) - 3, place
+
+
+def test_header_and_index_both_damaged_leave_nothing() -> None:
+    raw = bytearray(make_file(*SECTIONS))
+    raw[40] ^= 1
+    raw[-1] ^= 1
+    with pytest.raises(SnapshotDamaged):
+        read(bytes(raw))
+
+
+def test_an_index_that_does_not_fit_the_file_is_not_believed() -> None:
+    raw = make_file(*SECTIONS)
+    index = len(raw) - len(
+        b"".join(encode_index(HEADER, read_contents(io.BytesIO(raw)).sections, 0))
+    )
+    wrong = [Section(Mark(0, 3, 99), 20, 500, index - 500)]
+    forged = raw[:index] + b"".join(encode_index(HEADER, wrong, index))
+    found, problems = read(forged)
+    assert found == dict(enumerate(SECTIONS))
+    assert "does not fit" in problems[0]
 
 
 def test_garbage_of_any_kind_is_refused_and_never_crashes() -> None:
     noise = random.Random(3)
-    raw = make_file(some_items(30))
+    raw = make_file(*SECTIONS)
     for _ in range(300):
         damaged = bytearray(raw)
         for _ in range(noise.randrange(1, 40)):
             at = noise.randrange(len(damaged))
             damaged[at : at + noise.randrange(30)] = noise.randbytes(noise.randrange(30))
         try:
-            found, damages, complete = read(bytes(damaged))
+            contents = read_contents(io.BytesIO(bytes(damaged)))
         except SnapshotError:
             continue
-        assert damages or found == some_items(30)
-        assert not (complete and damages)
+        problems = list(contents.problems)
+        for section in contents.sections:
+            items, damages, _ = read_section(bytes(damaged), contents, section)
+            assert set(items) <= set(SECTIONS[section.mark.partition])
+            problems += map(str, damages)
+        assert problems or bytes(damaged) == raw
 
 
 def test_a_block_that_vanished_or_stands_twice_is_noticed() -> None:
-    items = some_items(9)
+    items, mark = some_items(9), Mark(0, 3, 99)
     blocks = [
         b"".join(
             layout.seal_block(
-                SYNC, n, layout.gather(*zip(*items[3 * n : 3 * n + 3], strict=True)), None
+                SYNC, mark, n, layout.gather(*zip(*items[3 * n : 3 * n + 3], strict=True)), None
             )
         )
         for n in range(3)
     ]
-    start, end = layout.encode_header(header(9)), layout.end_block(SYNC, 3, 9)
+    begin = layout.encode_header(HEADER)
     for order in ([0, 2], [0, 1, 1, 2], [1, 0, 2], [0, 1]):
-        _, damages, complete = read(start + b"".join(blocks[n] for n in order) + end)
-        assert damages
-        assert not complete
+        body = layout.start_block(SYNC, mark, 9) + b"".join(blocks[n] for n in order)
+        body += layout.end_block(SYNC, mark, 3, 9)
+        section = Section(mark, 9, len(begin), len(body))
+        end = len(begin) + len(body)
+        _, problems = read(begin + body + b"".join(encode_index(HEADER, [section], end)))
+        assert problems
 
 
 def test_bytes_behind_the_end_are_noticed() -> None:
-    items, damages, complete = read(make_file(some_items(4)) + b"x")
-    assert (len(items), complete) == (4, False)
-    assert damages
+    found, problems = read(make_file(*SECTIONS) + b"x")
+    assert found == dict(enumerate(SECTIONS))
+    assert problems
 
 
-def test_a_file_for_newer_readers_says_so() -> None:
-    raw = layout.encode_header(header(0), version=7, oldest_reader=7)
-    with pytest.raises(SnapshotUnreadable, match="version 7"):
-        SnapshotReader(io.BytesIO(raw))
+def test_a_value_that_looks_like_a_block_of_another_file_is_only_a_value() -> None:
+    other = make_file(some_items(3)).replace(SYNC, bytes(16))
+    items = [(b"key", entry(1, other)), *some_items(3)]
+    raw = bytearray(make_file(items, some_items(2)))
+    raw[-1] ^= 1
+    assert read(bytes(raw))[0] == {0: items, 1: some_items(2)}
+
+
+@pytest.mark.parametrize(("version", "oldest"), [(1, 1), (7, 7)])
+def test_a_file_of_another_version_says_so(version: int, oldest: int) -> None:
+    raw = layout.encode_header(HEADER, version=version, oldest_reader=oldest)
+    with pytest.raises(SnapshotUnreadable, match=f"version {version}"):
+        read(raw)
 
 
 def test_a_newer_file_that_older_readers_may_read_is_read() -> None:
-    raw = layout.encode_header(header(0), version=7, oldest_reader=1) + layout.end_block(SYNC, 0, 0)
-    assert read(raw) == ([], [], True)
+    raw = make_file(some_items(4))
+    old = layout.encode_header(HEADER)
+    new = layout.encode_header(HEADER, version=7, oldest_reader=2)
+    assert read(new + raw[len(old) :]) == ({0: some_items(4)}, [])
 
 
 def test_something_else_is_no_snapshot() -> None:
     for raw in (b"", b"x", b"PK\x03\x04" * 100, bytes(5000)):
         with pytest.raises(SnapshotDamaged):
-            SnapshotReader(io.BytesIO(raw))
+            read(raw)
 
 
 def test_a_file_of_another_cluster_or_size_or_name_is_refused() -> None:
-    name = SnapshotName(2, 3, 99, "inc1")
-    check_identity(header(0), name, "ab" * 16, 4)
+    check_identity(HEADER, NAME, "ab" * 16, 4)
     with pytest.raises(SnapshotUnreadable, match="belongs to"):
-        check_identity(header(0), name, "cd" * 16, 4)
+        check_identity(HEADER, NAME, "cd" * 16, 4)
     with pytest.raises(SnapshotUnreadable, match="partitions"):
-        check_identity(header(0), name, "ab" * 16, 8)
+        check_identity(HEADER, NAME, "ab" * 16, 8)
     with pytest.raises(SnapshotDamaged):
-        check_identity(header(0), name._replace(seq=100), "ab" * 16, 4)
+        check_identity(HEADER, NAME._replace(number=8), "ab" * 16, 4)
+
+
+def test_a_manifest_survives_being_written_and_any_damage_is_found() -> None:
+    manifest = Manifest(cluster="ab" * 16, incarnation="inc1", newest=[(1, 2, 3, 4), (5, 6, 7, 8)])
+    raw = encode_manifest(manifest)
+    assert decode_manifest(raw) == manifest
+    for at in range(len(raw)):
+        damaged = bytearray(raw)
+        damaged[at] ^= 4
+        for broken in (bytes(damaged), raw[:at]):
+            with pytest.raises(SnapshotError):
+                decode_manifest(broken)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "p00001-t1-s1-inc.snap.draft", "p1-t1-s1-inc.snap", "../p00001-t1-s1-inc.snap", "p00001-t01-s1-inc.snap",
-     "p00001-t1-s1-.snap", "p00001-t9999999999-s1-inc.snap", "p00001-t1-s1-a/b.snap", "p00001-t1-s1-inc.snap\n"],
+    ["", "b0000000001-inc.bundle.draft", "b1-inc.bundle", "../b0000000001-inc.bundle", "b0000000001-.bundle",
+     "b00000000001-inc.bundle", "b0000000001-a/b.bundle", "b0000000001-inc.bundle\n", "m-.manifest", "m-../x.manifest",
+     "p1-t1-s1-inc.snap", "p00001-t1-s1-a/b.snap"],
 )  # fmt: skip
 def test_only_names_of_our_own_making_are_names(text: str) -> None:
     assert parse_name(text) is None
 
 
 def test_a_name_survives_being_written() -> None:
-    name = checked_name(17, 5, 123456, "0123456789abcdef")
-    assert parse_name(str(name)) == name
-    assert parse_draft(name.draft) == name
-    assert parse_name(name.draft) is None
-    with pytest.raises(ValueError, match="no snapshot"):
-        checked_name(17, 5, 1, "../../etc/passwd")
+    for name in (checked_name("0123456789abcdef", 123456), ManifestName("inc1")):
+        assert parse_name(str(name)) == name
+        assert parse_draft(name.draft) == name
+        assert parse_name(name.draft) is None
+    for incarnation, number in (("../../etc/passwd", 1), ("inc1", 10**10)):
+        with pytest.raises(ValueError, match="no snapshot"):
+            checked_name(incarnation, number)
+
+
+def test_a_file_of_version_1_is_known_by_its_name() -> None:
+    text = "p00017-t5-s123456-0123456789abcdef.snap"
+    assert parse_name(text) == OldName(text, 17, 5)
+    assert parse_draft(f".{text}.draft") is None

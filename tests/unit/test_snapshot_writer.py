@@ -2,25 +2,31 @@
 
 import asyncio
 import errno
+import random
 from contextlib import suppress
 
 import pytest
 
+from aux.pace import SLICE_BYTES, Schedule
 from aux.report import status_of
-from ringmaster.snapshot.format import split_payload
-from ringmaster.snapshot.names import SnapshotName
-from ringmaster.snapshot.reader import Block, SnapshotReader
-from tests.fakes.snapshot_node import CLUSTER, SnapshotNode
-from tests.fakes.snapshot_store import MemoryStore
+from aux.snapshots import EARLY_S
+from ringmaster.snapshot.catalog import Place
+from ringmaster.snapshot.format import Mark, split_payload
+from ringmaster.snapshot.names import BundleName, ManifestName
+from ringmaster.snapshot.reader import Block, SectionReader
+from tests.fakes.cluster import FakeClock
+from tests.fakes.snapshot_node import SnapshotNode
+from tests.fakes.snapshot_store import CLUSTER, MemoryStore
 
 
-def keys_in(store: MemoryStore, name: SnapshotName) -> list[bytes]:
+def keys_in(store: MemoryStore, place: Place) -> list[bytes]:
     keys: list[bytes] = []
-    reader = SnapshotReader(store.open(name))
+    reader = SectionReader(store.open(place.name), place.header.sync, place.section)
     for block in reader.blocks():
         assert isinstance(block, Block)
         keys += split_payload(block.raw, block.entries)[0]
     assert reader.complete
+    assert reader.entries == len(keys)
     return keys
 
 
@@ -40,33 +46,79 @@ async def started(store: MemoryStore, **options: object) -> SnapshotNode:
     return world
 
 
-async def test_every_partition_is_written_once_per_interval_if_it_changed(
+def versions(store: MemoryStore, partition: int) -> list[tuple[int, int]]:
+    return [place.section.mark.version for place in store.of(partition)]
+
+
+async def test_a_round_writes_one_file_of_all_that_changed_and_nothing_if_nothing_did(
     store: MemoryStore,
 ) -> None:
     world = await started(store)
     world.put(0, b"a")
+    world.put(3, b"b")
     assert await world.cycle()
-    assert {name.partition for name in store.content} == {0, 1, 2, 3}
+    assert store.catalog().places.keys() == {0, 3}
+    assert len(store.bundles) == 1
     assert await world.cycle()
-    assert len(store.content) == 4
-    world.put(0, b"b")
+    assert len(store.bundles) == 1
+    world.put(0, b"c")
     assert await world.cycle()
-    assert [name.version for name in store.of(0)] == [(1, 2), (1, 1)]
-    assert len(store.content) == 5
+    assert versions(store, 0) == [(1, 2), (1, 1)]
+    assert versions(store, 3) == [(1, 1)]
+    assert len(store.bundles) == 2
 
 
-async def test_each_partition_has_its_own_turn_within_the_interval(store: MemoryStore) -> None:
-    world = await started(store, partitions=64)
+async def test_nothing_is_written_before_half_an_interval_has_passed(store: MemoryStore) -> None:
+    world = await started(store)
+    world.put(0, b"a")
     writer = world.keeper.writer
-    at_once = []
-    for _ in range(20):
-        world.clock.now += writer.options.interval_s / 20
-        before = len(store.content)
-        writer.find_due()
-        assert await writer.write_due()
-        at_once.append(len(store.content) - before)
-    assert sum(at_once) == 64
-    assert max(at_once) <= 6
+    world.clock.now += writer.options.interval_s * 0.49
+    writer.find_due()
+    assert await writer.write_due()
+    assert store.content == {}
+
+
+async def test_nodes_begin_their_rounds_at_different_times() -> None:
+    begins = {Schedule(FakeClock(), f"aux{n}", 10.0).next_at for n in range(1, 6)}
+    assert len(begins) == 5
+    assert max(begins) - min(begins) <= 5.0
+
+
+async def test_a_partition_that_never_held_anything_is_not_written(store: MemoryStore) -> None:
+    world = await started(store)
+    world.put(1, b"a")
+    await world.cycle()
+    assert store.catalog().places.keys() == {1}
+    again = SnapshotNode(store, incarnation="inc2")
+    again.appoint(9, before=1)
+    await again.restored()
+    assert status_of(again.node).snapshot_problems == []
+    await again.cycle()
+    again.node.seal()
+    assert await again.keeper.writer.seal(5)
+    assert len(store.bundles) == 1
+
+
+async def test_a_partition_that_became_empty_says_so(store: MemoryStore) -> None:
+    world = await started(store)
+    world.put(1, b"a")
+    await world.cycle()
+    world.node.primaries[1].submit(b"a", None)
+    await world.cycle()
+    assert versions(store, 1) == [(1, 2), (1, 1)]
+    assert store.of(1)[0].section.entries == 0
+    assert newest_keys(store, 1) == []
+
+
+async def test_where_nothing_was_ever_written_a_manifest_says_so(store: MemoryStore) -> None:
+    world = await started(store)
+    await world.cycle()
+    await world.cycle()
+    assert list(store.content) == [ManifestName("inc1")]
+    again = SnapshotNode(store, incarnation="inc2")
+    again.appoint(9, before=1)
+    await again.restored()
+    assert again.keeper.problems() == []
 
 
 async def test_an_entry_is_on_disk_an_interval_after_it_was_written_whenever_that_was(
@@ -84,17 +136,64 @@ async def test_an_entry_is_on_disk_an_interval_after_it_was_written_whenever_tha
         world.clock.now += 0.37
 
 
-async def test_what_was_taken_over_from_another_node_is_written_at_once(store: MemoryStore) -> None:
+async def test_what_was_taken_over_from_another_node_is_written_ahead_of_the_round(
+    store: MemoryStore,
+) -> None:
     world = await started(store)
     world.put(2, b"a")
     await world.cycle()
     world.appoint(5)
     writer = world.keeper.writer
-    world.clock.now += 0.001
+    world.clock.now += EARLY_S
     writer.find_due()
     assert await writer.write_due()
-    assert store.of(2)[0].version[0] == 5
-    assert store.of(1)[0].version[0] == 1
+    assert versions(store, 2)[0][0] == 5
+    assert store.catalog().places.keys() == {2}
+
+
+async def test_what_was_restored_whole_is_not_written_again(store: MemoryStore) -> None:
+    world = await started(store)
+    world.put(2, b"a")
+    await world.cycle()
+    again = SnapshotNode(store, incarnation="inc2")
+    again.appoint(9, before=1)
+    await again.restored()
+    await again.cycle()
+    assert len(store.bundles) == 1
+    again.put(2, b"b")
+    await again.cycle()
+    assert newest_keys(store, 2) == [b"a", b"b"]
+
+
+async def test_a_large_round_is_several_files_and_a_failure_loses_only_the_last(
+    store: MemoryStore,
+) -> None:
+    world = await started(store, partitions=8, max_bytes=200_000_000)
+    world.keeper.writer._disk._bundle_bytes = 3_000_000
+    for n in range(8):
+        world.put(n, b"a", random.Random(n).randbytes(1_024_000))
+    fail_at_the_second(store)
+    assert not await world.cycle()
+    assert len(store.bundles) == 1
+    kept = set(store.catalog().places)
+    assert kept == {0, 1, 2}
+    store.fails = lambda _: None
+    assert await world.keeper.writer.write_due()
+    assert len(store.bundles) == 3
+    assert store.catalog().places.keys() == set(range(8))
+    assert all(len(store.of(n)) == 1 for n in range(8))
+
+
+def fail_at_the_second(store: MemoryStore) -> None:
+    begun = 0
+
+    def fail(operation: str) -> None:
+        nonlocal begun
+        begun += operation == "begin"
+        if begun == 2 and operation == "begin":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.fails = fail
 
 
 async def test_entries_are_written_in_recency_order(store: MemoryStore) -> None:
@@ -110,9 +209,10 @@ async def test_the_header_names_cluster_partition_and_version(store: MemoryStore
     world = await started(store)
     world.put(3, b"a")
     await world.cycle()
-    header = SnapshotReader(store.open(store.of(3)[0])).header
-    assert (header.cluster, header.partitions, header.partition) == (CLUSTER, 4, 3)
-    assert (header.term, header.seq, header.entries, header.sealed) == (1, 1, 1, False)
+    section, name, header = store.of(3)[0]
+    assert (header.cluster, header.partitions, header.incarnation) == (CLUSTER, 4, "inc1")
+    assert (section.mark, section.entries, header.sealed) == (Mark(3, 1, 1), 1, False)
+    assert name == BundleName("inc1", header.number)
 
 
 async def test_a_partition_larger_than_a_batch_arrives_whole(store: MemoryStore) -> None:
@@ -121,38 +221,6 @@ async def test_a_partition_larger_than_a_batch_arrives_whole(store: MemoryStore)
         world.put(1, b"key-%d" % n, bytes(1_000_000))
     await world.cycle()
     assert newest_keys(store, 1) == [b"key-%d" % n for n in range(12)]
-
-
-async def test_the_newest_rounds_are_kept_and_only_older_ones_removed(store: MemoryStore) -> None:
-    world = await started(store, keep=2)
-    for n in range(5):
-        world.put(0, b"%d" % n)
-        await world.cycle()
-    assert [name.version for name in store.of(0)] == [(1, 5), (1, 4)]
-    assert len(store.of(1)) == 1
-
-
-async def test_files_that_others_wrote_before_are_removed_too(store: MemoryStore) -> None:
-    first = await started(store, keep=2)
-    for n in range(3):
-        first.put(0, b"%d" % n)
-        await first.cycle()
-    second = SnapshotNode(store, incarnation="inc2", keep=2)
-    second.appoint(9, before=1)
-    await second.restored()
-    second.put(0, b"new")
-    await second.cycle()
-    assert [name.version for name in store.of(0)] == [(9, 1), (1, 3)]
-
-
-async def test_a_newer_file_than_ours_is_never_removed(store: MemoryStore) -> None:
-    world = await started(store, keep=1)
-    newer = SnapshotName(0, 8, 1, "successor")
-    store.content[newer] = b"x"
-    for n in range(3):
-        world.put(0, b"%d" % n)
-        await world.cycle()
-    assert newer in store.content
 
 
 @pytest.mark.parametrize("operation", ["begin", "append", "publish"])
@@ -226,7 +294,7 @@ async def test_a_request_writes_everything_now_and_says_how_it_stands(store: Mem
     world.put(0, b"a")
     request = writer.request("one")
     assert writer.request("one") is request
-    assert (request.state, request.partitions) == ("running", 4)
+    assert (request.state, request.partitions) == ("running", 1)
     await writer.write_due()
     assert request.state == "done"
     assert newest_keys(store, 0) == [b"a"]
@@ -239,6 +307,7 @@ async def test_a_request_that_fails_says_so(store: MemoryStore) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     store.fails = fail
+    world.put(0, b"a")
     request = world.keeper.writer.request("one")
     await world.keeper.writer.write_due()
     assert (request.state, request.error) == ("failed", "[Errno 30] Read-only file system")
@@ -258,7 +327,6 @@ async def test_the_seal_holds_everything_and_the_last_order(store: MemoryStore) 
     for key in (b"a", b"b"):
         world.put(0, key)
     await world.cycle()
-    written = len(store.content)
     world.node.store.touch(world.node.primaries[0].data, b"a")
     world.put(1, b"late")
     world.node.seal()
@@ -266,8 +334,27 @@ async def test_the_seal_holds_everything_and_the_last_order(store: MemoryStore) 
     assert await world.keeper.writer.seal(5)
     assert newest_keys(store, 0) == [b"b", b"a"]
     assert newest_keys(store, 1) == [b"late"]
-    assert SnapshotReader(store.open(store.of(1)[0])).header.sealed
-    assert len(store.content) == written + 1
+    assert store.of(1)[0].header.sealed
+    assert len(store.bundles) == 2
+
+
+async def test_what_is_handed_over_to_a_node_while_it_seals_is_in_its_last_snapshot(
+    store: MemoryStore,
+) -> None:
+    world = await started(store)
+    world.put(0, b"a")
+    late: list[bytes] = []
+
+    def hand_over(operation: str) -> None:
+        if operation == "publish" and not late:
+            late.append(b"late")
+            world.put(1, b"late")
+
+    store.fails = hand_over
+    world.node.seal()
+    assert await world.keeper.writer.seal(5)
+    assert newest_keys(store, 1) == [b"late"]
+    assert store.of(1)[0].header.sealed
 
 
 async def test_a_seal_that_cannot_be_written_ends_in_time(store: MemoryStore) -> None:
@@ -301,7 +388,7 @@ async def test_a_clock_that_jumps_changes_nothing_about_which_file_is_newest(
     world = await started(store)
     world.put(0, b"a")
     await world.cycle()
-    walls = iter([5.0] * 100)
+    walls = iter([5.0] * 1000)
     world.clock.wall = lambda: next(walls)  # type: ignore[method-assign]
     world.put(0, b"b")
     await world.cycle()
@@ -327,10 +414,10 @@ async def test_the_loop_is_never_held_for_long_while_a_partition_is_written(
     counting.cancel()
     with suppress(asyncio.CancelledError):
         await counting
-    assert turns >= 20_000 * 150 / (128 * 1024)
+    assert turns >= 20_000 * 150 / SLICE_BYTES
 
 
-async def test_only_so_many_files_are_open_at_a_time(store: MemoryStore) -> None:
+async def test_a_node_has_one_file_open_at_a_time(store: MemoryStore) -> None:
     world = await started(store, partitions=512)
     most = 0
 
@@ -339,9 +426,32 @@ async def test_only_so_many_files_are_open_at_a_time(store: MemoryStore) -> None
         most = max(most, len(store.drafts))
 
     store.fails = count
+    for n in range(512):
+        world.put(n, b"a")
     await world.cycle()
-    assert len(store.content) == 512
-    assert most <= 64
+    assert len(store.catalog().places) == 512
+    assert len(store.bundles) == 1
+    assert most == 1
+
+
+async def test_a_manifest_that_could_not_be_written_is_written_later(store: MemoryStore) -> None:
+    world = await started(store)
+    world.put(0, b"a")
+    published = 0
+
+    def fail(operation: str) -> None:
+        nonlocal published
+        published += operation == "publish"
+        if operation == "publish" and published == 2:
+            raise OSError(errno.EIO, "I/O error")
+
+    store.fails = fail
+    assert not await world.cycle()
+    assert world.keeper.problems()
+    assert newest_keys(store, 0) == [b"a"]
+    assert await world.keeper.writer.write_due()
+    assert ManifestName("inc1") in store.content
+    assert len(store.bundles) == 1
 
 
 async def test_a_request_is_not_met_by_a_cut_that_was_made_before_it(store: MemoryStore) -> None:
@@ -351,7 +461,7 @@ async def test_a_request_is_not_met_by_a_cut_that_was_made_before_it(store: Memo
     requests = []
 
     def meanwhile(operation: str) -> None:
-        if operation == "publish" and not requests:
+        if operation == "begin" and not requests:
             world.put(0, b"b")
             requests.append(writer.request("one"))
 

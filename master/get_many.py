@@ -1,0 +1,84 @@
+"""A bulk read on the fast path: one `RM.MGET` to each node, and one body from the replies to all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, cast
+
+from master.api.problem import Problem
+from master.bulk_read import Answer
+from master.inflight import InFlight
+from master.rounds import LATE, Batch, Round
+from master.verdicts import AGAIN, judge_read
+from ringmaster.resp import Reply
+
+if TYPE_CHECKING:
+    from master.connection import Connection
+
+_VALUES: Final = frozenset({bytes, type(None)})
+
+
+class GetMany(InFlight):
+    """`POST /data/bulk/get` of `keys`, without `meta`. The batches tell the round, the round tells this."""
+
+    __slots__ = ("_batches", "_round", "keys")
+
+    def __init__(self, connection: Connection, keys: Sequence[bytes], began: float) -> None:
+        super().__init__(connection, b"", began)
+        self.route = None
+        self.keys = keys
+        self._round = Round(len(keys), self._complete)
+        self._batches: list[Batch] = []
+
+    @property
+    def method(self) -> str:
+        return "POST"
+
+    def send(self) -> None:
+        """Ask the nodes."""
+        if self.connection is not None:
+            self._batches = self.connection.path.router.get_many_nowait(self.keys, self._round)
+
+    def expire(self) -> None:
+        """The deadline passed: what has come is the reply, with an error for each of the others."""
+        for batch in self._batches:
+            batch.replied(LATE)
+
+    def replied(self, reply: Reply) -> None:
+        """Nobody was asked for a single value."""
+
+    def _complete(self) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        path = connection.path
+        replies = self._round.replies
+        self.connection = None
+        if not {*map(type, replies)} <= _VALUES:
+            path.spawn(self._again(connection), self, connection)
+            return
+        try:
+            raw = self._reply(connection, cast("Sequence[Answer]", replies))
+        except Problem as problem:
+            raw = path.problem(self, problem)
+        connection.finish(self, raw)
+
+    async def _again(self, connection: Connection) -> bytes:
+        """Ask once more for what was not served, by the router's own rules."""
+        path = connection.path
+        answers = [judge_read(reply) for reply in self._round.replies]
+        missing = [index for index, answer in enumerate(answers) if answer is AGAIN]
+        if missing:
+            wanted = [self.keys[index] for index in missing]
+            deadline = self.began + path.limits.deadline_s
+            for index, answer in zip(
+                missing, await path.router.read_many(wanted, deadline), strict=True
+            ):
+                answers[index] = answer
+        return self._reply(connection, cast("Sequence[Answer]", answers))
+
+    def _reply(self, connection: Connection, answers: Sequence[Answer]) -> bytes:
+        path = connection.path
+        body = path.reads.render(self.keys, answers, path.limits.max_bulk)
+        path.posted.observe(path.clock.boottime() - self.began)
+        return path.replies.json(body)

@@ -1,0 +1,256 @@
+"""Total losses: what the simulator destroyed, what came back from snapshots, and whether that is what was promised (R10).
+
+Promised: what comes back is the newest section of the partition that can be read at all, whole but for what is damaged,
+and nothing else; it says that it was restored until it is written again; a section has of each key the newest write at or
+below its own version, so nothing older and nothing that was deleted before; and without trouble on the volume what was
+acknowledged an interval and two seconds before the loss is in it, after a clean stop everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aux.primary import Primary
+from ringmaster import entry as entries
+from ringmaster.hashing import partition_of
+from tests.sim.history import OK, PENDING, UNKNOWN, History, Operation, Version
+from tests.sim.volume import Section
+
+if TYPE_CHECKING:
+    from tests.sim.cluster import Cluster
+
+INTERVAL_S = 1.0
+"""Between snapshots, in the simulation."""
+
+WINDOW_S = (INTERVAL_S + 2.0) / 0.95
+"""Older than this by the slowest clock, and it is in a snapshot."""
+
+_FLAGS = entries.HEADER_SIZE - 1
+
+
+@dataclass(slots=True)
+class Loss:
+    """Every listed copy of `partition` was destroyed at `at`.
+
+    `newest`: the sections one of which is to come back. `served_at`, `restored`: when a primary that held nothing before began to serve
+    again, in which term and with what. `set_back`: the coordinator forgot everything since; terms up to `known_term` are in snapshots.
+    """
+
+    at: float
+    partition: int
+    newest: list[Section]
+    sealed: bool = False
+    set_back: bool = False
+    known_term: int = 0
+    served_at: float | None = None
+    term: int = 0
+    restored: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def version(self) -> Version:
+        """Of the newest section."""
+        return self.newest[0].version if self.newest else (0, 0)
+
+
+class Losses:
+    """Of one run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.all: list[Loss] = []
+        self._open: dict[int, Loss] = {}
+        self._loaded: list[Primary] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether something lost is not back yet."""
+        return bool(self._open)
+
+    def lost(self, partition: int, *, set_back: bool = False) -> None:
+        """Nothing of `partition` is left. Until it is served again, more of the same changes nothing."""
+        loss = self._open.get(partition)
+        if loss is None:
+            cluster = self._cluster
+            newest = cluster.volume.newest(partition)
+            loss = Loss(cluster.hub.now, partition, newest, sealed=cluster.sealing)
+            self._open[partition] = loss
+            self.all.append(loss)
+        if set_back:
+            loss.set_back = True
+            loss.known_term = self._cluster.volume.highest_term()
+
+    def loaded(self, primary: Primary) -> None:
+        """A primary that held nothing has what there was to restore, if anything."""
+        self._loaded.append(primary)
+
+    def served(self, primary: Primary) -> None:
+        """`primary` serves from now on."""
+        loss = self._open.pop(primary.number, None)
+        found = dict(primary.data.entries)
+        if primary not in self._loaded:
+            if loss is not None and not found and any(each.entries for each in loss.newest):
+                self._fail(f"{primary} began empty, and there is a snapshot of {loss.version}")
+            return
+        self._loaded.remove(primary)
+        if loss is None:
+            if found:
+                self._fail(f"{primary} brought back what was not lost: {sorted(found)}")
+            return
+        loss.served_at, loss.term, loss.restored = self._cluster.hub.now, primary.term, found
+        bare = {key: entry[4:] for key, entry in found.items()}
+        wanted = [_marked(section) for section in self._newest(loss)] or [{}]
+        if bare not in wanted:
+            keys = {key for key in {*bare, *wanted[0]} if bare.get(key) != wanted[0].get(key)}
+            self._fail(f"{primary} did not get the newest snapshot back: {sorted(keys)} differ")
+
+    def _newest(self, loss: Loss) -> list[Section]:
+        """What may come back: the newest section at the loss, or one that a deposed primary got to write since."""
+        since = [
+            section
+            for at, section in self._cluster.volume.written
+            if section.partition == loss.partition
+            and at > loss.at
+            and section.version > loss.version
+        ]
+        return loss.newest + since
+
+    def _fail(self, text: str) -> None:
+        self._cluster.hub.fail(text)
+
+    # After the run
+
+    def operations(self, keys: Sequence[bytes]) -> Iterator[Operation]:
+        """What the losses did to `keys`. One whose partition never lost its data after all may have done nothing."""
+        partitions = self._cluster.plan.partitions
+        for loss in self.all:
+            for key in keys:
+                if partition_of(key, partitions) != loss.partition:
+                    continue
+                entry = loss.restored.get(key)
+                yield Operation(
+                    "simulator",
+                    "set-back" if loss.set_back else "wipe",
+                    key,
+                    loss.at,
+                    returned=loss.served_at,
+                    outcome=UNKNOWN if loss.served_at is None else OK,
+                    value=None if entry is None else entry[entries.value_offset(entry) :],
+                    expected=None if entry is None else _version(entry),
+                    number=loss.known_term,
+                    partition=loss.partition,
+                )
+
+    def set_backs(self) -> list[tuple[float, int]]:
+        """When, and the highest term that was in a snapshot then."""
+        return sorted({(loss.at, loss.known_term) for loss in self.all if loss.set_back})
+
+    def judge(self, history: History) -> list[str]:
+        """What was promised and not kept."""
+        before = min((at for at, _ in self.set_backs()), default=float("inf"))
+        writes = [each for each in history.operations if _wrote(each) and each.invoked < before]
+        unsure = {each.key for each in history.operations if _may_delete(each)}
+        failures = [
+            failure
+            for at, section in self._cluster.volume.written
+            if at < before
+            for failure in _misfits(section, self._since(at, section.partition), writes, unsure)
+        ]
+        if self._cluster.plan.punctual and not self._cluster.volume.trouble:
+            failures += [
+                late
+                for loss in self.all
+                if loss.at <= before
+                for late in _late(loss, self._since(loss.at, loss.partition), writes)
+            ]
+        return failures + [
+            wrong for each in history.operations for wrong in self._mislabelled(each)
+        ]
+
+    def _since(self, at: float, partition: int) -> Version:
+        """Writes of `partition` above this have not been lost at `at`, as far as is known."""
+        lost = [loss for loss in self.all if loss.partition == partition and loss.at < at]
+        if any(loss.served_at is None for loss in lost):
+            return (1 << 32, 0)
+        return max(((loss.term, 0) for loss in lost), default=(0, 0))
+
+    def _mislabelled(self, operation: Operation) -> Iterator[str]:
+        """A value that came back says so, and no other does."""
+        if operation.kind != "get" or operation.outcome != OK or operation.value is None:
+            return
+        back = [
+            loss
+            for loss in self.all
+            if loss.served_at is not None
+            and operation.key in loss.restored
+            and _version(loss.restored[operation.key]) == operation.version
+        ]
+        if operation.restored and not any(loss.at <= (operation.returned or 0.0) for loss in back):
+            yield f"it says it was restored, and was not: {operation}"
+        elif not operation.restored and any(
+            loss.served_at is not None and loss.served_at <= operation.invoked for loss in back
+        ):
+            yield f"it was restored and does not say so: {operation}"
+
+
+def _misfits(
+    section: Section, since: Version, writes: Sequence[Operation], unsure: Collection[bytes]
+) -> Iterator[str]:
+    """Keys of which `section` has something older than the newest acknowledged write from `since` to its version.
+
+    `unsure`: keys that may have been deleted without a reply.
+    """
+    newest: dict[bytes, Operation] = {}
+    for write in writes:
+        assert write.version is not None
+        if write.partition == section.partition and since < write.version <= section.version:
+            other = newest.get(write.key)
+            if other is None or (other.version or (0, 0)) < write.version:
+                newest[write.key] = write
+    for key, write in newest.items():
+        entry = section.entries.get(key)
+        found = None if entry is None else _version(entry)
+        deleted = write.kind == "delete"
+        if found is None and not deleted and key not in unsure:
+            yield f"the snapshot of {section.partition} at {section.version} lacks {write}"
+        elif found is not None and found < (write.version or (0, 0)):
+            yield f"the snapshot of {section.partition} at {section.version} has {found} of {write}"
+
+
+def _late(loss: Loss, since: Version, writes: Sequence[Operation]) -> Iterator[str]:
+    """Writes above `since` that should have been in a snapshot at the time of the loss."""
+    for write in writes:
+        if write.partition != loss.partition or write.version is None or write.returned is None:
+            continue
+        if write.version <= since:
+            continue
+        age_s = loss.at - write.returned
+        if age_s > (0.0 if loss.sealed else WINDOW_S) and write.version > loss.version:
+            yield f"{age_s:.2f} s old, and in no snapshot when all was lost: {write}"
+
+
+def _may_delete(operation: Operation) -> bool:
+    return operation.kind == "delete" and operation.outcome in {UNKNOWN, PENDING}
+
+
+def _wrote(operation: Operation) -> bool:
+    return (
+        operation.outcome == OK
+        and operation.version is not None
+        and operation.status in {0, 1}
+        and operation.kind in {"put", "add", "cas", "incr", "delete"}
+    )
+
+
+def _marked(section: Section) -> dict[bytes, bytes]:
+    """The entries of `section` as they must come back, without their slots."""
+    return {
+        key: entry[4:_FLAGS] + bytes((entry[_FLAGS] | entries.RESTORED,)) + entry[_FLAGS + 1 :]
+        for key, entry in section.entries.items()
+    }
+
+
+def _version(entry: bytes) -> Version:
+    header = entries.header(entry)
+    return (header.term, header.seq)

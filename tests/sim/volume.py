@@ -1,0 +1,219 @@
+"""The shared volume of snapshots in memory, as seen by many processes: slow, full, failing, rotting, cut short by a death."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ringmaster.errors import SnapshotError
+from ringmaster.snapshot import FileName
+from ringmaster.snapshot.format import split_payload
+from ringmaster.snapshot.index import Section as StoredSection
+from ringmaster.snapshot.names import BundleName
+from ringmaster.snapshot.reader import Block, Contents, SectionReader, read_contents
+from tests.fakes.snapshot_store import MemoryStore
+from tests.sim.history import Version
+from tests.sim.hub import Hub
+from tests.sim.loop import NodeLoop
+
+_T = TypeVar("_T")
+MOST_STEPS = 16
+"""A call that a death cuts short does fewer steps than this."""
+
+
+class _Died(BaseException):
+    """The process of the thread is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One partition as a file has it. `whole`: nothing of it is damaged."""
+
+    partition: int
+    version: Version
+    entries: dict[bytes, bytes]
+    whole: bool
+
+    @property
+    def usable(self) -> bool:
+        """Whether a restore has to be content with it: only what cannot be read at all gives way to an older one."""
+        return self.whole or bool(self.entries)
+
+
+def sections_of(name: FileName, content: bytes) -> list[Section]:
+    """What can be read of a file."""
+    if not isinstance(name, BundleName):
+        return []
+    stream = io.BytesIO(content)
+    try:
+        contents = read_contents(stream)
+    except SnapshotError:
+        return []
+    return [_read(stream, contents, section) for section in contents.sections]
+
+
+def _read(stream: io.BytesIO, contents: Contents, section: StoredSection) -> Section:
+    reader = SectionReader(stream, contents.header.sync, section)
+    entries: dict[bytes, bytes] = {}
+    for item in reader.blocks():
+        if isinstance(item, Block):
+            keys, values = split_payload(item.raw, item.entries)
+            entries.update(zip(keys, values, strict=True))
+    whole = reader.complete or reader.entries == 0
+    return Section(section.mark.partition, section.mark.version, entries, whole)
+
+
+@dataclass(slots=True)
+class VolumeFaults:
+    """Odds per call; delays in seconds."""
+
+    delay_s: tuple[float, float] = (0.0005, 0.005)
+    full: float = 0.0
+    failing: float = 0.0
+    away: bool = False
+
+
+class Volume:
+    """What is durable. `written`: every section that was ever published, with the time at which it became durable."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.faults = VolumeFaults()
+        self.store = MemoryStore()
+        self.store.fails = self._fails
+        self.store.keeps = self._keeps
+        self.written: list[tuple[float, Section]] = []
+        self.trouble = False
+        """Whether anything has ever gone wrong with it."""
+
+        self._dies_in = 0
+
+    def threads(self, loop: NodeLoop) -> Threads:
+        """Those of one process."""
+        return Threads(self, loop)
+
+    def delay(self) -> float:
+        return self.hub.random.uniform(*self.faults.delay_s)
+
+    def newest(self, partition: int) -> list[Section]:
+        """The sections of `partition` with one of which a restore must be content: the newest of any use."""
+        found = [each for each in self._sections() if each.partition == partition and each.usable]
+        version = max((each.version for each in found), default=(0, 0))
+        return [each for each in found if each.version == version]
+
+    def highest_term(self) -> int:
+        """Of any section that is there, whole or not."""
+        return max((section.version[0] for section in self._sections()), default=0)
+
+    def _sections(self) -> Iterator[Section]:
+        for name, content in self.store.content.items():
+            yield from sections_of(name, content)
+
+    def rot(self, kind: int) -> None:
+        """A file is cut short, altered in one byte, or gone."""
+        self.trouble = True
+        names = sorted((name for name, each in self.store.content.items() if each), key=str)
+        if not names:
+            return
+        name = self.hub.random.choice(names)
+        content = self.store.content[name]
+        place = self.hub.random.randrange(len(content))
+        self.hub.trace("volume", f"{('cuts short', 'alters', 'loses')[kind]} {name}")
+        if kind == 0:
+            self.store.content[name] = content[:place]
+        elif kind == 1:
+            changed = bytes((content[place] ^ (1 << self.hub.random.randrange(8)),))
+            self.store.content[name] = content[:place] + changed + content[place + 1 :]
+        else:
+            del self.store.content[name]
+
+    def cut_short(self, call: Callable[[], object]) -> None:
+        """`call` of a process that dies meanwhile: it gets as far as it gets."""
+        self._dies_in = self.hub.random.randrange(1, MOST_STEPS)
+        try:
+            call()
+        except (_Died, OSError, SnapshotError):
+            pass
+        finally:
+            self._dies_in = 0
+
+    def _step(self) -> None:
+        if self._dies_in:
+            self._dies_in -= 1
+            if not self._dies_in:
+                raise _Died
+
+    def _fails(self, operation: str) -> None:
+        self._step()
+        faults, random = self.faults, self.hub.random
+        if faults.away:
+            raise OSError(errno.EIO, "the volume is away")
+        if operation == "append" and faults.full and random.random() < faults.full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    def _keeps(self, name: FileName, content: bytes) -> bytes:
+        """Each file of a publication becomes durable on its own: what comes after a failure or a death does not."""
+        self._step()
+        faults = self.faults
+        if faults.failing and self.hub.random.random() < faults.failing:
+            raise OSError(errno.EIO, "fsync or rename failed")
+        self.hub.trace("volume", f"has {name}")
+        self.written += [(self.hub.now, section) for section in sections_of(name, content)]
+        return content
+
+
+class Threads:
+    """`in_thread` of one process: its calls take time, stand still while it is frozen, and end where it dies."""
+
+    def __init__(self, volume: Volume, loop: NodeLoop) -> None:
+        self._volume = volume
+        self._loop = loop
+        self._running: dict[int, Callable[[], object]] = {}
+        self._numbers = itertools.count()
+        loop.on_crash.insert(0, self._killed)
+
+    def __call__(self, call: Callable[[], _T], /) -> Awaitable[_T]:
+        done: asyncio.Future[_T] = self._loop.create_future()
+        number = next(self._numbers)
+        self._running[number] = call
+        self._loop.depart(self._later, number, done)
+        return done
+
+    def _later(self, number: int, done: asyncio.Future[Any]) -> None:
+        hub = self._volume.hub
+        hub.at(hub.now + self._volume.delay(), self._finish, number, done)
+
+    def _finish(self, number: int, done: asyncio.Future[Any]) -> None:
+        loop, hub = self._loop, self._volume.hub
+        if number not in self._running:
+            return
+        if loop.frozen_until > hub.now:
+            hub.at(loop.frozen_until, self._finish, number, done)
+            return
+        call = self._running.pop(number)
+        try:
+            result = call()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
+            loop.enter(_fail, done, error)
+        else:
+            loop.enter(_resolve, done, result)
+
+    def _killed(self) -> None:
+        running, self._running = self._running, {}
+        for call in running.values():
+            self._volume.cut_short(call)
+
+
+def _resolve(done: asyncio.Future[Any], result: object) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,97 @@
+"""The blocking and the asyncio client against a cluster played by the test."""
+
+import select
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ringmaster.client import AsyncClient, Client
+from ringmaster.client.reply import check_url
+from ringmaster.errors import (
+    BadRequest,
+    LinkDown,
+    OutcomeUnknown,
+    RingmasterError,
+    SettingsError,
+    Unserved,
+)
+from tests.e2e.waiting import wait_until
+from tests.fakes.http_cluster import HARD_KEYS, FakeCluster, Handler
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    with FakeCluster() as cluster:
+        yield cluster
+
+
+async def test_the_asyncio_client_does_what_the_blocking_one_does(cluster: FakeCluster) -> None:
+    async with AsyncClient(cluster.url) as client:
+        for key in HARD_KEYS:
+            assert await client.get(key) is None
+            assert await client.put(key, b"x", ttl_s=1.5)
+            assert not await client.put(key, b"y")
+            assert await client.get(key) == b"y"
+            await client.delete(key)
+        assert not cluster.values
+        assert (await client.cluster())["epoch"] == 7
+        assert (await client.locate("a/b"))["partition"] == 17
+        cluster.next_replies.append((503, {"outcome": "unknown"}))
+        with pytest.raises(OutcomeUnknown):
+            await client.put("a", b"x")
+        cluster.next_replies.append((503, {}))
+        with pytest.raises(Unserved):
+            await client.get("a")
+        cluster.next_replies.append((400, {"detail": "no"}))
+        with pytest.raises(BadRequest, match="no"):
+            await client.get("a")
+    async with AsyncClient("http://127.0.0.1:9") as client:
+        with pytest.raises(LinkDown):
+            await client.get("a")
+
+
+def test_a_client_opens_a_new_connection_after_one_broke(cluster: FakeCluster) -> None:
+    with Client(cluster.url) as client:
+        client.put("a", b"x")
+        client.close()
+        assert client.get("a") == b"x"
+
+
+def test_a_client_opens_a_new_connection_when_the_other_side_closed_an_idle_one(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "timeout", 0.05)
+    with Client(cluster.url) as client:
+        client.put("a", b"x")
+        idle = client._connection.sock
+        wait_until(lambda: select.select([idle], [], [], 0)[0], "the idle connection is closed")
+        assert client.get("a") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "error"),
+    [
+        (503, {"outcome": "unknown"}, OutcomeUnknown),
+        (503, {"outcome": "not-applied"}, Unserved),
+        (500, {}, OutcomeUnknown),
+        (502, {}, OutcomeUnknown),
+        (429, {}, Unserved),
+    ],
+)
+def test_a_write_counts_as_not_done_only_if_the_reply_says_so(
+    cluster: FakeCluster, status: int, fields: dict[str, Any], error: type[RingmasterError]
+) -> None:
+    with Client(cluster.url) as client:
+        cluster.next_replies.append((status, fields))
+        with pytest.raises(error):
+            client.put("a", b"x")
+        cluster.next_replies.append((503, {}))
+        with pytest.raises(Unserved):
+            client.get("a")
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "https://x", "http://", "http://x/data"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="is no URL of a cluster"):
+        check_url(url)
