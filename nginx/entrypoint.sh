@@ -22,10 +22,11 @@ mkdir -p "$run"
 
 say() { printf 'ringmaster-nginx: %s\n' "$*" >&2; }
 
-# The server lines of all addresses, in a stable order; nothing if the name does not resolve.
+# The server lines of all addresses, in a stable order; nothing if the name does not resolve. Each master is its own
+# spare too: with all of them counted as failed, nginx tries them all the same.
 servers() {
     getent ahostsv4 "$name" 2>/dev/null | awk '{ print $1 }' | sort -u |
-        sed "s/.*/server &:$port max_fails=1 fail_timeout=1s;/"
+        sed "s/.*/server &:$port max_fails=1 fail_timeout=1s; server &:$port max_fails=0 backup;/"
 }
 
 sed -e "s|@USER_LINE@||" \

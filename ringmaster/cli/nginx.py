@@ -46,9 +46,13 @@ def render(template: str, values: Mapping[str, str]) -> str:
 
 
 def server_lines(addresses: Sequence[str]) -> str:
-    """The masters for `upstream.conf`; addresses are `host:port` or `unix:/path`."""
+    """The masters for `upstream.conf`; addresses are `host:port` or `unix:/path`.
+
+    Each is its own spare too: with every master counted as failed, nginx tries them all the same, not none.
+    """
     return "".join(
-        f"server {_quoted(address)} max_fails=1 fail_timeout=1s;\n" for address in addresses
+        f"server {quoted} max_fails=1 fail_timeout=1s;\nserver {quoted} max_fails=0 backup;\n"
+        for quoted in map(_quoted, addresses)
     )
 
 

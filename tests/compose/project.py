@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from ringmaster.free_ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "tests/compose/docker-compose.build.yml")
@@ -178,14 +179,3 @@ class Project:
     def logs(self) -> str:
         """The last lines of every service, for a failure's report."""
         return self.compose("logs", "--tail", "40")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody on loopback uses just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -257,6 +257,19 @@ async def test_a_restarted_master_is_found_again(door: Front) -> None:
     assert door.b.received[-1].method == b"PUT"
 
 
+async def test_reads_find_the_only_master_that_is_up_though_both_count_as_failed(
+    door: Front,
+) -> None:
+    await door.b.stop()
+    assert (await door.ask("GET", "/data/a")).status == 200
+    assert (await door.ask("GET", "/data/a")).status == 200  # by now b has failed once
+    await door.a.stop()
+    assert (await door.ask("GET", "/data/a")).status == 503
+    await door.b.start()
+    for _ in range(4):
+        assert (await door.ask("GET", "/data/a")).status == 200
+
+
 async def test_a_master_that_hangs_does_not_hold_up_the_other(door: Front) -> None:
     release = asyncio.Event()
 

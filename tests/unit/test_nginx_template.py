@@ -67,7 +67,9 @@ def test_addresses_are_quoted_for_nginx() -> None:
     lines = front.server_lines(["127.0.0.1:8001", 'unix:/a b"\\c.sock'])
     assert lines.splitlines() == [
         'server "127.0.0.1:8001" max_fails=1 fail_timeout=1s;',
+        'server "127.0.0.1:8001" max_fails=0 backup;',
         'server "unix:/a b\\"\\\\c.sock" max_fails=1 fail_timeout=1s;',
+        'server "unix:/a b\\"\\\\c.sock" max_fails=0 backup;',
     ]
 
 
