@@ -116,6 +116,34 @@ class SnapshotNode:
         writer.find_due()
         return await writer.write_due()
 
+    async def put_and_cycle(self, partition: int, key: bytes, value: bytes = b"1") -> None:
+        """Put an entry, and let the next round write it."""
+        self.put(partition, key, value)
+        await self.cycle()
+
+
+async def started(store: SnapshotStore, *, term: int = 1, **options: Any) -> SnapshotNode:
+    """The first node of its cluster."""
+    world = SnapshotNode(store, **options)
+    world.appoint(term)
+    await world.restored()
+    return world
+
+
+async def next_node(
+    store: SnapshotStore,
+    *,
+    term: int = 9,
+    before: int = 1,
+    incarnation: str = "inc2",
+    **options: Any,
+) -> SnapshotNode:
+    """A node with empty memory, appointed in `term` after rows of term `before`, once it has restored from `store`."""
+    world = SnapshotNode(store, incarnation=incarnation, **options)
+    world.appoint(term, before=before)
+    await world.restored()
+    return world
+
 
 def _no_link(*_: Any, **__: Any) -> Any:
     raise AssertionError("this node has no peers")

@@ -1,11 +1,10 @@
 """When rounds begin, and how much of the loop they take."""
 
-import asyncio
-
 import pytest
 
 from aux.pace import MAX_SHARE, SHARE, SLICE_BYTES, SLICE_S, Pace, Schedule
 from tests.fakes.cluster import FakeClock
+from tests.unit.turns import turns_counted
 
 MEGABYTES = 1_000_000
 
@@ -63,22 +62,13 @@ def test_a_round_gets_more_of_the_loop_only_if_it_would_take_too_long(clock: Fak
 
 
 async def test_work_rests_once_a_slice_is_full_by_time_or_by_bytes(clock: FakeClock) -> None:
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
     pace = Pace(clock, 1.0)
-    for _ in range(3):
+    async with turns_counted() as turns:
+        for _ in range(3):
+            await pace.worked(100)
+        assert turns.count == 0
+        clock.now += SLICE_S
         await pace.worked(100)
-    assert turns == 0
-    clock.now += SLICE_S
-    await pace.worked(100)
-    assert turns == 1
-    await pace.worked(SLICE_BYTES)
-    assert turns == 2
-    counting.cancel()
+        assert turns.count == 1
+        await pace.worked(SLICE_BYTES)
+        assert turns.count == 2

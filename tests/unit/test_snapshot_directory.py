@@ -18,7 +18,7 @@ import pytest
 from ringmaster.errors import SettingsError
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
 from ringmaster.snapshot.names import BundleName, ManifestName, OldName
-from tests.fakes.snapshot_node import SnapshotNode
+from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 
 CLUSTER = "ab" * 16
 NAME = BundleName("inc1", 3)
@@ -194,9 +194,7 @@ def names_in(store: LocalDirectory) -> set[str]:
 
 async def written_to(store: LocalDirectory) -> SnapshotNode:
     """A node that has written one key of each partition to `store`."""
-    world = SnapshotNode(store)
-    world.appoint(1)
-    await world.restored()
+    world = await started(store)
     for number in range(4):
         world.put(number, b"a")
     assert await world.cycle()
@@ -235,9 +233,7 @@ async def test_an_fsync_that_fails_costs_a_node_its_snapshot_and_leaves_no_draft
     assert "Input/output error" in world.keeper.problems()[0]
     assert names_in(store) == before
     assert await world.keeper.writer.write_due()
-    again = SnapshotNode(store, incarnation="inc2")
-    again.appoint(9, before=1)
-    await again.restored()
+    again = await next_node(store)
     assert list(again.data(2)) == [b"a", b"b"]
     assert again.keeper.problems() == []
 

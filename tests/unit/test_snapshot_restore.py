@@ -8,15 +8,13 @@ import pytest
 from aux.report import status_of
 from ringmaster.entry import RESTORED, header
 from ringmaster.snapshot.names import BundleName, ManifestName, OldName
-from tests.fakes.snapshot_node import SnapshotNode
+from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 from tests.fakes.snapshot_store import MemoryStore
 
 
 async def written(store: MemoryStore, **options: object) -> SnapshotNode:
     """A node in term 1 that wrote keys 0..9 into each partition; in partition 3 in many blocks."""
-    world = SnapshotNode(store, incarnation="first", **options)
-    world.appoint(1)
-    await world.restored()
+    world = await started(store, incarnation="first", **options)
     for partition in range(4):
         for n in range(10):
             world.put(
@@ -26,24 +24,10 @@ async def written(store: MemoryStore, **options: object) -> SnapshotNode:
     return world
 
 
-async def next_node(
-    store: MemoryStore, term: int = 9, before: int = 1, **options: object
-) -> SnapshotNode:
-    world = SnapshotNode(store, incarnation="second", **options)
-    world.appoint(term, before=before)
-    await world.restored()
-    return world
-
-
 def flip(store: MemoryStore, name: BundleName, at: int) -> None:
     raw = bytearray(store.content[name])
     raw[at] ^= 1
     store.content[name] = bytes(raw)
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
 
 
 KEYS = [b"%d" % n for n in range(10)]
@@ -54,8 +38,7 @@ async def test_everything_comes_back_in_its_order_and_says_that_it_was_restored(
 ) -> None:
     first = await written(store)
     first.node.store.touch(first.node.primaries[0].data, b"0")
-    first.put(0, b"new")
-    await first.cycle()
+    await first.put_and_cycle(0, b"new")
     second = await next_node(store)
     assert list(second.data(0)) == [*KEYS[1:], b"0", b"new"]
     assert list(second.data(1)) == KEYS
@@ -102,8 +85,7 @@ async def test_the_highest_term_and_sequence_is_the_newest_whatever_its_date(
     store: MemoryStore,
 ) -> None:
     first = await written(store)
-    first.put(0, b"second round")
-    await first.cycle()
+    await first.put_and_cycle(0, b"second round")
     later = await next_node(store, term=4)
     later.put(0, b"third round")
     later.clock.wall = lambda: 5.0  # type: ignore[method-assign]
@@ -114,11 +96,8 @@ async def test_the_highest_term_and_sequence_is_the_newest_whatever_its_date(
 
 
 async def test_a_snapshot_with_a_higher_term_waits_for_a_view_above_it(store: MemoryStore) -> None:
-    first = SnapshotNode(store, incarnation="first")
-    first.appoint(20)
-    await first.restored()
-    first.put(0, b"a")
-    await first.cycle()
+    first = await started(store, term=20, incarnation="first")
+    await first.put_and_cycle(0, b"a")
     second = SnapshotNode(store, incarnation="second")
     second.appoint(5)
     with pytest.raises(TimeoutError):
@@ -156,9 +135,7 @@ async def test_entries_of_equal_age_in_different_partitions_are_evicted_together
 
 
 async def test_the_newest_are_kept_if_not_all_fit(store: MemoryStore) -> None:
-    first = SnapshotNode(store, incarnation="first")
-    first.appoint(1)
-    await first.restored()
+    first = await started(store, incarnation="first")
     for n in range(1000):
         first.put(n % 4, b"%04d" % n, b"x" * 200)
     await first.cycle()
@@ -181,9 +158,7 @@ async def test_what_restore_off_left_out_does_not_come_back_later(store: MemoryS
     await written(store)
     second = await next_node(store, restore=False)
     await second.cycle()
-    third = SnapshotNode(store, incarnation="third")
-    third.appoint(12, before=9)
-    await third.restored()
+    third = await next_node(store, term=12, before=9, incarnation="third")
     assert all(not third.data(n) for n in range(4))
     assert third.keeper.problems() == []
 
@@ -275,9 +250,7 @@ async def test_values_that_were_deleted_do_not_come_back_with_a_damaged_empty_se
 
 
 async def test_a_new_cluster_misses_no_snapshot(store: MemoryStore) -> None:
-    world = SnapshotNode(store)
-    world.appoint(1)
-    await world.restored()
+    world = await started(store)
     assert world.keeper.problems() == []
 
 
@@ -308,8 +281,7 @@ async def test_lost_entries_are_not_taken_from_an_older_file(store: MemoryStore)
 
 async def test_an_unreadable_file_gives_way_to_the_one_before(store: MemoryStore) -> None:
     first = await written(store)
-    first.put(0, b"new")
-    await first.cycle()
+    await first.put_and_cycle(0, b"new")
     name = store.bundles[-1]
     store.content[name] = b"garbage"
     second = await next_node(store)
@@ -321,8 +293,7 @@ async def test_a_section_of_which_nothing_can_be_read_gives_way_to_the_one_befor
     store: MemoryStore,
 ) -> None:
     first = await written(store)
-    first.put(0, b"new")
-    await first.cycle()
+    await first.put_and_cycle(0, b"new")
     section, name, _ = store.of(0)[0]
     flip(store, name, section.offset + 150)
     second = await next_node(store)

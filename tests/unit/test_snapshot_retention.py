@@ -2,26 +2,12 @@
 
 import random
 
-import pytest
-
 from aux.retention import MAX_BUNDLES
 from ringmaster.snapshot.names import BundleName, ManifestName
-from tests.fakes.snapshot_node import SnapshotNode
+from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 from tests.fakes.snapshot_store import MemoryStore
 
 VALUE = random.Random(1).randbytes(2000)
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-async def started(store: MemoryStore, **options: object) -> SnapshotNode:
-    world = SnapshotNode(store, **options)
-    world.appoint(1)
-    await world.restored()
-    return world
 
 
 async def round_of(world: SnapshotNode, *partitions: int) -> None:
@@ -106,9 +92,7 @@ async def test_disk_use_is_bounded(store: MemoryStore) -> None:
 async def test_what_the_dead_left_goes_once_it_is_not_needed(store: MemoryStore) -> None:
     first = await started(store, keep=2)
     await round_of(first, 0, 1, 2, 3)
-    second = SnapshotNode(store, incarnation="inc2", keep=2)
-    second.appoint(9, before=1)
-    await second.restored()
+    second = await next_node(store, keep=2)
     for _ in range(3):
         await round_of(second, 0, 1, 2, 3)
     assert [name.incarnation for name in store.bundles] == ["inc2", "inc2"]
@@ -120,9 +104,7 @@ async def test_what_the_dead_left_goes_once_it_is_not_needed(store: MemoryStore)
 async def test_a_file_of_a_live_node_is_its_own_affair(store: MemoryStore) -> None:
     first = await started(store, keep=1)
     await round_of(first, 0, 1, 2, 3)
-    second = SnapshotNode(store, incarnation="inc2", keep=1)
-    second.appoint(9, before=1)
-    await second.restored()
+    second = await next_node(store, keep=1)
     retention = second.keeper.writer._retention
     for _ in range(3):
         await round_of(second, 0, 1, 2, 3)
@@ -134,9 +116,7 @@ async def test_a_file_of_a_live_node_is_its_own_affair(store: MemoryStore) -> No
 async def test_a_newer_section_than_ours_is_never_removed(store: MemoryStore) -> None:
     world = await started(store, keep=1)
     await round_of(world, 0)
-    successor = SnapshotNode(store, incarnation="inc8")
-    successor.appoint(8, before=1)
-    await successor.restored()
+    successor = await next_node(store, term=8, incarnation="inc8")
     await round_of(successor, 0)
     for _ in range(4):
         await round_of(world, 0, 1)

@@ -1,9 +1,7 @@
 """Which partitions are written when, what goes to disk, and what failures cost: never a request, never silence."""
 
-import asyncio
 import errno
 import random
-from contextlib import suppress
 
 import pytest
 
@@ -15,8 +13,9 @@ from ringmaster.snapshot.format import Mark, split_payload
 from ringmaster.snapshot.names import BundleName, ManifestName
 from ringmaster.snapshot.reader import Block, SectionReader
 from tests.fakes.cluster import FakeClock
-from tests.fakes.snapshot_node import SnapshotNode
+from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 from tests.fakes.snapshot_store import CLUSTER, MemoryStore
+from tests.unit.turns import turns_counted
 
 
 def keys_in(store: MemoryStore, place: Place) -> list[bytes]:
@@ -32,18 +31,6 @@ def keys_in(store: MemoryStore, place: Place) -> list[bytes]:
 
 def newest_keys(store: MemoryStore, partition: int) -> list[bytes]:
     return keys_in(store, store.of(partition)[0])
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-async def started(store: MemoryStore, **options: object) -> SnapshotNode:
-    world = SnapshotNode(store, **options)
-    world.appoint(1)
-    await world.restored()
-    return world
 
 
 def versions(store: MemoryStore, partition: int) -> list[tuple[int, int]]:
@@ -86,12 +73,9 @@ async def test_nodes_begin_their_rounds_at_different_times() -> None:
 
 async def test_a_partition_that_never_held_anything_is_not_written(store: MemoryStore) -> None:
     world = await started(store)
-    world.put(1, b"a")
-    await world.cycle()
+    await world.put_and_cycle(1, b"a")
     assert store.catalog().places.keys() == {1}
-    again = SnapshotNode(store, incarnation="inc2")
-    again.appoint(9, before=1)
-    await again.restored()
+    again = await next_node(store)
     assert status_of(again.node).snapshot_problems == []
     await again.cycle()
     again.node.seal()
@@ -101,8 +85,7 @@ async def test_a_partition_that_never_held_anything_is_not_written(store: Memory
 
 async def test_a_partition_that_became_empty_says_so(store: MemoryStore) -> None:
     world = await started(store)
-    world.put(1, b"a")
-    await world.cycle()
+    await world.put_and_cycle(1, b"a")
     world.node.primaries[1].submit(b"a", None)
     await world.cycle()
     assert versions(store, 1) == [(1, 2), (1, 1)]
@@ -115,9 +98,7 @@ async def test_where_nothing_was_ever_written_a_manifest_says_so(store: MemorySt
     await world.cycle()
     await world.cycle()
     assert list(store.content) == [ManifestName("inc1")]
-    again = SnapshotNode(store, incarnation="inc2")
-    again.appoint(9, before=1)
-    await again.restored()
+    again = await next_node(store)
     assert again.keeper.problems() == []
 
 
@@ -140,8 +121,7 @@ async def test_what_was_taken_over_from_another_node_is_written_ahead_of_the_rou
     store: MemoryStore,
 ) -> None:
     world = await started(store)
-    world.put(2, b"a")
-    await world.cycle()
+    await world.put_and_cycle(2, b"a")
     world.appoint(5)
     writer = world.keeper.writer
     world.clock.now += EARLY_S
@@ -153,15 +133,11 @@ async def test_what_was_taken_over_from_another_node_is_written_ahead_of_the_rou
 
 async def test_what_was_restored_whole_is_not_written_again(store: MemoryStore) -> None:
     world = await started(store)
-    world.put(2, b"a")
-    await world.cycle()
-    again = SnapshotNode(store, incarnation="inc2")
-    again.appoint(9, before=1)
-    await again.restored()
+    await world.put_and_cycle(2, b"a")
+    again = await next_node(store)
     await again.cycle()
     assert len(store.bundles) == 1
-    again.put(2, b"b")
-    await again.cycle()
+    await again.put_and_cycle(2, b"b")
     assert newest_keys(store, 2) == [b"a", b"b"]
 
 
@@ -207,8 +183,7 @@ async def test_entries_are_written_in_recency_order(store: MemoryStore) -> None:
 
 async def test_the_header_names_cluster_partition_and_version(store: MemoryStore) -> None:
     world = await started(store)
-    world.put(3, b"a")
-    await world.cycle()
+    await world.put_and_cycle(3, b"a")
     section, name, header = store.of(3)[0]
     assert (header.cluster, header.partitions, header.incarnation) == (CLUSTER, 4, "inc1")
     assert (section.mark, section.entries, header.sealed) == (Mark(3, 1, 1), 1, False)
@@ -228,8 +203,7 @@ async def test_a_failing_disk_is_reported_and_costs_nothing_but_the_snapshot(
     store: MemoryStore, operation: str
 ) -> None:
     world = await started(store)
-    world.put(0, b"a")
-    await world.cycle()
+    await world.put_and_cycle(0, b"a")
     broken = OSError(errno.ENOSPC, "No space left on device")
 
     def fail(doing: str) -> None:
@@ -262,8 +236,7 @@ async def test_success_is_claimed_only_when_nothing_is_overdue(store: MemoryStor
         raise OSError(errno.EIO, "I/O error")
 
     store.fails = fail
-    world.put(0, b"a")
-    await world.cycle()
+    await world.put_and_cycle(0, b"a")
     assert writer.last_success_s == success
 
 
@@ -371,8 +344,7 @@ async def test_a_seal_that_cannot_be_written_ends_in_time(store: MemoryStore) ->
 
 async def test_a_partition_that_is_being_restored_is_not_written(store: MemoryStore) -> None:
     first = await started(store)
-    first.put(0, b"a")
-    await first.cycle()
+    await first.put_and_cycle(0, b"a")
     before = dict(store.content)
     second = SnapshotNode(store, incarnation="inc2")
     second.appoint(9, before=1)
@@ -386,12 +358,10 @@ async def test_a_clock_that_jumps_changes_nothing_about_which_file_is_newest(
     store: MemoryStore,
 ) -> None:
     world = await started(store)
-    world.put(0, b"a")
-    await world.cycle()
+    await world.put_and_cycle(0, b"a")
     walls = iter([5.0] * 1000)
     world.clock.wall = lambda: next(walls)  # type: ignore[method-assign]
-    world.put(0, b"b")
-    await world.cycle()
+    await world.put_and_cycle(0, b"b")
     assert newest_keys(store, 0) == [b"a", b"b"]
 
 
@@ -401,20 +371,9 @@ async def test_the_loop_is_never_held_for_long_while_a_partition_is_written(
     world = await started(store, max_bytes=100_000_000)
     for n in range(20_000):
         world.put(0, b"key-%06d" % n, b"x" * 100)
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
-    await world.cycle()
-    counting.cancel()
-    with suppress(asyncio.CancelledError):
-        await counting
-    assert turns >= 20_000 * 150 / SLICE_BYTES
+    async with turns_counted() as turns:
+        await world.cycle()
+    assert turns.count >= 20_000 * 150 / SLICE_BYTES
 
 
 async def test_a_node_has_one_file_open_at_a_time(store: MemoryStore) -> None:
