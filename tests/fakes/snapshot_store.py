@@ -8,7 +8,9 @@ from typing import BinaryIO
 
 from ringmaster.snapshot import Draft, FileName, StoredFile
 from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.format import split_payload
 from ringmaster.snapshot.names import BundleName
+from ringmaster.snapshot.reader import Block, SectionReader
 
 CLUSTER = "ab" * 16
 
@@ -93,6 +95,18 @@ class MemoryStore:
     def of(self, partition: int) -> list[Place]:
         """Its sections, newest first."""
         return self.catalog().places.get(partition, [])
+
+    def newest_keys(self, partition: int) -> list[bytes]:
+        """What its newest section holds, in the order in which it was written; the section must be whole."""
+        place = self.of(partition)[0]
+        keys: list[bytes] = []
+        reader = SectionReader(self.open(place.name), place.header.sync, place.section)
+        for block in reader.blocks():
+            assert isinstance(block, Block)
+            keys += split_payload(block.raw, block.entries)[0]
+        assert reader.complete
+        assert reader.entries == len(keys)
+        return keys
 
     @property
     def bundles(self) -> list[BundleName]:

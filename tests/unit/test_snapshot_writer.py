@@ -1,36 +1,14 @@
-"""Which partitions are written when, what goes to disk, and what failures cost: never a request, never silence."""
-
-import errno
-import random
-
-import pytest
+"""Which partitions are written when, and what goes to disk."""
 
 from aux.pace import SLICE_BYTES, Schedule
 from aux.report import status_of
 from aux.snapshots import EARLY_S
-from ringmaster.snapshot.catalog import Place
-from ringmaster.snapshot.format import Mark, split_payload
+from ringmaster.snapshot.format import Mark
 from ringmaster.snapshot.names import BundleName, ManifestName
-from ringmaster.snapshot.reader import Block, SectionReader
 from tests.fakes.cluster import FakeClock
 from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 from tests.fakes.snapshot_store import CLUSTER, MemoryStore
 from tests.unit.turns import turns_counted
-
-
-def keys_in(store: MemoryStore, place: Place) -> list[bytes]:
-    keys: list[bytes] = []
-    reader = SectionReader(store.open(place.name), place.header.sync, place.section)
-    for block in reader.blocks():
-        assert isinstance(block, Block)
-        keys += split_payload(block.raw, block.entries)[0]
-    assert reader.complete
-    assert reader.entries == len(keys)
-    return keys
-
-
-def newest_keys(store: MemoryStore, partition: int) -> list[bytes]:
-    return keys_in(store, store.of(partition)[0])
 
 
 def versions(store: MemoryStore, partition: int) -> list[tuple[int, int]]:
@@ -90,7 +68,7 @@ async def test_a_partition_that_became_empty_says_so(store: MemoryStore) -> None
     await world.cycle()
     assert versions(store, 1) == [(1, 2), (1, 1)]
     assert store.of(1)[0].section.entries == 0
-    assert newest_keys(store, 1) == []
+    assert store.newest_keys(1) == []
 
 
 async def test_where_nothing_was_ever_written_a_manifest_says_so(store: MemoryStore) -> None:
@@ -113,7 +91,7 @@ async def test_an_entry_is_on_disk_an_interval_after_it_was_written_whenever_tha
             world.clock.now += writer.options.interval_s / 20
             writer.find_due()
             assert await writer.write_due()
-        assert b"key-%d" % step in newest_keys(store, step % 16)
+        assert b"key-%d" % step in store.newest_keys(step % 16)
         world.clock.now += 0.37
 
 
@@ -138,38 +116,7 @@ async def test_what_was_restored_whole_is_not_written_again(store: MemoryStore) 
     await again.cycle()
     assert len(store.bundles) == 1
     await again.put_and_cycle(2, b"b")
-    assert newest_keys(store, 2) == [b"a", b"b"]
-
-
-async def test_a_large_round_is_several_files_and_a_failure_loses_only_the_last(
-    store: MemoryStore,
-) -> None:
-    world = await started(store, partitions=8, max_bytes=200_000_000)
-    world.keeper.writer._disk._bundle_bytes = 3_000_000
-    for n in range(8):
-        world.put(n, b"a", random.Random(n).randbytes(1_024_000))
-    fail_at_the_second(store)
-    assert not await world.cycle()
-    assert len(store.bundles) == 1
-    kept = set(store.catalog().places)
-    assert kept == {0, 1, 2}
-    store.fails = lambda _: None
-    assert await world.keeper.writer.write_due()
-    assert len(store.bundles) == 3
-    assert store.catalog().places.keys() == set(range(8))
-    assert all(len(store.of(n)) == 1 for n in range(8))
-
-
-def fail_at_the_second(store: MemoryStore) -> None:
-    begun = 0
-
-    def fail(operation: str) -> None:
-        nonlocal begun
-        begun += operation == "begin"
-        if begun == 2 and operation == "begin":
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    store.fails = fail
+    assert store.newest_keys(2) == [b"a", b"b"]
 
 
 async def test_entries_are_written_in_recency_order(store: MemoryStore) -> None:
@@ -178,7 +125,7 @@ async def test_entries_are_written_in_recency_order(store: MemoryStore) -> None:
         world.put(0, key)
     world.node.store.touch(world.node.primaries[0].data, b"a")
     await world.cycle()
-    assert newest_keys(store, 0) == [b"b", b"c", b"a"]
+    assert store.newest_keys(0) == [b"b", b"c", b"a"]
 
 
 async def test_the_header_names_cluster_partition_and_version(store: MemoryStore) -> None:
@@ -195,70 +142,7 @@ async def test_a_partition_larger_than_a_batch_arrives_whole(store: MemoryStore)
     for n in range(12):
         world.put(1, b"key-%d" % n, bytes(1_000_000))
     await world.cycle()
-    assert newest_keys(store, 1) == [b"key-%d" % n for n in range(12)]
-
-
-@pytest.mark.parametrize("operation", ["begin", "append", "publish"])
-async def test_a_failing_disk_is_reported_and_costs_nothing_but_the_snapshot(
-    store: MemoryStore, operation: str
-) -> None:
-    world = await started(store)
-    await world.put_and_cycle(0, b"a")
-    broken = OSError(errno.ENOSPC, "No space left on device")
-
-    def fail(doing: str) -> None:
-        if doing == operation:
-            raise broken
-
-    store.fails = fail
-    world.put(0, b"b")
-    assert not await world.cycle()
-    writer = world.keeper.writer
-    assert writer.failures == 1
-    assert "No space left" in status_of(world.node).snapshot_problems[0]
-    assert store.drafts == {}
-    assert newest_keys(store, 0) == [b"a"]
-    store.fails = lambda _: None
-    assert await writer.write_due()
-    assert newest_keys(store, 0) == [b"a", b"b"]
-    assert status_of(world.node).snapshot_problems == []
-    assert not world.voided
-
-
-async def test_success_is_claimed_only_when_nothing_is_overdue(store: MemoryStore) -> None:
-    world = await started(store)
-    await world.cycle()
-    writer = world.keeper.writer
-    success = writer.last_success_s
-    assert success == world.clock.wall()
-
-    def fail(_: str) -> None:
-        raise OSError(errno.EIO, "I/O error")
-
-    store.fails = fail
-    await world.put_and_cycle(0, b"a")
-    assert writer.last_success_s == success
-
-
-async def test_snapshots_that_hang_are_a_problem_after_three_intervals(store: MemoryStore) -> None:
-    world = await started(store)
-    await world.cycle()
-    world.clock.now += 29
-    assert world.keeper.problems() == []
-    world.clock.now += 2
-    assert "behind" in world.keeper.problems()[0]
-
-
-async def test_an_unforeseen_error_does_not_end_the_node(store: MemoryStore) -> None:
-    world = await started(store)
-
-    def fail(_: str) -> None:
-        raise RuntimeError("a bug")
-
-    store.fails = fail
-    world.put(0, b"a")
-    assert not await world.cycle()
-    assert world.keeper.writer.last_error == "a bug"
+    assert store.newest_keys(1) == [b"key-%d" % n for n in range(12)]
 
 
 async def test_a_request_writes_everything_now_and_says_how_it_stands(store: MemoryStore) -> None:
@@ -270,20 +154,7 @@ async def test_a_request_writes_everything_now_and_says_how_it_stands(store: Mem
     assert (request.state, request.partitions) == ("running", 1)
     await writer.write_due()
     assert request.state == "done"
-    assert newest_keys(store, 0) == [b"a"]
-
-
-async def test_a_request_that_fails_says_so(store: MemoryStore) -> None:
-    world = await started(store)
-
-    def fail(_: str) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    store.fails = fail
-    world.put(0, b"a")
-    request = world.keeper.writer.request("one")
-    await world.keeper.writer.write_due()
-    assert (request.state, request.error) == ("failed", "[Errno 30] Read-only file system")
+    assert store.newest_keys(0) == [b"a"]
 
 
 async def test_without_an_interval_nothing_is_written_by_itself(store: MemoryStore) -> None:
@@ -305,8 +176,8 @@ async def test_the_seal_holds_everything_and_the_last_order(store: MemoryStore) 
     world.node.seal()
     assert not world.node.served
     assert await world.keeper.writer.seal(5)
-    assert newest_keys(store, 0) == [b"b", b"a"]
-    assert newest_keys(store, 1) == [b"late"]
+    assert store.newest_keys(0) == [b"b", b"a"]
+    assert store.newest_keys(1) == [b"late"]
     assert store.of(1)[0].header.sealed
     assert len(store.bundles) == 2
 
@@ -326,20 +197,8 @@ async def test_what_is_handed_over_to_a_node_while_it_seals_is_in_its_last_snaps
     store.fails = hand_over
     world.node.seal()
     assert await world.keeper.writer.seal(5)
-    assert newest_keys(store, 1) == [b"late"]
+    assert store.newest_keys(1) == [b"late"]
     assert store.of(1)[0].header.sealed
-
-
-async def test_a_seal_that_cannot_be_written_ends_in_time(store: MemoryStore) -> None:
-    world = await started(store)
-    world.put(0, b"a")
-
-    def fail(_: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    store.fails = fail
-    world.node.seal()
-    assert not await world.keeper.writer.seal(0.05)
 
 
 async def test_a_partition_that_is_being_restored_is_not_written(store: MemoryStore) -> None:
@@ -362,7 +221,7 @@ async def test_a_clock_that_jumps_changes_nothing_about_which_file_is_newest(
     walls = iter([5.0] * 1000)
     world.clock.wall = lambda: next(walls)  # type: ignore[method-assign]
     await world.put_and_cycle(0, b"b")
-    assert newest_keys(store, 0) == [b"a", b"b"]
+    assert store.newest_keys(0) == [b"a", b"b"]
 
 
 async def test_the_loop_is_never_held_for_long_while_a_partition_is_written(
@@ -393,26 +252,6 @@ async def test_a_node_has_one_file_open_at_a_time(store: MemoryStore) -> None:
     assert most == 1
 
 
-async def test_a_manifest_that_could_not_be_written_is_written_later(store: MemoryStore) -> None:
-    world = await started(store)
-    world.put(0, b"a")
-    published = 0
-
-    def fail(operation: str) -> None:
-        nonlocal published
-        published += operation == "publish"
-        if operation == "publish" and published == 2:
-            raise OSError(errno.EIO, "I/O error")
-
-    store.fails = fail
-    assert not await world.cycle()
-    assert world.keeper.problems()
-    assert newest_keys(store, 0) == [b"a"]
-    assert await world.keeper.writer.write_due()
-    assert ManifestName("inc1") in store.content
-    assert len(store.bundles) == 1
-
-
 async def test_a_request_is_not_met_by_a_cut_that_was_made_before_it(store: MemoryStore) -> None:
     world = await started(store)
     writer = world.keeper.writer
@@ -429,4 +268,4 @@ async def test_a_request_is_not_met_by_a_cut_that_was_made_before_it(store: Memo
     assert requests[0].state == "running"
     await writer.write_due()
     assert requests[0].state == "done"
-    assert newest_keys(store, 0) == [b"a", b"b"]
+    assert store.newest_keys(0) == [b"a", b"b"]
