@@ -1,30 +1,15 @@
-"""The simulator itself: time, processes, streams, coordinator and locks behave as the real ones may."""
+"""Simulated processes and the streams between them: what freezes, crashes, cuts and resets do to bytes."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
-from ringmaster.coordinator import Commit
-from ringmaster.errors import (
-    CoordinatorUnavailable,
-    DuplicateId,
-    LinkDown,
-    RingmasterError,
-    SettingsError,
-)
+from ringmaster.errors import LinkDown, RingmasterError, SettingsError
 from ringmaster.link import Link
 from ringmaster.resp import CommandReader, encode
-from tests.sim.coordinator import CoordinatorStore, SimCoordinator
-from tests.sim.hub import Hub, Livelock
-from tests.sim.liveness import SimLiveness, SimLocks
+from tests.sim.hub import Hub
 from tests.sim.loop import NodeLoop
 from tests.sim.network import NodeNetwork, SimNetwork
-
-
-def spawn(loop: NodeLoop, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    return loop.create_task(coroutine)
 
 
 class Recorder(asyncio.Protocol):
@@ -66,8 +51,10 @@ class World:
         self.a, self.b = NodeLoop(self.hub, "a"), NodeLoop(self.hub, "b")
         self.server: Recorder | None = None
         self.client = Recorder(self.a)
-        spawn(self.b, NodeNetwork(self.network, self.b).listen("b:1", self._accept))
-        spawn(self.a, NodeNetwork(self.network, self.a).connect("b:1", lambda: self.client, 5.0))
+        self.b.create_task(NodeNetwork(self.network, self.b).listen("b:1", self._accept))
+        self.a.create_task(
+            NodeNetwork(self.network, self.a).connect("b:1", lambda: self.client, 5.0)
+        )
         self.hub.run(1.0)
 
     def _accept(self) -> Recorder:
@@ -81,64 +68,6 @@ class World:
 
     def write(self, data: bytes) -> None:
         self.a.call_soon(lambda: self.client.transport.write(data))  # type: ignore[union-attr]
-
-
-def test_asyncio_primitives_run_on_virtual_time() -> None:
-    hub = Hub(1)
-    loop = NodeLoop(hub, "n")
-    seen: list[object] = []
-
-    async def main() -> None:
-        queue: asyncio.Queue[int] = asyncio.Queue(1)
-        event = asyncio.Event()
-
-        async def producer() -> None:
-            for number in range(3):
-                await asyncio.sleep(1000)
-                await queue.put(number)
-            event.set()
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(producer())
-            seen.extend([await queue.get() for _ in range(3)])
-            await event.wait()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(600):
-                await asyncio.Event().wait()
-        seen.append(asyncio.get_running_loop() is loop)
-
-    task = spawn(loop, main())
-    hub.run(10_000)
-    assert task.done()
-    task.result()
-    assert seen == [0, 1, 2, True]
-
-
-def test_clocks_drift_and_step() -> None:
-    hub = Hub(1)
-    fast, slow = NodeLoop(hub, "fast", rate=1.05), NodeLoop(hub, "slow", rate=0.95)
-    began = (fast.boottime(), slow.boottime(), slow.wall())
-    woke: list[float] = []
-    fast.call_later(10, lambda: woke.append(hub.now))
-    slow.call_later(10, lambda: woke.append(hub.now))
-    slow.wall_offset_s = -3600.0
-    hub.run(100)
-    assert fast.boottime() - began[0] == pytest.approx(105)
-    assert slow.boottime() - began[1] == pytest.approx(95)
-    assert slow.wall() - began[2] == pytest.approx(95 - 3600)
-    assert woke == [pytest.approx(10 / 1.05), pytest.approx(10 / 0.95)]
-
-
-def test_a_livelock_is_reported() -> None:
-    hub = Hub(1)
-    loop = NodeLoop(hub, "n")
-
-    def again() -> None:
-        loop.call_soon(again)
-
-    loop.call_soon(again)
-    with pytest.raises(Livelock):
-        hub.run(1)
 
 
 def test_what_a_process_sends_after_the_clock_read_at_which_it_froze_leaves_when_it_goes_on() -> (
@@ -276,11 +205,11 @@ def test_a_writer_is_told_to_pause_while_its_peer_does_not_read() -> None:
 def test_connect_is_refused_without_a_listener_and_times_out_behind_a_cut() -> None:
     world = World()
     network = NodeNetwork(world.network, world.a)
-    refused = spawn(world.a, network.connect("b:9", lambda: Recorder(world.a), 2.0))
+    refused = world.a.create_task(network.connect("b:9", lambda: Recorder(world.a), 2.0))
     world.hub.run(1.5)
     assert isinstance(refused.exception(), LinkDown)
     world.network.cut("b", "a")
-    late = spawn(world.a, network.connect("b:1", lambda: Recorder(world.a), 2.0))
+    late = world.a.create_task(network.connect("b:1", lambda: Recorder(world.a), 2.0))
     world.hub.run(3.0)
     assert not late.done()
     world.hub.run(5.0)
@@ -289,14 +218,14 @@ def test_connect_is_refused_without_a_listener_and_times_out_behind_a_cut() -> N
 
 def test_an_address_is_taken_until_its_process_dies() -> None:
     world = World()
-    second = spawn(
-        world.a, NodeNetwork(world.network, world.a).listen("b:1", lambda: Recorder(world.a))
+    second = world.a.create_task(
+        NodeNetwork(world.network, world.a).listen("b:1", lambda: Recorder(world.a))
     )
     world.hub.run(2)
     assert isinstance(second.exception(), SettingsError)
     world.b.crash()
-    third = spawn(
-        world.a, NodeNetwork(world.network, world.a).listen("b:1", lambda: Recorder(world.a))
+    third = world.a.create_task(
+        NodeNetwork(world.network, world.a).listen("b:1", lambda: Recorder(world.a))
     )
     world.hub.run(3)
     assert third.exception() is None
@@ -347,8 +276,8 @@ def run_links(seed: int) -> tuple[list[object], int]:
             await asyncio.sleep(0.05)
         await link.close()
 
-    spawn(b, NodeNetwork(network, b).listen("b:1", Echo))
-    spawn(a, client())
+    b.create_task(NodeNetwork(network, b).listen("b:1", Echo))
+    a.create_task(client())
     for when in (1.0, 2.0, 3.0):
         hub.at(when, lambda: network.reset_some("a", noticed=0.5))
     hub.at(3.5, b.freeze, 1.5)
@@ -369,107 +298,3 @@ def test_the_real_link_never_mixes_up_replies_on_a_bad_network() -> None:
 def test_a_seed_decides_everything() -> None:
     assert run_links(5) == run_links(5)
     assert run_links(5) != run_links(6)
-
-
-class Store:
-    """A coordinator with two clients."""
-
-    def __init__(self) -> None:
-        self.hub = Hub(1)
-        self.store = CoordinatorStore(self.hub)
-        self.a, self.b = NodeLoop(self.hub, "a"), NodeLoop(self.hub, "b")
-        self.at_a, self.at_b = (
-            SimCoordinator(self.store, self.a),
-            SimCoordinator(self.store, self.b),
-        )
-
-    def run(self, loop: NodeLoop, coroutine: Coroutine[Any, Any, Any], seconds: float = 5.0) -> Any:
-        task = spawn(loop, coroutine)
-        self.hub.run(self.hub.now + seconds)
-        assert task.done()
-        return task.result()
-
-
-def test_commits_are_conditional() -> None:
-    world = Store()
-    versions = world.run(world.a, world.at_a.commit(Commit(expect={"k": 0}, put={"k": b"1"})))
-    assert world.run(world.b, world.at_b.commit(Commit(expect={"k": 0}, put={"k": b"2"}))) is None
-    assert world.run(world.b, world.at_b.read("k"))["k"].value == b"1"
-    expect = {"k": versions["k"]}
-    assert world.run(
-        world.b, world.at_b.commit(Commit(expect=expect, put={"j": b"3"}, delete=frozenset({"k"})))
-    )
-    assert set(world.run(world.a, world.at_a.read(""))) == {"j"}
-
-
-def test_a_commit_whose_reply_is_lost_was_applied() -> None:
-    world = Store()
-    world.store.faults.lost_reply = 1.0
-    with pytest.raises(CoordinatorUnavailable):
-        world.run(world.a, world.at_a.commit(Commit(put={"k": b"1"})))
-    assert world.store.records["k"].value == b"1"
-
-
-def test_a_commit_behind_a_long_lock_is_applied_after_its_caller_gave_up() -> None:
-    world = Store()
-    world.store.locked_until = 3.0
-    with pytest.raises(CoordinatorUnavailable):
-        world.run(world.a, world.at_a.commit(Commit(put={"k": b"1"}), 1.0), 2.0)
-    assert not world.store.records
-    world.hub.run(5.0)
-    assert world.store.records["k"].value == b"1"
-
-
-def test_half_a_commit_is_its_lease_part() -> None:
-    world = Store()
-    world.store.faults.half_commit = 1.0
-    with pytest.raises(CoordinatorUnavailable):
-        world.run(world.a, world.at_a.commit(Commit(put={"view": b"1", "lease/n": b"2"})))
-    assert set(world.store.records) == {"lease/n"}
-
-
-def test_a_watch_fires_on_change_and_times_out_without() -> None:
-    world = Store()
-    watch = spawn(world.a, world.at_a.changed("k", 0, 30.0))
-    world.hub.run(5.0)
-    assert not watch.done()
-    world.run(world.b, world.at_b.commit(Commit(put={"k": b"1"})))
-    assert watch.result().value == b"1"
-    assert world.run(world.a, world.at_a.changed("k", watch.result().version, 2.0)) is None
-
-
-def test_an_outage_fails_everything_and_ends() -> None:
-    world = Store()
-    world.store.down = True
-    for call in (
-        world.at_a.read("k"),
-        world.at_a.commit(Commit(put={"k": b"1"})),
-        world.at_a.changed("k", 0, 2.0),
-    ):
-        with pytest.raises(CoordinatorUnavailable):
-            world.run(world.a, call)
-    world.store.down = False
-    assert world.run(world.a, world.at_a.read("k")) == {}
-
-
-def test_a_frozen_process_is_not_dead_and_a_crashed_one_is_if_its_host_lives() -> None:
-    hub = Hub(1)
-    locks = SimLocks()
-    node, other = NodeLoop(hub, "node"), NodeLoop(hub, "other")
-    held = SimLiveness(locks, node).hold("node")
-    judge = SimLiveness(locks, other)
-    node.freeze(10.0)
-    assert judge.prove_dead("node", held.identity) is None
-    with pytest.raises(DuplicateId):
-        judge.hold("node")
-    node.crash()
-    node.host_answers = False
-    assert judge.prove_dead("node", held.identity) is None
-    node.host_answers = True
-    assert judge.prove_dead("node", (9, 9)) is None
-    proof = judge.prove_dead("node", held.identity)
-    assert proof is not None
-    with pytest.raises(DuplicateId):
-        SimLiveness(locks, NodeLoop(hub, "again")).hold("node")
-    proof.release()
-    SimLiveness(locks, NodeLoop(hub, "again")).hold("node")
