@@ -291,12 +291,20 @@ async def test_waiting_for_changes_costs_next_to_no_processor_time(opener: Opene
 async def test_a_change_is_noticed_even_if_the_system_does_not_tell_of_writes(
     opener: Opener, monkeypatch: pytest.MonkeyPatch, *, tells: bool
 ) -> None:
+    watched: list[str] = []
+
+    def watch(_: file_watch.FileWatch, path: str) -> bool:
+        watched.append(path)
+        return tells
+
     # There is no other way to run out of what the system has for it, or to have it fail in silence.
-    monkeypatch.setattr(file_watch.FileWatch, "watch", lambda watch, path: tells)
+    monkeypatch.setattr(file_watch.FileWatch, "watch", watch)
     one, two = opener(), opener()
     version = await put(one, "view", b"0")
     waiting = asyncio.create_task(two.changed("view", version, 10.0))
-    await asyncio.sleep(0.3)
+    await until(lambda: watched, "it waits for writes")
+    # It begins with looks at short intervals, whoever tells of writes; those must be over.
+    await asyncio.sleep(file_watch.EAGER_S + file_watch.POLL_S)
     await put(one, "view", b"1", version)
     async with asyncio.timeout(5.0):
         record = await waiting

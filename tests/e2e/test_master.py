@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -155,10 +154,9 @@ def test_sigterm_finishes_what_is_in_flight(bench: Bench) -> None:
         # The head has arrived once a second request on another connection is answered.
         assert idle.request("GET", "/healthz").status == 200
         master.process.terminate()
-        finish = threading.Timer(0.3, connection.send, [b"lf"])
-        finish.start()
+        wait_until(lambda: not master.answers(), "it takes no more connections")
+        connection.send(b"lf")
         reply = connection.read_response()
-        finish.join()
         assert reply.status == 201
         assert reply.get("Connection") == "close"
     assert master.process.wait(10) == 0

@@ -182,7 +182,6 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         f"    program = Program('dummy', argv, pathlib.Path({str(tmp_path)!r}) / 'log', os.environ)\n"
         "    supervisor = Supervisor([program], print)\n"
         "    supervisor.start()\n"
-        "    await asyncio.sleep(0.01)\n"
         "    while supervisor.children[0].pid is None: await asyncio.sleep(0.01)\n"
         "    print(supervisor.children[0].pid, flush=True)\n"
         "    await asyncio.sleep(600)\n"
