@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from aux.http import HealthServer
 from aux.life import Life, NodeSpec, Surroundings, leaving_key
 from aux.snapshots import SnapshotOptions, SnapshotSetup
 from ringmaster.clock import SystemClock
+from ringmaster.collector import settle_collector
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
 from ringmaster.coordinator.configured import configured_coordinator
@@ -72,8 +72,7 @@ class AuxProcess:
                 snapshots=self._snapshots(cluster),
             )
             spec = _spec(settings, port)
-            gc.collect()
-            gc.freeze()
+            settle_collector()
             while not self._stop.is_set():
                 await self._live(spec, around)
         finally:

@@ -21,10 +21,12 @@ from ringmaster.commands import PLAIN, WriteOptions, decode_options
 from ringmaster.resp import encode
 from ringmaster.status import encode_status
 from ringmaster.view import decode_head, decode_view
+from ringmaster.view_step import decode_step
 
 NIL: Final = b"$-1\r\n"
 OK: Final = b"+OK\r\n"
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
+_OTHER_CLUSTER: Final = b"-WRONG that view is of another cluster\r\n"
 MAX_KEY_BYTES: Final = 512
 _ENTRY_BYTES: Final = 256
 """Of an entry beside its key, value and meta, for the check of its size."""
@@ -312,7 +314,7 @@ class ControlCommands:
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
-        return {b"RM.STATUS": self.status, b"RM.VIEW": self.view}
+        return {b"RM.STATUS": self.status, b"RM.VIEW": self.view, b"RM.STEP": self.step}
 
     def status(self, _client: Client, _command: Command) -> bytes:
         """`RM.STATUS`."""
@@ -323,9 +325,18 @@ class ControlCommands:
         """`RM.VIEW json`: as good as one read from the coordinator."""
         head = decode_head(command[1])
         if head.cluster != self._cluster:
-            return b"-WRONG that view is of another cluster\r\n"
+            return _OTHER_CLUSTER
         if head.epoch > self._node.epoch:
             self._node.adopt(decode_view(command[1]))
+        return OK
+
+    def step(self, _client: Client, command: Command) -> bytes:
+        """`RM.STEP json`: as good as the view to which it leads."""
+        step = decode_step(command[1])
+        if step.cluster != self._cluster:
+            return _OTHER_CLUSTER
+        if not self._node.adopt_step(step):
+            return b"-BEHIND %d\r\n" % self._node.epoch
         return OK
 
 

@@ -98,7 +98,11 @@ class Life:
             self.node.loader = self.snapshots
             self.server.always |= self.snapshots.table()
         self.follower = ViewFollower(
-            around.coordinator, around.clock, cluster.id, self.node.adopt, lambda: self.node.epoch
+            around.coordinator,
+            around.clock,
+            cluster.id,
+            self.node.adopt,
+            known=lambda: self.node.epoch,
         )
 
     async def start(self) -> None:

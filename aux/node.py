@@ -7,7 +7,7 @@ entry applied. Reads and writes of clients look at `served` only; what is not in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Final
 
@@ -24,6 +24,7 @@ from aux.report import LAG_SAMPLE_S, measure_lag
 from aux.store import PartitionData, Store
 from ringmaster.clock import Clock
 from ringmaster.view import Partition, View, changed_rows
+from ringmaster.view_step import ViewStep
 
 TICK_S: Final = 0.05
 STALL_S: Final = 0.5
@@ -117,8 +118,8 @@ class Node:
 
     # Views.
 
-    def adopt(self, view: View) -> None:
-        """Take on what `view` says; older ones are ignored."""
+    def adopt(self, view: View, rows: Iterable[int] | None = None) -> None:
+        """Take on what `view` says; older ones are ignored. `rows`: the partitions it changes, if that is known."""
         if self._void or (self.view is not None and view.epoch <= self.view.epoch):
             return
         listed = view.incarnation(self.id) == self.incarnation
@@ -129,9 +130,20 @@ class Node:
         self._listed = True
         self._before, self.view = self.view, view
         self.peers.forget(view)
-        for number in changed_rows(self._before, view):
+        for number in changed_rows(self._before, view) if rows is None else rows:
             self._adopt_row(number, view.table[number])
         self.advance_serving()
+
+    def adopt_step(self, step: ViewStep) -> bool:
+        """Take on the view to which `step` leads; False if it does not lead on from ours."""
+        if step.epoch <= self.epoch:
+            return True
+        before = self.view
+        if before is None or before.epoch != step.after:
+            return False
+        view = step.applied_to(before)
+        self.adopt(view, step.rows if view.up == before.up else None)
+        return True
 
     def give_up(self, reason: str) -> None:
         """Be void from now on: stop serving, answer who waits, forget all data. Idempotent."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -37,6 +36,7 @@ from master.observation import PlanningSettings
 from master.replies import Replies
 from master.workers import clear_socket_path, run_workers
 from ringmaster.clock import Clock, SystemClock
+from ringmaster.collector import settle_collector
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
 from ringmaster.coordinator.configured import configured_coordinator
@@ -242,8 +242,7 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
         master = Master(settings, around, unix)
         try:
             await master.start()
-            gc.collect()
-            gc.freeze()
+            settle_collector()
             await master.wait(stop)
         finally:
             await master.close()

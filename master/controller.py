@@ -36,8 +36,8 @@ STANDBY_S = 0.3
 """Who is not elected only watches the leases' numbers, which move every 0.5 s; when it is elected it is woken."""
 
 MOVE_PAUSE_S = 0.1
-MOVE_PAUSE_MOST_S = 1.0
-MOVE_PAUSE_TIMES = 120.0
+MOVE_PAUSE_MOST_S = 2.0
+MOVE_PAUSE_TIMES = 240.0
 """Between two views that only move copies: so many times what planning and publishing the first one took.
 
 Each costs every process a few milliseconds that clients wait for; so it is about one in a hundred of them.
@@ -76,8 +76,8 @@ class _Read:
 class Controller:
     """Publishes views while elected.
 
-    `cluster`, `partitions`: from the record `cluster`. `on_published(view, its JSON)` is called from the loop with
-    each view that this master published: to adopt it and to `push_view` it.
+    `cluster`, `partitions`: from the record `cluster`. `on_published(the view before, view, its JSON)` is
+    called from the loop with each view that this master published: to adopt it and to `push_view` it.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Controller:
         settings: PlanningSettings,
         cluster: str,
         partitions: int,
-        on_published: Callable[[View, bytes], None],
+        on_published: Callable[[View, View, bytes], None],
     ) -> None:
         self.cycles = self.published = self.conflicts = 0
         self._coordinator = coordinator
@@ -330,7 +330,7 @@ class Controller:
             self._calm_until = now + min(max(pause_s, MOVE_PAUSE_S), MOVE_PAUSE_MOST_S)
         for reason in plan.reasons:
             _log.info("view", epoch=plan.view.epoch, reason=reason)
-        self._on_published(plan.view, raw)
+        self._on_published(seen.view, plan.view, raw)
         return True
 
     async def _refuse(self, view: View, read: _Read) -> None:

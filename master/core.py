@@ -75,7 +75,13 @@ class Core:
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; before any was published, one without nodes."""
         self.router.adopt(self.view)
-        self.prober = Prober(around.clock, self.router.link_of, self._look_now, self._look_soon)
+        self.prober = Prober(
+            around.clock,
+            self.router.link_of,
+            on_news=self._look_now,
+            on_progress=self._look_soon,
+            is_eager=lambda: self.is_controller,
+        )
         self.follower = ViewFollower(around.coordinator, around.clock, cluster.id, self._adopt)
         self.view_since = around.clock.boottime()
         """Boottime of the last change of the view."""
@@ -183,10 +189,10 @@ class Core:
         if self._controller is not None:
             self._controller.wake(urgent=False)
 
-    def _published(self, view: View, raw: bytes) -> None:
+    def _published(self, before: View, view: View, raw: bytes) -> None:
         """A view of our own: adopt it without waiting for our watch, and tell the nodes."""
         self.follower.offer(view)
-        push_view(view, raw, self.router.link_of)
+        push_view(before, view, raw, self.router.link_of)
 
     def _encode(self, row: MasterRow, number: int) -> bytes:
         now = msgspec.structs.replace(

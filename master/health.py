@@ -143,7 +143,7 @@ class _Probed:
 
 
 class Prober:
-    """Asks every node that is up for its status, five times a second, or twenty while copies move.
+    """Asks every node that is up for its status, five times a second; `is_eager()`: twenty while copies move.
 
     `link_of(node)`: the link to it, None if there is none. `on_news`: called from the loop when a link broke or a
     node's report changed in what matters to the plan; `on_progress` where that is only that a move went on a step.
@@ -155,13 +155,15 @@ class Prober:
         link_of: Callable[[str], ProbeLink | None],
         on_news: Callable[[], None] = lambda: None,
         on_progress: Callable[[], None] = lambda: None,
+        is_eager: Callable[[], bool] = lambda: True,
     ) -> None:
         self.on_news = on_news
         self.on_progress = on_progress
         self._clock = clock
         self._link_of = link_of
         self._nodes: dict[str, _Probed] = {}
-        self._every_s = PROBE_EVERY_S
+        self._is_eager = is_eager
+        self._moving = False
 
     def adopt(self, view: View) -> None:
         """Probe the nodes of `view` from now on. A new incarnation begins with a clean slate."""
@@ -170,8 +172,7 @@ class Prober:
             for node, info in view.nodes.items()
             if info.up
         }
-        moving = any(row.filling or row.awaits is not None for row in view.table)
-        self._every_s = PROBE_EAGERLY_S if moving else PROBE_EVERY_S
+        self._moving = any(row.filling or row.awaits is not None for row in view.table)
 
     def _known(self, node: str, incarnation: str) -> _Probed:
         known = self._nodes.get(node)
@@ -202,11 +203,12 @@ class Prober:
         async with asyncio.TaskGroup() as probes:
             while True:
                 now = self._clock.boottime()
+                every_s = PROBE_EAGERLY_S if self._moving and self._is_eager() else PROBE_EVERY_S
                 for node, probed in list(self._nodes.items()):
                     self._look(node, probed)
                     if not probed.asking and now >= probed.next_at:
                         probed.asking = True
-                        probed.next_at = now + self._every_s
+                        probed.next_at = now + every_s
                         probes.create_task(self._probe(node, probed))
                 await asyncio.sleep(LOOK_EVERY_S)
 

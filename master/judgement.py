@@ -153,20 +153,14 @@ class Verdicts:
         A node in limbo stays a member, so that a hiccup moves nothing; so does one that flaps but holds copies.
         """
         seen = self._seen
-        holding = {node for row in seen.view.table for node in row.in_sync}
-        holding.update(filling.node for row in seen.view.table for filling in row.filling)
         present = {
             node for node, verdict in self._of.items() if verdict in (Verdict.LIVE, Verdict.LIMBO)
         }
-        return sorted(
-            node
-            for node in present | self.joining
-            if not self.is_draining(node)
-            and (
-                (node in holding and node in present)
-                or not held_off(seen.losses.get(node, ()), seen.now)
-            )
-        )
+        staying = {node for node in present | self.joining if not self.is_draining(node)}
+        unsteady = {node for node in staying if held_off(seen.losses.get(node, ()), seen.now)}
+        if unsteady:
+            unsteady -= present & seen.view.holders()
+        return sorted(staying - unsteady)
 
 
 def held_off(losses: Sequence[float], now: float) -> bool:

@@ -38,6 +38,7 @@ class Mover:
         self._target = target
         self._epoch = seen.next_epoch
         self._draining = frozenset(node for node in seen.view.nodes if verdicts.is_draining(node))
+        self._live = frozenset(node for node in seen.view.nodes if verdicts.is_live(node))
         # An operator's pause stops moves for balance; a drain is an operator's wish as well and goes on.
         self._may_balance = not seen.paused and seen.stable_for_s >= seen.settings.settle_s
         # All other rows are as they should be: a step looks at those on the way only.
@@ -52,8 +53,12 @@ class Mover:
     def run(self) -> None:
         """One step of everything that is due."""
         for number in self._unsettled:
-            row = self._without_stray_fills(number, self._rows[number])
-            self._rows[number] = self._without_surplus(number, row)
+            row = self._rows[number]
+            if row.filling:
+                row = self._without_stray_fills(number, row)
+            if len(row.in_sync) > len(self._target.rows[number]):
+                row = self._without_surplus(number, row)
+            self._rows[number] = row
         if self._seen.cut_off_for_s:
             self._take_back()
         self._hand_over()
@@ -209,16 +214,18 @@ class Mover:
             filling.node for number in self._unsettled for filling in self._rows[number].filling
         )
         room = self._settings.max_fills - busy.total()
+        if room <= 0:
+            return
         due = sorted(
-            (urgency, -len(missing), number)
+            (urgency, -len(missing), number, missing)
             for number in self._unsettled
-            for row in [self._rows[number]]
-            for missing in [self._missing(number, row)]
-            for urgency in [self._urgency(number, row)]
-            if missing and (urgency is not _Urgency.BALANCE or self._may_balance)
+            for missing in [self._missing(number)]
+            if missing
+            for urgency in [self._urgency(number)]
+            if urgency is not _Urgency.BALANCE or self._may_balance
         )
-        for _, _, number in due:
-            for node in self._missing(number, self._rows[number]):
+        for _, _, number, missing in due:
+            for node in missing:
                 if room <= 0:
                     return
                 if busy[node] >= self._settings.max_fills_per_node:
@@ -232,20 +239,23 @@ class Mover:
                 room -= 1
                 self.reasons[f"filling {node}"] += 1
 
-    def _missing(self, number: int, row: Partition) -> list[str]:
-        if row.primary is None or not self._verdicts.is_live(row.primary):
+    def _missing(self, number: int) -> list[str]:
+        """Who should hold a copy, can be filled, and is not yet."""
+        row = self._rows[number]
+        if row.primary not in self._live:
             return []
-        present = {*row.in_sync, *(filling.node for filling in row.filling)}
+        in_sync = row.in_sync
         return [
             node
             for node in self._wanted(number, row)
-            if node not in present and self._verdicts.is_live(node)
+            if node not in in_sync and node in self._live and row.session_of(node) is None
         ]
 
-    def _urgency(self, number: int, row: Partition) -> _Urgency:
+    def _urgency(self, number: int) -> _Urgency:
+        row = self._rows[number]
         goal = min(self._settings.replicas, len(self._target.rows[number]))
         if len(row.in_sync) + len(row.filling) < goal:
             return _Urgency.REPAIR
-        if self._draining.intersection(row.in_sync):
+        if not self._draining.isdisjoint(row.in_sync):
             return _Urgency.DRAIN
         return _Urgency.BALANCE

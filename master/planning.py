@@ -15,7 +15,7 @@ from master.moves import Mover
 from master.observation import Observation, Plan
 from master.promotion import Mender
 from master.targets import choose_target, member_info
-from ringmaster.view import NodeInfo, Partition, View
+from ringmaster.view import NodeInfo, Partition, View, holders
 
 
 def next_view(seen: Observation) -> Plan | None:
@@ -113,8 +113,7 @@ def signature(seen: Observation) -> Hashable:
 
 def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> dict[str, NodeInfo]:
     """Everyone the view knows, as registered; down if it holds nothing and has no lease; without forgotten ones."""
-    listed = {node for row in rows for node in row.in_sync}
-    listed.update(filling.node for row in rows for filling in row.filling)
+    listed = holders(rows)
     nodes: dict[str, NodeInfo] = {}
     for node in sorted({*seen.view.nodes, *verdicts.joining}):
         if node in verdicts.joining:

@@ -18,6 +18,8 @@ VIEW_KEY = "view"
 _WATCH_S = 5.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
+_PUSH_WAIT_S = 0.03
+"""A view that is pushed as well is left to the push for so long: one of the two reads it, and a step is shorter."""
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +28,8 @@ class ViewFollower:
     """Keeps the newest view of one cluster and calls `on_view` with each newer one, in the order of epochs.
 
     While the coordinator is away the last view stays. A view that cannot be read, or is of another cluster, is
-    reported and ignored. `known()`: the epoch up to which whoever hears of views has them by other ways.
+    reported and ignored. `known()`: the epoch up to which whoever hears of views has them by being told; None if
+    nobody tells.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class ViewFollower:
         clock: Clock,
         cluster: str,
         on_view: Callable[[View], None],
-        known: Callable[[], int] = lambda: -1,
+        known: Callable[[], int] | None = None,
     ) -> None:
         self.view: View | None = None
         self.version = 0
@@ -73,14 +76,22 @@ class ViewFollower:
                 continue
             self.version = record.version
             try:
-                head = decode_head(record.value)
-                if head.cluster == self._cluster and head.epoch <= self._known():
-                    continue  # a master was faster and has pushed it
+                if await self._is_told(record.value):
+                    continue
                 view = decode_view(record.value)
             except msgspec.DecodeError as error:
                 _log.error("unreadable view ignored", version=record.version, reason=str(error))
             else:
                 self.offer(view)
+
+    async def _is_told(self, raw: bytes) -> bool:
+        """Whether a master has pushed this view, or does so at once. Raises `msgspec.DecodeError`."""
+        if self._known is None:
+            return False
+        head = decode_head(raw)
+        if head.cluster == self._cluster and head.epoch > self._known():
+            await asyncio.sleep(_PUSH_WAIT_S)
+        return head.cluster == self._cluster and head.epoch <= self._known()
 
     def offer(self, view: View) -> bool:
         """Take `view` if it is newer and of our cluster; whether it was taken. `on_view` runs before waiters do."""

@@ -5,7 +5,7 @@ A request or a cycle takes a view once and never re-reads it midway. Layout in `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -98,6 +98,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Incarnations of the nodes that are up, by id."""
         return {info.id: info.incarnation for info in self.nodes.values() if info.up}
 
+    def holders(self) -> set[str]:
+        """Ids of the nodes that hold a copy, in sync or filling."""
+        return holders(self.table)
+
     def incarnation(self, node: str) -> str:
         """The incarnation this view lists for `node`, empty if none is up."""
         info = self.nodes.get(node)
@@ -122,6 +126,17 @@ def decode_view(raw: bytes) -> View:
 def first_view(cluster: str, partitions: int, replicas: int) -> View:
     """Epoch 0: no node, every partition without a primary."""
     return View(cluster=cluster, epoch=0, replicas=replicas, table=(Partition(),) * partitions)
+
+
+def holders(rows: Iterable[Partition]) -> set[str]:
+    """Ids of the nodes that `rows` list, in sync or filling."""
+    found: set[str | None] = set()
+    for row in rows:
+        found.add(row.primary)
+        found.update(row.replicas)
+        if row.filling:
+            found.update(filling.node for filling in row.filling)
+    return {node for node in found if node is not None}
 
 
 def changed_rows(before: View | None, view: View) -> Sequence[int]:

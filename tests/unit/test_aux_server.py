@@ -15,6 +15,7 @@ from ringmaster.network import AsyncioNetwork
 from ringmaster.resp import Reader, Reply, encode
 from ringmaster.status import decode_status
 from ringmaster.view import encode_view
+from ringmaster.view_step import encode_step, step_between
 from tests.fakes.nodes import CLUSTER, World, row
 from tests.unit.fake_wire import FakeTransport, ticks, until
 
@@ -291,6 +292,30 @@ async def test_not_even_the_first_view_may_be_of_another_cluster() -> None:
         assert world["a"].node.view is None
 
 
+async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_other() -> None:
+    async with World("a", partitions=4) as world:
+        client, node = Client(world["a"].server), world["a"].node
+        others = [row("a", term=1)] * 3
+        before = world.view(2, row("a", term=1), *others)
+        after = world.view(4, row("a", term=3), *others)
+        step = step_between(before, after)
+        assert step is not None
+        raw = encode_step(step)
+        assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 0"
+        assert client.ask(b"RM.VIEW", encode_view(world.view(1, others[0], *others))) == b"OK"
+        assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 1"
+        assert client.ask(b"RM.VIEW", encode_view(before)) == b"OK"
+        assert client.ask(b"RM.STEP", raw) == b"OK"
+        assert node.view == after
+        assert node.primaries[0].term == 3
+        assert client.ask(b"RM.STEP", raw) == b"OK"
+        foreign = msgspec.structs.replace(step, cluster="d" * 32, after=4, epoch=5)
+        assert str(client.ask(b"RM.STEP", encode_step(foreign))).startswith("WRONG")
+        beyond = msgspec.structs.replace(step, after=4, epoch=5, rows={4: row("a", term=1)})
+        assert str(client.ask(b"RM.STEP", encode_step(beyond))).startswith("ERR")
+        assert node.epoch == 4
+
+
 async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(
     alone: World,
 ) -> None:
@@ -316,7 +341,7 @@ MALFORMED: list[tuple[bytes, ...]] = [
     (b"RM.INCR", b"0.1", b"new", b"1", msgspec.msgpack.encode([2**60])),
     (b"RM.DEL", b"0.1"), (b"RM.DEL", b"0.1", b"k", b"\xc1"),
     (b"RM.SCAN", b"0.1", b""), (b"RM.SCAN", b"0.1", b"", b"x", b""), (b"RM.SCAN", b"0.1"),
-    (b"RM.HELLO",), (b"RM.HELLO", CLUSTER.encode(), b"\xff"), (b"RM.VIEW",), (b"RM.VIEW", b"\xff"),
+    (b"RM.HELLO",), (b"RM.HELLO", CLUSTER.encode(), b"\xff"), (b"RM.VIEW",), (b"RM.VIEW", b"\xff"), (b"RM.STEP",), (b"RM.STEP", b"{}"),
     (b"RM.OPEN",), (b"RM.OPEN", b"0", b"x", b"1", b"sync", b"0", b"0", b"a-1"),
     (b"RM.REPL",), (b"RM.REPL", b"x"), (b"RM.REPL", b"1", b"short", b"k", b"v"),
     (b"RM.RELEASED", b"0"), (b"RM.RELEASED", b"0", b"1", b"\xff"),
@@ -356,8 +381,8 @@ async def test_partitions_that_do_not_exist_are_nobody_s(alone: World, number: b
 
 NAMES = [
     b"RM.GET", b"RM.MGET", b"RM.HEAD", b"RM.SET", b"RM.DEL", b"RM.INCR", b"RM.TOUCH", b"RM.SCAN",
-    b"RM.HELLO", b"RM.OPEN", b"RM.REPL", b"RM.RELEASED", b"RM.STATUS", b"RM.VIEW", b"GET", b"SET",
-    b"DEL", b"EXISTS", b"MGET", b"TTL", b"PTTL", b"EXPIRE", b"PEXPIRE", b"PING", b"ECHO", b"DBSIZE",
+    b"RM.HELLO", b"RM.OPEN", b"RM.REPL", b"RM.RELEASED", b"RM.STATUS", b"RM.VIEW", b"RM.STEP", b"GET",
+    b"SET", b"DEL", b"EXISTS", b"MGET", b"TTL", b"PTTL", b"EXPIRE", b"PEXPIRE", b"PING", b"ECHO", b"DBSIZE",
     b"INFO", b"CONFIG", b"COMMAND", b"CLIENT", b"SELECT", b"AUTH",
 ]  # fmt: skip
 WORDS = st.one_of(

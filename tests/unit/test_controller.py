@@ -45,7 +45,7 @@ class World:
             settings=self.settings,
             cluster="c" * 32,
             partitions=self.partitions,
-            on_published=lambda view, raw: self.published.append(view),
+            on_published=lambda before, view, raw: self.published.append(view),
         )
 
     async def cycle(self) -> None:
@@ -361,7 +361,7 @@ async def running(world: World, seconds: float) -> list[float]:
     published: list[float] = []
     world.clock = LoopClock()  # type: ignore[assignment]
     world.controller = world.another_controller()
-    world.controller._on_published = lambda view, raw: published.append(loop.time())
+    world.controller._on_published = lambda before, view, raw: published.append(loop.time())
     task = asyncio.create_task(world.controller.run())
     until = loop.time() + seconds
     while loop.time() < until:
@@ -391,7 +391,7 @@ async def test_views_that_only_move_copies_are_a_while_apart_and_a_death_is_not_
     loop = asyncio.get_running_loop()
     died: list[float] = []
 
-    def kill_and_wake(view: View, raw: bytes) -> None:
+    def kill_and_wake(before: View, view: View, raw: bytes) -> None:
         if not died:
             died.append(loop.time())
             world.nodes.kill("aux4")

@@ -1,0 +1,17 @@
+"""Python's garbage collector in a process that serves: rarely young, seldom full."""
+
+from __future__ import annotations
+
+import gc
+from typing import Final
+
+YOUNG_OBJECTS: Final = 20_000
+"""Net new objects before a collection. A view makes several thousand that live until the next one: with Python's 700 a
+node spent 2 to 4 ms of every view on collections (1,024 partitions). Requests leave no cycles."""
+
+
+def settle_collector() -> None:
+    """What the start made stays and is not gone through again; from now on collections are rare."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
