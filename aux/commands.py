@@ -15,6 +15,7 @@ from aux import writes
 from aux.node import Node
 from aux.primary import UNKNOWN, Primary, Waiter
 from aux.report import status_of
+from aux.store import NEVER
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import PLAIN, WriteOptions, decode_options
@@ -78,7 +79,8 @@ class DataCommands:
             return self.moved(command[1])
         data = primary.data
         entry = self._touch(data, command[2])
-        if entry is None or (data.expiring and self._is_expired(entry)):
+        # As `data.expiring` says, without a call.
+        if entry is None or ((data.next_due_ms < NEVER or data.scan) and self._is_expired(entry)):
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from xxhash import xxh3_64_intdigest
+
 from aux import writes
 from aux.commands import NIL, OK, TOO_BIG, Client, Command, DataCommands, Handler, is_expired
 from aux.node import Node
 from aux.primary import Primary, Waiter
+from aux.store import NEVER
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import Status, WriteOptions
@@ -72,8 +75,14 @@ class RedisCommands:
         """`GET key`."""
         if len(command) != 2:
             return _ARITY
-        primary = self._primary(command[1])
-        return self._moved(command[1]) if primary is None else self._value(primary, command[1])
+        # As `mget` does it, without the calls.
+        key, view = command[1], self._node.view
+        if view is None:
+            return self._moved(key)
+        primary = self._primaries.get(xxh3_64_intdigest(key) & (len(view.table) - 1))
+        if primary is None or primary.token not in self._served:
+            return self._moved(key)
+        return self._value(primary, key)
 
     def mget(self, _client: Client, command: Command) -> bytes:
         """`MGET key …`: all of them must be served here."""
@@ -229,7 +238,9 @@ class RedisCommands:
     def _value(self, primary: Primary, key: bytes) -> bytes:
         data = primary.data
         entry = self._touch(data, key)
-        if entry is None or (data.expiring and is_expired(entry, self._node.wall_ms())):
+        if entry is None or (
+            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._node.wall_ms())
+        ):
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1

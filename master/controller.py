@@ -36,9 +36,9 @@ STANDBY_S = 0.3
 """Who is not elected only watches the leases' numbers, which move every 0.5 s; when it is elected it is woken."""
 
 MOVE_PAUSE_S = 0.1
-MOVE_PAUSE_MOST_S = 2.0
 MOVE_PAUSE_TIMES = 240.0
-"""Between two views that only move copies: so many times what planning and publishing the first one took.
+"""Between two views that only move copies: so many times what planning and publishing the first one took, but no
+longer than `PlanningSettings.move_pause_most_s`.
 
 Each costs every process a few milliseconds that clients wait for; so it is about one in a hundred of them.
 """
@@ -327,7 +327,9 @@ class Controller:
         if only_moves(plan, seen.view):
             now = self._clock.boottime()
             pause_s = MOVE_PAUSE_TIMES * (now - began)
-            self._calm_until = now + min(max(pause_s, MOVE_PAUSE_S), MOVE_PAUSE_MOST_S)
+            self._calm_until = now + min(
+                max(pause_s, MOVE_PAUSE_S), self._settings.move_pause_most_s
+            )
         for reason in plan.reasons:
             _log.info("view", epoch=plan.view.epoch, reason=reason)
         self._on_published(seen.view, plan.view, raw)

@@ -19,6 +19,7 @@ class PlanningSettings:
     `max_fills`: copies being filled at one time; `max_fills_per_node`: by one receiving node. `max_handovers`:
     planned changes of primary that wait for a predecessor. `expect_nodes`: a cold start waits for no more than these
     (0: for `bootstrap_wait_s` without a change). `status_max_age_s`: an older status counts as none.
+    `move_pause_most_s`: the longest rest between two views that only move copies.
     """
 
     replicas: int = 2
@@ -32,6 +33,7 @@ class PlanningSettings:
     max_fills_per_node: int = 64
     max_handovers: int = 64
     status_max_age_s: float = 2.0
+    move_pause_most_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

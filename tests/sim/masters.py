@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SOLE_COPY_WAIT_S = 8.0
 """Shorter than by default, so that a run sees the end of it; longer than any freeze."""
 
+MOVE_PAUSE_MOST_S = 0.3
+"""Shorter than by default: the simulated time is for faults, not for rests."""
+
 
 class MasterProcess(Process):
     """What `master.app` does, without HTTP, signals and files."""
@@ -43,7 +46,11 @@ class MasterProcess(Process):
         record = ClusterRecord(self.cluster.id, "", plan.partitions, 0.0)
         core = Core(
             MasterRow(id=self.name, address=f"{self.name}:8001"),
-            PlanningSettings(replicas=plan.replicas, sole_copy_wait_s=SOLE_COPY_WAIT_S),
+            PlanningSettings(
+                replicas=plan.replicas,
+                sole_copy_wait_s=SOLE_COPY_WAIT_S,
+                move_pause_most_s=MOVE_PAUSE_MOST_S,
+            ),
             Surroundings(self.clock, self.network, self.coordinator, self.liveness, record),
         )
         self.router = core.router

@@ -115,7 +115,7 @@ class Volume:
             yield from sections_of(name, content)
 
     def rot(self, kind: int) -> None:
-        """A file is cut short, altered in one byte, or gone."""
+        """A file is cut short, altered in one place or several, or gone."""
         self.trouble = True
         names = sorted((name for name, each in self.store.content.items() if each), key=str)
         if not names:
@@ -127,8 +127,11 @@ class Volume:
         if kind == 0:
             self.store.content[name] = content[:place]
         elif kind == 1:
-            changed = bytes((content[place] ^ (1 << self.hub.random.randrange(8)),))
-            self.store.content[name] = content[:place] + changed + content[place + 1 :]
+            altered = bytearray(content)
+            for _ in range(self.hub.random.choice((1, 4, 8))):
+                altered[place] ^= 1 << self.hub.random.randrange(8)
+                place = self.hub.random.randrange(len(content))
+            self.store.content[name] = bytes(altered)
         else:
             del self.store.content[name]
 
