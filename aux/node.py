@@ -124,7 +124,9 @@ class Node:
             return
         listed = view.incarnation(self.id) == self.incarnation
         if not listed:
-            if self._listed:
+            # It may have been taken in and out again before it heard of either; who was taken out stays out.
+            known = view.nodes.get(self.id)
+            if self._listed or (known is not None and known.incarnation == self.incarnation):
                 self.give_up(f"view {view.epoch} does not list this incarnation")
             return
         self._listed = True
@@ -139,7 +141,7 @@ class Node:
         if step.epoch <= self.epoch:
             return True
         before = self.view
-        if before is None or before.epoch != step.after:
+        if before is None or not step.follows(before):
             return False
         view = step.applied_to(before)
         self.adopt(view, step.rows if view.up == before.up else None)

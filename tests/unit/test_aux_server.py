@@ -15,7 +15,7 @@ from ringmaster.network import AsyncioNetwork
 from ringmaster.resp import Reader, Reply, encode
 from ringmaster.status import decode_status
 from ringmaster.view import encode_view
-from ringmaster.view_step import encode_step, step_between
+from ringmaster.view_step import checksum_of, encode_step, step_between
 from tests.fakes.nodes import CLUSTER, World, row
 from tests.unit.fake_wire import FakeTransport, ticks, until
 
@@ -309,9 +309,12 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         assert node.view == after
         assert node.primaries[0].term == 3
         assert client.ask(b"RM.STEP", raw) == b"OK"
-        foreign = msgspec.structs.replace(step, cluster="d" * 32, after=4, epoch=5)
+        other_past = msgspec.structs.replace(step, after=4, epoch=5)
+        assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 4"
+        step = msgspec.structs.replace(other_past, checksum=checksum_of(after))
+        foreign = msgspec.structs.replace(step, cluster="d" * 32)
         assert str(client.ask(b"RM.STEP", encode_step(foreign))).startswith("WRONG")
-        beyond = msgspec.structs.replace(step, after=4, epoch=5, rows={4: row("a", term=1)})
+        beyond = msgspec.structs.replace(step, rows={4: row("a", term=1)})
         assert str(client.ask(b"RM.STEP", encode_step(beyond))).startswith("ERR")
         assert node.epoch == 4
 

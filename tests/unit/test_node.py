@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.fakes.nodes import World, caught_up, row
 
 
@@ -39,6 +41,17 @@ async def test_a_view_without_this_incarnation_voids_it_once_it_was_listed() -> 
         assert pending.text.startswith("-UNKNOWN")
         assert world["a"].reasons == ["view 3 does not list this incarnation"]
         assert world["a"].node.store.entries == 0
+
+
+async def test_a_node_that_was_taken_out_before_it_heard_of_being_listed_is_void() -> None:
+    async with World("ab") as world:
+        view = world.view(4, row("a", term=1))
+        down = msgspec.structs.replace(world.infos["b"], up=False)
+        earlier = msgspec.structs.replace(down, incarnation="b-0")
+        for info in (earlier, down):
+            assert world["b"].reasons == []
+            world["b"].node.adopt(msgspec.structs.replace(view, nodes={**view.nodes, "b": info}))
+        assert world["b"].reasons == ["view 4 does not list this incarnation"]
 
 
 async def test_a_void_node_does_not_begin_to_serve_by_a_late_reply() -> None:
