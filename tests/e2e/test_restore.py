@@ -155,7 +155,10 @@ def test_a_clean_stop_loses_nothing_at_all(new_cluster: NewCluster) -> None:
         found = values(third, range(400))
         del versions["key-0"]
         assert {key: item["version"] for key, item in found.items()} == versions
-        assert third.status()["restore"]["entries"] == 399
+        # What `/cluster` says of nodes is what they said when they were last asked, five times a second.
+        wait_until(
+            lambda: third.status()["restore"]["entries"] == 399, "the nodes were asked since", 5
+        )
 
 
 def test_a_single_node_told_to_stop_seals(new_cluster: NewCluster) -> None:
