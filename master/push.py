@@ -30,16 +30,20 @@ def push_view(
 
     Who does not have `before` is sent all of it too. A lost push is made up for by the node's own watch.
     """
-    step = step_between(before, view)
+    made = step_between(before, view)
+    step = None if made is None else encode(b"RM.STEP", encode_step(made))
     whole = encode(b"RM.VIEW", raw)
-    frame = whole if step is None else encode(b"RM.STEP", encode_step(step))
     for node in nodes_up(view):
         link = link_of(node)
-        if link is not None:
-            link.send(frame, _Answer(link, whole))
+        if link is None:
+            continue
+        if step is None:
+            link.send(whole, lambda _: None)
+        else:
+            link.send(step, _StepReply(link, whole))
 
 
-class _Answer:
+class _StepReply:
     """Sends all of the view if the step to it is of no use to the node."""
 
     __slots__ = ("_link", "_whole")

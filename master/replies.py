@@ -55,7 +55,7 @@ _VALIDATORS: Final = (
     b"X-Content-Type-Options: nosniff\r\n"
     b"Content-Security-Policy: sandbox\r\n"
 )
-_WRITTEN: Final = (
+_WRITTEN_HEAD: Final = (
     b"HTTP/1.1 %b\r\n"
     b"Content-Type: application/json\r\n"
     b"%b"
@@ -64,20 +64,10 @@ _WRITTEN: Final = (
     b"Content-Length: %d\r\n"
     b"Date: %b\r\n"
     b"\r\n"
-    b"%b"
 )
+_WRITTEN: Final = _WRITTEN_HEAD + b"%b"
 # One format for the most usual write; a test compares with `posted`.
-_PLAIN_POSTED: Final = (
-    b"HTTP/1.1 %b\r\n"
-    b"Content-Type: application/json\r\n"
-    b"%b"
-    b'ETag: "%b"\r\n'
-    b"Cache-Control: no-store\r\n"
-    b"Content-Length: %d\r\n"
-    b"Date: %b\r\n"
-    b"\r\n"
-    b'{"key":"%b","version":"%b","expires_at":null}'
-)
+_PLAIN_POSTED: Final = _WRITTEN_HEAD + b'{"key":"%b","version":"%b","expires_at":null}'
 _AROUND_POSTED: Final = len(b'{"key":"","version":"","expires_at":null}')
 _CREATED_EMPTY: Final = (
     b"HTTP/1.1 201 Created\r\n"

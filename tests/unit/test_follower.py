@@ -196,3 +196,26 @@ async def test_what_was_heard_by_another_way_is_not_told_again() -> None:
             await asyncio.sleep(0.1)
     assert following.epochs == [3]
     assert following.follower.version == version
+
+
+@in_virtual_time
+async def test_a_view_that_is_pushed_as_well_is_left_to_the_push_for_a_moment() -> None:
+    following = Following()
+    told: list[int] = []
+    following.follower = ViewFollower(
+        following.store,
+        following.clock,
+        CLUSTER,
+        lambda view: following.epochs.append(view.epoch),
+        lambda: max(told, default=0),
+    )
+    loop = asyncio.get_running_loop()
+    with following.running():
+        await asyncio.sleep(0.1)
+        loop.call_later(0.02, told.append, 1)
+        following.publish(1)
+        await asyncio.sleep(0.2)
+        assert following.epochs == []  # the push was faster
+        following.publish(2)
+        await asyncio.sleep(0.2)
+        assert following.epochs == [2]  # none came

@@ -4,13 +4,20 @@ import asyncio
 
 import msgspec
 
-from master.health import Prober, Reach, cut_off_since, refusals, unreachable_by_most
+from master.health import (
+    Prober,
+    Reach,
+    cut_off_since,
+    refusals,
+    unreachable_by_most,
+)
 from master.observation import LeaseSeen, StatusSeen
 from ringmaster.errors import DeadlineExceeded, LinkBroken
 from ringmaster.lease import LeaseRow
 from ringmaster.status import NodeStatus
-from ringmaster.view import NodeInfo, View
+from ringmaster.view import Filling, NodeInfo, Partition, View
 from tests.fakes.cluster import FakeClock
+from tests.fakes.virtual_time import LoopClock, in_virtual_time
 from tests.unit.fake_wire import until
 
 
@@ -110,6 +117,27 @@ async def test_a_probe_keeps_the_status_and_its_age_from_the_question_on():
     assert prober.statuses()["a"].age_s == 0.15 or abs(prober.statuses()["a"].age_s - 0.15) < 1e-9
     assert news
     await stopped(task)
+
+
+@in_virtual_time
+async def test_only_who_is_eager_asks_more_often_while_copies_move():
+    moving = (Partition("a", (), (Filling("b", 5),), 5),)
+    asked = {}
+    for is_eager in (False, True):
+        for table in ((), moving):
+            link = FakeLink(status("a"))
+            prober = Prober(
+                LoopClock(), lambda node, link=link: link, is_eager=lambda eager=is_eager: eager
+            )
+            prober.adopt(msgspec.structs.replace(view_of("a"), table=table))
+            task = asyncio.create_task(prober.run())
+            await asyncio.sleep(2.0)
+            await stopped(task)
+            asked[is_eager, bool(table)] = link.asked
+    often = asked.pop((True, True))
+    # Times are looked at every 0.05 s, so an interval may be one look longer.
+    assert set(asked.values()) <= {9, 10}
+    assert often >= 3 * max(asked.values())
 
 
 async def test_a_node_that_fails_its_probes_is_unreachable_until_it_answers():

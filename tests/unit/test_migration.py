@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from aux.migration import (
     ACK_TIMEOUT_S,
     CHUNK_KEYS,
     OVER_BUDGET_LOOK_S,
     OVER_BUDGET_WAIT_S,
+    REST,
+    REST_IN_REPAIR,
     Filler,
 )
 from aux.primary import Copy, CopyState, Primary
@@ -32,13 +36,25 @@ class FakePeer:
             on_reply(self.answer)  # type: ignore[operator]
 
 
+class WorkingClock(LoopClock):
+    """Also goes on while a callback works; `worked_s` is how long that was in all."""
+
+    worked_s = 0.0
+
+    def boottime(self) -> float:
+        return super().boottime() + self.worked_s
+
+
 class FakePeers:
-    def __init__(self) -> None:
+    def __init__(self, clock: WorkingClock) -> None:
         self.peer: FakePeer | None = FakePeer()
         self.sent: list[tuple[bytes, bytes]] = []
+        self.clock = clock
+        self.send_takes_s = 0.0
 
     def send(self, copy: Copy, seq: int, key: bytes, entry: bytes) -> None:
         assert seq == 0
+        self.clock.worked_s += self.send_takes_s
         self.sent.append((key, entry[entries.value_offset(entry) :]))
 
     def get(self, node: str) -> FakePeer | None:
@@ -48,12 +64,13 @@ class FakePeers:
 class World:
     def __init__(self, keys: int, bytes_per_s: int = 0, size: int = 1) -> None:
         self.store = Store(2**30, 4)
-        self.peers = FakePeers()
+        clock = WorkingClock()
+        self.peers = FakePeers(clock)
         self.done: list[Copy] = []
         self.view: View | None = None
         self.filler = Filler(
             self.peers,  # type: ignore[arg-type]
-            LoopClock(),
+            clock,
             bytes_per_s,
             self.done.append,
             lambda: self.view,
@@ -114,6 +131,25 @@ async def test_fills_together_keep_within_the_bytes_per_second() -> None:
         await asyncio.sleep(0.1)
     assert 35 < asyncio.get_running_loop().time() - began < 60
     await world.end()
+
+
+@in_virtual_time
+async def test_slices_rest_longer_for_balance_than_where_a_copy_is_lacking() -> None:
+    slices, slice_s = 10, 0.01
+    took_s = {}
+    for in_sync in (1, 2):
+        world = World(CHUNK_KEYS * slices)
+        world.peers.send_takes_s = slice_s / CHUNK_KEYS
+        world.primary.in_sync = in_sync
+        world.view = View(cluster="c" * 32, epoch=1, replicas=2, table=())
+        began = asyncio.get_running_loop().time()
+        world.fill()
+        while not world.done:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.001)
+        took_s[in_sync] = asyncio.get_running_loop().time() - began
+        await world.end()
+    assert took_s[1] == pytest.approx(slices * slice_s * REST_IN_REPAIR, rel=0.1)
+    assert took_s[2] == pytest.approx(slices * slice_s * REST, rel=0.1)
 
 
 @in_virtual_time
