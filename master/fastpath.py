@@ -25,9 +25,10 @@ from master.inflight import InFlight
 from master.loan import Fallback
 from master.replies import Replies
 from master.router import Router
-from ringmaster.clock import Clock, TurnClock
+from ringmaster.clock import Clock
 from ringmaster.commands import WriteReply
 from ringmaster.errors import RingmasterError
+from ringmaster.turn_clock import TurnClock
 
 SWEEP_S: Final = 0.05
 MAX_UNREAD: Final = 256 * 2**20

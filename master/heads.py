@@ -13,8 +13,8 @@ import httptools
 
 from master.authority import Authority, Forbidden
 from ringmaster.commands import WriteOptions, encode_options
-from ringmaster.entry import Meta, pack_meta
 from ringmaster.errors import BadRequest
+from ringmaster.meta import Meta, pack_meta
 
 _REMEMBERED: Final = 4096
 _MAX_BLOCK: Final = 4096

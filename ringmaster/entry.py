@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-import msgspec
+from ringmaster.meta import NO_META, Meta, unpack_meta
 
 META: Final = 1
 JSON: Final = 2
@@ -23,19 +23,6 @@ _SLOT: Final = struct.Struct("<I")
 _EXPIRY: Final = struct.Struct("<14xQ")
 _EXPIRY_MASK: Final = (1 << 48) - 1
 
-MAX_META: Final = 16 * 1024
-"""Bytes of packed meta at most."""
-
-
-class Meta(msgspec.Struct, array_like=True, frozen=True):
-    """What a value carries beside its bytes. `swr_ms`: milliseconds it may be served after expiry."""
-
-    content_type: str = ""
-    content_encoding: str = ""
-    content_disposition: str = ""
-    tags: tuple[str, ...] = ()
-    swr_ms: int = 0
-
 
 class Header(NamedTuple):
     """A decoded header. `expires_ms` is wall milliseconds, 0 for never; `written_s` wall seconds."""
@@ -46,16 +33,6 @@ class Header(NamedTuple):
     expires_ms: int
     written_s: int
     flags: int
-
-
-_encode_meta = msgspec.msgpack.Encoder().encode
-_decode_meta = msgspec.msgpack.Decoder(Meta).decode
-_NO_META: Final = Meta()
-
-
-def pack_meta(meta: Meta) -> bytes:
-    """`meta` as the bytes that `pack` takes; empty when there is nothing to say."""
-    return b"" if meta == _NO_META else _encode_meta(meta)
 
 
 def pack(
@@ -139,8 +116,8 @@ def value_offset(entry: bytes) -> int:
 def meta_of(entry: bytes) -> Meta:
     """The meta of `entry`; the empty `Meta` where it has none."""
     if entry[HEADER_SIZE - 1] & META:
-        return _decode_meta(memoryview(entry)[HEADER_SIZE + 4 : value_offset(entry)])
-    return _NO_META
+        return unpack_meta(memoryview(entry)[HEADER_SIZE + 4 : value_offset(entry)])
+    return NO_META
 
 
 def raw_meta(entry: bytes) -> bytes:

@@ -19,8 +19,9 @@ from master.api.ranges import parse_range
 from master.api.reply import Reply
 from master.replies import Replies, json_text
 from ringmaster.commands import PLAIN, Status, WriteOptions, WriteReply, encode_options
-from ringmaster.entry import JSON, MAX_META, Meta, header, pack_meta
+from ringmaster.entry import JSON, header
 from ringmaster.errors import BadRequest, TooLarge
+from ringmaster.meta import MAX_META, Meta, pack_meta
 
 _INT64 = (-(2**63), 2**63 - 1)
 _PAGE = 1000

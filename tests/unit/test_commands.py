@@ -9,6 +9,7 @@ import pytest
 from aux.commands import MAX_REPLY_BYTES
 from ringmaster import entry as entries
 from ringmaster.commands import ANY, Status, WriteOptions, encode_options
+from ringmaster.meta import Meta, pack_meta
 from ringmaster.resp import Reply
 from tests.fakes.nodes import TestNode, World, row
 
@@ -36,7 +37,7 @@ def with_options(**options: object) -> bytes:
 
 
 async def test_get_and_head_show_the_entry_and_only_get_counts(node: TestNode) -> None:
-    meta = entries.pack_meta(entries.Meta("text/plain"))
+    meta = pack_meta(Meta("text/plain"))
     node.ask(b"RM.SET", PT, b"k", b"value", with_options(meta=meta, flags=0))
     entry = node.ask(b"RM.GET", PT, b"k").reply
     assert entries.meta_of(entry).content_type == "text/plain"
@@ -99,7 +100,7 @@ async def test_an_expired_entry_is_absent_to_reads_and_writes(node: TestNode) ->
 
 
 async def test_within_its_grace_an_expired_entry_is_read(node: TestNode) -> None:
-    meta = entries.pack_meta(entries.Meta(swr_ms=5000))
+    meta = pack_meta(Meta(swr_ms=5000))
     node.ask(b"RM.SET", PT, b"k", b"1", with_options(ttl_ms=1000, meta=meta))
     node.clock.now += 3.0
     assert node.get(b"k") == b"1"

@@ -3,11 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmaster import entry as layout
+from ringmaster.meta import Meta, pack_meta
 
 U32 = st.integers(0, 2**32 - 1)
 U48 = st.integers(0, 2**48 - 1)
 METAS = st.builds(
-    layout.Meta,
+    Meta,
     content_type=st.text(max_size=20),
     content_encoding=st.text(max_size=10),
     content_disposition=st.text(max_size=20),
@@ -25,17 +26,17 @@ def test_an_entry_gives_back_what_was_packed_into_it(
 ):
     entry = layout.pack(
         slot=slot, term=term, seq=seq, expires_ms=expires_ms, written_s=written_s, flags=flags,
-        meta=layout.pack_meta(meta), value=value,
+        meta=pack_meta(meta), value=value,
     )  # fmt: skip
     head = layout.header(entry)
     assert (head.slot, head.term, head.seq, head.expires_ms, head.written_s) == (
         slot, term, seq, expires_ms, written_s,
     )  # fmt: skip
     assert head.flags & ~layout.META == flags
-    assert bool(head.flags & layout.META) == (meta != layout.Meta())
+    assert bool(head.flags & layout.META) == (meta != Meta())
     assert layout.meta_of(entry) == meta
     assert entry[layout.value_offset(entry) :] == value
-    assert layout.raw_meta(entry) == layout.pack_meta(meta)
+    assert layout.raw_meta(entry) == pack_meta(meta)
 
 
 @given(slot=U32, value=st.binary(max_size=50))
@@ -65,7 +66,7 @@ def test_the_version_is_ordered_by_term_then_sequence_beyond_32_bits():
 
 
 def test_the_value_offset_needs_only_header_and_meta():
-    meta = layout.pack_meta(layout.Meta(content_type="text/plain"))
+    meta = pack_meta(Meta(content_type="text/plain"))
     entry = layout.pack(
         slot=0, term=1, seq=1, expires_ms=0, written_s=0, flags=0, meta=meta, value=b"x" * 99
     )
@@ -87,4 +88,4 @@ def test_a_meta_flag_given_without_meta_is_cleared(flag):
         value=b"v",
     )
     assert layout.header(entry).flags == flag
-    assert layout.meta_of(entry) == layout.Meta()
+    assert layout.meta_of(entry) == Meta()

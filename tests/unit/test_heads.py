@@ -5,7 +5,7 @@ import pytest
 from master.authority import Authority
 from master.heads import Heads
 from ringmaster.commands import WriteOptions, decode_options
-from ringmaster.entry import Meta, pack_meta
+from ringmaster.meta import Meta, pack_meta
 
 HOST = b"Host: localhost:8080\r\n"
 

@@ -7,7 +7,8 @@ import pytest
 from master.keys import key_of_target
 from master.replies import Replies
 from ringmaster.commands import WriteReply
-from ringmaster.entry import HEADER_SIZE, JSON, RESTORED, Meta, pack, pack_meta, value_offset
+from ringmaster.entry import HEADER_SIZE, JSON, RESTORED, pack, value_offset
+from ringmaster.meta import Meta, pack_meta
 
 NOW = 1_790_000_000.25
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from ringmaster.cli.snapshot_import import Importer
-from ringmaster.entry import JSON, Meta, header, pack, pack_meta
+from ringmaster.entry import JSON, header, pack
 from ringmaster.errors import BadRequest
+from ringmaster.meta import Meta, pack_meta
 from ringmaster.snapshot.archive import Record
 
 EXTRAS = Meta(content_type="text/plain", tags=["a", "b"], swr_ms=5000)

@@ -6,7 +6,7 @@ import pytest
 from aux.lru import PartitionData
 from aux.store import NEVER, Store
 from ringmaster import entry as layout
-from ringmaster.entry import Meta, pack_meta
+from ringmaster.meta import Meta, pack_meta
 
 
 def entry_of(value: bytes = b"v", *, expires_ms: int = 0, swr_ms: int = 0, slot: int = 0) -> bytes:

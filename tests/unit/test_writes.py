@@ -8,9 +8,10 @@ from aux import writes
 from aux.writes import INT64_MAX, INT64_MIN, Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import ANY, PLAIN, Status, WriteOptions
+from ringmaster.meta import Meta, pack_meta
 
 NOW = Moment(term=3, seq=8, wall_ms=1_700_000_000_000)
-META = entries.pack_meta(entries.Meta("text/plain", "", "", ("tag",)))
+META = pack_meta(Meta("text/plain", "", "", ("tag",)))
 
 
 def entry(
