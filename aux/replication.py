@@ -15,7 +15,7 @@ import structlog
 
 from aux.primary import Copy, CopyState
 from ringmaster.errors import PeerError, RingmasterError
-from ringmaster.link import Link
+from ringmaster.link import OnReply
 from ringmaster.resp import Reply, encode
 from ringmaster.view import NodeInfo, View
 
@@ -38,12 +38,25 @@ SYNC: Final = b"sync"
 _log = structlog.get_logger(__name__)
 
 
+class PeerLink(Protocol):
+    """What a peer needs of its `ringmaster.link.Link`."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def send(self, frame: bytes, on_reply: OnReply) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class LinkFactory(Protocol):
     """Makes the link to a peer; the composition root knows network, address and greeting."""
 
     def __call__(
         self, peer: NodeInfo, *, on_up: Callable[[], None], on_down: Callable[[], None]
-    ) -> Link:
+    ) -> PeerLink:
         """A link that is not started yet."""
 
 

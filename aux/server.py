@@ -64,7 +64,9 @@ class Server:
 
     async def listen(self, address: str, *, guarded: bool = False) -> str:
         """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
-        listener = await self._network.listen(address, lambda: Connection(self, guarded=guarded))
+        listener = await self._network.listen(
+            address, lambda: cast(asyncio.Protocol, Connection(self, guarded=guarded))
+        )
         self._listeners.append(listener)
         return listener.address
 
@@ -121,8 +123,11 @@ class _Cell:
             connection.resolved()
 
 
-class Connection(asyncio.Protocol):
-    """One client."""
+class Connection:
+    """One client.
+
+    An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
+    """
 
     def __init__(self, server: Server, *, guarded: bool) -> None:
         self._server = server
@@ -221,6 +226,9 @@ class Connection(asyncio.Protocol):
         self._serve(commands)
         if not self._backlog:
             self._resume_reading("backlog")
+
+    def eof_received(self) -> None:
+        """The other side sends no more: None has the transport close."""
 
     def pause_writing(self) -> None:
         self._pause_reading("writing")

@@ -48,8 +48,10 @@ def begin_plain(connection: Connection, data: bytes, now: float) -> bool:
     path = connection.path
     line = _plain_get(data)
     if line is not None:
+        if not data.endswith(b"\r\n\r\n"):
+            return False
         head = path.heads.known.get(data[line.end() : -2])
-        if head is None or head.length >= 0 or data[-2:] != b"\r\n":
+        if head is None or head.length >= 0:
             return False
         key = line[1]
         get = PlainGet(connection, key, now)
@@ -59,6 +61,8 @@ def begin_plain(connection: Connection, data: bytes, now: float) -> bool:
     if not data.startswith(_POST_LINE):
         return False
     body = data.find(b"\r\n\r\n") + 4
+    if body < len(_POST_LINE) + 2:
+        return False
     head = path.heads.known.get(data[len(_POST_LINE) : body - 2])
     if head is None or head.length != len(data) - body:
         return False

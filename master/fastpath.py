@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
@@ -71,9 +71,9 @@ class FastPath:
         self.connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def protocol(self) -> Connection:
+    def protocol(self) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
-        return Connection(self)
+        return cast(asyncio.Protocol, Connection(self))
 
     async def run(self) -> None:
         """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""

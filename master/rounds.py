@@ -52,7 +52,7 @@ class Round:
             self._done()
 
 
-class _One(Ask):
+class One(Ask):
     """One request; only its first reply counts."""
 
     __slots__ = ("_index", "_round")
@@ -143,7 +143,7 @@ async def ask_each(
     mask = len(table) - 1
     for index, request in enumerate(requests):
         route = table[request.place & mask]
-        ask = _One(round_, index, route if movable else None)
+        ask = One(round_, index, route if movable else None)
         asks.append(ask)
         if route is None:
             ask.replied(NO_PRIMARY)

@@ -170,7 +170,7 @@ class Link:
             connection = _Connection(self.name, self._hello, self._stall_s)
             self._opening = connection
             try:
-                await self._network.connect(self.address, lambda: connection, _CONNECT_S)  # noqa: B023
+                await self._network.connect(self.address, connection.as_protocol, _CONNECT_S)
                 async with asyncio.timeout(_CONNECT_S):
                     await connection.ready
                 backoff_s = _BACKOFF_FIRST_S
@@ -210,7 +210,7 @@ class Link:
             _log.warning("link down", peer=self.name, address=self.address, reason=complaint)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection:
     """One connection, from `connection_made` to its loss. `ready` and `lost` are futures."""
 
     def __init__(self, name: str, hello: bytes, stall_s: float) -> None:
@@ -233,6 +233,12 @@ class _Connection(asyncio.Protocol):
         self.on_lost: Callable[[LinkError], None] | None = None
         self.ready: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
+
+    def as_protocol(self) -> asyncio.Protocol:
+        """The connection as the protocol that it is by its methods; not by inheritance, so that its attributes are fast
+        when it is compiled.
+        """
+        return cast(asyncio.Protocol, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -266,6 +272,9 @@ class _Connection(asyncio.Protocol):
         self.frames = []
         self.unsent = 0
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def eof_received(self) -> None:
+        """The other side sends no more: None has the transport close."""
 
     def pause_writing(self) -> None:
         self._paused = True

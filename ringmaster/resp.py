@@ -133,7 +133,7 @@ class CommandReader:
         """
         if self._clean and (self._line or data[:1] != b"*"):
             return self._inline(data)
-        if data[-_PIPE_END_SIZE:-22] == _PIPE_END and len(data) > _PIPE_END_SIZE:
+        if len(data) > _PIPE_END_SIZE and data[-_PIPE_END_SIZE:-22] == _PIPE_END:
             # Cut in two it is understood; if these bytes are part of a value, cutting them changes nothing.
             return self._arrays(data[:-_PIPE_END_SIZE]) + self.feed(data[-_PIPE_END_SIZE:])
         return self._arrays(data)
@@ -269,7 +269,7 @@ class _Walk:
         return b""
 
     def _announced(self, head: bytes) -> None:
-        if not head.endswith(b"\r\n") or not head[1:-2].isdigit():
+        if len(head) < 4 or not head.endswith(b"\r\n") or not head[1:-2].isdigit():
             raise WireError("malformed announcement")
         size = int(head[1:-2])
         if self._args_left:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from master.rounds import One, Round
 from master.router import Router
-from master.verdicts import Ask
 from ringmaster.clock import SystemClock
 from ringmaster.commands import WriteReply
 from ringmaster.errors import (
@@ -21,7 +21,7 @@ from ringmaster.errors import (
     Unserved,
 )
 from ringmaster.hashing import partition_of
-from ringmaster.resp import Command, Reply, encode
+from ringmaster.resp import Command, encode
 from ringmaster.view import NodeInfo, Partition, View
 from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
 
@@ -329,25 +329,21 @@ async def test_many_writes_have_an_outcome_each(world: World) -> None:
 
 
 async def test_a_read_without_a_task_answers_its_ask(world: World) -> None:
-    class Kept(Ask):
-        def __init__(self) -> None:
-            self.replies: list[Reply] = []
-
-        def replied(self, reply: Reply) -> None:
-            self.replies.append(reply)
-
-    ask = Kept()
-    world.router.get_nowait(b"x", ask)
-    assert isinstance(ask.replies.pop(), RingmasterError)
+    done: list[None] = []
+    round_ = Round(3, lambda: done.append(None))
+    refused, read, written = (One(round_, index, None) for index in range(3))
+    world.router.get_nowait(b"x", refused)
+    assert isinstance(round_.replies[0], RingmasterError)
     await two_nodes(world)
-    world.router.get_nowait(key_in(1), ask)
-    world.router.write_nowait(b"RM.DEL", key_in(1), (), ask)
+    world.router.get_nowait(key_in(1), read)
+    world.router.write_nowait(b"RM.DEL", key_in(1), (), written)
     assert await world.asked("b:1") == [
         [b"RM.GET", b"1.1", key_in(1)],
         [b"RM.DEL", b"1.1", key_in(1)],
     ]
     world.at("b:1").receive(b"$1\r\nv\r\n:1\r\n")
-    assert ask.replies == [b"v", 1]
+    assert round_.replies[1:] == [b"v", 1]
+    assert done == [None]
 
 
 def scan_reply(*keys: bytes, more: bytes = b"") -> bytes:
