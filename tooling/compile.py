@@ -87,6 +87,8 @@ def build(wanted: str) -> None:
     try:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, fresh / package, ignore=_IGNORED)
+        # Files that the packages look for beside themselves.
+        (fresh / "nginx").symlink_to(ROOT / "nginx")
         (fresh / "mypy.toml").write_text(mypy_settings())
         log = BUILD / "compile.log"
         with log.open("w") as output:

@@ -90,8 +90,9 @@ async def test_how_far_a_peer_is_over_its_budget_is_known_from_its_last_word() -
         await world.settle()
         peer = world["a"].node.peers.get("b")
         assert peer is not None
+        wire = world.wire("a", "b")
         for over_bytes in (1234, 0):
-            world["b"].node.store.replica_over_bytes = lambda: over_bytes  # type: ignore[method-assign]  # noqa: B023
             peer.barrier(lambda _: None)
-            await world.settle()
+            _, on_reply = wire.queue.popleft()
+            on_reply([over_bytes])
             assert peer.over_bytes == over_bytes

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from master.api.limits import Limits
-from master.router import Router
 from tests.unit.fake_wire import ticks, until
 from tests.unit.fastpath.world import (
     WRITTEN,
@@ -137,14 +136,16 @@ async def test_closing_lets_requests_finish_and_takes_no_more(world: World) -> N
     assert client.closed
 
 
-async def test_a_bug_is_a_500_and_not_a_hung_client(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_bug_is_a_500_and_not_a_hung_client(world: World) -> None:
     client = world.client()
     client.receive(get())
     await world.asked()
-    # The only way to have a bug on purpose.
-    monkeypatch.setattr(Router, "read", None)
-    world.aux.receive(b"-WAIT 1\r\n")
-    await ticks(5)
+
+    def bug() -> float:
+        raise ZeroDivisionError
+
+    world.jitter = bug
+    for _ in range(2):
+        world.aux.receive(b"-WAIT 1\r\n")
+        await ticks(5)
     assert statuses(client.said()) == [500]

@@ -98,7 +98,8 @@ class World:
     def __init__(self, limits: Limits) -> None:
         self.clock = ShiftedClock()
         self.network = FakeNetwork()
-        self.router = Router(self.network, self.clock, jitter=lambda: 0.5)
+        self.jitter = lambda: 0.5
+        self.router = Router(self.network, self.clock, jitter=lambda: self.jitter())  # noqa: PLW0108 - tests replace it
         self.fallbacks: list[Fallback] = []
         self.counters = Counters()
         self.path = FastPath(
