@@ -19,7 +19,7 @@ from aux.store import NEVER
 from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import PLAIN, WriteOptions, decode_options
-from ringmaster.resp import encode
+from ringmaster.resp import bulk_head, encode
 from ringmaster.status import encode_status
 from ringmaster.view import decode_head, decode_view
 from ringmaster.view_step import decode_step
@@ -53,7 +53,7 @@ class DataCommands:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._served = node.served
-        self._touch = node.store.touch
+        self._lru = node.store.lru
         self._touch_many = node.store.touch_many
         self._counters = node.counters
         self._min_in_sync = node.options.min_in_sync
@@ -78,13 +78,13 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         data = primary.data
-        entry = self._touch(data, command[2])
+        entry = self._lru.touch(data, command[2])
         # As `data.expiring` says, without a call.
         if entry is None or ((data.next_due_ms < NEVER or data.scan) and self._is_expired(entry)):
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1
-        return b"$%d\r\n%b\r\n" % (len(entry), entry)
+        return b"%b%b\r\n" % (bulk_head(len(entry)), entry)
 
     def get_many(self, _client: Client, command: Command) -> bytes:
         """`RM.MGET (pt key)*`: what `RM.GET` replies, for each pair; `AGAIN` once the reply is full."""

@@ -20,6 +20,7 @@ from aux.writes import Moment, Outcome
 from ringmaster import entry as entries
 from ringmaster.commands import Status, WriteOptions
 from ringmaster.hashing import partition_of
+from ringmaster.resp import bulk_head
 
 _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
@@ -35,7 +36,7 @@ class RedisCommands:
         self._node = node
         self._served = node.served
         self._primaries = node.primaries
-        self._touch = node.store.touch
+        self._lru = node.store.lru
         self._counters = node.counters
         self._data = data
         self._connections = connections
@@ -237,7 +238,7 @@ class RedisCommands:
 
     def _value(self, primary: Primary, key: bytes) -> bytes:
         data = primary.data
-        entry = self._touch(data, key)
+        entry = self._lru.touch(data, key)
         if entry is None or (
             (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._node.wall_ms())
         ):
@@ -245,7 +246,7 @@ class RedisCommands:
             return NIL
         self._counters.hits += 1
         value = entry[entries.value_offset(entry) :]
-        return b"$%d\r\n%b\r\n" % (len(value), value)
+        return b"%b%b\r\n" % (bulk_head(len(value)), value)
 
     def _moved(self, key: bytes) -> bytes:
         """As Redis Cluster says it, so that `redis-cli -c` follows: partition and address."""

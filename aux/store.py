@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import builtins
 import struct
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 from aux.accounting import Accounting, ProcessAccounting
@@ -57,7 +57,8 @@ class Store:
         self._overhead_bytes = overhead_bytes
         self._accounting = accounting or ProcessAccounting()
         self._cost = self._accounting.entry
-        self._lru = Lru(partitions)
+        self.lru = Lru(partitions)
+        """The order of use. Others only touch; what changes entries goes through the store."""
         self._open: dict[int, PartitionData] = {}
         self._evictable = 0
         self._primary_bytes = 0
@@ -66,11 +67,7 @@ class Store:
         self._doomed_bytes = 0
         self._primary_share = 0
         self._replica_share = max_bytes
-        self.touch: Callable[[PartitionData, builtins.bytes], builtins.bytes | None] = (
-            self._lru.touch
-        )
-        """`touch(data, key)`: reads an entry and marks it as most recently used; None if absent."""
-        self.touch_many = self._lru.touch_many
+        self.touch_many = self.lru.touch_many
 
     @property
     def bytes(self) -> int:
@@ -108,7 +105,7 @@ class Store:
         data = self._open.pop(partition, None)
         if data is None:
             return
-        self._lru.forget(partition)
+        self.lru.forget(partition)
         if data.evictable:
             self._evictable -= 1
             self._primary_bytes -= data.bytes
@@ -138,9 +135,13 @@ class Store:
         self._replica_bytes -= sign * data.bytes
         self._share()
         if evictable:
-            self._lru.enlist(data)
+            self.lru.enlist(data)
         else:
-            self._lru.forget(partition)
+            self.lru.forget(partition)
+
+    def touch(self, data: PartitionData, key: builtins.bytes) -> builtins.bytes | None:
+        """The entry of `key`, most recently used from now on; None if absent."""
+        return self.lru.touch(data, key)
 
     def put(self, data: PartitionData, key: builtins.bytes, entry: builtins.bytes) -> None:
         """Stores `entry` under `key`, most recently used. What is stored differs from `entry` in the slot only."""
@@ -149,11 +150,11 @@ class Store:
         given, expires_ms = _slot_and_expiry(entry)
         size = len(entry)
         if old is None:
-            slot = self._lru.stamp()
+            slot = self.lru.stamp()
             delta = self._cost(len(key), size)
         else:
             (slot,) = _slot_of(old)
-            self._lru.renew(slot)
+            self.lru.renew(slot)
             old_size = len(old)
             delta = 0 if size == old_size else self._cost(0, size) - self._cost(0, old_size)
         if given != slot:
@@ -176,7 +177,7 @@ class Store:
         if old is None:
             self.entries += 1
             if len(entries) == 1 and data.evictable:
-                self._lru.enlist(data)
+                self.lru.enlist(data)
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
 
@@ -192,7 +193,7 @@ class Store:
         They are older than all that was used here. Among partitions loaded one after another, equal places in
         their orders count as equally old, so that no partition is evicted before the others.
         """
-        lru = self._lru
+        lru = self.lru
         now = lru.set_tick(0)
         step = (LOADED_TICKS - 2) // max(1, total)
         tick = first * step
@@ -209,7 +210,7 @@ class Store:
         if not data.entries:
             return 0
         newest = data.entries[next(reversed(data.entries))]
-        tick: int = self._lru.ticks[_slot_of(newest)[0]]
+        tick: int = self.lru.ticks[_slot_of(newest)[0]]
         return tick
 
     def remove(self, data: PartitionData, key: builtins.bytes) -> builtins.bytes | None:
@@ -218,7 +219,7 @@ class Store:
         entry = entries.pop(key, None)
         if entry is None:
             return None
-        self._lru.release(_slot_of(entry)[0])
+        self.lru.release(_slot_of(entry)[0])
         self.entries -= 1
         delta = -self._cost(len(key), len(entry))
         if not entries:
@@ -233,7 +234,7 @@ class Store:
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
         elif not self.entries:
-            self._lru.forget_slots()
+            self.lru.forget_slots()
         return entry
 
     def victim(
@@ -244,7 +245,7 @@ class Store:
         `among` narrows the choice to some partitions: asked again with the same frozenset it is as cheap
         as without, with anything else it takes time in proportion to the number of partitions.
         """
-        return self._lru.victim(among)
+        return self.lru.victim(among)
 
     def over_bytes(self) -> int:
         """Evictable bytes above their share of the budget, 0 if within.
@@ -338,11 +339,11 @@ class Store:
             entries = self._doomed[-1]
             for _ in range(min(steps, len(entries))):
                 key, entry = entries.popitem()
-                self._lru.release(_slot_of(entry)[0])
+                self.lru.release(_slot_of(entry)[0])
                 self._doomed_bytes -= self._cost(len(key), len(entry))
                 steps -= 1
             if not entries:
                 self._doomed.pop()
         self._share()
         if not self._doomed and not self.entries:
-            self._lru.forget_slots()
+            self.lru.forget_slots()

@@ -46,6 +46,7 @@ class Connection:
         "_transport",
         "path",
         "paused",
+        "tail",
         "waiting",
     )
 
@@ -53,6 +54,8 @@ class Connection:
         self.path = path
         self.paused = False
         self._transport: asyncio.Transport | None = None
+        # What followed the key in the last plain GET: the version and a header block known to be plain.
+        self.tail = b""
         # Requests without a reply, oldest first.
         self.waiting: deque[InFlight] = deque()
         self._buffer = bytearray()

@@ -18,7 +18,7 @@ OTHER: Final = "other"
 class Series:
     """Requests of one kind: `buckets[i]` took at most `BOUNDS_S[i]` seconds (not cumulative)."""
 
-    __slots__ = ("buckets", "method", "outcome", "status_class", "sum_s")
+    __slots__ = ("_bucket", "_seconds", "buckets", "method", "outcome", "status_class", "sum_s")
 
     def __init__(self, method: str, outcome: str, status_class: str) -> None:
         self.method = method
@@ -26,10 +26,16 @@ class Series:
         self.status_class = status_class
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
+        # Of the last request: those that begin in one turn and end in one turn take equally long.
+        self._seconds = 0.0
+        self._bucket = 0
 
     def observe(self, seconds: float) -> None:
         """Count one request that took `seconds`."""
-        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        if seconds != self._seconds:
+            self._seconds = seconds
+            self._bucket = bisect_left(BOUNDS_S, seconds)
+        self.buckets[self._bucket] += 1
         self.sum_s += seconds
 
     @property

@@ -12,7 +12,7 @@ from master.routes import Route, Table
 from master.verdicts import MOVED, Ask
 from ringmaster.errors import DeadlineExceeded, LinkDown, RingmasterError, WireError
 from ringmaster.link import Link
-from ringmaster.resp import Reply, encode
+from ringmaster.resp import Reply, bulk_head, encode
 
 NO_PRIMARY: Final = LinkDown("the partition has no live primary")
 LATE: Final = DeadlineExceeded("no reply came within the deadline")
@@ -31,7 +31,7 @@ class Request(NamedTuple):
         """The command for the wire."""
         if self.command == b"RM.GET":
             key = cast(bytes, self.args[0])
-            return b"%b$%d\r\n%b\r\n" % (route.get, len(key), key)
+            return b"%b%b%b\r\n" % (route.get, bulk_head(len(key)), key)
         return encode(self.command, route.token, *self.args)
 
 
@@ -128,7 +128,7 @@ def send_batches(table: Table, keys: Sequence[bytes], round_: Round) -> list[Bat
         args = [b"RM.MGET"]
         for index, route in zip(batch.indexes, batch.routes, strict=True):
             args += (route.token, keys[index])
-        link.send(encode(*args), batch.replied)
+        link.ask(encode(*args), batch)
     if unrouted:
         round_.count(len(unrouted))
     return [batch for _, batch in batches]
@@ -148,7 +148,7 @@ async def ask_each(
         if route is None:
             ask.replied(NO_PRIMARY)
         else:
-            route.link.send(request.frame(route), ask.replied)
+            route.link.ask(request.frame(route), ask)
     return await _all(round_, done, asks, within_s)
 
 

@@ -21,7 +21,7 @@ from ringmaster.commands import WriteReply
 from ringmaster.errors import BadRequest, RingmasterError, Unserved
 from ringmaster.link import Link
 from ringmaster.network import Network
-from ringmaster.resp import Reply, encode
+from ringmaster.resp import Reply, bulk_head, encode
 from ringmaster.view import View
 
 _PAUSE_FIRST_S: Final = 0.002
@@ -82,8 +82,7 @@ class Router:
         self._view = view
         self._links.keep(wanted)
         for link in self._links.all():
-            for on_reply in link.pending():
-                ask = getattr(on_reply, "__self__", None)
+            for ask in link.pending():
                 if isinstance(ask, Ask):
                     ask.rerouted(self._table)
         self._wake()
@@ -110,7 +109,7 @@ class Router:
         if route is None:
             ask.replied(NO_PRIMARY)
         else:
-            route.link.send(b"%b$%d\r\n%b\r\n" % (route.get, len(key), key), ask.replied)
+            route.link.ask(b"%b%b%b\r\n" % (route.get, bulk_head(len(key)), key), ask)
 
     def set_nowait(self, key: bytes, value: bytes, ask: Ask) -> None:
         """Send one `RM.SET` without options; for the rest see `write_nowait`."""
@@ -119,10 +118,10 @@ class Router:
         if route is None:
             ask.replied(NO_PRIMARY)
         else:
-            frame = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-                route.set, len(key), key, len(value), value,
+            frame = b"%b%b%b\r\n%b%b\r\n" % (
+                route.set, bulk_head(len(key)), key, bulk_head(len(value)), value,
             )  # fmt: skip
-            route.link.send(frame, ask.replied)
+            route.link.ask(frame, ask)
 
     def get_many_nowait(self, keys: Sequence[bytes], round_: Round) -> list[Batch]:
         """Ask for `keys`; `round_` gets whatever comes of it, to be judged by `judge_read`."""
@@ -137,7 +136,7 @@ class Router:
         if route is None:
             ask.replied(NO_PRIMARY)
         else:
-            route.link.send(encode(command, route.token, key, *args), ask.replied)
+            route.link.ask(encode(command, route.token, key, *args), ask)
         return route
 
     async def read(self, key: bytes, deadline: float) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Final
 
 from master.routes import Route, Table
@@ -19,6 +18,7 @@ from ringmaster.errors import (
     TooLarge,
     Unserved,
 )
+from ringmaster.link import Asker
 from ringmaster.resp import Reply
 
 AGAIN: Final = object()
@@ -66,7 +66,7 @@ _REFUSALS: Final[dict[str, type[RingmasterError]]] = {
 MOVED: Final = PeerError("MOVED", "0")
 
 
-class Ask(ABC):
+class Ask(Asker):
     """A request in flight. A read has its `route`: when a view moves the partition, it is told so at once.
 
     `replied` may then be called a second time, by the late reply: only the first counts.
@@ -75,10 +75,6 @@ class Ask(ABC):
     __slots__ = ("route",)
 
     route: Route | None
-
-    @abstractmethod
-    def replied(self, reply: Reply) -> None:
-        """The reply, or the error that came instead."""
 
     def rerouted(self, table: Table) -> None:
         """A newer view routes by `table`: a read whose partition moved is asked again there."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -35,6 +36,28 @@ _CONNECT_S: Final = 2.0
 _STALL_CHECKS: Final = 4
 
 _log = structlog.get_logger(__name__)
+
+
+class Asker(ABC):
+    """Who sent a request. A subclass with slots costs less than a callback for each request."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def replied(self, reply: Reply) -> None:
+        """The reply, or the error that came instead; the link calls it exactly once."""
+
+
+class _Calling(Asker):
+    """Passes the reply on to a function."""
+
+    __slots__ = ("_on_reply",)
+
+    def __init__(self, on_reply: OnReply) -> None:
+        self._on_reply = on_reply
+
+    def replied(self, reply: Reply) -> None:
+        self._on_reply(reply)
 
 
 class Link:
@@ -111,8 +134,8 @@ class Link:
         if task is not None:
             await asyncio.wait([task], timeout=_CONNECT_S)
 
-    def pending(self) -> list[OnReply]:
-        """The callbacks of the requests in flight, oldest first."""
+    def pending(self) -> list[Asker]:
+        """Who waits for the requests in flight, oldest first."""
         return [] if self._connection is None else list(self._connection.waiting)
 
     def abort(self, error: LinkError) -> None:
@@ -122,20 +145,24 @@ class Link:
                 connection.lose(error)
 
     def send(self, frame: bytes, on_reply: OnReply) -> None:
-        """Send `frame`, one encoded command; `on_reply` gets its reply, exactly once.
+        """`ask`, with a function for the reply."""
+        self.ask(frame, _Calling(on_reply))
 
-        Never raises. `LinkDown` and `LinkFull` (never sent) arrive before `send` returns,
+    def ask(self, frame: bytes, asker: Asker) -> None:
+        """Send `frame`, one encoded command; `asker` is told its reply, exactly once.
+
+        Never raises. `LinkDown` and `LinkFull` (never sent) arrive before `ask` returns,
         `LinkBroken` (sent, outcome unknown) when the connection is lost.
         """
         connection = self._connection
         if connection is None:
-            on_reply(LinkDown(f"not connected to {self.name}"))
+            asker.replied(LinkDown(f"not connected to {self.name}"))
             return
         waiting = connection.waiting
         if len(waiting) >= self._max_in_flight or connection.unsent > self._max_buffer:
-            on_reply(LinkFull(f"too much is in flight to {self.name}"))
+            asker.replied(LinkFull(f"too much is in flight to {self.name}"))
             return
-        waiting.append(on_reply)
+        waiting.append(asker)
         frames = connection.frames
         if not frames:
             connection.flush_soon()
@@ -227,7 +254,7 @@ class _Connection:
         self._answered = 0
         self._marks: deque[int] = deque()
         self._checks: asyncio.TimerHandle | None = None
-        self.waiting: deque[OnReply] = deque()
+        self.waiting: deque[Asker] = deque()
         self.unsent = 0
         self.is_lost = False
         self.on_lost: Callable[[LinkError], None] | None = None
@@ -247,7 +274,7 @@ class _Connection:
             return
         self._checks = self._loop.call_later(self._check_s, self._check)
         for _ in range(self._greetings):
-            self.waiting.append(self._greeted)
+            self.waiting.append(_Calling(self._greeted))
         if self._greetings:
             self._transport.write(self._hello)
         else:
@@ -300,7 +327,7 @@ class _Connection:
             # A callback may have closed the link, which answered all the others.
             if not waiting:
                 break
-            waiting.popleft()(reply)
+            waiting.popleft().replied(reply)
 
     def _check(self) -> None:
         """Break the connection if what was waiting `_STALL_CHECKS` checks ago still waits.
@@ -341,5 +368,5 @@ class _Connection:
             self.on_lost(error)
         sent = len(waiting) - unsent
         never_sent = LinkDown(str(error))
-        for index, on_reply in enumerate(waiting):
-            on_reply(error if index < sent else never_sent)
+        for index, asker in enumerate(waiting):
+            asker.replied(error if index < sent else never_sent)

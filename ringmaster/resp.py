@@ -53,6 +53,14 @@ def encode(*args: bytes | int) -> bytes:
     return frame
 
 
+_BULK_HEADS: Final = [b"$%d\r\n" % size for size in range(1024)]
+
+
+def bulk_head(size: int) -> bytes:
+    """What announces a bulk string of `size` bytes."""
+    return _BULK_HEADS[size] if size < 1024 else b"$%d\r\n" % size
+
+
 def _peer_error(text: str | bytes) -> PeerError:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
