@@ -31,17 +31,23 @@ from ringmaster.entry import (
 plain_text = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 """Matches bytes that are a JSON string as they are, but for the quotes."""
 
+# Numbers of the hottest replies as text: a look-up costs less than a conversion.
+_TABLE: Final = 4096
+_DECIMAL: Final = [b"%d" % number for number in range(_TABLE)]
+_HEX: Final = [b"%x" % number for number in range(_TABLE)]
+_HEX_DIGITS: Final = [b"%03x" % number for number in range(_TABLE)]
+
 # One format for the hottest reply; `_validators` and `_framed` say the same in pieces (a test compares).
 _JSON_HIT: Final = (
     b"HTTP/1.1 200 OK\r\n"
     b"Content-Type: application/json\r\n"
-    b'ETag: "%x-%x-%b"\r\n'
-    b"Age: %d\r\n"
+    b'ETag: "%b-%b-%b"\r\n'
+    b"Age: %b\r\n"
     b"Cache-Control: no-cache\r\n"
     b"Cache-Status: ringmaster; hit%b; detail=%b\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
     b"Content-Security-Policy: sandbox\r\n"
-    b"Content-Length: %d\r\n"
+    b"Content-Length: %b\r\n"
     b"Date: %b\r\n"
     b"\r\n"
     b'{"key":"%b","value":%b}'
@@ -61,7 +67,7 @@ _WRITTEN_HEAD: Final = (
     b"%b"
     b'ETag: "%b"\r\n'
     b"Cache-Control: no-store\r\n"
-    b"Content-Length: %d\r\n"
+    b"Content-Length: %b\r\n"
     b"Date: %b\r\n"
     b"\r\n"
 )
@@ -137,15 +143,18 @@ class Replies:
         seq, term, expires_ms, written_s, flags = unnamed_header(entry)
         if flags != JSON:
             return self.hit(key, entry, node)
+        second = int(wall_s)
+        age_s = second - written_s if second > written_s else 0
+        size = len(key) + len(entry) + (_AROUND_JSON - HEADER_SIZE)
         return _JSON_HIT % (
-            term,
-            seq,
+            _HEX[term] if term < _TABLE else _hex(term),
+            _HEX[seq] if seq < _TABLE else _hex(seq),
             self.salt,
-            wall_s - written_s if wall_s > written_s else 0,
+            _DECIMAL[age_s] if age_s < _TABLE else _decimal(age_s),
             _ttl(expires_ms, wall_s) if expires_ms else b"",
             node,
-            len(key) + len(entry) + (_AROUND_JSON - HEADER_SIZE),
-            self._date if self._date_from <= wall_s < self._date_until else self.date(wall_s),
+            _DECIMAL[size] if size < _TABLE else _decimal(size),
+            self._date if self._date_from <= second < self._date_until else self.date(wall_s),
             key,
             entry[HEADER_SIZE:],
         )
@@ -189,12 +198,12 @@ class Replies:
 
     def plain_posted(self, key: bytes, created: bool, term: int, seq: int, wall_s: float) -> bytes:
         """What `posted` replies for a `key` that stands in a JSON string as it is, and an entry that never expires."""
-        version = b"%x-%x-%b" % (term, seq, self.salt)
+        version = self.version(term, seq)
         return _PLAIN_POSTED % (
             b"201 Created" if created else b"200 OK",
             b"Location: %b\r\n" % location_of(key) if created else b"",
             version,
-            len(key) + len(version) + _AROUND_POSTED,
+            _decimal(len(key) + len(version) + _AROUND_POSTED),
             self._date if self._date_from <= wall_s < self._date_until else self.date(wall_s),
             key,
             version,
@@ -204,7 +213,7 @@ class Replies:
         """201 or 200: a JSON value was written."""
         status, term, seq, expires_ms, _ = reply
         created = status == 1
-        version = b"%x-%x-%b" % (term, seq, self.salt)
+        version = self.version(term, seq)
         body = b'{"key":%b,"version":"%b","expires_at":%b}' % (
             json_text(key),
             version,
@@ -214,7 +223,7 @@ class Replies:
             b"201 Created" if created else b"200 OK",
             b"Location: %b\r\n" % location_of(key) if created else b"",
             version,
-            len(body),
+            _decimal(len(body)),
             self.date(),
             body,
         )
@@ -223,7 +232,7 @@ class Replies:
         """200: an integer was incremented."""
         version = self.version(reply.term, reply.seq)
         body = b'{"key":%b,"value":%d,"version":"%b"}' % (json_text(key), reply.number, version)
-        return _WRITTEN % (b"200 OK", b"", version, len(body), self.date(), body)
+        return _WRITTEN % (b"200 OK", b"", version, _decimal(len(body)), self.date(), body)
 
     def put(self, key: bytes, reply: WriteReply) -> bytes:
         """201 or 204: a value of bytes was written."""
@@ -239,7 +248,7 @@ class Replies:
 
     def version(self, term: int, seq: int) -> bytes:
         """The text of a version; in double quotes it is the ETag."""
-        return b"%x-%x-%b" % (term, seq, self.salt)
+        return b"%b-%b-%b" % (_hex(term), _hex(seq), self.salt)
 
     def _validators(self, decoded: Header, node: bytes, private: bool, wall_s: float) -> bytes:
         expires_ms = decoded.expires_ms
@@ -255,6 +264,20 @@ class Replies:
 
     def _framed(self, content: bytes, lines: bytes, body: bytes) -> bytes:
         return _framed_head(content, lines, len(body), self.date()) + body
+
+
+def _decimal(number: int) -> bytes:
+    """`number`, not negative, as `%d` gives it."""
+    return _DECIMAL[number] if number < _TABLE else b"%d" % number
+
+
+def _hex(number: int) -> bytes:
+    """`number`, not negative, as `%x` gives it."""
+    if number < _TABLE:
+        return _HEX[number]
+    if number < _TABLE * _TABLE:
+        return _HEX[number >> 12] + _HEX_DIGITS[number & (_TABLE - 1)]
+    return b"%x" % number
 
 
 def json_text(key: bytes) -> bytes:
