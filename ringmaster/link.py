@@ -34,6 +34,10 @@ _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_MOST_S: Final = 1.0
 _CONNECT_S: Final = 2.0
 _STALL_CHECKS: Final = 4
+_BUSY: Final = 8
+"""From so many frames on, one more turn of the loop is waited for those that are on their way, as long as it brings some."""
+
+_MOST_TURNS: Final = 3
 
 _log = structlog.get_logger(__name__)
 
@@ -251,6 +255,9 @@ class _Connection:
         self._transport: asyncio.Transport | None = None
         self.frames: list[bytes] = []
         self._paused = False
+        # Of the frames that wait: how many there were when last looked, and for how many turns they have.
+        self._seen = 0
+        self._turns = 0
         self._answered = 0
         self._marks: deque[int] = deque()
         self._checks: asyncio.TimerHandle | None = None
@@ -296,6 +303,13 @@ class _Connection:
         frames = self.frames
         if self._paused or not frames or self._transport is None:
             return
+        if self._turns < _MOST_TURNS and len(frames) >= max(_BUSY, self._seen + 1):
+            # Who is busy gains more by fewer and larger writes, here and at the peer, than the turn takes.
+            self._seen = len(frames)
+            self._turns += 1
+            self._loop.call_soon(self._flush)
+            return
+        self._seen = self._turns = 0
         self.frames = []
         self.unsent = 0
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
