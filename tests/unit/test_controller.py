@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from master.controller import MASTER_FORGOTTEN_S, MOVE_PAUSE_S, Controller
+from master.controller import MOVE_PAUSE_S, Controller
 from master.observation import PlanningSettings
+from master.reads import MASTER_FORGOTTEN_S, REMEMBER_S
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.view import View
 from tests.fakes.cluster import FakeClock, FakeLiveness, FakeNodes
@@ -117,6 +118,7 @@ async def test_a_cycle_of_a_cluster_at_rest_costs_next_to_nothing_however_large_
     assert (time.process_time() - began) / 100 < 0.0005
     assert len(world.published) == count
     world.coordinator.put("admin/drain/aux1", b"{}")
+    world.clock.now += REMEMBER_S
     await world.cycle()
     assert len(world.published) > count
 
