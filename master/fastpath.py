@@ -30,6 +30,9 @@ from ringmaster.commands import WriteReply
 from ringmaster.errors import RingmasterError
 
 SWEEP_S: Final = 0.05
+CALM_SWEEP_S: Final = 0.2
+"""While no request waits: one that comes then is not late before its deadline, and that is further away."""
+
 MAX_UNREAD: Final = 256 * 2**20
 """Bytes of replies that slow clients have not read yet, all together."""
 
@@ -76,8 +79,10 @@ class FastPath:
 
     async def run(self) -> None:
         """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""
+        calm_s = max(SWEEP_S, min(CALM_SWEEP_S, self.limits.deadline_s))
         while True:
-            await asyncio.sleep(SWEEP_S)
+            busy = any(connection.waiting or connection.paused for connection in self.connections)
+            await asyncio.sleep(SWEEP_S if busy else calm_s)
             now = self.clock.boottime()
             for connection in list(self.connections):
                 connection.sweep(now)
