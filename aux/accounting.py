@@ -98,7 +98,7 @@ class ProcessAccounting:
 def resident_bytes() -> int:
     """Resident memory of this process in bytes, from /proc; 0 where there is none."""
     try:
-        # Asked for ten times a second: opening it takes longer than reading it.
+        # Asked for up to ten times a second: opening it takes longer than reading it.
         return int(os.pread(_statm(), 128, 0).split()[1]) * _PAGE_BYTES
     except OSError:
         return 0
@@ -159,12 +159,24 @@ class Budgeted(Protocol):
     def set_overhead(self, overhead_bytes: int) -> None: ...
 
 
+GROWTH_BYTES_PER_S: Final = 1024 * 1024 * 1024
+"""Faster than a node can take entries in, several times."""
+
+LOOK_S: Final = 0.1
+REST_LOOK_S: Final = 1.0
+
+
+def look_after_s(free_bytes: int) -> float:
+    """When to measure again, in seconds: before `free_bytes` can have been used up, ten times a second at most."""
+    return min(max(free_bytes / GROWTH_BYTES_PER_S, LOOK_S), REST_LOOK_S)
+
+
 class Footprint:
     """Keeps resident memory within the budget: what the process uses beyond the counted bytes is overhead.
 
     Modules, buffers and the holes of a fragmented heap are all in that; a 64th of the budget stays free for the holes
     that come before the next look. Call `correct` ten times a
-    second, then evict while the store is over its budget, some at a time: a step may be large.
+    second (less often far below the budget: `look_after_s`), then evict while the store is over its budget, some at a time: a step may be large.
     """
 
     def __init__(

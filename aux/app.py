@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 import uvloop
 
-from aux.accounting import Footprint
+from aux.accounting import Footprint, look_after_s
 from aux.http import HealthServer
 from aux.life import Life, NodeSpec, Surroundings, leaving_key
 from aux.snapshots import SnapshotOptions, SnapshotSetup
@@ -37,7 +37,6 @@ SEAL_S: Final = 25.0
 
 _COORDINATOR_PATIENCE_S: Final = 60.0
 _RETRY_S: Final = 0.5
-_FOOTPRINT_S: Final = 0.1
 _LIFE_PAUSE_S: Final = 0.2
 
 _log = structlog.get_logger(__name__)
@@ -155,11 +154,12 @@ class AuxProcess:
 
 async def _keep_footprint(life: Life) -> None:
     """Keep resident memory within the budget: what is not counted is measured (`accounting.py`)."""
-    footprint = Footprint(life.node.store)
+    store = life.node.store
+    footprint = Footprint(store)
     while True:
-        footprint.correct()
+        overhead = footprint.correct()
         life.node.budget.trim()
-        await asyncio.sleep(_FOOTPRINT_S)
+        await asyncio.sleep(look_after_s(store.max_bytes - store.bytes - overhead))
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

@@ -15,7 +15,7 @@ MAX_EVICTIONS: Final = 1000
 """Evictions at a time, about 3 ms: the rest follows with the next commands or tick."""
 
 SWEEP_SHARE: Final = 20
-"""One in so many served partitions is swept for expired entries at each tick."""
+"""One in so many served partitions is swept for expired entries at each tick, but at least one."""
 
 _HEARD_AFTER_TICKS: Final = 2
 
@@ -69,14 +69,19 @@ class Budget:
         )
         self._evict(over_bytes // 2 + 1, among)
 
-    def tick(self) -> None:
-        """Sweep the next few partitions, and trim."""
+    @property
+    def is_trimming(self) -> bool:
+        """Whether a copy was over its share and has not heard yet of what was evicted for it."""
+        return bool(self._trimming)
+
+    def tick(self, times: int = 1) -> None:
+        """Sweep the next few partitions, and trim. `times`: for how many ticks this one stands."""
         for node, ticks in list(self._trimming.items()):
             if ticks > 1:
                 self._trimming[node] = ticks - 1
             else:
                 del self._trimming[node]
-        self._sweep()
+        self._sweep(times)
         self.trim()
 
     def _evict(self, wanted_bytes: int, among: frozenset[int] | None) -> None:
@@ -96,12 +101,12 @@ class Budget:
                 store.touch(data, key)
                 skipped += 1
 
-    def _sweep(self) -> None:
+    def _sweep(self, times: int) -> None:
         serving = [primary for primary in self._primaries.values() if primary.serving]
         if not serving:
             return
         now_ms = self._wall_ms()
-        for _ in range(1 + len(serving) // SWEEP_SHARE):
+        for _ in range(min(times * (1 + len(serving) // SWEEP_SHARE), len(serving))):
             self._sweep_at = (self._sweep_at + 1) % len(serving)
             primary = serving[self._sweep_at]
             for key in self._store.due(primary.data, now_ms):

@@ -16,7 +16,7 @@ import structlog
 from aux.budget import Budget, Counters
 from aux.given import Lease, Loader, NodeOptions, NoLease
 from aux.migration import Filler
-from aux.primary import Copy, Primary
+from aux.primary import Copy, CopyState, Primary
 from aux.release import Releases
 from aux.replica import Replica
 from aux.replication import LinkFactory, Peers
@@ -27,6 +27,9 @@ from ringmaster.view import Partition, View, changed_rows
 from ringmaster.view_step import ViewStep
 
 TICK_S: Final = 0.05
+CALM_TICKS: Final = 4
+"""At rest one tick stands for so many. What is sent to a copy ends the rest at once."""
+
 STALL_S: Final = 0.5
 """A gap between ticks above which this process was stopped itself: nobody else is to blame."""
 
@@ -85,6 +88,8 @@ class Node:
         self._wall_floor_ms = 0
         self._last_tick = 0.0
         self._lag_measured = 0.0
+        self._writes_seen = -1
+        self._hurry: asyncio.Future[None] | None = None
         self.budget = Budget(store, self.primaries, self.counters, self.wall_ms)
 
     def __repr__(self) -> str:
@@ -383,8 +388,16 @@ class Node:
 
     # Time.
 
-    def tick(self) -> None:
-        """Every `TICK_S`: mend sessions, measure lag, sweep a few partitions for expired entries."""
+    def hurry(self) -> None:
+        """End the rest between ticks, if there is one: writes are on their way to copies."""
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+
+    def tick(self, times: int = 1) -> bool:
+        """Every `TICK_S`: mend sessions, measure lag, sweep a few partitions for expired entries.
+
+        `times`: for how many ticks this one stands. Whether the node is at rest: the next may be `CALM_TICKS` away.
+        """
         now = self.clock.boottime()
         stalled = now - self._last_tick > STALL_S
         self._last_tick = now
@@ -400,8 +413,24 @@ class Node:
                     if copy.required:
                         measure_lag(copy, primary.seq, now, stalled=stalled)
         pending_bytes = sum(map(_pending_bytes, self.primaries.values()))
-        self.overloaded = max(self.peers.unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
-        self.budget.tick()
+        unacked_bytes = self.peers.unacked_bytes
+        self.overloaded = max(unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
+        self.budget.tick(times)
+        writes, self._writes_seen = self._writes_seen, self.counters.writes
+        return writes == self._writes_seen and not (
+            pending_bytes or unacked_bytes or self.budget.is_trimming or self._is_moving()
+        )
+
+    def _is_moving(self) -> bool:
+        """Whether a partition is on its way here or from here, or a copy is not in step."""
+        if self.releasing or self.awaiting or len(self.served) < len(self.primaries):
+            return True
+        streaming = CopyState.STREAMING
+        return any(
+            copy.state is not streaming or copy.fill_session
+            for primary in self.primaries.values()
+            for copy in primary.copies.values()
+        )
 
     def _release(self, number: int) -> None:
         if number in self.primaries:
@@ -416,7 +445,15 @@ class Node:
             group.create_task(self._ticks(), name="ticks")
 
     async def _ticks(self) -> None:
+        loop = asyncio.get_running_loop()
         self._last_tick = self.clock.boottime()
+        times = 1
         while True:
-            self.tick()
-            await asyncio.sleep(TICK_S)
+            if not self.tick(times):
+                times = 1
+                await asyncio.sleep(TICK_S)
+                continue
+            self._hurry = loop.create_future()
+            await asyncio.wait([self._hurry], timeout=CALM_TICKS * TICK_S)
+            times = 1 if self._hurry.done() else CALM_TICKS
+            self._hurry = None

@@ -72,6 +72,9 @@ class Sessions(Protocol):
     def progressed(self, copy: Copy) -> None:
         """`copy` opened or, while its primary does not serve, acknowledged something."""
 
+    def hurry(self) -> None:
+        """Something is sent to a copy: look after it from now on."""
+
     def over_budget(self, node: str, over_bytes: int) -> None:
         """`node` holds so much more for its primaries than its budget allows."""
 
@@ -242,6 +245,7 @@ class Peer:
         items, size, marks = self._items, self._items_bytes, self._marks
         self._items, self._items_bytes, self._marks = [], 0, {}
         self.unacked_bytes += size
+        self._sessions.hurry()
         frame = encode(b"RM.REPL", self._sessions.wall_ms(), *items)
         self.link.send(frame, lambda reply: self._acknowledged(marks, size, reply))
 

@@ -84,8 +84,8 @@ def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]
     held = now < node.lease.held_until
     for primary in node.primaries.values():
         for copy in primary.copies.values():
-            if not copy.required:
-                continue
+            if not (copy.lost or copy.behind_since or copy.fill_session) or not copy.required:
+                continue  # as nearly all are nearly always
             if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
                 if held:
                     lagging.append(_report(primary, copy))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -17,21 +17,28 @@ import structlog
 from master.election import Election
 from master.health import cut_off_since, refusals, unreachable_by_most
 from master.losses import LOSSES_KEY, Losses
-from master.observation import LeaseSeen, Observation, Plan, PlanningSettings, StatusSeen, Target
+from master.observation import Observation, Plan, PlanningSettings, StatusSeen, Target
 from master.planning import next_view, only_moves, signature
 from master.push import nodes_up
+from master.reads import Leased, Read, Reads
 from master.targets import RebalanceProgress, choose_target, rebalance_progress
 from ringmaster.clock import Clock
-from ringmaster.coordinator import Commit, Coordinator, Record
+from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster import STOPPING_KEY
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.follower import VIEW_KEY
-from ringmaster.lease import LeaseRow, LeaseWatch, lease_key
+from ringmaster.lease import lease_key
 from ringmaster.liveness import HeldLock, Liveness
-from ringmaster.registration import MasterRow, node_key
-from ringmaster.view import NodeInfo, View, decode_view, encode_view, first_view
+from ringmaster.registration import node_key
+from ringmaster.view import View, decode_view, encode_view, first_view
 
 CYCLE_S = 0.1
+CALM_CYCLE_S = 0.2
+"""While nothing moves and every lease is renewed in time; whatever is news wakes it."""
+
+LATE_S = 0.9
+"""A lease that has not changed for longer is late: renewed every 0.5 s, read every 0.2 s, it is 0.7 s at most."""
+
 STANDBY_S = 0.3
 """Who is not elected only watches the leases' numbers, which move every 0.5 s; when it is elected it is woken."""
 
@@ -43,11 +50,10 @@ longer than `PlanningSettings.move_pause_most_s`.
 Each costs every process a few milliseconds that clients wait for; so it is about one in a hundred of them.
 """
 
-MASTER_FORGOTTEN_S = 600.0
-"""A master whose number has stood still for so long is not coming back under this incarnation: its row goes."""
+LEAST_PAUSE_S = 0.005
+"""Timers end up to a millisecond early."""
 
 _log = structlog.get_logger(__name__)
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 class Probes(Protocol):
@@ -61,16 +67,6 @@ class Probes(Protocol):
 
     def unreachable(self) -> tuple[str, ...]:
         """Nodes this master cannot reach."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One read of what the plan rests on. `versions`: of the leases' records."""
-
-    nodes: dict[str, NodeInfo]
-    leases: dict[str, LeaseSeen]
-    admin: frozenset[str]
-    unreachable: frozenset[str]
 
 
 class Controller:
@@ -104,8 +100,7 @@ class Controller:
         self._partitions = partitions
         self._on_published = on_published
         self._wake = asyncio.Event()
-        self._leases = LeaseWatch()
-        self._masters = LeaseWatch()
+        self._reads = Reads(coordinator, clock, settings.lease_ttl_s)
         self._view: tuple[View, int] | None = None
         self._target: Target | None = None
         self._losses = Losses()
@@ -115,6 +110,8 @@ class Controller:
         self._live_since = clock.boottime()
         self._calm_until = 0.0
         self._idle: Hashable = None
+        self._at_rest = False
+        self._settled = False
         self._available = True
 
     def wake(self, *, urgent: bool = True) -> None:
@@ -132,7 +129,10 @@ class Controller:
         return rebalance_progress(self._view[0], self._target)
 
     async def run(self) -> None:
-        """Look every 0.1 s (0.3 s if not elected), or at once when woken. Outages of the coordinator are waited out."""
+        """Look every 0.1 s, at rest every 0.2 s (0.3 s if not elected), or at once when woken.
+
+        Outages of the coordinator are waited out.
+        """
         while True:
             self._wake.clear()
             again = False
@@ -149,38 +149,61 @@ class Controller:
                 # A view was published, or somebody else was faster: there may be more to do. Others first, though.
                 await asyncio.sleep(0)
                 continue
-            cycle_s = CYCLE_S if self._election.is_controller else STANDBY_S
             try:
-                async with asyncio.timeout(calm_s if calm_s > 0 else cycle_s):
+                async with asyncio.timeout(calm_s if calm_s > 0 else self._pause_s()):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
+    def _pause_s(self) -> float:
+        """Until the next cycle, in seconds: no longer than until a lease lapses, so that it is seen when it does."""
+        if not self._election.is_controller:
+            return STANDBY_S
+        cycle_s = CALM_CYCLE_S if self._settled else CYCLE_S
+        lapse_s = self._reads.lapse_at - self._clock.boottime()
+        return max(min(cycle_s, lapse_s), LEAST_PAUSE_S)
+
     async def cycle(self) -> bool:
         """Observe once and act on it; whether to look again at once. Raises `CoordinatorUnavailable`."""
         self.cycles += 1
-        leases = await self._read_leases()
+        was_settled, self._settled = self._settled, False
+        leased = await self._reads.leased()
         if not self._election.is_controller:
             self._view = None
             return False
-        read = await self._read_rest(leases)
+        read = await self._reads.all(leased, may_remember=was_settled)
         if STOPPING_KEY in read.admin:
             return False  # whoever leaves now leaves on purpose
         view, version = self._view or await self._load_view()
         self._view = (view, version)
-        await self._refuse(view, read)
+        await self._refuse(view, leased)
         await self._forget_masters()
+        again = await self._judge(view, version, read)
+        if again is None:
+            read = await self._reads.all(leased, may_remember=False)
+            again = STOPPING_KEY not in read.admin and await self._judge(view, version, read)
+        return bool(again)
+
+    async def _judge(self, view: View, version: int, read: Read) -> bool | None:
+        """Act on `read`; whether to look again at once. None: more must be read first.
+
+        What was remembered can only say that there is nothing to do: a plan rests on what was read in its cycle.
+        """
         proofs = self._proofs(view, read)
         try:
             seen = self._observe(view, read, frozenset(proofs))
             mark = signature(seen)
             if mark == self._idle:
+                self._settled = self._at_rest and self._is_settled(seen)
                 return False
+            if read.is_remembered:
+                return None
             began = self._clock.boottime()
             self._target = choose_target(seen)
             plan = next_view(replace(seen, target=self._target))
             if plan is None:
                 self._idle = mark
+                self._at_rest = not any(row.filling or row.awaits for row in view.table)
                 await self._tidy(view, read)
                 return False
             return await self._publish(plan, seen, version, read, began)
@@ -190,35 +213,13 @@ class Controller:
 
     # -- observing
 
-    async def _read_leases(self) -> dict[str, LeaseSeen]:
-        records = await self._coordinator.read("lease/")
-        now = self._clock.boottime()
-        self._leases.observe(now, {key: record.version for key, record in records.items()})
-        seen = {}
-        for key, row in _rows(records, LeaseRow).items():
-            seen[key.removeprefix("lease/")] = LeaseSeen(
-                row, records[key].version, self._leases.unchanged_for(key)
-            )
-        return seen
-
-    async def _read_rest(self, leases: dict[str, LeaseSeen]) -> _Read:
-        masters = await self._coordinator.read("master/")
-        self._masters.observe(
-            self._clock.boottime(), {key: record.version for key, record in masters.items()}
-        )
-        nodes = _rows(await self._coordinator.read("node/"), NodeInfo)
-        admin = await self._coordinator.read("admin/")
-        said = [
-            row.unreachable
-            for key, row in _rows(masters, MasterRow).items()
-            if self._masters.unchanged_for(key) < self._settings.lease_ttl_s
-        ]
-        up = frozenset(nodes_up(self._view[0])) if self._view else frozenset()
-        return _Read(
-            {info.id: info for info in nodes.values()},
-            leases,
-            frozenset(admin),
-            unreachable_by_most(said, up),
+    def _is_settled(self, seen: Observation) -> bool:
+        """Whether nobody is late, out of reach, on the way in or on the way out: news will wake us."""
+        return (
+            seen.stable_for_s >= max(seen.settings.bootstrap_wait_s, seen.settings.settle_s)
+            and seen.leases.keys() == set(nodes_up(seen.view))
+            and all(lease.unchanged_for_s < LATE_S for lease in seen.leases.values())
+            and all(self._probes.is_connected(node) for node in seen.leases)
         )
 
     async def _load_view(self) -> tuple[View, int]:
@@ -232,7 +233,7 @@ class Controller:
             return first_view(self._cluster, self._partitions, self._settings.replicas), 0
         return decode_view(record.value), record.version
 
-    def _observe(self, view: View, read: _Read, dead: frozenset[str]) -> Observation:
+    def _observe(self, view: View, read: Read, dead: frozenset[str]) -> Observation:
         now = self._clock.boottime()
         live = frozenset(
             (node, lease.row.incarnation)
@@ -269,7 +270,7 @@ class Controller:
             target=self._target,
         )
 
-    def _proofs(self, view: View, read: _Read) -> dict[str, HeldLock]:
+    def _proofs(self, view: View, read: Read) -> dict[str, HeldLock]:
         """Locks of incarnations that are gone, to be held until the view is published (R5)."""
         proofs: dict[str, HeldLock] = {}
         suspects = {(info.id, info.incarnation): info for info in read.nodes.values()}
@@ -290,7 +291,7 @@ class Controller:
     # -- acting
 
     async def _publish(
-        self, plan: Plan, seen: Observation, version: int, read: _Read, began: float
+        self, plan: Plan, seen: Observation, version: int, read: Read, began: float
     ) -> bool:
         if not self._election.is_controller:
             return False
@@ -335,12 +336,15 @@ class Controller:
         self._on_published(seen.view, plan.view, raw)
         return True
 
-    async def _refuse(self, view: View, read: _Read) -> None:
-        changes = refusals(view, read.leases, self._probes.statuses(), read.unreachable)
+    async def _refuse(self, view: View, leased: Leased) -> None:
+        up = frozenset(nodes_up(view))
+        said = (row.unreachable for row in leased.masters.values())
+        unreachable = unreachable_by_most(said, up)
+        changes = refusals(view, leased.leases, self._probes.statuses(), unreachable)
         for node, row in changes.items():
             key = lease_key(node)
             commit = Commit(
-                expect={key: read.leases[node].version}, put={key: msgspec.json.encode(row)}
+                expect={key: leased.leases[node].version}, put={key: msgspec.json.encode(row)}
             )
             if await self._coordinator.commit(commit) is not None:
                 _log.warning(
@@ -352,12 +356,12 @@ class Controller:
 
     async def _forget_masters(self) -> None:
         """Delete the rows of masters that ended long ago, each on condition that it has not changed since."""
-        for key, version in self._masters.unchanged(MASTER_FORGOTTEN_S).items():
+        for key, version in self._reads.gone_masters().items():
             commit = Commit(expect={key: version}, delete=frozenset({key}))
             if await self._coordinator.commit(commit) is not None:
                 _log.info("the row of a master that is gone was removed", key=key)
 
-    async def _tidy(self, view: View, read: _Read) -> None:
+    async def _tidy(self, view: View, read: Read) -> None:
         """Drop requests to forget a node that are done, or that came while it was up."""
         done = set()
         for node in _flagged(read.admin, "admin/forget/"):
@@ -369,8 +373,7 @@ class Controller:
 
     def _forget_reads(self) -> None:
         """While nobody could renew or read, nobody is late."""
-        self._leases.failed()
-        self._masters.failed()
+        self._reads.failed()
         self._absent_since.clear()
         self._view = None
 
@@ -385,14 +388,3 @@ class Controller:
 
 def _flagged(admin: frozenset[str], prefix: str) -> frozenset[str]:
     return frozenset(key.removeprefix(prefix) for key in admin if key.startswith(prefix))
-
-
-def _rows(records: Mapping[str, Record], kind: type[_Struct]) -> dict[str, _Struct]:
-    """What can be read; a row that cannot is as good as absent."""
-    rows = {}
-    for key, record in records.items():
-        try:
-            rows[key] = msgspec.json.decode(record.value, type=kind)
-        except msgspec.DecodeError as error:
-            _log.error("unreadable row ignored", key=key, reason=str(error))
-    return rows

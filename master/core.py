@@ -18,6 +18,7 @@ from master.health import Prober
 from master.observation import PlanningSettings
 from master.push import push_view
 from master.router import Router
+from master.routes import NodeLink
 from ringmaster.clock import Clock
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord
@@ -77,7 +78,7 @@ class Core:
         self.router.adopt(self.view)
         self.prober = Prober(
             around.clock,
-            self.router.link_of,
+            self._watched_link,
             on_news=self._look_now,
             on_progress=self._look_soon,
             is_eager=lambda: self.is_controller,
@@ -113,6 +114,10 @@ class Core:
     async def close(self) -> None:
         """Close the links, failing what is in flight. After `run` ended."""
         await self.router.close()
+
+    def _watched_link(self, node: str) -> NodeLink | None:
+        link = self.router.link_of(node)
+        return link if isinstance(link, NodeLink) else None
 
     def _adopt(self, view: View) -> None:
         self.view = view

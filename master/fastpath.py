@@ -31,6 +31,9 @@ from ringmaster.errors import RingmasterError
 from ringmaster.turn_clock import TurnClock
 
 SWEEP_S: Final = 0.05
+CALM_SWEEP_S: Final = 0.2
+"""While no request waits: one that comes then is not late before its deadline, and that is further away."""
+
 MAX_UNREAD: Final = 256 * 2**20
 """Bytes of replies that slow clients have not read yet, all together."""
 
@@ -77,8 +80,10 @@ class FastPath:
 
     async def run(self) -> None:
         """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""
+        calm_s = max(SWEEP_S, min(CALM_SWEEP_S, self.limits.deadline_s))
         while True:
-            await asyncio.sleep(SWEEP_S)
+            busy = any(connection.waiting or connection.paused for connection in self.connections)
+            await asyncio.sleep(SWEEP_S if busy else calm_s)
             now = self.clock.boottime()
             for connection in list(self.connections):
                 connection.sweep(now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -27,8 +28,11 @@ PROBE_EAGERLY_S = 0.05
 """While copies are being filled or handed over: each step of those waits for a report."""
 
 PROBE_DEADLINE_S = 1.0
-LOOK_EVERY_S = 0.025
-"""How often links are looked at: a process that was killed is noticed within this time."""
+LOOK_AGAIN_S = 0.02
+"""How long after a link broke that is told once more: a process that dies may close its link before its lock is free."""
+
+_EARLY_S = 0.005
+"""A probe that is due so soon goes with the others: fewer wake-ups."""
 
 FAILURES = 3
 FAILING_S = 1.0
@@ -38,7 +42,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ProbeLink(Protocol):
-    """What a probe needs of `ringmaster.link.Link`."""
+    """What a probe needs of `master.routes.NodeLink`."""
+
+    on_lost: Callable[[], None] | None
+    """Called from the loop when the connection is lost."""
 
     @property
     def connected(self) -> bool:
@@ -130,7 +137,7 @@ def refusals(
 class _Probed:
     """What is known of one incarnation."""
 
-    __slots__ = ("asking", "incarnation", "next_at", "reach", "seen_at", "status", "was_connected")
+    __slots__ = ("asking", "incarnation", "next_at", "reach", "seen_at", "status")
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
@@ -139,7 +146,6 @@ class _Probed:
         self.seen_at = 0.0
         self.next_at = 0.0
         self.asking = False
-        self.was_connected = False
 
 
 class Prober:
@@ -164,6 +170,7 @@ class Prober:
         self._nodes: dict[str, _Probed] = {}
         self._is_eager = is_eager
         self._moving = False
+        self._wake = asyncio.Event()
 
     def adopt(self, view: View) -> None:
         """Probe the nodes of `view` from now on. A new incarnation begins with a clean slate."""
@@ -173,6 +180,9 @@ class Prober:
             if info.up
         }
         self._moving = any(row.filling or row.awaits is not None for row in view.table)
+        for node in self._nodes:
+            self._watch(node)
+        self._wake.set()
 
     def _known(self, node: str, incarnation: str) -> _Probed:
         known = self._nodes.get(node)
@@ -202,21 +212,36 @@ class Prober:
         """Probe until cancelled. At most one probe per node is under way."""
         async with asyncio.TaskGroup() as probes:
             while True:
+                self._wake.clear()
                 now = self._clock.boottime()
                 every_s = PROBE_EAGERLY_S if self._moving and self._is_eager() else PROBE_EVERY_S
+                due_s = every_s
                 for node, probed in list(self._nodes.items()):
-                    self._look(node, probed)
-                    if not probed.asking and now >= probed.next_at:
+                    if not probed.asking and now + _EARLY_S >= probed.next_at:
                         probed.asking = True
                         probed.next_at = now + every_s
+                        self._watch(node)
                         probes.create_task(self._probe(node, probed))
-                await asyncio.sleep(LOOK_EVERY_S)
+                    due_s = min(due_s, max(probed.next_at - now, _EARLY_S))
+                try:
+                    async with asyncio.timeout(due_s):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
 
-    def _look(self, node: str, probed: _Probed) -> None:
-        connected = self.is_connected(node)
-        if probed.was_connected and not connected:
+    def _watch(self, node: str) -> None:
+        link = self._link_of(node)
+        if link is not None and link.on_lost is None:
+            link.on_lost = partial(self._lost, node, link)
+
+    def _lost(self, node: str, link: ProbeLink) -> None:
+        if node in self._nodes and self._link_of(node) is link:
             self.on_news()
-        probed.was_connected = connected
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._look_again, node)
+
+    def _look_again(self, node: str) -> None:
+        if node in self._nodes and not self.is_connected(node):
+            self.on_news()
 
     async def _probe(self, node: str, probed: _Probed) -> None:
         status: NodeStatus | None = None

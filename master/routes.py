@@ -45,6 +45,38 @@ class Route:
 Table = list[Route | None]
 
 
+class NodeLink(Link):
+    """A link to a node that tells whoever watches the node when it is lost. `on_lost` is called from the loop."""
+
+    def __init__(
+        self,
+        network: Network,
+        address: str,
+        *,
+        name: str,
+        hello: bytes,
+        stall_s: float,
+        on_up: Callable[[], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        super().__init__(
+            network,
+            address,
+            name=name,
+            hello=hello,
+            max_in_flight=MAX_IN_FLIGHT,
+            stall_s=stall_s,
+            on_up=on_up,
+            on_down=self._lost,
+            jitter=jitter,
+        )
+        self.on_lost: Callable[[], None] | None = None
+
+    def _lost(self) -> None:
+        if self.on_lost is not None:
+            self.on_lost()
+
+
 class Links:
     """One link to each incarnation that the newest view lists as up. `on_up` is called when any comes up."""
 
@@ -101,12 +133,11 @@ class Links:
         hello = encode(b"RM.HELLO", cluster.encode(), info.incarnation.encode())
         if self._auth:
             hello = encode(b"AUTH", self._auth) + hello
-        link = Link(
+        link = NodeLink(
             self._network,
             address_of(info, self._boot_id),
             name=info.id,
             hello=hello,
-            max_in_flight=MAX_IN_FLIGHT,
             stall_s=self._stall_s,
             on_up=self._on_up,
             jitter=self._jitter,

@@ -62,10 +62,10 @@ class Directory:
 
     async def refresh(self) -> None:
         """Read once. Raises `CoordinatorUnavailable`."""
-        masters = await self._coordinator.read("master/")
-        controller = (await self._coordinator.read("controller")).get("controller")
-        # With sqlite the leases have a file of their own: this one is in the other.
-        await self._coordinator.read("cluster")
+        # With sqlite the leases have a file of their own: "cluster" is in the other, which must answer as well.
+        records = await self._coordinator.read_all(("master/", "controller", "cluster"))
+        masters = {key: record for key, record in records.items() if key.startswith("master/")}
+        controller = records.get("controller")
         self.available = True
         now = self._clock.boottime()
         self.masters = tuple(sorted(self._alive(masters, now), key=lambda row: row.id))

@@ -6,7 +6,7 @@ change of the store. Keys and their writers are listed in `docs/internals.md`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +41,12 @@ class Coordinator(Protocol):
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
         """All records whose key begins with `prefix`, at one point in time after the call began."""
+
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
+        """All records whose key begins with one of `prefixes` (one or more), by one call: a call costs more than rows do.
+
+        At one point in time after the call began; an engine that keeps some keys apart reads those at one of their own.
+        """
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
         """The new versions of the keys put, or None if an expectation failed (nothing changed).

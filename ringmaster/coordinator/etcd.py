@@ -55,6 +55,20 @@ class EtcdCoordinator:
         )
         return records
 
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
+        request = {
+            "success": [
+                {"request_range": {"key": _b64(start), "range_end": _b64(_end(start))}}
+                for start in ((self._prefix + prefix).encode() for prefix in prefixes)
+            ]
+        }
+        reply = await self._ask("/v3/kv/txn", request, timeout_s)
+        return dict(
+            self._record(kv)
+            for response in reply.get("responses", ())
+            for kv in response["response_range"].get("kvs", ())
+        )
+
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
         request = {
             "compare": [
@@ -115,19 +129,22 @@ class EtcdCoordinator:
     async def _range(
         self, request: dict[str, Any], timeout_s: float
     ) -> tuple[int, dict[str, Record]]:
-        """The store's revision and the records. Repeated until the deadline: reading twice does no harm."""
+        """The store's revision and the records."""
+        reply = await self._ask("/v3/kv/range", request, timeout_s)
+        records = (self._record(kv) for kv in reply.get("kvs", ()))
+        return int(reply["header"]["revision"]), dict(records)
+
+    async def _ask(self, path: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The reply to a call that only reads. Repeated until the deadline: reading twice does no harm."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         reason: GatewayError | None = None
         while True:
             try:
-                reply = await self._gateway.call("/v3/kv/range", request, deadline, share=True)
+                return await self._gateway.call(path, request, deadline, share=True)
             except GatewayError as error:
                 # That the time ran out at last says less than what went wrong before.
                 reason = error if reason is None or not isinstance(error, TimedOut) else reason
                 await self._pause(deadline, reason)
-            else:
-                records = (self._record(kv) for kv in reply.get("kvs", ()))
-                return int(reply["header"]["revision"]), dict(records)
 
     async def _watch(self, key: str, revision: int, deadline: float) -> Record | None:
         """The first put of `key` at `revision` or later; None if there is none by `deadline`."""

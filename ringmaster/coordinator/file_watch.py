@@ -2,8 +2,8 @@
 
 What a look costs is not the question but being woken up for it: 0.1 ms of a processor. So the system tells of writes
 to the file's log (inotify). A commit writes there first and is visible a moment later, once the log is synced: after a
-write there are looks at short, growing intervals, else only every `POLL_S`, for a sync that takes long. Where the system
-cannot tell of writes there is a look every `LOOK_S`.
+write there are looks at short, growing intervals, then every `POLL_S`, for a sync that takes long, and at rest only every
+`REST_POLL_S`, for whatever was not told. Where the system cannot tell of writes there is a look every `LOOK_S`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ LOOK_S: Final = 0.02
 """How late a change is noticed, if the machine is idle and a commit takes less than `EAGER_S`."""
 
 POLL_S: Final = 0.2
-"""How late it is noticed at most, after it is visible."""
+"""How late it is noticed at most, after it is visible, if that takes less than `SLOW_S` from the write."""
+
+SLOW_S: Final = 10.0
+REST_POLL_S: Final = 1.0
+"""How late it is noticed at most where all else fails."""
 
 EAGER_S: Final = 0.1
 FIRST_S: Final = 0.001
@@ -85,7 +89,7 @@ class Looks:
         self._is_told = False
         self._timer: asyncio.TimerHandle | None = None
         self._pause = LOOK_S
-        self._eager_until = 0.0
+        self._written_at = 0.0
 
     def begin(self) -> None:
         """Look from now on. Does nothing if it does already."""
@@ -113,10 +117,10 @@ class Looks:
     def _begin_watch(self) -> None:
         self._is_told = bool(self._log) and self._watch.watch(self._log)
         # A commit may be past its write and not visible yet.
-        self._eager_until = self._loop.time() + EAGER_S
+        self._written_at = self._loop.time()
 
     def _written(self) -> None:
-        self._eager_until = self._loop.time() + EAGER_S
+        self._written_at = self._loop.time()
         self._pause = FIRST_S
         if self._timer is not None:
             self._timer.cancel()
@@ -128,5 +132,10 @@ class Looks:
             self._watch.close()
             return
         self._pause = min(2 * self._pause, LOOK_S)
-        is_quiet = self._is_told and self._loop.time() >= self._eager_until
-        self._timer = self._loop.call_later(POLL_S if is_quiet else self._pause, self._turn)
+        self._timer = self._loop.call_later(self._pause_s(), self._turn)
+
+    def _pause_s(self) -> float:
+        since_s = self._loop.time() - self._written_at
+        if not self._is_told or since_s < EAGER_S:
+            return self._pause
+        return POLL_S if since_s < SLOW_S else REST_POLL_S

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,15 +43,19 @@ class SqliteCoordinator:
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
         """As in the interface; a prefix that spans both files is read at two points in time."""
-        in_main = not _is_lease(prefix)
-        in_leases = not in_main or any(other.startswith(prefix) for other in LEASE_PREFIXES)
+        return await self.read_all((prefix,), timeout_s)
+
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
+        """As in the interface; the main file first."""
+        in_main = [prefix for prefix in prefixes if not _is_lease(prefix)]
+        in_leases = [prefix for prefix in prefixes if _may_be_lease(prefix)]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         records: dict[str, Record] = {}
         if in_main:
-            records |= await self._main.read(prefix, timeout_s)
+            records |= await self._main.read(in_main, timeout_s)
         if in_leases:
-            records |= await self._leases.read(prefix, max(deadline - loop.time(), 0.0))
+            records |= await self._leases.read(in_leases, max(deadline - loop.time(), 0.0))
         return records
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
@@ -116,6 +120,11 @@ class SqliteCoordinator:
 
 def _is_lease(key: str) -> bool:
     return key.startswith(LEASE_PREFIXES)
+
+
+def _may_be_lease(prefix: str) -> bool:
+    """Whether keys that begin with `prefix` may live in the lease database."""
+    return _is_lease(prefix) or any(other.startswith(prefix) for other in LEASE_PREFIXES)
 
 
 def _part(commit: Commit, *, leases: bool) -> Commit | None:

@@ -89,6 +89,22 @@ async def test_reading_by_prefix_finds_exactly_the_keys_below_it(coordinator: Co
     assert await coordinator.read("master/") == {}
 
 
+async def test_several_prefixes_are_read_by_one_call(coordinator: Coordinator) -> None:
+    versions = {}
+    for key in ("lease/a", "master/m", "masters", "node/n", "node/o", "admin/drain/n", "view"):
+        versions[key] = await put(coordinator, key, key.encode())
+    for prefixes, keys in (
+        (("lease/", "master/"), {"lease/a", "master/m"}),
+        (("node/", "admin/", "node/n"), {"node/n", "node/o", "admin/drain/n"}),
+        (("view", "lease/", "absent"), {"view", "lease/a"}),
+    ):
+        records = await coordinator.read_all(prefixes)
+        assert {key: record.version for key, record in records.items()} == {
+            key: versions[key] for key in keys
+        }
+        assert all(record.value == key.encode() for key, record in records.items())
+
+
 async def test_any_bytes_survive(coordinator: Coordinator) -> None:
     value = bytes(range(256)) * 400
     await put(coordinator, "view", value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ringmaster.coordinator import Commit, Record
 from ringmaster.errors import CoordinatorUnavailable
@@ -17,7 +17,7 @@ class MemoryCoordinator:
     `lost_replies`: so many commits apply, and are said to have timed out; `broken_replies`: the same, but said at
     once. `halved_commits`: of so many only the lease part applies (revoke first, publish second). `held_back`: while
     it is a list, commits are put there and time out; `apply` them late. `before_commit` may raise, or change the
-    records first. `commits` lists what was tried.
+    records first. `commits` and `reads` (of prefixes) list what was tried.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,18 @@ class MemoryCoordinator:
         self.held_back: list[Commit] | None = None
         self.before_commit: Callable[[Commit], None] | None = None
         self.commits: list[Commit] = []
+        self.reads: list[tuple[str, ...]] = []
         self._version = 0
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
+        return await self.read_all((prefix,), timeout_s)
+
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
+        self.reads.append(tuple(prefixes))
         await self._pass(timeout_s)
-        return {key: record for key, record in self.records.items() if key.startswith(prefix)}
+        wanted = tuple(prefixes)
+        return {key: record for key, record in self.records.items() if key.startswith(wanted)}
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
         self.commits.append(commit)

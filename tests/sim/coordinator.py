@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,9 @@ class CoordinatorStore:
         self._version = 0
         self._watches: list[tuple[str, int, Callable[[Record], None]]] = []
 
-    def read(self, prefix: str) -> dict[str, Record]:
-        return {key: record for key, record in self.records.items() if key.startswith(prefix)}
+    def read(self, prefixes: Sequence[str]) -> dict[str, Record]:
+        wanted = tuple(prefixes)
+        return {key: record for key, record in self.records.items() if key.startswith(wanted)}
 
     def commit(self, commit: Commit) -> dict[str, int] | None:
         """All or nothing."""
@@ -112,7 +113,10 @@ class SimCoordinator:
         self._loop = loop
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
-        result: dict[str, Record] = await self._call(lambda: self._store.read(prefix), timeout_s)
+        return await self.read_all((prefix,), timeout_s)
+
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
+        result: dict[str, Record] = await self._call(lambda: self._store.read(prefixes), timeout_s)
         return result
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:

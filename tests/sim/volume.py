@@ -47,13 +47,21 @@ class Section:
 
 def sections_of(name: FileName, content: bytes) -> list[Section]:
     """What can be read of a file."""
+    contents = _contents(name, content)
+    return [] if contents is None else _sections_by(contents, content)
+
+
+def _contents(name: FileName, content: bytes) -> Contents | None:
     if not isinstance(name, BundleName):
-        return []
-    stream = io.BytesIO(content)
+        return None
     try:
-        contents = read_contents(stream)
+        return read_contents(io.BytesIO(content))
     except SnapshotError:
-        return []
+        return None
+
+
+def _sections_by(contents: Contents, content: bytes) -> list[Section]:
+    stream = io.BytesIO(content)
     return [_read(stream, contents, section) for section in contents.sections]
 
 
@@ -88,6 +96,9 @@ class Volume:
         self.store.fails = self._fails
         self.store.keeps = self._keeps
         self.written: list[tuple[float, Section]] = []
+        self._contents: dict[FileName, Contents] = {}
+        """Of files that were damaged, as they were before."""
+
         self.trouble = False
         """Whether anything has ever gone wrong with it."""
 
@@ -104,7 +115,14 @@ class Volume:
         """The sections of `partition` with one of which a restore must be content: the newest of any use."""
         found = [each for each in self._sections() if each.partition == partition and each.usable]
         version = max((each.version for each in found), default=(0, 0))
-        return [each for each in found if each.version == version]
+        # Who looked at a file before its header was damaged still finds the sections: that is more than must be found.
+        known = [
+            each
+            for name, contents in self._contents.items()
+            for each in _sections_by(contents, self.store.content.get(name, b""))
+            if each.partition == partition and each.usable and each.version > version
+        ]
+        return [each for each in found if each.version == version] + known
 
     def highest_term(self) -> int:
         """Of any section that is there, whole or not."""
@@ -122,6 +140,9 @@ class Volume:
             return
         name = self.hub.random.choice(names)
         content = self.store.content[name]
+        contents = _contents(name, content)
+        if contents is not None:
+            self._contents[name] = contents
         place = self.hub.random.randrange(len(content))
         self.hub.trace("volume", f"{('cuts short', 'alters', 'loses')[kind]} {name}")
         if kind == 0:

@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-from aux.accounting import Footprint, ProcessAccounting, malloc_bytes, pymalloc_bytes
+from aux.accounting import (
+    GROWTH_BYTES_PER_S,
+    LOOK_S,
+    REST_LOOK_S,
+    Footprint,
+    ProcessAccounting,
+    look_after_s,
+    malloc_bytes,
+    pymalloc_bytes,
+)
 
 linux = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc/self/statm")
 
@@ -125,3 +134,9 @@ def test_nothing_is_corrected_where_nothing_can_be_measured():
     store.overhead = 77
     assert Footprint(store, resident=lambda: 0, release=lambda: None).correct() == 0
     assert store.overhead == 77
+
+
+def test_memory_is_looked_at_before_it_can_have_grown_to_the_budget():
+    assert look_after_s(-1) == look_after_s(0) == LOOK_S
+    assert look_after_s(GROWTH_BYTES_PER_S // 2) == 0.5
+    assert look_after_s(100 * GROWTH_BYTES_PER_S) == REST_LOOK_S

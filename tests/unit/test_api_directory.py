@@ -1,7 +1,7 @@
 """What is read from the coordinator between requests, and the stream of views."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -37,9 +37,13 @@ class Coordinator:
         self.records[key] = Record(value, version)
 
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
+        return await self.read_all((prefix,), timeout_s)
+
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
         if self.down:
             raise CoordinatorUnavailable("down")
-        return {key: record for key, record in self.records.items() if key.startswith(prefix)}
+        wanted = tuple(prefixes)
+        return {key: record for key, record in self.records.items() if key.startswith(wanted)}
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
         raise AssertionError("a directory only reads")

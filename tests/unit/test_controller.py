@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from master.controller import MASTER_FORGOTTEN_S, MOVE_PAUSE_S, Controller
+from master.controller import CALM_CYCLE_S, CYCLE_S, MOVE_PAUSE_S, Controller
 from master.observation import PlanningSettings
+from master.reads import MASTER_FORGOTTEN_S, REMEMBER_S
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.view import View
 from tests.fakes.cluster import FakeClock, FakeLiveness, FakeNodes
@@ -117,6 +118,7 @@ async def test_a_cycle_of_a_cluster_at_rest_costs_next_to_nothing_however_large_
     assert (time.process_time() - began) / 100 < 0.0005
     assert len(world.published) == count
     world.coordinator.put("admin/drain/aux1", b"{}")
+    world.clock.now += REMEMBER_S
     await world.cycle()
     assert len(world.published) > count
 
@@ -408,3 +410,83 @@ async def test_views_that_only_move_copies_are_a_while_apart_and_a_death_is_not_
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert loop.time() - died[0] < MOVE_PAUSE_S / 2
+
+
+async def at_rest(world: World) -> asyncio.Task[None]:
+    """Two nodes, long after they came, and the controller's own loop in virtual time."""
+    for node in ("aux1", "aux2"):
+        world.nodes.start(node)
+    await running(world, 6.0)
+    world.controller = world.another_controller()
+    task = asyncio.create_task(world.controller.run())
+    await renewing(world, 2.0)
+    world.coordinator.reads.clear()
+    return task
+
+
+async def renewing(world: World, seconds: float) -> None:
+    """The nodes renew twice a second."""
+    for _ in range(int(seconds * 2)):
+        world.nodes.renew()
+        await asyncio.sleep(0.5)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_at_rest_a_controller_looks_half_as_often_and_reads_registrations_every_other_time():
+    world = World()
+    task = await at_rest(world)
+    await renewing(world, 4.0)
+    reads = Counter(world.coordinator.reads)
+    assert 4.0 / CALM_CYCLE_S - 2 <= reads["lease/", "master/"] <= 4.0 / CALM_CYCLE_S + 1
+    assert 4.0 / CALM_CYCLE_S / 2 - 2 <= reads["node/", "admin/"] <= 4.0 / CALM_CYCLE_S / 2 + 1
+    assert set(reads) == {("lease/", "master/"), ("node/", "admin/")}
+    await ended(task)
+
+
+@in_virtual_time
+async def test_at_rest_a_node_that_comes_is_noticed_by_its_lease_and_a_request_within_two_cycles():
+    world = World()
+    task = await at_rest(world)
+    world.nodes.start("aux3")
+    await asyncio.sleep(CALM_CYCLE_S + 0.001)
+    assert "aux3" in world.published[-1].nodes
+    await renewing(world, 10.0)
+    world.coordinator.put("admin/drain/aux1", b"{}")
+    count = len(world.published)
+    await asyncio.sleep(2 * CALM_CYCLE_S + 0.001)
+    assert len(world.published) > count
+    await ended(task)
+
+
+@in_virtual_time
+async def test_a_lease_is_revoked_when_it_lapses_and_not_a_cycle_later():
+    world = World()
+    task = await at_rest(world)
+    world.nodes.renew()
+    await asyncio.sleep(CALM_CYCLE_S)  # it has been read by now
+    world.nodes.nodes["aux2"].hung = True
+    count, hung_at = len(world.published), asyncio.get_running_loop().time() - CALM_CYCLE_S
+    while len(world.published) == count:
+        world.nodes.renew()
+        await asyncio.sleep(0.001)
+    assert not world.view.nodes["aux2"].up
+    late_s = asyncio.get_running_loop().time() - hung_at - world.settings.lease_ttl_s
+    assert 0.0 <= late_s <= CALM_CYCLE_S + 0.02
+    await ended(task)
+
+
+@in_virtual_time
+async def test_a_node_out_of_reach_is_looked_at_as_often_as_ever():
+    world = World()
+    task = await at_rest(world)
+    world.nodes.nodes["aux2"].cut = True
+    await renewing(world, 1.0)
+    world.coordinator.reads.clear()
+    await renewing(world, 1.0)
+    assert Counter(world.coordinator.reads)["node/", "admin/"] >= 1.0 / CYCLE_S - 1
+    await ended(task)

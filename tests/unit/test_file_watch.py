@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ringmaster.coordinator.file_watch import EAGER_S, LOOK_S, POLL_S, FileWatch, Looks
+from ringmaster.coordinator.file_watch import (
+    EAGER_S,
+    LOOK_S,
+    POLL_S,
+    REST_POLL_S,
+    SLOW_S,
+    FileWatch,
+    Looks,
+)
 from tests.unit.fake_wire import until
 
 
@@ -72,6 +80,17 @@ def test_at_rest_there_are_few_looks_if_the_system_tells_of_writes(monkeypatch):
     world.looks.begin()
     world.loop.run(1.0)
     assert 4 <= world.looks_in(1.0) <= 1 / POLL_S + 1
+    world.loop.run(SLOW_S)
+    assert 9 <= world.looks_in(10.0) <= 10 / REST_POLL_S + 1
+
+
+def test_after_a_write_there_are_looks_for_a_very_slow_sync(monkeypatch):
+    world = World(monkeypatch, tells=True)
+    world.looks.begin()
+    world.loop.run(2 * SLOW_S)
+    world.looks._written()
+    world.loop.run(SLOW_S / 2)
+    assert world.looks_in(1.0) >= 1 / POLL_S - 1
 
 
 def test_without_the_system_s_word_there_is_a_look_as_often_as_before(monkeypatch):

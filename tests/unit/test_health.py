@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
 from master.health import (
+    LOOK_AGAIN_S,
     Prober,
     Reach,
     cut_off_since,
@@ -37,8 +39,14 @@ class FakeLink:
 
     def __init__(self, reply: NodeStatus | Exception) -> None:
         self.connected = True
+        self.on_lost: Callable[[], None] | None = None
         self.reply = reply
         self.asked = 0
+
+    def lose(self) -> None:
+        self.connected = False
+        assert self.on_lost is not None
+        self.on_lost()
 
     async def request(self, frame: bytes, timeout_s: float) -> object:
         self.asked += 1
@@ -166,16 +174,58 @@ async def test_an_answer_of_another_incarnation_does_not_count():
     await stopped(task)
 
 
-async def test_a_broken_link_is_news_at_once():
-    news: list[int] = []
-    link = FakeLink(LinkBroken("gone"))
-    prober = Prober(FakeClock(), lambda node: link, lambda: news.append(1))
+@in_virtual_time
+async def test_a_broken_link_is_news_at_once_and_a_moment_later_and_then_no_more():
+    news: list[float] = []
+    clock, link = LoopClock(), FakeLink(LinkBroken("gone"))
+    prober = Prober(clock, lambda node: link, lambda: news.append(clock.boottime()))
     prober.adopt(view_of("a"))
     task = asyncio.create_task(prober.run())
-    await until(lambda: link.asked >= 1)
-    link.connected = False
-    await until(lambda: bool(news))
+    await asyncio.sleep(0.1)
+    assert news == []
+    broke_at = clock.boottime()
+    link.lose()
+    assert news == [broke_at]
     assert not prober.is_connected("a")
+    await asyncio.sleep(1.0)
+    assert [round(at - broke_at, 6) for at in news] == [0.0, LOOK_AGAIN_S]
+    await stopped(task)
+
+
+@in_virtual_time
+async def test_a_link_that_is_up_again_at_once_is_told_of_once():
+    news: list[int] = []
+    link = FakeLink(LinkBroken("gone"))
+    prober = Prober(LoopClock(), lambda node: link, lambda: news.append(1))
+    prober.adopt(view_of("a"))
+    link.lose()
+    link.connected = True
+    await asyncio.sleep(1.0)
+    assert news == [1]
+
+
+async def test_a_link_to_a_node_that_the_view_lists_no_more_is_no_news():
+    news: list[int] = []
+    link = FakeLink(LinkBroken("gone"))
+    prober = Prober(LoopClock(), lambda node: link, lambda: news.append(1))
+    prober.adopt(view_of("a"))
+    prober.adopt(view_of())
+    link.lose()
+    assert news == []
+
+
+@in_virtual_time
+async def test_nodes_are_asked_together_and_a_new_one_at_once():
+    clock = LoopClock()
+    links = {node: FakeLink(status(node)) for node in "ab"}
+    prober = Prober(clock, links.__getitem__)
+    prober.adopt(view_of("a"))
+    task = asyncio.create_task(prober.run())
+    await asyncio.sleep(0.1)
+    assert links["a"].asked == 1
+    prober.adopt(view_of("a", "b"))
+    await asyncio.sleep(0.01)
+    assert (links["a"].asked, links["b"].asked) == (1, 1)
     await stopped(task)
 
 

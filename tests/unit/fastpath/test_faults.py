@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from master.api.limits import Limits
+from master.fastpath import CALM_SWEEP_S
 from tests.unit.fake_wire import ticks, until
 from tests.unit.fastpath.world import (
     WRITTEN,
@@ -30,6 +31,21 @@ async def test_deadlines_hold_without_a_timer_per_request(world: World) -> None:
     assert b"Retry-After: 1\r\n" in raw
     world.aux.receive(entry(b"1") + WRITTEN % 0 + entry(b"3"))
     assert client.writes == []
+    sweep.cancel()
+
+
+@pytest.mark.parametrize("limits", [Limits(deadline_s=0.3)])
+async def test_a_request_that_comes_while_sweeps_are_seldom_is_not_late(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    sweep = asyncio.create_task(world.path.run())
+    client = world.client()
+    await asyncio.sleep(0.01)
+    began = loop.time()
+    client.receive(get())
+    await world.asked()
+    await until(lambda: client.writes)
+    assert statuses(client.said()) == [503]
+    assert 0.3 <= loop.time() - began < 0.3 + CALM_SWEEP_S
     sweep.cancel()
 
 
