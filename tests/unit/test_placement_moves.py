@@ -128,6 +128,28 @@ def fewest_moves(before: Sequence[Row], after: Sequence[Row], bounds: Limits) ->
     return copies_moved(before, [tuple(row) for row in table])
 
 
+def most_led(table: Sequence[Row], bounds: Limits) -> int:
+    """Of how many partitions the copies can be led by nodes that lead no more than their `high`: augmenting paths."""
+    leads: dict[str, list[int]] = {node: [] for node in bounds.primaries}
+
+    def leads_one_more(number: int, tried: set[str]) -> bool:
+        for node in table[number]:
+            if node in tried:
+                continue
+            tried.add(node)
+            led = leads[node]
+            if len(led) < bounds.primaries[node].high:
+                led.append(number)
+                return True
+            for index, other in enumerate(led):
+                if leads_one_more(other, tried):
+                    led[index] = number
+                    return True
+        return False
+
+    return sum(leads_one_more(number, set()) for number in range(len(table)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(clusters(), st.integers(1, 3), st.sampled_from(["ring", "rendezvous"]), sizes, st.data())
 def test_a_change_moves_no_more_than_any_placement_must(members, replicas, method, size, data):
@@ -140,7 +162,8 @@ def test_a_change_moves_no_more_than_any_placement_must(members, replicas, metho
         assert_within(table, bounds)
         assert place(nodes, size, replicas, method=method, current=table) == table
         primaries = Counter(row[0] for row in table)
-        assert all(primaries[node] <= b.high for node, b in bounds.primaries.items())
+        over = sum(max(primaries[node] - b.high, 0) for node, b in bounds.primaries.items())
+        assert over <= size - most_led(table, bounds)
         # The promise is 1.1 times as many; what is reached is the very number.
         assert copies_moved(before, table) == fewest_moves(before, table, bounds)
 
