@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-CODE := ringmaster master aux tests $(wildcard bench load_test)
+CODE := ringmaster master aux tests $(wildcard bench load_test tooling/*.py)
 
 TEST_PACKAGES := nginx redis-tools wrk prometheus etcd-server
 BENCH_PACKAGES := nginx redis-tools redis-server wrk etcd-server webdis
@@ -21,13 +21,21 @@ $(STAMP): pyproject.toml requirements-dev.txt tooling/setup
 	@tooling/setup
 	@touch $@
 
+compiled: setup ## compile the hot modules ahead of time for up, bench and test-compiled; needs a C compiler
+	@tooling/debian-packages $$($(BIN)/python tooling/compile.py --missing)
+	@$(BIN)/python tooling/compile.py
+
 up: setup ## run a local cluster; options in ARGS="--aux 5"
 	@tooling/debian-packages nginx
-	@$(BIN)/ringmaster up $(ARGS)
+	@PYTHONPATH="$$($(BIN)/python tooling/compile.py --path)" $(BIN)/ringmaster up $(ARGS)
 
 test: setup ## run every test, 12 minutes at most; pytest options in ARGS
 	@tooling/debian-packages $(TEST_PACKAGES)
 	@tooling/run-tests $(ARGS)
+
+test-compiled: compiled ## run the tests of the compiled modules against them
+	@tooling/debian-packages $(TEST_PACKAGES)
+	@tooling/run-tests --compiled $(ARGS)
 
 test-slow: setup ## run the tests that take minutes
 	@tooling/debian-packages $(TEST_PACKAGES)
@@ -46,7 +54,7 @@ format: setup ## format the code and mend what can be mended
 	@$(BIN)/ruff check --fix-only $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-bench: setup ## measure against other systems, side by side
+bench: compiled ## measure against other systems, side by side
 	@tooling/debian-packages $(BENCH_PACKAGES)
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -60,4 +68,4 @@ clean: ## remove what these targets made; a cluster's data stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup up test test-slow test-compose check format bench sim lock clean
+.PHONY: help setup compiled up test test-compiled test-slow test-compose check format bench sim lock clean

@@ -1,10 +1,20 @@
 """What holds for every test. Fixtures live beside the tests that use them."""
 
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+import aux.lru
+import master.connection
+import ringmaster.link
+
+# `tooling/run-tests --compiled` says so: what is tested then is the compiled modules, and nothing else by mistake.
+WANTED = bool(os.environ.get("RINGMASTER_TEST_COMPILED"))
+for module in (aux.lru, master.connection, ringmaster.link):
+    assert str(module.__file__).endswith(".so") is WANTED, f"{module.__file__} is tested"
 
 # A deadline per example would measure how busy the machine is.
 settings.register_profile("ringmaster", deadline=None, print_blob=True)

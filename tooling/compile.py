@@ -6,7 +6,7 @@ build/compiled holds a copy of the three packages with the modules that `pyproje
 extension modules beside their sources. Whoever puts that folder first on PYTHONPATH runs it; the checkout itself stays as it
 is. Nothing is done when build/compiled is current. A C compiler and Python's headers are needed.
 
---path: print the folder if it is there and current, nothing otherwise; compile nothing.
+--path: print the folder if it is there and current, else nothing but a hint on standard error; compile nothing.
 """
 
 from __future__ import annotations
@@ -119,12 +119,17 @@ def main() -> int:
     if given.path:
         if is_current(wanted):
             print(COMPILED)
+        else:
+            sys.stderr.write("Not compiled: `make compiled` makes requests cost a quarter less.\n")
         return 0
     if is_current(wanted):
         return 0
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if shutil.which("cc") is None or not headers.is_file():
-        sys.stderr.write(f"compile: a C compiler (cc) and {headers} are needed\n")
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        sys.stderr.write(
+            f"compile: a C compiler (cc) and {headers} (Debian: {package}) are needed\n"
+        )
         return 1
     print("compile: the hot modules, with mypyc; this takes a minute or two")
     BUILD.mkdir(exist_ok=True)
