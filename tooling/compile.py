@@ -1,12 +1,13 @@
 """Compiles the hot modules ahead of time with mypyc, into build/compiled: the same sources, about a third faster.
 
-usage: python tooling/compile.py [--path]
+usage: python tooling/compile.py [--path | --missing]
 
 build/compiled holds a copy of the three packages with the modules that `pyproject.toml` lists under [tool.compiled] as
 extension modules beside their sources. Whoever puts that folder first on PYTHONPATH runs it; the checkout itself stays as it
 is. Nothing is done when build/compiled is current. A C compiler and Python's headers are needed.
 
 --path: print the folder if it is there and current, else nothing but a hint on standard error; compile nothing.
+--missing: print the Debian packages that compiling needs and this machine lacks; compile nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PACKAGES: Final = ("ringmaster", "master", "aux")
 BUILD: Final = ROOT / "build"
 COMPILED: Final = BUILD / "compiled"
 DIGEST: Final = ".digest"
+HEADER: Final = Path(sysconfig.get_path("include")) / "Python.h"
 _IGNORED: Final = shutil.ignore_patterns("__pycache__", "*.so", "*.pyc")
 
 # Runs in the folder that is compiled; a process of its own, since setuptools changes the one it runs in.
@@ -59,6 +61,14 @@ def digest() -> str:
             if path.is_file() and path.suffix not in {".pyc", ".so"}:
                 found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return found.hexdigest()
+
+
+def missing() -> list[str]:
+    """Debian packages that are needed and not there. Headers of an interpreter of another origin are its own affair."""
+    packages = [] if shutil.which("cc") else ["gcc"]
+    if not HEADER.is_file() and sys.base_prefix == "/usr":
+        packages.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
+    return packages
 
 
 def is_current(wanted: str) -> bool:
@@ -113,8 +123,13 @@ def build(wanted: str) -> None:
 def main() -> int:
     """See the module's docstring. 1: it cannot be compiled here, and why is said on standard error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--path", action="store_true")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--path", action="store_true")
+    what.add_argument("--missing", action="store_true")
     given = parser.parse_args()
+    if given.missing:
+        print(*missing())
+        return 0
     wanted = digest()
     if given.path:
         if is_current(wanted):
@@ -124,12 +139,8 @@ def main() -> int:
         return 0
     if is_current(wanted):
         return 0
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    if shutil.which("cc") is None or not headers.is_file():
-        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
-        sys.stderr.write(
-            f"compile: a C compiler (cc) and {headers} (Debian: {package}) are needed\n"
-        )
+    if shutil.which("cc") is None or not HEADER.is_file():
+        sys.stderr.write(f"compile: a C compiler (cc) and {HEADER} are needed\n")
         return 1
     print("compile: the hot modules, with mypyc; this takes a minute or two")
     BUILD.mkdir(exist_ok=True)
