@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -87,8 +88,8 @@ class Peer:
     def load(self, prefix: str, count: int, size: int) -> None:
         """Store `count` values of `size` bytes under `<prefix><number>`."""
 
-    def spawn(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Run a program pinned to our cores, its output in our folder."""
+    def spawn(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Run a program pinned to our cores, its output in our folder, with `environment` beside ours."""
         if shutil.which(argv[0]) is None:
             raise Missing(f"{argv[0]} is not installed")
         with (self.folder / "out.log").open("ab") as output:
@@ -98,6 +99,7 @@ class Peer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={**os.environ, **environment},
             )
         self._processes.append(process)
         return process
@@ -149,8 +151,14 @@ class Peer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def compiled_path() -> str:
+    """The folder with the hot modules compiled (`make compiled`), empty if it is not there or not current."""
+    asked = [sys.executable, str(ROOT / "tooling" / "compile.py"), "--path"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
 class Ringmaster(Peer):
-    """One master and `nodes` aux from `ringmaster up`; behind nginx if `nginx`."""
+    """One master and `nodes` aux from `ringmaster up`; behind nginx if `nginx`. Compiled, or as it is if not `compiled`."""
 
     def __init__(
         self,
@@ -160,6 +168,7 @@ class Ringmaster(Peer):
         fastpath: bool = True,
         nginx: bool = False,
         nodes: int = 2,
+        compiled: bool = True,
     ) -> None:
         super().__init__(cores)
         self.name = "ringmaster"
@@ -167,12 +176,16 @@ class Ringmaster(Peer):
         self._replicas = replicas
         self._fastpath = fastpath
         self._nginx = nginx
+        self._compiled = compiled
         self.aux_port = 0
 
     def get_path(self, key: str) -> str:
         return f"/data/{key}"
 
     def start(self) -> None:
+        path = compiled_path() if self._compiled else str(ROOT)
+        if not path:
+            raise Missing("its hot modules are not compiled (make compiled)")
         base = free_ports(8)[0]
         self.aux_port = base + 3
         flags = {
@@ -191,7 +204,7 @@ class Ringmaster(Peer):
         given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
         if not self._fastpath:
             given.append("--no-fastpath")
-        self.spawn(sys.executable, "-P", "-m", "ringmaster.cli", "up", *given)
+        self.spawn(sys.executable, "-P", "-m", "ringmaster.cli", "up", *given, PYTHONPATH=path)
         self.port = base
         wait_for(lambda: answers(f"{self.url}/readyz"), "ringmaster")
 

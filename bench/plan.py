@@ -57,6 +57,11 @@ ENTRIES: Final = (
         lambda: Ringmaster(SERVER_CORE, fastpath=False),
         (GET, SET),
     ),
+    Entry(
+        "ringmaster, one core, interpreted",
+        lambda: Ringmaster(SERVER_CORE, compiled=False),
+        (GET, SET, BULK),
+    ),
     Entry("webdis + redis, one core", lambda: Webdis(SERVER_CORE), (GET, SET, MIX, ZIPF)),
     Entry("etcd gateway, one core", lambda: Etcd(SERVER_CORE), (ETCD,)),
     Entry(
