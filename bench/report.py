@@ -30,7 +30,8 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "cores": os.cpu_count(),
         "kernel": platform.release(),
-        "python": f"{platform.python_version()} ({sys.base_prefix})",
+        "python": platform.python_version()
+        + (" of the system" if sys.base_prefix == "/usr" else ""),
         "load_at_start": round(os.getloadavg()[0], 2),
     }
 
