@@ -61,7 +61,7 @@ class BulkCommands:
         except KeyError:
             return self._read_some(tokens, keys)
         found = self._find(datas, keys)
-        hits = [entry for entry in found if entry is not None]
+        hits = [*filter(None, found)]
         if sum(map(len, hits)) > MAX_REPLY_BYTES:
             return self._array(found, {})
         self._counters.hits += len(hits)

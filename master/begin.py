@@ -150,7 +150,7 @@ def _read_many(connection: Connection, body: bytes, now: float) -> bool:
         return False
     if wanted is None or len(wanted) > FIRST_SLICE:
         return False
-    read = GetMany(connection, wanted, now)
+    read = GetMany(connection, wanted, now, plain=listed is not None)
     connection.waiting.append(read)
     read.send()
     return True

@@ -78,14 +78,16 @@ class BulkReads:
             raise _too_large(most)
         return _body(values, errors)
 
-    def join(self, wanted: Sequence[bytes], values: list[bytes], most: int) -> bytes:
+    def join(
+        self, wanted: Sequence[bytes], values: list[bytes], most: int, *, plain: bool
+    ) -> bytes:
         """The same of JSON texts, an empty one for each of `wanted` that is missing.
 
-        One join of all parts takes a quarter of the time of one `%` for each (a test compares the two).
+        `plain`: it is known that none of `wanted` needs escapes. One join of all parts takes a quarter of the time of one `%` for each (a test compares the two).
         """
         missing = values.count(b"")
-        names: Sequence[bytes] = wanted
-        if plain_text(b"".join(wanted)) is None:
+        names = wanted
+        if not plain and plain_text(b"".join(wanted)) is None:
             names = [json_text(key)[1:-1] for key in wanted]
         if missing:
             names = [*compress(names, values)]

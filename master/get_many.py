@@ -20,14 +20,17 @@ _ENTRIES: Final = frozenset({bytes, type(None)})
 
 
 class GetMany(InFlight):
-    """`POST /data/bulk/get` of `keys`, without `meta`. The batches tell the round, the round tells this."""
+    """`POST /data/bulk/get` of `keys`, without `meta`. `plain`: no key needs escapes in JSON. The batches tell the round, the round tells this."""
 
-    __slots__ = ("_batches", "_round", "keys")
+    __slots__ = ("_batches", "_plain", "_round", "keys")
 
-    def __init__(self, connection: Connection, keys: Sequence[bytes], began: float) -> None:
+    def __init__(
+        self, connection: Connection, keys: Sequence[bytes], began: float, *, plain: bool
+    ) -> None:
         super().__init__(connection, b"", began)
         self.route = None
         self.keys = keys
+        self._plain = plain
         self._round = Round(len(keys), self._complete)
         self._batches: list[Batch] = []
 
@@ -56,8 +59,10 @@ class GetMany(InFlight):
         path, replies = connection.path, self._round.replies
         try:
             if self._round.all_bare:
-                values = cast("list[bytes]", replies)
-                raw = self._framed(path, path.reads.join(self.keys, values, path.limits.max_bulk))
+                values, most = cast("list[bytes]", replies), path.limits.max_bulk
+                raw = self._framed(
+                    path, path.reads.join(self.keys, values, most, plain=self._plain)
+                )
             elif {*map(type, self._round.dress())} <= _ENTRIES:
                 raw = self._reply(path, cast("Sequence[Answer]", replies))
             else:
