@@ -18,6 +18,8 @@ MAX_REPLY_BYTES: Final = 16 * 2**20
 
 _NIL: Final = b"$-1\r\n"
 _flags_of = itemgetter(HEADER_SIZE - 1)
+_value_of = itemgetter(slice(HEADER_SIZE, None))
+"""The value of an entry without meta."""
 _BARE: Final = frozenset({JSON, JSON | RESTORED})
 """Flags of an entry that is nothing but a header and a JSON value."""
 
@@ -136,5 +138,5 @@ def bare_values(found: Sequence[bytes | None], hits: Sequence[bytes]) -> bytes |
     if misses:
         values = [b"" if entry is None else entry[HEADER_SIZE:] for entry in found]
     else:
-        values = [entry[HEADER_SIZE:] for entry in hits]
+        values = [*map(_value_of, hits)]
     return b"\0".join(values) if values.count(b"") == misses else None
