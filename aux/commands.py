@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from aux import writes
+from aux.bulk import BulkCommands
 from aux.node import Node
 from aux.primary import UNKNOWN, Primary, Waiter
 from aux.report import status_of
@@ -32,9 +33,6 @@ MAX_KEY_BYTES: Final = 512
 _ENTRY_BYTES: Final = 256
 """Of an entry beside its key, value and meta, for the check of its size."""
 
-MAX_REPLY_BYTES: Final = 16 * 2**20
-"""An `RM.MGET` adds no more values to its reply beyond this."""
-
 
 class Client(Protocol):
     """The connection a command came on."""
@@ -54,7 +52,6 @@ class DataCommands:
         self._node = node
         self._served = node.served
         self._lru = node.store.lru
-        self._touch_many = node.store.touch_many
         self._counters = node.counters
         self._min_in_sync = node.options.min_in_sync
         self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
@@ -63,13 +60,13 @@ class DataCommands:
         """Handlers by command name."""
         return {
             b"RM.GET": self.get,
-            b"RM.MGET": self.get_many,
             b"RM.HEAD": self.head,
             b"RM.SET": self.set,
             b"RM.DEL": self.delete,
             b"RM.INCR": self.increment,
             b"RM.TOUCH": self.touch,
             b"RM.SCAN": self.scan,
+            **BulkCommands(self._node, self.moved).table(),
         }
 
     def get(self, _client: Client, command: Command) -> bytes:
@@ -85,55 +82,6 @@ class DataCommands:
             return NIL
         self._counters.hits += 1
         return b"%b%b\r\n" % (bulk_head(len(entry)), entry)
-
-    def get_many(self, _client: Client, command: Command) -> bytes:
-        """`RM.MGET (pt key)*`: what `RM.GET` replies, for each pair; `AGAIN` once the reply is full."""
-        if not len(command) & 1:
-            raise ValueError("RM.MGET takes pairs of a token and a key")
-        tokens, keys = command[1::2], command[2::2]
-        primaries = [*map(self._served.get, tokens)]
-        served = [primary for primary in primaries if primary is not None]
-        if len(served) < len(primaries):
-            keys = [
-                key for key, primary in zip(keys, primaries, strict=True) if primary is not None
-            ]
-        found, expiring = self._touch_many([primary.data for primary in served], keys)
-        for index in expiring:
-            entry = found[index]
-            if entry is not None and self._is_expired(entry):
-                found[index] = None
-        values = [entry for entry in found if entry is not None]
-        self._counters.misses += len(found) - len(values)
-        if len(values) == len(primaries) and sum(map(len, values)) <= MAX_REPLY_BYTES:
-            self._counters.hits += len(values)
-            replies = [b"$%d\r\n%b\r\n" % (len(entry), entry) for entry in values]
-        else:
-            replies = self._many(tokens, primaries, found)
-        return b"*%d\r\n%b" % (len(replies), b"".join(replies))
-
-    def _many(
-        self,
-        tokens: Sequence[bytes],
-        primaries: Sequence[Primary | None],
-        found: Sequence[bytes | None],
-    ) -> list[bytes]:
-        """The replies for `tokens`; `found` has an item for each of those that are served."""
-        replies: list[bytes] = []
-        size = 0
-        answers = iter(found)
-        for token, primary in zip(tokens, primaries, strict=True):
-            entry = next(answers) if primary is not None else None
-            if primary is None:
-                replies.append(self.moved(token))
-            elif size > MAX_REPLY_BYTES:
-                replies.append(b"-AGAIN the reply is full\r\n")
-            elif entry is None:
-                replies.append(NIL)
-            else:
-                self._counters.hits += 1
-                size += len(entry)
-                replies.append(b"$%d\r\n%b\r\n" % (len(entry), entry))
-        return replies
 
     def head(self, _client: Client, command: Command) -> bytes:
         """`RM.HEAD pt key`: header, meta and the value's length; no hit, no use."""

@@ -21,6 +21,9 @@ NEVER: Final = 1 << 62
 """An expiry in milliseconds that never comes."""
 
 _slot_of = struct.Struct("<I").unpack_from
+# The slot, and the 48 bits of the expiry with 16 of the field before them below.
+_slot_and_expiry = struct.Struct("<I8xQ").unpack_from
+_NO_EXPIRY: Final = (1 << 16) - 1
 _NO_SLOT: Final = (1 << 32) - 1
 _FRONT_SHARE: Final = 64
 _FRONT_MIN: Final = 8
@@ -117,10 +120,10 @@ class Lru:
 
     def touch_many(
         self, datas: Sequence[PartitionData], keys: Sequence[bytes]
-    ) -> tuple[list[bytes | None], list[int]]:
-        """`touch` for each pair in its order, and the indexes of those whose partition may have what expires."""
+    ) -> tuple[list[bytes | None], list[tuple[int, int]]]:
+        """`touch` for each pair in its order; also (index, `expires_ms`) of each of them that may expire."""
         found: list[bytes | None] = []
-        expiring: list[int] = []
+        dated: list[tuple[int, int]] = []
         tick, ticks = self._tick, self.ticks
         for data, key in zip(datas, keys, strict=True):
             entries = data.entries
@@ -128,15 +131,18 @@ class Lru:
                 entry = entries.pop(key, None)
                 if entry is not None:
                     entries[key] = entry
+                    slot, expiry = _slot_and_expiry(entry)
                     tick += 1
-                    ticks[_slot_of(entry)[0]] = tick
+                    ticks[slot] = tick
+                    if expiry > _NO_EXPIRY:
+                        dated.append((len(found), expiry >> 16))
             else:
                 entry = entries.get(key)
-            if data.next_due_ms < NEVER or data.scan:
-                expiring.append(len(found))
+                if entry is not None and (expiry := _slot_and_expiry(entry)[1]) > _NO_EXPIRY:
+                    dated.append((len(found), expiry >> 16))
             found.append(entry)
         self._tick = tick
-        return found, expiring
+        return found, dated
 
     def set_tick(self, tick: int) -> int:
         """Set the counter, as if it were earlier; what it was. Within one turn, to be set back."""

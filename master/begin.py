@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from master import keys
 from master.api.data import check_size, item_options
-from master.api.items import parse_item, parse_keys, plain_item
+from master.api.items import parse_item, parse_keys, plain_item, plain_keys_of
 from master.api.limits import Limits
-from master.bulk_read import FIRST_SLICE, plain_keys
+from master.bulk_read import FIRST_SLICE, distinct_keys, plain_keys
 from master.get_many import GetMany
 from master.heads import Head
 from master.inflight import Get, PlainGet, PlainPost, Refused, Write
@@ -169,15 +169,15 @@ def _post(connection: Connection, body: bytes, now: float) -> bool:
 
 
 def _read_many(connection: Connection, body: bytes, now: float) -> bool:
-    limits = connection.path.limits
+    most = connection.path.limits.max_items
+    listed = plain_keys_of(body, most)
     try:
-        texts = parse_keys(body, limits.max_items)
+        wanted = plain_keys(parse_keys(body, most)) if listed is None else distinct_keys(listed)
     except (BadRequest, OverflowError):
         return False
-    wanted = plain_keys(texts)
     if wanted is None or len(wanted) > FIRST_SLICE:
         return False
-    read = GetMany(connection, wanted, now)
+    read = GetMany(connection, wanted, now, plain=listed is not None)
     connection.waiting.append(read)
     read.send()
     return True

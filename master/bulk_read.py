@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from operator import itemgetter
 from typing import Final, Protocol, cast
 
@@ -77,6 +78,37 @@ class BulkReads:
             raise _too_large(most)
         return _body(values, errors)
 
+    def join(
+        self, wanted: Sequence[bytes], values: list[bytes], most: int, *, plain: bool
+    ) -> bytes:
+        """The same of JSON texts, an empty one for each of `wanted` that is missing.
+
+        `plain`: it is known that none of `wanted` needs escapes. One join of all parts takes a quarter of the time of one `%` for each (a test compares the two).
+        """
+        missing = values.count(b"")
+        names = wanted
+        if not plain and plain_text(b"".join(wanted)) is None:
+            names = [json_text(key)[1:-1] for key in wanted]
+        if missing:
+            names = [*compress(names, values)]
+            values = [value for value in values if value]
+        count = len(values)
+        self._counters.bulk_hits += count
+        self._counters.bulk_misses += missing
+        if not count:
+            return _body((), ())
+        parts = [b'":'] * (4 * count)
+        parts[::4] = names
+        parts[2::4] = values
+        parts[3::4] = [b',"'] * count
+        parts[-1] = b'},"errors":{}}'
+        members = b"".join(parts)
+        # Mostly even all of this is less than may come.
+        headers = count * HEADER_SIZE
+        if len(members) + headers > most and sum(map(len, values)) + headers > most:
+            raise _too_large(most)
+        return b'{"values":{"%b' % members
+
     def _render(
         self,
         wanted: Sequence[bytes],
@@ -136,10 +168,13 @@ def plain_keys(texts: Sequence[str]) -> list[bytes] | None:
     joined = "".join(texts)
     if not (joined.isascii() and joined.isprintable()):
         return None
-    wanted = [text.encode() for text in dict.fromkeys(texts)]
-    if not wanted or not min(map(len, wanted)) or max(map(len, wanted)) > keys.MAX_KEY:
-        return None
-    return wanted
+    return distinct_keys([text.encode() for text in texts]) if texts and all(texts) else None
+
+
+def distinct_keys(listed: list[bytes]) -> list[bytes] | None:
+    """Each of `listed`, of which none is empty, once; None if any is too long."""
+    wanted = listed if len({*listed}) == len(listed) else [*dict.fromkeys(listed)]
+    return wanted if max(map(len, wanted)) <= keys.MAX_KEY else None
 
 
 def problem_text(error: RingmasterError, *, write: bool) -> bytes:

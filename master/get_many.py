@@ -1,4 +1,4 @@
-"""A bulk read on the fast path: one `RM.MGET` to each node, and one body from the replies to all."""
+"""A bulk read on the fast path: one `RM.VALUES` to each node, and one body from the replies to all."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from ringmaster.resp import Reply
 
 if TYPE_CHECKING:
     from master.connection import Connection
+    from master.fastpath import FastPath
 
-_VALUES: Final = frozenset({bytes, type(None)})
+_ENTRIES: Final = frozenset({bytes, type(None)})
 
 
 class GetMany(InFlight):
-    """`POST /data/bulk/get` of `keys`, without `meta`. The batches tell the round, the round tells this."""
+    """`POST /data/bulk/get` of `keys`, without `meta`. `plain`: no key needs escapes in JSON. The batches tell the round, the round tells this."""
 
-    __slots__ = ("_batches", "_round", "keys")
+    __slots__ = ("_batches", "_plain", "_round", "keys")
 
-    def __init__(self, connection: Connection, keys: Sequence[bytes], began: float) -> None:
+    def __init__(
+        self, connection: Connection, keys: Sequence[bytes], began: float, *, plain: bool
+    ) -> None:
         super().__init__(connection, b"", began)
         self.route = None
         self.keys = keys
+        self._plain = plain
         self._round = Round(len(keys), self._complete)
         self._batches: list[Batch] = []
 
@@ -51,21 +55,25 @@ class GetMany(InFlight):
         connection = self.connection
         if connection is None:
             return
-        path = connection.path
-        replies = self._round.replies
         self.connection = None
-        if not {*map(type, replies)} <= _VALUES:
-            path.spawn(self._again(connection), self, connection)
-            return
+        path, replies = connection.path, self._round.replies
         try:
-            raw = self._reply(connection, cast("Sequence[Answer]", replies))
+            if self._round.all_bare:
+                values, most = cast("list[bytes]", replies), path.limits.max_bulk
+                raw = self._framed(
+                    path, path.reads.join(self.keys, values, most, plain=self._plain)
+                )
+            elif {*map(type, self._round.dress())} <= _ENTRIES:
+                raw = self._reply(path, cast("Sequence[Answer]", replies))
+            else:
+                path.spawn(self._again(path), self, connection)
+                return
         except Problem as problem:
             raw = path.problem(self, problem)
         connection.finish(self, raw)
 
-    async def _again(self, connection: Connection) -> bytes:
+    async def _again(self, path: FastPath) -> bytes:
         """Ask once more for what was not served, by the router's own rules."""
-        path = connection.path
         answers = [judge_read(reply) for reply in self._round.replies]
         missing = [index for index, answer in enumerate(answers) if answer is AGAIN]
         if missing:
@@ -75,10 +83,11 @@ class GetMany(InFlight):
                 missing, await path.router.read_many(wanted, deadline), strict=True
             ):
                 answers[index] = answer
-        return self._reply(connection, cast("Sequence[Answer]", answers))
+        return self._reply(path, cast("Sequence[Answer]", answers))
 
-    def _reply(self, connection: Connection, answers: Sequence[Answer]) -> bytes:
-        path = connection.path
-        body = path.reads.render(self.keys, answers, path.limits.max_bulk)
+    def _reply(self, path: FastPath, answers: Sequence[Answer]) -> bytes:
+        return self._framed(path, path.reads.render(self.keys, answers, path.limits.max_bulk))
+
+    def _framed(self, path: FastPath, body: bytes) -> bytes:
         path.posted.observe(path.clock.boottime() - self.began)
         return path.replies.json(body)

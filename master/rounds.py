@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, cast
+from itertools import chain
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeVar, cast
 
 from xxhash import xxh3_64_intdigest
 
 from master.routes import Route, Table
 from master.verdicts import MOVED, Ask
-from ringmaster.errors import DeadlineExceeded, LinkDown, RingmasterError, WireError
+from ringmaster.entry import JSON, pack
+from ringmaster.errors import DeadlineExceeded, LinkDown, PeerError, RingmasterError, WireError
 from ringmaster.link import Link
 from ringmaster.resp import Reply, bulk_head, encode
 
 NO_PRIMARY: Final = LinkDown("the partition has no live primary")
 LATE: Final = DeadlineExceeded("no reply came within the deadline")
+_BARE_HEADER: Final = pack(
+    slot=0, term=0, seq=0, expires_ms=0, written_s=0, flags=JSON, meta=b"", value=b""
+)
 _MOST_PAIRS: Final = 512
-"""Keys in one `RM.MGET`: about half a millisecond of the node's time, which others wait for."""
+"""Keys in one command: about half a millisecond of the node's time, which others wait for."""
+
+
+_T = TypeVar("_T")
 
 
 class Request(NamedTuple):
@@ -36,12 +46,16 @@ class Request(NamedTuple):
 
 
 class Round:
-    """`replies`: one for each request. `done()` is called once, when all are there."""
+    """`replies`: one for each request. `done()` is called once, when all are there.
 
-    __slots__ = ("_done", "_left", "replies")
+    `bare`: the indexes, batch by batch, of replies to `RM.VALUES` that are values alone, empty for a miss.
+    """
+
+    __slots__ = ("_done", "_left", "bare", "replies")
 
     def __init__(self, count: int, done: Callable[[], None]) -> None:
         self.replies: list[Reply] = [None] * count
+        self.bare: list[Sequence[int]] = []
         self._left = count
         self._done = done
 
@@ -50,6 +64,21 @@ class Round:
         self._left -= replies
         if not self._left:
             self._done()
+
+    @property
+    def all_bare(self) -> bool:
+        """Whether all replies are bare values."""
+        return sum(map(len, self.bare)) == len(self.replies)
+
+    def dress(self) -> list[Reply]:
+        """`replies`, with entries instead of bare values, whose version and times are not known."""
+        replies = self.replies
+        for indexes in self.bare:
+            for index in indexes:
+                value = cast(bytes, replies[index])
+                replies[index] = _BARE_HEADER + value if value else None
+        self.bare = []
+        return replies
 
 
 class One(Ask):
@@ -70,28 +99,32 @@ class One(Ask):
 
 
 class Batch(Ask):
-    """One `RM.MGET` for many keys of one node; only its first reply counts."""
+    """One command for many keys of one node; only its first reply counts."""
 
     __slots__ = ("_round", "indexes", "routes")
 
-    def __init__(self, round_: Round) -> None:
+    def __init__(self, round_: Round, indexes: Sequence[int], routes: Sequence[Route]) -> None:
         self._round: Round | None = round_
         self.route = None
-        self.indexes: list[int] = []
-        self.routes: list[Route] = []
+        self.indexes = indexes
+        self.routes = routes
 
     def replied(self, reply: Reply) -> None:
         round_, self._round = self._round, None
         if round_ is None:
             return
         indexes, replies = self.indexes, round_.replies
-        if isinstance(reply, list) and len(reply) == len(indexes):
-            for index, each in zip(indexes, reply, strict=True):
-                replies[index] = each
-        else:
-            error = reply if isinstance(reply, RingmasterError) else WireError("a reply too short")
-            for index in indexes:
-                replies[index] = error
+        each: Sequence[Reply] = ()
+        if isinstance(reply, bytes):
+            each = reply.split(b"\0")
+            if len(each) == len(indexes):
+                round_.bare.append(indexes)
+        elif isinstance(reply, list):
+            each = reply
+        if len(each) != len(indexes):
+            each = [_error_of(reply)] * len(indexes)
+        for index, one in zip(indexes, each, strict=True):
+            replies[index] = one
         round_.count(len(indexes))
 
     def rerouted(self, table: Table) -> None:
@@ -101,37 +134,56 @@ class Batch(Ask):
                 self.replied(MOVED)
                 return
 
+    def frame(self, keys: Sequence[bytes], *, values: bool) -> bytes:
+        """The command that asks for `keys`, which `indexes` stand for."""
+        tokens = [route.token for route in self.routes]
+        if values:
+            return encode(b"RM.VALUES", b"\n".join(tokens), b"\n".join(keys))
+        return encode(b"RM.MGET", *chain.from_iterable(zip(tokens, keys, strict=True)))
 
-def send_batches(table: Table, keys: Sequence[bytes], round_: Round) -> list[Batch]:
+
+def _error_of(reply: Reply) -> RingmasterError:
+    """What a reply to a batch that does not fit its keys amounts to for each of them."""
+    if isinstance(reply, PeerError) and reply.code == "ERR":
+        return MOVED  # It does not know `RM.VALUES` yet: it is asked once more by `RM.MGET`.
+    return reply if isinstance(reply, RingmasterError) else WireError("a reply too short")
+
+
+def send_batches(
+    table: Table, keys: Sequence[bytes], round_: Round, *, values: bool = False
+) -> list[Batch]:
     """Ask for `keys` with as few commands as there are nodes; `round_` gets a reply for each.
 
-    Call `replied(LATE)` on what is returned to end the round at a deadline.
+    `values`: by `RM.VALUES`, see `Round.bare`; else by `RM.MGET`, for entries. Call `replied(LATE)` on what is
+    returned to end the round at a deadline.
     """
     mask = len(table) - 1
     routes = [table[xxh3_64_intdigest(key) & mask] for key in keys]
-    batches: list[tuple[Link, Batch]] = []
-    filling: dict[Link, Batch] = {}
-    unrouted: list[int] = []
+    by_link: defaultdict[Link | None, list[int]] = defaultdict(list)
     for index, route in enumerate(routes):
-        if route is None:
-            unrouted.append(index)
-            continue
-        batch = filling.get(route.link)
-        if batch is None or len(batch.indexes) >= _MOST_PAIRS:
-            batch = filling[route.link] = Batch(round_)
-            batches.append((route.link, batch))
-        batch.indexes.append(index)
-        batch.routes.append(route)
+        by_link[None if route is None else route.link].append(index)
+    unrouted = by_link.pop(None, ())
     for index in unrouted:
         round_.replies[index] = NO_PRIMARY
-    for link, batch in batches:
-        args = [b"RM.MGET"]
-        for index, route in zip(batch.indexes, batch.routes, strict=True):
-            args += (route.token, keys[index])
-        link.ask(encode(*args), batch)
+    asking: list[tuple[Link, bytes, Batch]] = []
+    for link, indexes in by_link.items():
+        if link is not None:
+            for first in range(0, len(indexes), _MOST_PAIRS):
+                some = indexes[first : first + _MOST_PAIRS]
+                batch = Batch(round_, some, cast("Sequence[Route]", _picked(routes, some)))
+                asking.append((link, batch.frame(_picked(keys, some), values=values), batch))
+    for link, frame, batch in asking:
+        link.ask(frame, batch)
     if unrouted:
         round_.count(len(unrouted))
-    return [batch for _, batch in batches]
+    return [batch for _, _, batch in asking]
+
+
+def _picked(items: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:
+    """The items at `indexes`, of which there is one at least."""
+    if len(indexes) == 1:
+        return (items[indexes[0]],)
+    return cast("tuple[_T, ...]", itemgetter(*indexes)(items))
 
 
 async def ask_each(

@@ -124,8 +124,8 @@ class Router:
             route.link.ask(frame, ask)
 
     def get_many_nowait(self, keys: Sequence[bytes], round_: Round) -> list[Batch]:
-        """Ask for `keys`; `round_` gets whatever comes of it, to be judged by `judge_read`."""
-        return send_batches(self._table, keys, round_)
+        """Ask for the values of `keys`; `round_` gets whatever comes of it, to be judged by `judge_read`."""
+        return send_batches(self._table, keys, round_, values=True)
 
     def write_nowait(
         self, command: bytes, key: bytes, args: Sequence[bytes | int], ask: Ask

@@ -161,7 +161,7 @@ async def test_without_the_lease_nothing_is_served_and_what_needs_none_is(alone:
     alone["a"].node.lease.held_until = 0.0
     client = Client(alone["a"].server)
     served: list[tuple[bytes, ...]] = [
-        (b"RM.GET", b"0.1", b"k"), (b"RM.MGET", b"0.1", b"k"), (b"RM.HEAD", b"0.1", b"k"),
+        (b"RM.GET", b"0.1", b"k"), (b"RM.MGET", b"0.1", b"k"), (b"RM.VALUES", b"0.1", b"k"), (b"RM.HEAD", b"0.1", b"k"),
         (b"RM.SET", b"0.1", b"k", b"v"), (b"RM.DEL", b"0.1", b"k"), (b"RM.INCR", b"0.1", b"k", b"1"),
         (b"RM.TOUCH", b"0.1", b"k"), (b"RM.SCAN", b"0.1", b"", b"10", b""),
         (b"GET", b"k"), (b"SET", b"k", b"v"), (b"DEL", b"k"), (b"MGET", b"k"), (b"EXISTS", b"k"),
@@ -336,7 +336,7 @@ async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(
 
 MALFORMED: list[tuple[bytes, ...]] = [
     (b"RM.GET",), (b"RM.GET", b"0.1"), (b"RM.GET", b"x", b"k"), (b"RM.GET", b"0.x", b"k"),
-    (b"RM.MGET", b"0.1"), (b"RM.MGET", b"x", b"k"), (b"RM.HEAD",), (b"RM.HEAD", b"", b"k"),
+    (b"RM.MGET", b"0.1"), (b"RM.MGET", b"x", b"k"), (b"RM.VALUES", b"x", b"k"), (b"RM.VALUES", b"0.1"), (b"RM.HEAD",), (b"RM.HEAD", b"", b"k"),
     (b"RM.SET", b"0.1", b"k"), (b"RM.SET", b"0.1", b"k", b"v", b"no msgpack"),
     (b"RM.SET", b"0.1", b"k", b"v", msgspec.msgpack.encode([2**60])),
     (b"RM.SET", b"0.1", b"k", b"v", msgspec.msgpack.encode([0, 999])),
@@ -383,7 +383,7 @@ async def test_partitions_that_do_not_exist_are_nobody_s(alone: World, number: b
 
 
 NAMES = [
-    b"RM.GET", b"RM.MGET", b"RM.HEAD", b"RM.SET", b"RM.DEL", b"RM.INCR", b"RM.TOUCH", b"RM.SCAN",
+    b"RM.GET", b"RM.MGET", b"RM.VALUES", b"RM.HEAD", b"RM.SET", b"RM.DEL", b"RM.INCR", b"RM.TOUCH", b"RM.SCAN",
     b"RM.HELLO", b"RM.OPEN", b"RM.REPL", b"RM.RELEASED", b"RM.STATUS", b"RM.VIEW", b"RM.STEP", b"GET",
     b"SET", b"DEL", b"EXISTS", b"MGET", b"TTL", b"PTTL", b"EXPIRE", b"PEXPIRE", b"PING", b"ECHO", b"DBSIZE",
     b"INFO", b"CONFIG", b"COMMAND", b"CLIENT", b"SELECT", b"AUTH",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from aux.commands import MAX_REPLY_BYTES
+from aux.bulk import MAX_REPLY_BYTES
 from ringmaster import entry as entries
 from ringmaster.commands import ANY, Status, WriteOptions, encode_options
 from ringmaster.meta import Meta, pack_meta

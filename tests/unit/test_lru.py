@@ -190,3 +190,35 @@ def test_trace_files_of_both_formats_are_read(tmp_path):
 
 def test_a_new_partition_expires_nothing():
     assert PartitionData(0, evictable=True).next_due_ms == NEVER
+
+
+def test_many_touches_at_once_are_single_touches_in_their_order():
+    rng = random.Random(7)
+    keys = [b"%d" % number for number in range(60)]
+    asked = [rng.choice([*keys, b"none"]) for _ in range(200)]
+    orders, answers = [], []
+    for at_once in (False, True):
+        store, data = opened(4)
+        for number, key in enumerate(keys):
+            expires_ms = 1 << 47 if number % 3 else 0
+            entry = pack(
+                slot=0, term=1 << 31, seq=1, expires_ms=expires_ms, written_s=9, flags=0,
+                meta=b"", value=key,
+            )  # fmt: skip
+            store.put(data[int(key) % 4], key, entry)
+        store.set_evictable(3, False)
+        pairs = [(data[0 if key == b"none" else int(key) % 4], key) for key in asked]
+        if at_once:
+            found, dated = store.touch_many([each for each, _ in pairs], asked)
+            assert dated == [
+                (index, 1 << 47)
+                for index, key in enumerate(asked)
+                if key != b"none" and int(key) % 3
+            ]
+        else:
+            found = [store.touch(*pair) for pair in pairs]
+        answers.append(found)
+        store.set_evictable(3, True)
+        orders.append(evicted_in_order(store))
+    assert answers[0] == answers[1]
+    assert orders[0] == orders[1]

@@ -28,7 +28,7 @@ async def test_one_command_asks_for_all_keys_and_each_is_asked_for_once(world: W
     client = world.client()
     client.receive(bulk("a", "b", "a", "c"))
     [command] = await world.asked()
-    assert command == [b"RM.MGET", b"0.1", b"a", b"0.1", b"b", b"0.1", b"c"]
+    assert command == [b"RM.VALUES", b"0.1\n0.1\n0.1", b"a\nb\nc"]
     world.aux.receive(b"*3\r\n" + entry(b"[1]") + b"$-1\r\n" + entry(b'"x"'))
     assert body_of(client.said()) == {"values": {"a": [1], "c": "x"}, "errors": {}}
     assert (world.counters.hits, world.counters.misses) == (2, 1)
@@ -55,7 +55,7 @@ async def test_a_value_of_bytes_and_a_key_with_spaces(world: World) -> None:
 async def test_replies_keep_their_order_among_other_requests(world: World) -> None:
     client = world.client()
     client.receive(bulk("a") + b"GET /data/k HTTP/1.1\r\n%b\r\n" % HOST)
-    assert [command[0] for command in await world.asked()] == [b"RM.MGET", b"RM.GET"]
+    assert [command[0] for command in await world.asked()] == [b"RM.VALUES", b"RM.GET"]
     world.aux.receive(b"*1\r\n" + entry(b"1"))
     assert body_of(client.said())["values"] == {"a": 1}
     world.aux.receive(entry(b"2"))
@@ -126,6 +126,95 @@ async def test_at_the_deadline_what_came_is_the_reply(world: World) -> None:
     assert client.said() == b""
 
 
+def texts(*values: bytes) -> bytes:
+    """A node's reply to `RM.VALUES`: JSON alone, nothing for a miss."""
+    joined = b"\0".join(values)
+    return b"$%d\r\n%b\r\n" % (len(joined), joined)
+
+
+def entries_of(*values: bytes) -> bytes:
+    return b"*%d\r\n%b" % (
+        len(values), b"".join(entry(value) if value else b"$-1\r\n" for value in values),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "values"),
+    [
+        (["a"], [b"1"]),
+        (["a"], [b""]),
+        (["a", "b"], [b"", b""]),
+        (["b", "a", "c"], [b'{"x":\n[1,\r\n2]}', b"", b'"\\u0000 \xc3\xa9"']),
+        (['"', "a\\b", "a b", "n"], [b"1", b"2", b"", b"3"]),
+        ([f"k{n}" for n in range(512)], [b"%d" % n if n % 7 else b"" for n in range(512)]),
+        (["a,b", "a","c", ",", '","', "', '"], [b"1", b"2", b"3", b"4", b"5", b"6"]),
+    ],
+)  # fmt: skip
+async def test_bare_values_make_the_body_that_entries_make(
+    world: World, keys: list[str], values: list[bytes]
+) -> None:
+    said = []
+    for reply in (texts(*values), entries_of(*values)):
+        client = world.client()
+        client.receive(bulk(*keys))
+        [command] = await world.asked()
+        assert command[2] == "\n".join(keys).encode()
+        world.aux.receive(reply)
+        said.append(client.said().partition(b"\r\n\r\n")[2])
+        said.append(b"%d %d" % (world.counters.hits, world.counters.misses))
+    hits, misses = sum(map(bool, values)), len(values) - sum(map(bool, values))
+    assert said[1] == b"%d %d" % (hits, misses)
+    assert said[3] == b"%d %d" % (2 * hits, 2 * misses)
+    assert said[0] == said[2]
+    assert json.loads(said[0])["values"] == {
+        key: json.loads(value) for key, value in zip(keys, values, strict=True) if value
+    }
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        texts(b"1"),
+        texts(b"1", b"2", b"3"),
+        texts(),
+        b"$-1\r\n",
+        b"-ERR unknown command 'RM.VALUES'\r\n",
+    ],
+)
+async def test_values_in_a_wrong_number_are_nobody_s_and_all_is_asked_for_one_by_one(
+    world: World, reply: bytes
+) -> None:
+    client = world.client()
+    client.receive(bulk("a", "b"))
+    await world.asked()
+    world.aux.receive(reply)
+    await until(lambda: bool(world.aux.writes))
+    assert await world.asked() == [[b"RM.MGET", b"0.1", b"a", b"0.1", b"b"]]
+    world.aux.receive(entries_of(b"4", b"5"))
+    await until(lambda: bool(client.writes))
+    assert body_of(client.said())["values"] == {"a": 4, "b": 5}
+
+
+async def test_late_values_of_a_former_primary_are_nobody_s(world: World) -> None:
+    client = world.client()
+    client.receive(bulk("a", "b"))
+    await world.asked()
+    former = world.aux
+    await world.adopt(2, "2")
+    former.receive(texts(b"1", b"1"))
+    await until(lambda: bool(world.aux.writes))
+    other = world.client()
+    other.receive(bulk("b", "c"))
+    assert await world.asked() == [
+        [b"RM.MGET", b"0.2", b"a", b"0.2", b"b"],
+        [b"RM.VALUES", b"0.2\n0.2", b"b\nc"],
+    ]
+    world.aux.receive(entries_of(b"2", b"3") + texts(b"3", b"4"))
+    await until(lambda: bool(client.writes))
+    assert body_of(client.said())["values"] == {"a": 2, "b": 3}
+    assert body_of(other.said())["values"] == {"b": 3, "c": 4}
+
+
 class TestLimits:
     @pytest.fixture
     def limits(self) -> Limits:
@@ -139,6 +228,20 @@ class TestLimits:
         raw = client.said()
         assert statuses(raw) == [413]
         assert b'"max_bytes":300' in raw
+
+    @pytest.mark.parametrize(("size", "status"), [(125, 200), (126, 413)])
+    async def test_bare_values_count_like_entries(
+        self, world: World, size: int, status: int
+    ) -> None:
+        raws = []
+        for reply in (texts, entries_of):
+            client = world.client()
+            client.receive(bulk("a", "none", "k" * 300))
+            await world.asked()
+            world.aux.receive(reply(b"1" * 125, b"", b"2" * size))
+            raws.append(client.said().partition(b"\r\n\r\n"))
+        assert statuses(raws[0][0] + b"\r\n\r\n") == [status]
+        assert raws[0][2] == raws[1][2]
 
 
 @pytest.mark.parametrize("keys", [["é"], [""], ["x" * 513], [1], [f"k{i}" for i in range(513)], []])
