@@ -115,14 +115,19 @@ class Volume:
         """The sections of `partition` with one of which a restore must be content: the newest of any use."""
         found = [each for each in self._sections() if each.partition == partition and each.usable]
         version = max((each.version for each in found), default=(0, 0))
-        # Who looked at a file before its header was damaged still finds the sections: that is more than must be found.
-        known = [
+        return [each for each in found if each.version == version]
+
+    def known(self, partition: int, version: Version) -> list[Section]:
+        """Usable sections of `partition` above `version` in files whose header is damaged.
+
+        Who looked at such a file before still finds them: that is more than must be found.
+        """
+        return [
             each
             for name, contents in self._contents.items()
             for each in _sections_by(contents, self.store.content.get(name, b""))
             if each.partition == partition and each.usable and each.version > version
         ]
-        return [each for each in found if each.version == version] + known
 
     def highest_term(self) -> int:
         """Of any section that is there, whole or not."""
