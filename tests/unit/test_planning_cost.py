@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from ringmaster.placement import Method
 from ringmaster.status import CopyReport
 from ringmaster.view import View, first_view
 from tests.unit.test_planning import LAPSED, info, lease, row, seen, status
+from tests.unit.timing import timed
 
 
 def at_rest() -> Observation:
@@ -97,9 +97,7 @@ def planned(seen: Observation) -> View:
 
     Twenty nodes with 4,096 partitions: 5 to 45 ms of processor time on a busy machine, the target included.
     """
-    began = time.process_time()
-    plan = next_view(seen)
-    took = time.process_time() - began
+    plan, took = timed(lambda: next_view(seen))
     assert plan is not None
     assert took < 0.15
     return plan.view
