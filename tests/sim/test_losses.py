@@ -40,13 +40,19 @@ def delete(returned: float, seq: int) -> Operation:
 
 
 class World:
-    """One partition, and a volume on which `newest` is what counts."""
+    """One partition, and a volume on which `newest` is what counts. `known`: in a file whose header is damaged."""
 
-    def __init__(self, *newest: Section, trouble: bool = False) -> None:
+    def __init__(
+        self, *newest: Section, known: tuple[Section, ...] = (), trouble: bool = False
+    ) -> None:
         self.hub = Hub(1)
         self.hub.now = 10.0
         self.volume = SimpleNamespace(
-            newest=lambda _: list(newest), written=[], trouble=trouble, highest_term=lambda: 1
+            newest=lambda _: list(newest),
+            known=lambda _partition, _version: list(known),
+            written=[],
+            trouble=trouble,
+            highest_term=lambda: 1,
         )
         plan = SimpleNamespace(partitions=1, punctual=True)
         cluster = SimpleNamespace(hub=self.hub, volume=self.volume, plan=plan, sealing=False)
@@ -76,6 +82,22 @@ def test_the_newest_section_marked_as_restored_is_what_must_come_back() -> None:
         world = World(section(3, 3))
         world.lose()
         assert (world.serve(found) == []) is fine
+
+
+def test_what_was_known_before_its_header_was_damaged_may_come_back_and_need_not() -> None:
+    back = entry(3, flags=JSON | RESTORED)
+    older = entry(2, flags=JSON | RESTORED)
+    for newest, found, fine in (
+        ((), (back,), True),
+        ((), (), True),
+        ((), (older,), False),
+        ((section(2, 2),), (back,), True),
+        ((section(2, 2),), (older,), True),
+        ((section(2, 2),), (), False),
+    ):
+        world = World(*newest, known=(section(3, 3),))
+        world.lose()
+        assert (world.serve(*found) == []) is fine, (newest, found)
 
 
 def test_nothing_comes_back_unless_it_was_lost_and_nothing_begins_empty_beside_a_snapshot() -> None:
