@@ -65,7 +65,7 @@ def play(entry: Entry, seconds: float, zipf: Path, measured: Measured) -> None:
     with entry.make() as peer:
         for prefix, keys, size in {(case.prefix, case.keys, case.size) for case in entry.cases}:
             peer.load(prefix, keys, size)
-        measure(entry, peer, entry.cases[0], 1, zipf)  # warm up
+        measure(entry, peer, entry.cases[0], entry.warm_s, zipf)
         for case in entry.cases:
             found = measure(entry, peer, case, seconds, zipf)
             measured.setdefault((entry.label, case.name), []).append(found)
