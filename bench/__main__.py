@@ -89,13 +89,14 @@ def play_wire(measured: Measured) -> None:
 
 
 def _chosen(without: str) -> list[Entry]:
-    """The entries, without the cases that contain `without` (none of them if that is empty)."""
+    """The entries, without the cases that contain `without` (none of them if that is empty), nor who has none left."""
     if not without:
         return list(ENTRIES)
-    return [
+    left = (
         replace(entry, cases=tuple(case for case in entry.cases if without not in case.name))
         for entry in ENTRIES
-    ]
+    )
+    return [entry for entry in left if entry.cases]
 
 
 def main() -> int:
