@@ -156,8 +156,14 @@ class Connection:
         waiting.popleft()
         if waiting and waiting[0].raw is not None:
             parts = [raw]
-            while waiting and waiting[0].raw is not None:
-                parts.append(cast(bytes, waiting.popleft().raw))
+            while waiting:
+                # Kept in a name until it is done with: mypyc would free it too early.
+                following = waiting[0]
+                ready = following.raw
+                if ready is None:
+                    break
+                parts.append(ready)
+                waiting.popleft()
             raw = b"".join(parts)
         transport.write(raw)
         if self._buffer or self._draining:
