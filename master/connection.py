@@ -154,12 +154,11 @@ class Connection:
             request.raw = raw
             return
         waiting.popleft()
-        if waiting and waiting[0].raw is not None:
+        if waiting:
             parts = [raw]
             while waiting:
-                # Kept in a name until it is done with: mypyc would free it too early.
-                following = waiting[0]
-                ready = following.raw
+                # By a name of its own: mypy holds what was found of `waiting[0]` once for true of the next one as well.
+                ready = waiting[0].raw
                 if ready is None:
                     break
                 parts.append(ready)

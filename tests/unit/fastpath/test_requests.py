@@ -106,6 +106,16 @@ async def test_replies_leave_in_the_order_of_the_requests(world: World) -> None:
     assert raw.index(b'"value":1') < raw.index(b'"value":2')
 
 
+async def test_replies_that_are_ready_leave_and_the_next_is_waited_for(world: World) -> None:
+    client = world.client()
+    client.receive(get(b"/data/1") + get(b"/data/%") + get(b"/data/2") + get(b"/data/%"))
+    await world.asked()
+    world.aux.receive(entry(b"1"))
+    assert statuses(client.said()) == [200, 400]
+    world.aux.receive(entry(b"2"))
+    assert statuses(client.said()) == [200, 400]
+
+
 async def test_a_pipeline_is_bounded_and_goes_on(world: World) -> None:
     client = world.client()
     client.receive(b"".join(get(b"/data/%d" % n) for n in range(40)))
