@@ -20,6 +20,7 @@ from tests.sim.history import (
     NOT_APPLIED,
     OK,
     PENDING,
+    READS,
     UNKNOWN,
     History,
     Operation,
@@ -86,7 +87,7 @@ def _matters(operation: Operation) -> bool:
     """Not-applied writes and failed reads say nothing; an unknown ttl change alters no value."""
     if operation.outcome == NOT_APPLIED:
         return False
-    return operation.outcome == OK or operation.kind not in {"get", "head", "touch"}
+    return operation.outcome == OK or operation.kind not in READS | {"touch"}
 
 
 class _Search:
@@ -95,6 +96,8 @@ class _Search:
         self.operations = operations
         self.owners = _owners(operations)
         self.versions = {value: version for version, value in self.owners.items()}
+        peeked = {each.value for each in operations if each.kind == "peek"}
+        self.seen = self.versions.keys() | peeked
         self.pending: dict[int, Operation] = {}
         self.opaque = self._opaque_writes()
         self.pure = 0
@@ -209,7 +212,7 @@ class _Search:
             if (
                 operation.kind == "put"
                 and operation.outcome != OK
-                and operation.argument not in self.versions
+                and operation.argument not in self.seen
             ):
                 mask |= 1 << index
         return mask
@@ -257,6 +260,9 @@ class _Search:
             else [State(state.value, operation.version, operation.version)]
         )
 
+    def _peek(self, operation: Operation, state: State) -> list[State]:
+        return [state] if state.value == operation.value else []
+
     def _seen(self, operation: Operation, state: State) -> list[State]:
         """A write that was refused, and HEAD, read the version of what is there (None: nothing is)."""
         if operation.version is None:
@@ -271,7 +277,7 @@ class _Search:
             if (state.value is None) != (operation.status == CREATED):
                 return []
             return self._write(state, operation.argument, operation.version)
-        if operation.argument not in self.versions:
+        if operation.argument not in self.seen:
             return [State(OPAQUE, None, state.floor)]
         return self._write(state, operation.argument, None)
 
@@ -328,6 +334,7 @@ class _Search:
 
 _APPLY = {
     "get": _Search._get,
+    "peek": _Search._peek,
     "head": _Search._seen,
     "put": _Search._put,
     "add": _Search._add,
@@ -343,7 +350,7 @@ _APPLY = {
 
 def _is_pure(operation: Operation) -> bool:
     """Whether it can only read (its result is known, so whether it wrote is known too)."""
-    if operation.kind in {"get", "head", "touch"}:
+    if operation.kind in READS | {"touch"}:
         return True
     return operation.outcome == OK and operation.status in {FAILED, ABSENT, NOT_INTEGER}
 

@@ -301,7 +301,11 @@ class Injector:
         return self._cluster.volume.faults
 
     def _rot(self, fault: Fault) -> None:
-        """Some files are damaged. Not while one is about to be restored, so that it is known what has to come back."""
-        if not self._cluster.invariants.losses.pending:
+        """Some files are damaged, or many of them inside (`flag`). Not while one is about to be restored, so that it is known what has to come back."""
+        if self._cluster.invariants.losses.pending:
+            return
+        if fault.flag:
+            self._cluster.volume.rot_inside()
+        else:
             for number in range(1 + fault.number % 12):
                 self._cluster.volume.rot((fault.number + number) % 3)

@@ -9,6 +9,7 @@ Version = tuple[int, int]
 
 OK, UNKNOWN, NOT_APPLIED, PENDING = "ok", "unknown", "not-applied", "pending"
 
+READS = frozenset({"get", "peek", "head"})
 WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch"})
 
 
@@ -16,7 +17,7 @@ WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch"})
 class Operation:
     """One call. `returned` is None while it runs.
 
-    `kind`: get, head, put, add (if absent), cas, delete, incr, touch; or what the simulator itself reports:
+    `kind`: get, peek (a get that told no version), head, put, add (if absent), cas, delete, incr, touch; or what the simulator itself reports:
     evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
     `expected` came back, if any), set-back (the same, and versions above term `number` may be used again).
     `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read

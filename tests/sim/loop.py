@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -332,11 +333,14 @@ class NodeLoop(asyncio.AbstractEventLoop):
 
 def _end(coroutine: Any) -> None:
     """Close a coroutine; one that goes on in its `finally` (task groups do) is closed again."""
-    for _ in range(10):
-        # Whatever dead code raises concerns nobody.
-        with suppress(Exception, BaseExceptionGroup):
-            coroutine.close()
-            return
+    with warnings.catch_warnings():
+        # One that it was given and never came to await.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for _ in range(10):
+            # Whatever dead code raises concerns nobody.
+            with suppress(Exception, BaseExceptionGroup):
+                coroutine.close()
+                return
 
 
 class SimClock:

@@ -1,4 +1,4 @@
-"""A simulated master: the real core of one (router, follower, prober, controller), without its HTTP side."""
+"""A simulated master: the real core of one (router, follower, prober, controller) and its fast path, without aiohttp."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from master.core import Core, Surroundings
+from master.fastpath import FastPath
 from master.observation import PlanningSettings
 from master.router import Router
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.registration import MasterRow
 from tests.sim.coordinator import CoordinatorStore
+from tests.sim.front import fast_path
 from tests.sim.processes import Process
+from tests.sim.workload import DEADLINE_S
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
@@ -27,14 +30,14 @@ MOVE_PAUSE_MOST_S = 0.3
 
 
 class MasterProcess(Process):
-    """What `master.app` does, without HTTP, signals and files."""
+    """What `master.app` does, without aiohttp, signals and files."""
 
     kind = "master"
 
     def __init__(self, cluster: Cluster, name: str, rate: float) -> None:
         super().__init__(cluster, name, rate)
         self.router: Router | None = None
-        self.ready: asyncio.Future[Router] = self.loop.create_future()
+        self.ready: asyncio.Future[FastPath] = self.loop.create_future()
 
     @staticmethod
     def prepare(store: CoordinatorStore, record: ClusterRecord) -> None:
@@ -54,12 +57,15 @@ class MasterProcess(Process):
             Surroundings(self.clock, self.network, self.coordinator, self.liveness, record),
         )
         self.router = core.router
-        self.ready.set_result(core.router)
+        path = fast_path(core.router, self.clock, DEADLINE_S)
+        self.ready.set_result(path)
         loop = asyncio.get_running_loop()
         running, stopping = loop.create_task(core.run()), loop.create_task(stop.wait())
+        sweeping = loop.create_task(path.run())
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         running.cancel()
+        sweeping.cancel()
         await asyncio.wait([running])
         await core.close()
         if not running.cancelled():

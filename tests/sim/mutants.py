@@ -6,7 +6,7 @@ Each is a context manager that patches the real code. `test_mutants.py` shows th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +20,7 @@ import master.planning
 import master.router
 import master.targets
 import ringmaster.lease
+from aux.bulk import BulkCommands, bare_values
 from aux.migration import Filler
 from aux.node import Node
 from aux.primary import Copy, Primary
@@ -147,6 +148,26 @@ def dirty_reads() -> Iterator[None]:
             primary._apply(key, entry)
 
     with patch.object(Primary, "submit", show):
+        yield
+
+
+@mutant
+def dirty_bulk_reads() -> Iterator[None]:
+    """R3: the bulk reads of the fast path see writes that are not committed."""
+    read = BulkCommands._read
+
+    def show(
+        commands: BulkCommands, tokens: Sequence[bytes], keys: Sequence[bytes], *, bare: bool
+    ) -> bytes:
+        served = commands._served
+        if bare and all(token in served for token in tokens):
+            found = [served[token].head(key) for token, key in zip(tokens, keys, strict=True)]
+            text = bare_values(found, [*filter(None, found)])
+            if text is not None:
+                return b"$%d\r\n%b\r\n" % (len(text), text)
+        return read(commands, tokens, keys, bare=bare)
+
+    with patch.object(BulkCommands, "_read", show):
         yield
 
 

@@ -154,7 +154,8 @@ def _losses(random: Random, nodes: list[str], masters: int, *, calm: bool) -> li
     ]
     for _ in range(random.choice((1, 1, 2))):
         if not calm and random.random() < 0.5:
-            faults.append(_event(random, "rot", at - 0.001, nodes, names))
+            rot = _event(random, "rot", at - 0.001, nodes, names)
+            faults.append(replace(rot, flag=random.random() < 0.6))
         kind = random.choices(tuple(_LOSS_KINDS), tuple(_LOSS_KINDS.values()))[0]
         loss = _event(random, kind, at, nodes, names)
         faults.append(replace(loss, seconds=random.uniform(0.05, 1.0)))

@@ -30,6 +30,7 @@ from ringmaster.status import NodeStatus
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
 from tests.sim.faults import Injector
+from tests.sim.front import Front
 from tests.sim.history import NOT_APPLIED, UNKNOWN, History, Operation
 from tests.sim.hub import Hub, Livelock
 from tests.sim.invariants import Served, requests_of
@@ -159,9 +160,10 @@ class Run:
         share = (clients + 1) // 2
 
         async def client(name: str) -> None:
-            router = await master.ready
+            path = await master.ready
             await asyncio.sleep(max(0.0, FORM_S - master.loop.true_now()))
-            await self.workload.client(name, master.loop, router)
+            front = Front(path, master.loop, random.Random(f"front {self.result.seed} {name}"))
+            await self.workload.client(name, master.loop, front)
 
         for _ in range(share):
             self._clients += 1

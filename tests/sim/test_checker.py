@@ -18,6 +18,11 @@ def get(start: float, end: float, value: str | None, version: Version | None = N
     )
 
 
+def peek(start: float, end: float, value: str | None) -> Operation:
+    raw = None if value is None else value.encode()
+    return Operation("r", "peek", b"k", start, returned=end, outcome="ok", value=raw)
+
+
 def put(start: float, end: float, value: str, seq: int, status: int = CREATED) -> Operation:
     return Operation(
         "w",
@@ -290,3 +295,17 @@ def test_a_stale_read_planted_in_a_random_history_is_found() -> None:
         violation = check_key(b"k", history)
         found += violation is not None and "undecided" not in str(violation)
     assert found == 30
+
+
+def test_a_read_without_a_version_sees_the_newest_value_and_no_other() -> None:
+    writes = [put(0, 1, "a", 1), put(2, 3, "b", 2, REPLACED)]
+    assert check_key(b"k", [*writes, peek(4, 5, "b")]) is None
+    assert check_key(b"k", [*writes, peek(2, 5, "a")]) is None
+    assert check_key(b"k", [*writes, peek(4, 5, "a")]) is not None
+    assert check_key(b"k", [*writes, peek(4, 5, None)]) is not None
+
+
+def test_a_value_of_unknown_outcome_may_be_seen_first_by_a_read_without_a_version() -> None:
+    lost = [put(0, 1, "a", 1), unknown(2, "b"), unknown(2, "c")]
+    assert check_key(b"k", [*lost, peek(4, 5, "b"), peek(6, 7, "c")]) is None
+    assert check_key(b"k", [*lost, peek(4, 5, "b"), peek(6, 7, "a")]) is not None

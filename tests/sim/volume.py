@@ -6,7 +6,7 @@ import asyncio
 import errno
 import io
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -140,10 +140,22 @@ class Volume:
     def rot(self, kind: int) -> None:
         """A file is cut short, altered in one place or several, or gone."""
         self.trouble = True
-        names = sorted((name for name, each in self.store.content.items() if each), key=str)
-        if not names:
-            return
-        name = self.hub.random.choice(names)
+        names = self._damageable()
+        if names:
+            self._damage(self.hub.random.choice(names), kind)
+
+    def rot_inside(self) -> None:
+        """About half of the files lose what is in their middle, so that they look well until they are read."""
+        self.trouble = True
+        for name in self._damageable():
+            if self.hub.random.random() < 0.5:
+                size = len(self.store.content[name])
+                self._damage(name, 1, range(size // 8, size * 3 // 4, 8))
+
+    def _damageable(self) -> list[FileName]:
+        return sorted((name for name, each in self.store.content.items() if each), key=str)
+
+    def _damage(self, name: FileName, kind: int, places: Sequence[int] = ()) -> None:
         content = self.store.content[name]
         contents = _contents(name, content)
         if contents is not None:
@@ -154,9 +166,9 @@ class Volume:
             self.store.content[name] = content[:place]
         elif kind == 1:
             altered = bytearray(content)
-            for _ in range(self.hub.random.choice((1, 4, 8))):
-                altered[place] ^= 1 << self.hub.random.randrange(8)
-                place = self.hub.random.randrange(len(content))
+            more = self.hub.random.choices(range(len(content)), k=self.hub.random.choice((0, 3, 7)))
+            for each in places or [place, *more]:
+                altered[each] ^= 1 << self.hub.random.randrange(8)
             self.store.content[name] = bytes(altered)
         else:
             del self.store.content[name]

@@ -12,17 +12,26 @@ from ringmaster import entry as entries
 from ringmaster.commands import ANY, Status, WriteOptions, WriteReply, encode_options
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.hashing import partition_of
-from tests.sim.history import NOT_APPLIED, OK, PENDING, UNKNOWN, History, Operation, Version
+from tests.sim.history import NOT_APPLIED, OK, PENDING, READS, UNKNOWN, History, Operation, Version
 from tests.sim.loop import NodeLoop
 
 SLACK_S = 0.3
 """A reply may come this much after its deadline (by the master's clock)."""
 
+DEADLINE_S = 6.0
+"""Of most calls, and of all that take a master's fast path."""
+
 TTL_FAR_MS = 24 * 3600 * 1000
 
 
+class Bare(bytes):
+    """A value that came without its version."""
+
+    __slots__ = ()
+
+
 class Routes(Protocol):
-    """What the workload uses of `master.router.Router`."""
+    """What the workload uses of `master.router.Router`; bulk reads may bring values without their versions."""
 
     async def read(self, key: bytes, deadline: float) -> bytes | None: ...
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None: ...
@@ -46,7 +55,7 @@ class Mix:
     think_s: float = 0.12
     value_bytes: int = 0
     short_ttl: bool = False
-    deadline_s: float = 6.0
+    deadline_s: float = DEADLINE_S
 
 
 class Workload:
@@ -154,7 +163,10 @@ class Workload:
                 call.failed(operation, result)
             else:
                 call.returned(operation)
-                self._saw(operation, result)
+                if isinstance(result, Bare):
+                    operation.kind, operation.value = "peek", result
+                else:
+                    self._saw(operation, result)
 
     async def _put_many(self, call: _Call) -> None:
         keys = self._random.sample(self.keys, min(3, len(self.keys)))
@@ -295,7 +307,7 @@ class _Call:
 
     def failed(self, operation: Operation, error: RingmasterError) -> None:
         """The call ended with an error: not applied, unless it says that the outcome is unknown."""
-        reads = operation.kind in {"get", "head"}
+        reads = operation.kind in READS
         if isinstance(error, OutcomeUnknown) and not reads:
             operation.outcome = UNKNOWN
         elif isinstance(error, (Unserved, OutcomeUnknown)):
