@@ -29,7 +29,7 @@ up: setup ## run a local cluster; options in ARGS="--aux 5"
 	@tooling/debian-packages nginx
 	@PYTHONPATH="$$($(BIN)/python tooling/compile.py --path)" $(BIN)/ringmaster up $(ARGS)
 
-test: setup ## run every test, 25 minutes at most; pytest options in ARGS
+test: setup ## run every test, 20 minutes at most; pytest options in ARGS
 	@tooling/debian-packages $(TEST_PACKAGES)
 	@tooling/run-tests $(ARGS)
 
