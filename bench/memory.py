@@ -3,7 +3,8 @@
     python -m bench.memory [--entries N] [--max-mib N] [--only speed|overhead|budget]
 
 `overhead`: bytes of resident memory per entry beyond key and value (16 and 100 bytes, expiry and version set): after
-filling, after as many random reads, after as many overwrites. `budget`: a store overfilled tenfold, the sizes
+filling, after as many random reads, after as many overwrites; and when the free pages of the heap were given back, as a
+node does whenever they have grown by 2 % of its budget. `budget`: a store overfilled tenfold, the sizes
 changing from phase to phase, which is what fragments a heap; the peak of resident memory against the budget, with the
 correction that the server makes (`aux/accounting.py`) and without. `speed`: microseconds a call. Each runs in a
 process of its own.
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aux.accounting import Footprint, resident_bytes, tune_allocator
+from aux.accounting import Footprint, release_free_memory, resident_bytes, tune_allocator
 from aux.store import PartitionData, Store
 from ringmaster.entry import pack
 from ringmaster.hashing import partition_of
@@ -79,9 +80,12 @@ def measure_overhead(entries: int, partitions: int) -> dict[str, Any]:
 
     def report() -> dict[str, float]:
         resident = resident_bytes() - base
+        release_free_memory()
+        kept = resident_bytes() - base
         return {
             "overhead_per_entry": round(resident / entries - KEY_BYTES - VALUE_BYTES, 1),
-            "counted_per_resident": round(store.bytes / resident, 3),
+            "after_release": round(kept / entries - KEY_BYTES - VALUE_BYTES, 1),
+            "counted_per_resident": round(store.bytes / kept, 3),
         }
 
     for number in range(entries):
@@ -115,8 +119,6 @@ PHASES: dict[str, Callable[[], int]] = {
 def measure_budget(max_mib: int, partitions: int, *, corrected: bool) -> dict[str, Any]:
     """Fills ten times the budget in phases; one read of a hot key per write pins old entries among the new."""
     random.seed(1)
-    if corrected:
-        tune_allocator()
     tune_allocator()
     base = load_server_modules()
     max_bytes = max_mib * MIB

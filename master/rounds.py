@@ -45,6 +45,10 @@ class Request(NamedTuple):
         return encode(self.command, route.token, *self.args)
 
 
+def _nothing() -> None:
+    """What there is to do once it is done."""
+
+
 class Round:
     """`replies`: one for each request. `done()` is called once, when all are there.
 
@@ -63,7 +67,9 @@ class Round:
         """So many more are there."""
         self._left -= replies
         if not self._left:
-            self._done()
+            # Not kept: who is called holds this round, and a cycle would wait for the garbage collector.
+            done, self._done = self._done, _nothing
+            done()
 
     @property
     def all_bare(self) -> bool:

@@ -1,10 +1,13 @@
 """Bulk reads on the fast path: what leaves for the node, what comes back, and what happens when something is missing."""
 
+import gc
 import json
 
 import pytest
 
 from master.api.limits import Limits
+from master.get_many import GetMany
+from master.rounds import Batch, Round
 from tests.unit.fake_wire import ticks, until
 from tests.unit.fastpath.world import HOST, World, entry, statuses
 
@@ -32,6 +35,21 @@ async def test_one_command_asks_for_all_keys_and_each_is_asked_for_once(world: W
     world.aux.receive(b"*3\r\n" + entry(b"[1]") + b"$-1\r\n" + entry(b'"x"'))
     assert body_of(client.said()) == {"values": {"a": [1], "c": "x"}, "errors": {}}
     assert (world.counters.hits, world.counters.misses) == (2, 1)
+
+
+async def test_a_read_that_is_answered_leaves_nothing_to_the_garbage_collector(world: World) -> None:
+    client = world.client()
+    gc.collect()
+    gc.disable()
+    try:
+        client.receive(bulk("a", "b"))
+        await world.asked()
+        world.aux.receive(b"*2\r\n" + entry(b"[1]") + b"$-1\r\n")
+        assert client.said()
+        left = [each for each in gc.get_objects() if isinstance(each, (GetMany, Round, Batch))]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 async def test_values_that_are_all_there_come_in_the_order_of_the_keys(world: World) -> None:
