@@ -37,7 +37,9 @@ async def test_one_command_asks_for_all_keys_and_each_is_asked_for_once(world: W
     assert (world.counters.hits, world.counters.misses) == (2, 1)
 
 
-async def test_a_read_that_is_answered_leaves_nothing_to_the_garbage_collector(world: World) -> None:
+async def test_a_read_that_is_answered_leaves_nothing_to_the_garbage_collector(
+    world: World,
+) -> None:
     client = world.client()
     gc.collect()
     gc.disable()
