@@ -19,6 +19,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from ringmaster.cli import nginx as front
+from ringmaster.cli.local_cluster import front_door_workers
 from ringmaster.free_ports import free_ports
 
 START_TIMEOUT_S: Final = 60.0
@@ -105,7 +106,7 @@ class Peer:
         return process
 
     def front_door(self, upstream: Sequence[str]) -> int:
-        """Start nginx with Ringmaster's own template before `upstream`; its port."""
+        """Start nginx as `ringmaster up` does, before `upstream`; its port."""
         nginx = front.find_nginx()
         if nginx is None:
             raise Missing("nginx is not installed")
@@ -117,7 +118,7 @@ class Peer:
             masters=upstream,
             max_value_bytes=8 * 2**20,
             deadline_s=6.0,
-            workers=2 if self.cores == BOTH_CORES else 1,
+            workers=front_door_workers(),
         )
         self.spawn(*front.command(nginx, folder))
         return port

@@ -43,7 +43,7 @@ STANDBY_S = 0.3
 """Who is not elected only watches the leases' numbers, which move every 0.5 s; when it is elected it is woken."""
 
 MOVE_PAUSE_S = 0.1
-MOVE_PAUSE_TIMES = 240.0
+MOVE_PAUSE_TIMES = 320.0
 """Between two views that only move copies: so many times what planning and publishing the first one took, but no
 longer than `PlanningSettings.move_pause_most_s`.
 
