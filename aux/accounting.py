@@ -175,8 +175,8 @@ class Footprint:
     """Keeps resident memory within the budget: what the process uses beyond the counted bytes is overhead.
 
     Modules, buffers and the holes of a fragmented heap are all in that; a 64th of the budget stays free for the holes
-    that come before the next look. Call `correct` ten times a
-    second (less often far below the budget: `look_after_s`), then evict while the store is over its budget, some at a time: a step may be large.
+    that come before the next look. Call `correct` ten times a second (less often far below the budget: `look_after_s`),
+    then evict while the store is over its budget, some at a time: a step may be large.
     """
 
     def __init__(
@@ -192,7 +192,9 @@ class Footprint:
         self._released_at = 0
 
     def correct(self) -> int:
-        """Measures, tells the store its overhead and the headroom, and returns the overhead in bytes. 0 and no effect where not measurable.
+        """Measures, tells the store its overhead and the headroom, and returns the overhead in bytes.
+
+        0 and no effect where it cannot be measured.
 
         Takes 20 µs; when the overhead has grown by 2 % of the budget, free pages are given back first,
         which takes 40 ms per GiB in many small pieces.

@@ -47,12 +47,17 @@ def middle(measurements: Sequence[Measurement]) -> Measurement:
 
 
 def ratio(goal: Goal, runs: Runs) -> tuple[float, float | None] | None:
-    """(ratio of throughputs, ratio of p99s or None); None if one side was not measured."""
-    if goal.ours not in runs or goal.theirs not in runs:
+    """(ratio of throughputs, ratio of p99s or None), medians of each round's; None if one side was not measured.
+
+    A machine that others use drifts more within minutes than the contestants differ, so only what was measured in
+    one round is compared.
+    """
+    rounds = [*zip(runs.get(goal.ours, ()), runs.get(goal.theirs, ()), strict=False)]
+    if not rounds:
         return None
-    ours, theirs = middle(runs[goal.ours]), middle(runs[goal.theirs])
-    tail = ours.p99_ms / theirs.p99_ms if goal.p99 and theirs.p99_ms else None
-    return goal.factor * ours.rps / theirs.rps, tail
+    value = goal.factor * median(ours.rps / theirs.rps for ours, theirs in rounds)
+    tails = [ours.p99_ms / theirs.p99_ms for ours, theirs in rounds if theirs.p99_ms]
+    return value, median(tails) if goal.p99 and tails else None
 
 
 def markdown(runs: Runs, skipped: Mapping[str, str], about: Mapping[str, Any]) -> str:

@@ -20,7 +20,10 @@ _ENTRIES: Final = frozenset({bytes, type(None)})
 
 
 class GetMany(InFlight):
-    """`POST /data/bulk/get` of `keys`, without `meta`. `plain`: no key needs escapes in JSON. The batches tell the round, the round tells this."""
+    """`POST /data/bulk/get` of `keys`, without `meta`. `plain`: no key needs escapes in JSON.
+
+    The batches tell the round, the round tells this.
+    """
 
     __slots__ = ("_batches", "_plain", "_round", "keys")
 
