@@ -131,7 +131,7 @@ class Lru:
                 if entry is not None:
                     entries[key] = entry
                     tick += 1
-                    # `_slot_of`, byte by byte: compiled that makes no objects.
+                    # `_slot_of` and `_expiry_of` byte by byte (`ringmaster/entry.py`): compiled that makes no objects.
                     ticks[entry[0] | entry[1] << 8 | entry[2] << 16 | entry[3] << 24] = tick
                     if entry[14] | entry[15] | entry[16] | entry[17] | entry[18] | entry[19]:
                         dated.append((len(found), _expiry_of(entry)))

@@ -301,7 +301,10 @@ class Injector:
         return self._cluster.volume.faults
 
     def _rot(self, fault: Fault) -> None:
-        """Some files are damaged, or many of them inside (`flag`). Not while one is about to be restored, so that it is known what has to come back."""
+        """Some files are damaged, or many of them inside (`flag`).
+
+        Not while one is about to be restored, so that it is known what has to come back.
+        """
         if self._cluster.invariants.losses.pending:
             return
         if fault.flag:

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from master.api.limits import Limits
 from master.authority import Authority
+from master.bulk_read import Answer
 from master.counters import Counters
 from master.fastpath import FastPath
 from master.replies import Replies
@@ -26,8 +27,6 @@ from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from tests.sim.loop import NodeLoop
 from tests.sim.workload import Bare
 from tests.unit.fake_wire import FakeTransport
-
-Answer = bytes | RingmasterError | None
 
 _reply = re.compile(rb"HTTP/1\.1 (\d+) [^\r\n]*\r\n(.*?)\r\n\r\n(.*)", re.DOTALL).fullmatch
 _version = re.compile(rb'ETag: "([0-9a-f]+)-([0-9a-f]+)-').search

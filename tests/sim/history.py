@@ -17,8 +17,8 @@ WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch"})
 class Operation:
     """One call. `returned` is None while it runs.
 
-    `kind`: get, peek (a get that told no version), head, put, add (if absent), cas, delete, incr, touch; or what the simulator itself reports:
-    evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
+    `kind`: get, peek (a get that told no version), head, put, add (if absent), cas, delete, incr, touch; or what the
+    simulator itself reports: evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
     `expected` came back, if any), set-back (the same, and versions above term `number` may be used again).
     `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read
     or written (`version` None: absent); `number` is incr's step, `expected` cas's version. `restored`: a read said so.

@@ -14,9 +14,10 @@ def rounds(*pairs: tuple[float, float]) -> list[Measurement]:
 def test_a_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
     runs = {
         ("a", "GET"): rounds((300, 1), (100, 4), (20, 20)),
-        ("b", "GET"): rounds((200, 2), (50, 8), (10, 10)),
+        ("b", "GET"): rounds((100, 2), (200, 40), (5, 10)),
     }
-    assert ratio(GOAL, runs) == (2.0, 0.5)
+    # Of the medians of each side it would be 1 and 0.4.
+    assert ratio(GOAL, runs) == (3.0, 0.5)
 
 
 def test_what_only_one_side_measured_says_nothing() -> None:

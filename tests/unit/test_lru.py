@@ -1,9 +1,12 @@
 """Recency and the choice of the victim, against published figures' method: a plain OrderedDict."""
 
 import random
+from array import array
 from collections import OrderedDict
 
-from aux.lru import NEVER, PartitionData
+import pytest
+
+from aux.lru import LOADED_TICKS, NEVER, PartitionData
 from aux.store import Store
 from bench.traces import kind_of, read_trace, replay
 from ringmaster.entry import pack
@@ -222,3 +225,37 @@ def test_many_touches_at_once_are_single_touches_in_their_order():
         orders.append(evicted_in_order(store))
     assert answers[0] == answers[1]
     assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize("byte", range(4))
+def test_many_touches_at_once_find_slots_of_any_size(byte: int):
+    store, (data,) = opened(1)
+    slot = 1 << 8 * byte
+    data.entries[b"k"] = pack(
+        slot=slot, term=1, seq=1, expires_ms=0, written_s=0, flags=0, meta=b"", value=b"v"
+    )
+    store.lru.ticks = array("Q", [0]) * (slot + 1)
+    store.touch_many([data], [b"k"])
+    assert store.lru.ticks[slot] > LOADED_TICKS
+    assert not any(store.lru.ticks[1 << 8 * lower] for lower in range(byte))
+
+
+@pytest.mark.parametrize("evictable", [True, False])
+@pytest.mark.parametrize("byte", range(6))
+def test_many_touches_at_once_see_an_expiry_in_any_of_its_bytes(byte: int, evictable: bool):
+    store, (data,) = opened(1, evictable=evictable)
+    expires_ms = 1 << 8 * byte
+    store.put(data, b"k", pack(
+        slot=0, term=(1 << 32) - 1, seq=1, expires_ms=expires_ms, written_s=(1 << 32) - 1, flags=0, meta=b"",
+        value=b"v",
+    ))  # fmt: skip
+    assert store.touch_many([data], [b"k"])[1] == [(0, expires_ms)]
+
+
+def test_many_touches_at_once_take_no_neighbouring_field_for_an_expiry():
+    store, (data,) = opened(1)
+    store.put(data, b"k", pack(
+        slot=0, term=(1 << 32) - 1, seq=(1 << 48) - 1, expires_ms=0, written_s=(1 << 32) - 1, flags=0, meta=b"",
+        value=b"v",
+    ))  # fmt: skip
+    assert store.touch_many([data], [b"k"])[1] == []
