@@ -149,6 +149,7 @@ class Run:
                 self.workload.read_all("reader", masters[0].loop, masters[0].router)
             )
             task.add_done_callback(lambda _: done.append(True))
+            task.add_done_callback(self._ended)
         self.hub.run(self.hub.now + 20.0, stop=lambda: bool(done))
         self.hub.run(self.hub.now + 6.5 if not done else self.hub.now)
         if not done:
@@ -167,7 +168,14 @@ class Run:
 
         for _ in range(share):
             self._clients += 1
-            master.loop.create_task(client(f"c{self._clients}@{master.name}"))
+            task = master.loop.create_task(client(f"c{self._clients}@{master.name}"))
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A client that breaks is a failure of the run: it would only do less, and everything would look well."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.hub.fail(f"a client broke: {error!r}")
 
     # Judging
 
