@@ -1,6 +1,6 @@
 """`python -m aux …`, which `ringmaster aux …` becomes."""
 
-from aux.accounting import restart_with_malloc, tune_allocator
+from aux.storage.memory_accounting import restart_with_malloc, tune_allocator
 
 
 def main() -> None:
@@ -9,7 +9,7 @@ def main() -> None:
     tune_allocator()
     from aux.app import run  # noqa: PLC0415 - see above
     from ringmaster.cli.options import run_service  # noqa: PLC0415
-    from ringmaster.settings import AuxSettings  # noqa: PLC0415
+    from ringmaster.config.settings import AuxSettings  # noqa: PLC0415
 
     run_service(AuxSettings, run)
 

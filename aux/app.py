@@ -12,22 +12,22 @@ from typing import Final
 import structlog
 import uvloop
 
-from aux.accounting import Footprint, look_after_s
-from aux.http import HealthServer
-from aux.life import Life, NodeSpec, Surroundings, leaving_key
-from aux.snapshots import SnapshotOptions, SnapshotSetup
-from ringmaster.clock import SystemClock
-from ringmaster.collector import settle_collector
+from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
+from aux.metrics import HealthServer
+from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.storage.memory_accounting import Footprint, look_after_s
+from ringmaster.cluster.process_lock import FlockLiveness
+from ringmaster.cluster.registration import node_key
+from ringmaster.cluster.view import NodeInfo
+from ringmaster.config.settings import AuxSettings
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
 from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
-from ringmaster.liveness import FlockLiveness
-from ringmaster.network import AsyncioNetwork
-from ringmaster.registration import node_key
-from ringmaster.settings import AuxSettings
+from ringmaster.net.network import AsyncioNetwork
+from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.gc_tuning import settle_collector
 from ringmaster.snapshot.directory import LocalDirectory
-from ringmaster.view import NodeInfo
 
 OVERHEAD_BYTES: Final = 48 * 1024 * 1024
 """Resident memory of the process before it holds an entry (measured: 44 MiB with CPython 3.11)."""

@@ -6,7 +6,7 @@
 filling, after as many random reads, after as many overwrites; and when the free pages of the heap were given back, as a
 node does whenever they have grown by 2 % of its budget. `budget`: a store overfilled tenfold, the sizes
 changing from phase to phase, which is what fragments a heap; the peak of resident memory against the budget, with the
-correction that the server makes (`aux/accounting.py`) and without. `speed`: microseconds a call. Each runs in a
+correction that the server makes (`aux/storage/memory_accounting.py`) and without. `speed`: microseconds a call. Each runs in a
 process of its own.
 """
 
@@ -23,10 +23,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aux.accounting import Footprint, release_free_memory, resident_bytes, tune_allocator
-from aux.store import PartitionData, Store
-from ringmaster.entry import pack
-from ringmaster.hashing import partition_of
+from aux.storage.memory_accounting import (
+    Footprint,
+    release_free_memory,
+    resident_bytes,
+    tune_allocator,
+)
+from aux.storage.store import PartitionData, Store
+from ringmaster.protocol.entry import pack
+from ringmaster.protocol.hashing import partition_of
 
 MIB = 1024 * 1024
 KEY_BYTES = 16

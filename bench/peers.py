@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 
 from ringmaster.cli import nginx as front
 from ringmaster.cli.local_cluster import front_door_workers
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 
 START_TIMEOUT_S: Final = 60.0
 BOTH_CORES: Final = "0-1"

@@ -28,17 +28,17 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-from aux.given import NodeOptions
-from aux.keeper import SnapshotKeeper
-from aux.node import Node
-from aux.snapshots import SnapshotOptions, SnapshotSetup
-from aux.store import Store
+from aux.node.node import Node
+from aux.node.options import NodeOptions
+from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.storage.store import Store
 from ringmaster.client import Client
-from ringmaster.clock import SystemClock
-from ringmaster.entry import JSON, pack
+from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.errors import RingmasterError
+from ringmaster.protocol.entry import JSON, pack
+from ringmaster.runtime.clock import SystemClock
 from ringmaster.snapshot.directory import LocalDirectory
-from ringmaster.view import NodeInfo, Partition, View
 
 CLUSTER: Final = "ab" * 16
 PARTITIONS: Final = 1024

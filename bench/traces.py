@@ -20,9 +20,9 @@ from pathlib import Path
 
 import zstandard
 
-from aux.store import Store
-from ringmaster.entry import HEADER_SIZE, pack
-from ringmaster.hashing import partition_of
+from aux.storage.store import Store
+from ringmaster.protocol.entry import HEADER_SIZE, pack
+from ringmaster.protocol.hashing import partition_of
 
 DEFAULT_CAPACITIES = {"tsv": (2 << 20, 8 << 20, 16 << 20), "lis": (250, 500, 1000, 2000)}
 

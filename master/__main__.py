@@ -2,6 +2,6 @@
 
 from master.app import run
 from ringmaster.cli.options import run_service
-from ringmaster.settings import MasterSettings
+from ringmaster.config.settings import MasterSettings
 
 run_service(MasterSettings, run)

@@ -17,34 +17,34 @@ import uvloop
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
+from master.api.cluster_watch import Directory
 from master.api.data import DataApi
-from master.api.directory import Directory
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
-from master.api.limits import BodyBudget, Limits
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
-from master.api.table import routes
-from master.authority import Authority
-from master.bulk_read import BulkReads
-from master.core import Core, Surroundings
-from master.counters import Counters
-from master.fastpath import FastPath
+from master.api.url_map import routes
+from master.control.planning.observation import PlanningSettings
+from master.fastpath.server import FastPath
+from master.http.bulk_body import BulkReads
+from master.http.limits import BodyBudget, Limits
+from master.http.origin_check import Authority
+from master.http.request_counters import Counters
+from master.http.responses import Replies
 from master.metrics import Exposition, MasterCollector
-from master.observation import PlanningSettings
-from master.replies import Replies
-from master.workers import clear_socket_path, run_workers
-from ringmaster.clock import Clock, SystemClock
-from ringmaster.collector import settle_collector
+from master.prefork import clear_socket_path, run_workers
+from master.runtime import Core, Surroundings
+from ringmaster.cluster.process_lock import FlockLiveness
+from ringmaster.cluster.registration import MasterRow
+from ringmaster.config.settings import MasterSettings
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
 from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
-from ringmaster.liveness import FlockLiveness
-from ringmaster.network import AsyncioNetwork, parse_address
-from ringmaster.registration import MasterRow
-from ringmaster.settings import MasterSettings
+from ringmaster.net.network import AsyncioNetwork, parse_address
+from ringmaster.runtime.clock import Clock, SystemClock
+from ringmaster.runtime.gc_tuning import settle_collector
 
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""

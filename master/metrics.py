@@ -15,13 +15,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from master.api.directory import Directory
+from master.api.cluster_watch import Directory
 from master.api.events import ViewEvents
-from master.api.limits import BodyBudget
 from master.api.summary import summarize
-from master.core import Core
-from master.counters import BOUNDS_S, Counters, Series
-from ringmaster.clock import Clock
+from master.http.limits import BodyBudget
+from master.http.request_counters import BOUNDS_S, Counters, Series
+from master.runtime import Core
+from ringmaster.runtime.clock import Clock
 
 _STATES: Final = ("up", "draining", "unreachable", "down")
 

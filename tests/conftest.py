@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-import aux.lru
-import master.connection
-import ringmaster.link
+import aux.storage.lru
+import master.fastpath.connection
+import ringmaster.net.link
 
 # `tooling/run-tests --compiled` says so: what is tested then is the compiled modules, and nothing else by mistake.
 WANTED = bool(os.environ.get("RINGMASTER_TEST_COMPILED"))
-for module in (aux.lru, master.connection, ringmaster.link):
+for module in (aux.storage.lru, master.fastpath.connection, ringmaster.net.link):
     assert str(module.__file__).endswith(".so") is WANTED, f"{module.__file__} is tested"
 
 # A deadline per example would measure how busy the machine is.

@@ -12,14 +12,14 @@ from typing import NamedTuple, Protocol
 from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
 
-from master.api.exchange import Exchange
-from master.api.limits import BodyBudget, Limits
-from master.api.problem import Problem, problem_of
 from master.api.protocol import HttpProtocol
-from master.api.reply import Reply
-from master.authority import Authority
-from ringmaster.clock import Clock
+from master.api.request import Exchange
+from master.api.response import Reply
+from master.http.limits import BodyBudget, Limits
+from master.http.origin_check import Authority
+from master.http.problem import Problem, problem_of
 from ringmaster.errors import RingmasterError
+from ringmaster.runtime.clock import Clock
 
 Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 

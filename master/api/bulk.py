@@ -8,16 +8,16 @@ from typing import Protocol
 
 import msgspec
 
-from master import keys
 from master.api.data import check_size, item_options, refusal
-from master.api.exchange import Exchange
-from master.api.items import Item, parse_item, parse_items, parse_keys
-from master.api.problem import Problem, problem_of
-from master.api.reply import Reply
-from master.bulk_read import BulkReads, plain_keys, problem_text
-from master.replies import Replies, json_text
-from ringmaster.commands import PLAIN, WriteReply, encode_options
+from master.api.request import Exchange
+from master.api.response import Reply
+from master.http.bulk_body import BulkReads, plain_keys, problem_text
+from master.http.json_bodies import Item, parse_item, parse_items, parse_keys
+from master.http.problem import Problem, problem_of
+from master.http.responses import Replies, json_text
+from master.http.target import key_of_text
 from ringmaster.errors import BadRequest, RingmasterError
+from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
 
 _HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _BREATH = 256
@@ -27,7 +27,7 @@ Write = tuple[bytes, bytes, Sequence[bytes | int]]
 
 
 class BulkRouter(Protocol):
-    """What bulk requests need of `master.router.Router`: one pipelined batch to each node, all in parallel."""
+    """What bulk requests need of `ringmaster.routing.router.Router`: one pipelined batch to each node, all in parallel."""
 
     async def write_many(
         self, writes: Sequence[Write], deadline: float
@@ -60,7 +60,7 @@ class BulkApi:
             item = None
             try:
                 item = parse_item(text)
-                key = keys.key_of_text(item.key)
+                key = key_of_text(item.key)
                 write = self._write_of(exchange, key, item)
             except RingmasterError as error:
                 results[place] = _failed(
@@ -131,7 +131,7 @@ class BulkApi:
         errors: list[bytes] = []
         for text in dict.fromkeys(texts):
             try:
-                wanted.append(keys.key_of_text(text))
+                wanted.append(key_of_text(text))
             except BadRequest as error:
                 errors.append(
                     b"%b:%b" % (msgspec.json.encode(text), problem_text(error, write=True))

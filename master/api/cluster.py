@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from master.api.directory import Directory
-from master.api.exchange import Exchange
-from master.api.problem import Problem
-from master.api.reply import Reply
+from master.api.cluster_watch import Directory
+from master.api.request import Exchange
+from master.api.response import Reply
 from master.api.summary import summarize
-from ringmaster.clock import Clock
+from master.http.problem import Problem
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.view import NodeInfo, View
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import BadRequest
-from ringmaster.hashing import partition_of
-from ringmaster.status import NodeStatus
-from ringmaster.view import NodeInfo, View
+from ringmaster.protocol.hashing import partition_of
+from ringmaster.runtime.clock import Clock
 
 JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 

@@ -10,18 +10,33 @@ from typing import Protocol
 
 from aiohttp import web
 
-from master import keys
-from master.api.conditions import Condition, holds, parse_field, parse_header
-from master.api.exchange import Exchange
-from master.api.items import parse_item
-from master.api.problem import Problem
 from master.api.ranges import parse_range
-from master.api.reply import Reply
-from master.replies import Replies, json_text
-from ringmaster.commands import PLAIN, Status, WriteOptions, WriteReply, encode_options
-from ringmaster.entry import JSON, header
+from master.api.request import Exchange
+from master.api.response import Reply
+from master.http.conditions import Condition, holds, parse_field, parse_header
+from master.http.json_bodies import parse_item
+from master.http.problem import Problem
+from master.http.responses import Replies, json_text
+from master.http.target import (
+    MAX_KEY,
+    Parameters,
+    check_parameters,
+    integer_of_text,
+    key_of_target,
+    key_of_text,
+    milliseconds,
+    seconds_of_text,
+)
 from ringmaster.errors import BadRequest, TooLarge
-from ringmaster.meta import MAX_META, Meta, pack_meta
+from ringmaster.protocol.entry import JSON, header
+from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
+from ringmaster.protocol.write_options import (
+    PLAIN,
+    Status,
+    WriteOptions,
+    WriteReply,
+    encode_options,
+)
 
 _INT64 = (-(2**63), 2**63 - 1)
 _PAGE = 1000
@@ -30,7 +45,7 @@ _DEFAULT_TYPE = "application/octet-stream"
 
 
 class DataRouter(Protocol):
-    """What `/data` needs of `master.router.Router`; see there and `docs/internals.md`."""
+    """What `/data` needs of `ringmaster.routing.router.Router`; see there and `docs/internals.md`."""
 
     async def read(self, key: bytes, deadline: float) -> bytes | None: ...
 
@@ -56,10 +71,10 @@ class DataApi:
 
     async def get(self, exchange: Exchange) -> web.StreamResponse:
         """`GET`, `HEAD` of a key; `GET /data?prefix=`."""
-        key, parameters = keys.key_of_target(exchange.target)
+        key, parameters = key_of_target(exchange.target)
         if key is None:
             return await self._scan(exchange, parameters)
-        keys.check_parameters(parameters)
+        check_parameters(parameters)
         _refuse_unsupported(exchange, write=False)
         if_match, if_none_match = self._conditions(exchange)
         if exchange.method == "HEAD":
@@ -78,15 +93,15 @@ class DataApi:
 
     async def post(self, exchange: Exchange) -> web.StreamResponse:
         """`POST /data` with an item; `POST /data/{key}?incr=` or `?ttl=`."""
-        key, parameters = keys.key_of_target(exchange.target)
+        key, parameters = key_of_target(exchange.target)
         _refuse_unsupported(exchange, write=True)
         if key is not None:
             return await self._operate(exchange, key, parameters)
-        keys.check_parameters(parameters)
+        check_parameters(parameters)
         exchange.require_json()
         conditions = self._conditions(exchange)
         item = parse_item(await exchange.body(exchange.limits.max_item))
-        key = keys.key_of_text(item.key)
+        key = key_of_text(item.key)
         check_size(item.value, exchange.limits.max_value)
         options = item_options(item.ttl, item.if_match, item.if_none_match, self._salt, conditions)
         reply = await self._write(b"RM.SET", key, [item.value], options, exchange)
@@ -95,7 +110,7 @@ class DataApi:
     async def put(self, exchange: Exchange) -> web.StreamResponse:
         """`PUT`: the body is the value."""
         key, parameters = exchange.key()
-        keys.check_parameters(parameters, "ttl", "swr", "tag")
+        check_parameters(parameters, "ttl", "swr", "tag")
         _refuse_unsupported(exchange, write=True)
         for name in ("swr", "tag"):
             if name in parameters:
@@ -116,7 +131,7 @@ class DataApi:
 
     async def delete(self, exchange: Exchange) -> web.StreamResponse:
         """`DELETE`: 204 whether or not there was an entry."""
-        key, parameters = keys.key_of_target(exchange.target)
+        key, parameters = key_of_target(exchange.target)
         _refuse_unsupported(exchange, write=True)
         if "tag" in parameters:
             raise BadRequest("deleting by tag is not supported by this version; delete by key")
@@ -124,14 +139,14 @@ class DataApi:
             raise BadRequest(
                 "what is to be deleted? write DELETE /data/{key} or DELETE /data?key={key}"
             )
-        keys.check_parameters(parameters)
+        check_parameters(parameters)
         if_match, if_none_match = self._conditions(exchange)
         options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
         await self._write(b"RM.DEL", key, [], options, exchange)
         return Reply.of_bytes(self._replies.deleted())
 
-    async def _operate(self, exchange: Exchange, key: bytes, parameters: keys.Parameters) -> Reply:
-        keys.check_parameters(parameters, "incr", "ttl")
+    async def _operate(self, exchange: Exchange, key: bytes, parameters: Parameters) -> Reply:
+        check_parameters(parameters, "incr", "ttl")
         if not parameters:
             raise BadRequest(
                 "POST to a key takes ?incr=n or ?ttl=s; to write a value use PUT, or POST /data"
@@ -142,7 +157,7 @@ class DataApi:
             ttl_ms=_ttl(parameters), flags=JSON, if_match=if_match, if_none_match=if_none_match
         )
         if "incr" in parameters:
-            number = keys.integer_of_text(parameters["incr"][0], "incr", *_INT64)
+            number = integer_of_text(parameters["incr"][0], "incr", *_INT64)
             reply = await self._write(b"RM.INCR", key, [number], options, exchange)
             return Reply.of_bytes(self._replies.counted(key, reply))
         reply = await self._write(b"RM.TOUCH", key, [], options, exchange)
@@ -178,18 +193,16 @@ class DataApi:
         early = self._unless(exchange, head, node, if_match, if_none_match)
         return early or Reply.of_bytes(self._replies.hit_head(key, head, size, node))
 
-    async def _scan(self, exchange: Exchange, parameters: keys.Parameters) -> Reply:
-        keys.check_parameters(parameters, "prefix", "limit", "cursor")
+    async def _scan(self, exchange: Exchange, parameters: Parameters) -> Reply:
+        check_parameters(parameters, "prefix", "limit", "cursor")
         if "prefix" not in parameters:
             raise BadRequest(
                 "write /data/{key}, /data?key={key}, or /data?prefix={prefix} to list keys"
             )
         prefix = parameters["prefix"][0].encode()
-        if len(prefix) > keys.MAX_KEY:
-            raise BadRequest(f"prefix has more than {keys.MAX_KEY} bytes")
-        limit = keys.integer_of_text(
-            parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE
-        )
+        if len(prefix) > MAX_KEY:
+            raise BadRequest(f"prefix has more than {MAX_KEY} bytes")
+        limit = integer_of_text(parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE)
         cursor = parameters.get("cursor", [None])[0]
         found, following = await self._router.scan(prefix, limit, cursor, exchange.deadline())
         body = b'{"keys":[%b],"cursor":%b}' % (
@@ -295,7 +308,7 @@ def item_options(
             raise BadRequest(f"{name} is given as a header and in the body; give it once")
         conditions.append(stated if field is None else parse_field(name, field, salt))
     return WriteOptions(
-        ttl_ms=keys.milliseconds(ttl), if_match=conditions[0], if_none_match=conditions[1]
+        ttl_ms=milliseconds(ttl), if_match=conditions[0], if_none_match=conditions[1]
     )
 
 
@@ -331,8 +344,8 @@ def _etag(version: bytes) -> tuple[tuple[str, str], ...]:
     return (("ETag", f'"{version.decode()}"'),) if version else ()
 
 
-def _ttl(parameters: keys.Parameters) -> int:
-    return keys.seconds_of_text(parameters["ttl"][0]) if "ttl" in parameters else 0
+def _ttl(parameters: Parameters) -> int:
+    return seconds_of_text(parameters["ttl"][0]) if "ttl" in parameters else 0
 
 
 def _meta(exchange: Exchange) -> bytes:

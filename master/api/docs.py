@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from master.api.exchange import Exchange
 from master.api.openapi import describe
-from master.api.problem import TITLES
-from master.api.reply import Reply
+from master.api.request import Exchange
+from master.api.response import Reply
+from master.http.problem import TITLES
 
 _CONSOLE = Path(__file__).parent.parent / "console" / "index.html"
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)

@@ -13,10 +13,10 @@ import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from master.api.exchange import Exchange
-from master.api.problem import Problem
+from master.api.request import Exchange
+from master.http.problem import Problem
+from ringmaster.cluster.view import View
 from ringmaster.errors import BadRequest
-from ringmaster.view import View
 
 HISTORY = 256
 MOST_SUBSCRIBERS = 256

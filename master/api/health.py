@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from master.api.cluster import JSON_HEADERS
-from master.api.exchange import Exchange
-from master.api.problem import RETRY_AFTER_S, Problem
-from master.api.reply import Reply
+from master.api.request import Exchange
+from master.api.response import Reply
 from master.api.summary import unready
-from ringmaster.status import NodeStatus
-from ringmaster.view import View
+from master.http.problem import RETRY_AFTER_S, Problem
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.view import View
 
 
 class HealthApi:

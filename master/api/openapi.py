@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.api.problem import TITLES
+from master.http.problem import TITLES
 from ringmaster import __version__
 
 Node = dict[str, Any]

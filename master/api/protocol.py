@@ -14,9 +14,9 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
-from master.api.limits import Limits
-from master.api.problem import problem_bytes, problem_response
-from master.api.reply import Reply
+from master.api.response import Reply
+from master.http.limits import Limits
+from master.http.problem import problem_bytes, problem_response
 
 _log = structlog.get_logger(__name__)
 

@@ -14,26 +14,26 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from master.api.cluster import JSON_HEADERS
-from master.api.exchange import Exchange
-from master.api.problem import Problem
-from master.api.reply import Reply
-from ringmaster.clock import Clock
+from master.api.request import Exchange
+from master.api.response import Reply
+from master.http.problem import Problem
+from ringmaster.cluster.view import View
 from ringmaster.errors import RingmasterError, Unserved
-from ringmaster.resp import encode
+from ringmaster.protocol.resp import encode
+from ringmaster.runtime.clock import Clock
 from ringmaster.snapshot.report import (
     RequestReport,
     SnapshotReport,
     decode_report,
     decode_request,
 )
-from ringmaster.view import View
 
 _ID = re.compile(r"/snapshots/([A-Za-z0-9._-]{1,64})")
 _T = TypeVar("_T")
 
 
 class AskLink(Protocol):
-    """What this needs of `ringmaster.link.Link`."""
+    """What this needs of `ringmaster.net.link.Link`."""
 
     async def request(self, frame: bytes, timeout_s: float) -> object:
         """The reply. Raises `RingmasterError`."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ringmaster.status import NodeStatus
-from ringmaster.view import NodeInfo, View
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.view import NodeInfo, View
 
 
 class MasterRow(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ringmaster.chaos.target import ask_cluster, wait_healthy
 from ringmaster.errors import RingmasterError
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 
 RESTART_TIMEOUT_S: Final = 60.0
 

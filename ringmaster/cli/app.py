@@ -14,7 +14,7 @@ from ringmaster.cli import operate, snapshots
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import USAGE, settings_command
 from ringmaster.cli.up import up
-from ringmaster.settings import UpSettings
+from ringmaster.config.settings import UpSettings
 
 _PASS_ON: Final = {
     "ignore_unknown_options": True,

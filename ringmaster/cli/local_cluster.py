@@ -17,14 +17,14 @@ from typing import Final
 from ringmaster.cli import nginx as front
 from ringmaster.cli.options import as_flags
 from ringmaster.cli.supervisor import Program
-from ringmaster.errors import SettingsError
-from ringmaster.settings import (
+from ringmaster.config.settings import (
     ClusterSettings,
     NodeSettings,
     ServingSettings,
     UpSettings,
     advertised,
 )
+from ringmaster.errors import SettingsError
 
 LOOPBACK: Final = "127.0.0.1"
 NGINX: Final = "nginx"

@@ -19,8 +19,8 @@ from ringmaster.cli.options import USAGE
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
+from ringmaster.config.quantities import parse_duration
 from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsError
-from ringmaster.quantities import parse_duration
 
 MISS: Final = 1
 UNAVAILABLE: Final = 3

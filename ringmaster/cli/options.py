@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from ringmaster.cli.reference import SettingRow, setting_rows
+from ringmaster.config.settings import ClusterSettings, load_settings
 from ringmaster.errors import RingmasterError, SettingsError
-from ringmaster.logging import configure_logging
-from ringmaster.settings import ClusterSettings, load_settings
+from ringmaster.runtime.logging import configure_logging
 
 USAGE = 2
 """The exit code for a mistake in the command or its settings."""

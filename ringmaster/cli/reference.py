@@ -12,14 +12,14 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ringmaster.quantities import show_size
-from ringmaster.setting_types import Duration, OnOff, Size
-from ringmaster.settings import (
+from ringmaster.config.quantities import show_size
+from ringmaster.config.settings import (
     COMMANDS,
     ClusterSettings,
     NodeSettings,
     ServingSettings,
 )
+from ringmaster.config.types import Duration, OnOff, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _table(title: str, kind: type[ClusterSettings], without: frozenset[str]) -> 
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Generated from ringmaster/settings.py: python -m ringmaster.cli.reference > docs/configuration.md -->
+<!-- Generated from ringmaster/config/settings.py: python -m ringmaster.cli.reference > docs/configuration.md -->
 
 A value comes from the first of these that has one:
 

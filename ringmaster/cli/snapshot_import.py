@@ -9,8 +9,8 @@ import msgspec
 
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import data_target
-from ringmaster.entry import JSON
 from ringmaster.errors import BadRequest
+from ringmaster.protocol.entry import JSON
 from ringmaster.snapshot.archive import Record
 
 _BATCH: Final = 500

@@ -23,8 +23,8 @@ from ringmaster.cli.options import FAILED, USAGE
 from ringmaster.cli.snapshot_import import Importer, is_expired
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
-from ringmaster.entry import JSON
 from ringmaster.errors import BadRequest, RingmasterError, SettingsError
+from ringmaster.protocol.entry import JSON
 from ringmaster.snapshot.archive import Record, file_problems, find_archive
 
 _POLL_S: Final = 0.2

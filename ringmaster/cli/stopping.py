@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster import STOPPING_KEY
+from ringmaster.runtime.clock import Clock
 
 
 async def announce_stop(coordinator: Coordinator, clock: Clock, timeout_s: float = 2.0) -> None:

@@ -22,11 +22,11 @@ from ringmaster.cli.monitor import Monitor
 from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
 from ringmaster.cli.supervisor import Supervisor
-from ringmaster.clock import SystemClock
+from ringmaster.config.settings import UpSettings
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorError, CoordinatorUnavailable, SettingsError
-from ringmaster.settings import UpSettings
+from ringmaster.runtime.clock import SystemClock
 
 
 def up(settings: UpSettings) -> None:

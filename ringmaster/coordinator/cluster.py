@@ -6,9 +6,9 @@ import secrets
 
 import msgspec
 
-from ringmaster.clock import Clock
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.runtime.clock import Clock
 
 CLUSTER_KEY = "cluster"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ringmaster.config.settings import ClusterSettings
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.engines import open_coordinator
 from ringmaster.coordinator.etcd import EtcdOptions
-from ringmaster.settings import ClusterSettings
 
 
 def configured_coordinator(settings: ClusterSettings) -> Coordinator:

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from ringmaster.entry import Header, header, meta_of, value_offset
 from ringmaster.errors import SettingsError, SnapshotDamaged
-from ringmaster.hashing import partition_of
-from ringmaster.meta import Meta
+from ringmaster.protocol.entry import Header, header, meta_of, value_offset
+from ringmaster.protocol.entry_meta import Meta
+from ringmaster.protocol.hashing import partition_of
 from ringmaster.snapshot.catalog import Catalog, Place, Survey
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
 from ringmaster.snapshot.format import split_payload

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 import msgspec
 import zstandard
 
-from ringmaster.entry import HEADER_SIZE
 from ringmaster.errors import SnapshotDamaged, SnapshotUnreadable
+from ringmaster.protocol.entry import HEADER_SIZE
 
 MAGIC: Final = b"RMSNAP\r\n"
 """The line end shows a transfer that took the file for text."""

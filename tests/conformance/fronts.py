@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from master.api.limits import Limits
+from master.http.limits import Limits
 from tests.conformance.raw_http import Connection, Response
 
 LIMITS = Limits(max_value=300_000)

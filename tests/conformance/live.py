@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ringmaster.cli import nginx as front_door
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 from tests.conformance.fronts import LIMITS, Front
 
 START_S = 40.0

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 
 START_S = 30.0
 

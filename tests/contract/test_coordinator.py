@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ringmaster.clock import SystemClock
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster import ensure_cluster
 from ringmaster.coordinator.etcd import EtcdCoordinator, EtcdOptions
 from ringmaster.coordinator.sqlite import SqliteCoordinator
+from ringmaster.runtime.clock import SystemClock
 from tests.contract.etcd_server import EtcdCluster
 from tests.contract.watching import waits
 

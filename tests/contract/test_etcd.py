@@ -15,7 +15,7 @@ from ringmaster.coordinator.engines import open_coordinator
 from ringmaster.coordinator.etcd import EtcdCoordinator, EtcdOptions
 from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 from tests.contract.etcd_server import EtcdCluster, EtcdMember
 from tests.contract.watching import waits
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from ringmaster.client import Client
 from ringmaster.errors import RingmasterError
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 from tests.e2e.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]

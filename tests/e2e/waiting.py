@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from ringmaster.free_ports import free_ports
+from ringmaster.net.free_ports import free_ports
 
 
 async def until(condition: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:

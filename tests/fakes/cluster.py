@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from master.observation import StatusSeen
+from master.control.planning.observation import StatusSeen
+from ringmaster.cluster.lease import LeaseRow
+from ringmaster.cluster.node_status import CopyReport, NodeStatus
+from ringmaster.cluster.process_lock import HeldLock
+from ringmaster.cluster.view import NodeInfo, View, decode_view
 from ringmaster.errors import DuplicateId
-from ringmaster.lease import LeaseRow
-from ringmaster.liveness import HeldLock
-from ringmaster.status import CopyReport, NodeStatus
-from ringmaster.view import NodeInfo, View, decode_view
 from tests.fakes.coordinator import MemoryCoordinator
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ringmaster.cluster.process_lock import HeldLock
 from ringmaster.errors import DuplicateId
-from ringmaster.liveness import HeldLock
 
 
 @dataclass

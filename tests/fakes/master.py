@@ -12,23 +12,23 @@ from typing import Any
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
+from master.api.cluster_watch import Directory
 from master.api.data import DataApi
-from master.api.directory import Directory
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
-from master.api.limits import BodyBudget, Limits
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
-from master.api.table import routes
-from master.authority import Authority
-from master.bulk_read import BulkReads
-from master.counters import Counters
-from master.replies import Replies
-from ringmaster.clock import SystemClock
+from master.api.url_map import routes
+from master.http.bulk_body import BulkReads
+from master.http.limits import BodyBudget, Limits
+from master.http.origin_check import Authority
+from master.http.request_counters import Counters
+from master.http.responses import Replies
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.coordinator.sqlite import SqliteCoordinator
-from ringmaster.status import NodeStatus
-from ringmaster.view import NodeInfo, Partition, View
+from ringmaster.runtime.clock import SystemClock
 from tests.fakes.router import TERM, FakeRouter
 
 CLUSTER = "0123456789abcdef" * 2

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from aux.given import NodeOptions
-from aux.node import Node
-from aux.report import status_of
-from aux.server import Server
-from aux.store import Store
-from ringmaster import entry as entries
+from aux.node.node import Node
+from aux.node.options import NodeOptions
+from aux.node.status_report import status_of
+from aux.server.server import Server
+from aux.storage.store import Store
+from ringmaster.cluster.view import Filling, NodeInfo, Partition, View
 from ringmaster.errors import LinkBroken, LinkDown
-from ringmaster.hashing import token_of
-from ringmaster.network import AsyncioNetwork
-from ringmaster.resp import CommandReader, Reader, Reply, encode
-from ringmaster.view import Filling, NodeInfo, Partition, View
+from ringmaster.net.network import AsyncioNetwork
+from ringmaster.protocol import entry as entries
+from ringmaster.protocol.hashing import token_of
+from ringmaster.protocol.resp import CommandReader, Reader, Reply, encode
 
 CLUSTER = "c" * 32
 OnReply = Callable[[Reply], None]

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ringmaster.clock import Clock
-from ringmaster.commands import PLAIN, Status, Version, WriteOptions, WriteReply, decode_options
-from ringmaster.entry import JSON, Header, header, pack, raw_meta, value_offset
 from ringmaster.errors import BadRequest, RingmasterError
+from ringmaster.protocol.entry import JSON, Header, header, pack, raw_meta, value_offset
+from ringmaster.protocol.write_options import (
+    PLAIN,
+    Status,
+    Version,
+    WriteOptions,
+    WriteReply,
+    decode_options,
+)
+from ringmaster.runtime.clock import Clock
 
 TERM = 7
 

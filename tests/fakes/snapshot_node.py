@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from aux.given import NodeOptions
-from aux.keeper import SnapshotKeeper
-from aux.node import Node
-from aux.snapshots import SnapshotOptions, SnapshotSetup
-from aux.store import Store
-from ringmaster.entry import JSON, pack
+from aux.node.node import Node
+from aux.node.options import NodeOptions
+from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.storage.store import Store
+from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.protocol.entry import JSON, pack
 from ringmaster.snapshot import SnapshotStore
-from ringmaster.view import NodeInfo, Partition, View
 from tests.fakes.cluster import FakeClock
 from tests.fakes.snapshot_store import CLUSTER
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from aux.life import Life
-from aux.node import Node
+from aux.incarnation import Life
+from aux.node.node import Node
+from ringmaster.cluster.registration import node_key
+from ringmaster.cluster.view import NodeInfo, decode_view
 from ringmaster.coordinator import Commit, Record
 from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
-from ringmaster.registration import node_key
-from ringmaster.view import NodeInfo, decode_view
 from tests.sim.coordinator import CoordinatorFaults, CoordinatorStore
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants

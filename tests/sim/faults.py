@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from ringmaster.lease import lease_key
+from ringmaster.cluster.lease import lease_key
 from tests.sim.plans import FIRST_FAULT_S, LAST_FAULT_S, Fault
 from tests.sim.volume import VolumeFaults
 

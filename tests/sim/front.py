@@ -13,17 +13,17 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NoReturn
 
-from master.api.limits import Limits
-from master.authority import Authority
-from master.bulk_read import Answer
-from master.counters import Counters
-from master.fastpath import FastPath
-from master.replies import Replies
-from master.router import Router, Write
-from ringmaster.clock import Clock
-from ringmaster.commands import Status, WriteReply
-from ringmaster.entry import JSON, RESTORED, pack
+from master.fastpath.server import FastPath
+from master.http.bulk_body import Answer
+from master.http.limits import Limits
+from master.http.origin_check import Authority
+from master.http.request_counters import Counters
+from master.http.responses import Replies
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
+from ringmaster.protocol.entry import JSON, RESTORED, pack
+from ringmaster.protocol.write_options import Status, WriteReply
+from ringmaster.routing.router import Router, Write
+from ringmaster.runtime.clock import Clock
 from tests.sim.loop import NodeLoop
 from tests.sim.workload import Bare
 from tests.unit.fake_wire import FakeTransport

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aux.node import Node
-from aux.primary import CopyState, Primary
-from ringmaster import entry as entries
-from ringmaster.hashing import partition_of
-from ringmaster.shares import limits_of
-from ringmaster.status import NodeStatus
-from ringmaster.view import View, decode_view
+from aux.node.node import Node
+from aux.replication.primary import CopyState, Primary
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.view import View, decode_view
+from ringmaster.placement.quotas import limits_of
+from ringmaster.protocol import entry as entries
+from ringmaster.protocol.hashing import partition_of
 from tests.sim.history import Operation
 from tests.sim.loop import NodeLoop
 from tests.sim.losses import Losses

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ringmaster.cluster.process_lock import HeldLock
 from ringmaster.errors import DuplicateId
-from ringmaster.liveness import HeldLock
 from tests.sim.loop import NodeLoop
 
 BOOT_ID = "boot-1"
@@ -49,7 +49,7 @@ class SimLocks:
 
 
 class SimLiveness:
-    """`ringmaster.liveness.Liveness` of one process."""
+    """`ringmaster.cluster.process_lock.Liveness` of one process."""
 
     def __init__(self, locks: SimLocks, loop: NodeLoop, boot_id: str = BOOT_ID) -> None:
         self._locks = locks

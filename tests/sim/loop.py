@@ -344,7 +344,7 @@ def _end(coroutine: Any) -> None:
 
 
 class SimClock:
-    """`ringmaster.clock.Clock` of one simulated process."""
+    """`ringmaster.runtime.clock.Clock` of one simulated process."""
 
     __slots__ = ("boottime", "wall")
 

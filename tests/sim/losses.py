@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aux.primary import Primary
-from ringmaster import entry as entries
-from ringmaster.hashing import partition_of
+from aux.replication.primary import Primary
+from ringmaster.protocol import entry as entries
+from ringmaster.protocol.hashing import partition_of
 from tests.sim.history import OK, PENDING, UNKNOWN, History, Operation, Version
 from tests.sim.volume import Section
 

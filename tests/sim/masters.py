@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from master.core import Core, Surroundings
-from master.fastpath import FastPath
-from master.observation import PlanningSettings
-from master.router import Router
+from master.control.planning.observation import PlanningSettings
+from master.fastpath.server import FastPath
+from master.runtime import Core, Surroundings
+from ringmaster.cluster.registration import MasterRow
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
-from ringmaster.registration import MasterRow
+from ringmaster.routing.router import Router
 from tests.sim.coordinator import CoordinatorStore
 from tests.sim.front import fast_path
 from tests.sim.processes import Process

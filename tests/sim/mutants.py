@@ -12,25 +12,25 @@ from unittest.mock import patch
 
 import msgspec
 
-import aux.life
-import aux.node
-import aux.replication
-import aux.writes
-import master.planning
-import master.router
-import master.targets
-import ringmaster.lease
-from aux.bulk import BulkCommands, bare_values
-from aux.migration import Filler
-from aux.node import Node
-from aux.primary import Copy, Primary
-from aux.replica import Replica
-from aux.replication import Peer
-from master.controller import Controller
-from master.promotion import Mender
-from ringmaster.commands import Status
+import aux.incarnation
+import aux.node.node
+import aux.replication.sender
+import aux.storage.write_rules
+import master.control.planning.planner
+import master.control.planning.target
+import ringmaster.cluster.lease
+import ringmaster.routing.router
+from aux.node.node import Node
+from aux.replication.fill import Filler
+from aux.replication.primary import Copy, Primary
+from aux.replication.replica import Replica
+from aux.replication.sender import Peer
+from aux.server.bulk_commands import BulkCommands, bare_values
+from master.control.controller import Controller
+from master.control.planning.repair import Mender
+from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
-from ringmaster.lease import LeaseKeeper
+from ringmaster.protocol.write_options import Status
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutant, Mutants
 from tests.sim.snapshot_mutants import SNAPSHOT_MUTANTS
@@ -74,7 +74,7 @@ def lease_by_cached_time() -> Iterator[None]:
 @mutant
 def lease_trusted_too_long() -> Iterator[None]:
     """R2: a renewal is trusted for longer than the TTL after which it is revoked."""
-    with patch.object(ringmaster.lease, "TRUST_S", 2.6):
+    with patch.object(ringmaster.cluster.lease, "TRUST_S", 2.6):
         yield
 
 
@@ -93,13 +93,13 @@ def lease_trusted_from_the_reply() -> Iterator[None]:
 @mutant
 def revoked_without_the_number() -> Iterator[None]:
     """R2: a lease is revoked although its number has moved since."""
-    fences = master.planning._fences
+    fences = master.control.planning.planner._fences
 
     def blind(*args: Any) -> Any:
         _, revoke, suspend = fences(*args)
         return {}, revoke, suspend
 
-    with patch.object(master.planning, "_fences", blind):
+    with patch.object(master.control.planning.planner, "_fences", blind):
         yield
 
 
@@ -180,11 +180,14 @@ def absent_without_waiting() -> Iterator[None]:
 
     def delete(head: bytes | None, options: Any, moment: Any) -> Any:
         if head is None:
-            return aux.writes.Outcome(Status.ABSENT, term=moment.term, seq=moment.seq)
+            return aux.storage.write_rules.Outcome(Status.ABSENT, term=moment.term, seq=moment.seq)
         return real(head, options, moment)
 
-    real = aux.writes.delete
-    with patch.object(Primary, "answer", answer), patch.object(aux.writes, "delete", delete):
+    real = aux.storage.write_rules.delete
+    with (
+        patch.object(Primary, "answer", answer),
+        patch.object(aux.storage.write_rules, "delete", delete),
+    ):
         yield
 
 
@@ -213,7 +216,7 @@ def served_after_a_restart() -> Iterator[None]:
         assert isinstance(loop, NodeLoop)
         return loop.name.ljust(16, "0")
 
-    with patch.object(aux.life, "new_incarnation", same):
+    with patch.object(aux.incarnation, "new_incarnation", same):
         yield
 
 
@@ -316,12 +319,12 @@ def replica_expires_by_itself() -> Iterator[None]:
 @mutant
 def unknown_writes_retried() -> Iterator[None]:
     """R9: a write whose connection broke is sent again."""
-    judge = master.router.judge_write
+    judge = ringmaster.routing.router.judge_write
 
     def again(reply: Any) -> object:
-        return master.router.AGAIN if isinstance(reply, LinkBroken) else judge(reply)
+        return ringmaster.routing.router.AGAIN if isinstance(reply, LinkBroken) else judge(reply)
 
-    with patch.object(master.router, "judge_write", again):
+    with patch.object(ringmaster.routing.router, "judge_write", again):
         yield
 
 
@@ -349,8 +352,8 @@ def weights_ignored() -> Iterator[None]:
         return seen.view.nodes.get(node) or seen.nodes[node]
 
     with (
-        patch.object(master.planning, "member_info", old),
-        patch.object(master.targets, "member_info", old),
+        patch.object(master.control.planning.planner, "member_info", old),
+        patch.object(master.control.planning.target, "member_info", old),
     ):
         yield
 

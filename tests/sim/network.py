@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from ringmaster.errors import LinkDown, SettingsError
-from ringmaster.network import Listener, ProtocolFactory
+from ringmaster.net.network import Listener, ProtocolFactory
 from tests.sim.hub import Hub
 from tests.sim.loop import NodeLoop
 from tests.sim.transport import Pipe, SimTransport
@@ -124,7 +124,7 @@ class SimListener:
 
 
 class NodeNetwork:
-    """`ringmaster.network.Network` as one process sees it."""
+    """`ringmaster.net.network.Network` as one process sees it."""
 
     def __init__(self, network: SimNetwork, loop: NodeLoop) -> None:
         self._network = network

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aux.life import Life, NodeSpec, Surroundings, leaving_key
-from aux.node import Node
-from aux.snapshots import SnapshotOptions, SnapshotSetup
+from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
+from aux.node.node import Node
+from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from ringmaster.cluster.registration import node_key
+from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId, SettingsError
-from ringmaster.registration import node_key
-from ringmaster.view import NodeInfo
 from tests.sim.coordinator import SimCoordinator
 from tests.sim.liveness import SimLiveness
 from tests.sim.loop import NodeLoop, SimClock

@@ -17,16 +17,16 @@ from unittest.mock import patch
 
 import structlog
 
-import aux.commands
-import aux.life
-import aux.report
-import aux.store
-from aux.accounting import ProcessAccounting
-from aux.node import Node
-from aux.primary import Primary
-from aux.server import Connection
+import aux.incarnation
+import aux.node.status_report
+import aux.server.data_commands
+import aux.storage.store
+from aux.node.node import Node
+from aux.replication.primary import Primary
+from aux.server.server import Connection
+from aux.storage.memory_accounting import ProcessAccounting
+from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.snapshot import format as layout
-from ringmaster.status import NodeStatus
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
 from tests.sim.faults import Injector
@@ -257,7 +257,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
             super().loaded(primary)
 
     def status_of(node: Node) -> NodeStatus:
-        status = aux.report.status_of(node)
+        status = aux.node.status_report.status_of(node)
         invariants.reported(status)
         return status
 
@@ -280,9 +280,9 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     state = random.getstate()
     random.seed(seed)
     with ExitStack() as stack:
-        stack.enter_context(patch.object(aux.life, "Node", WatchedNode))
-        stack.enter_context(patch.object(aux.store, "ProcessAccounting", _accounting))
-        stack.enter_context(patch.object(aux.commands, "status_of", status_of))
+        stack.enter_context(patch.object(aux.incarnation, "Node", WatchedNode))
+        stack.enter_context(patch.object(aux.storage.store, "ProcessAccounting", _accounting))
+        stack.enter_context(patch.object(aux.server.data_commands, "status_of", status_of))
         stack.enter_context(patch.object(Connection, "data_received", data_received))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire)))

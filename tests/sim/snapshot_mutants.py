@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
-import aux.restore
-import aux.snapshots
+import aux.snapshots.restore
+import aux.snapshots.writer
 import tests.sim.masters
-from aux.keeper import SnapshotKeeper
-from aux.restore import Restorer
-from aux.retention import Retention
-from aux.snapshots import SnapshotWriter
-from master.observation import Observation
+from aux.snapshots.restore import Restorer
+from aux.snapshots.retention import Retention
+from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.writer import SnapshotWriter
+from master.control.planning.observation import Observation
 from ringmaster.errors import SnapshotError
 from ringmaster.snapshot.names import BundleName
 from tests.sim.mutation import Mutants
@@ -69,7 +69,7 @@ def holes_filled_from_an_older_snapshot() -> Iterator[None]:
 def restored_without_saying_so() -> Iterator[None]:
     """Entries that came back look like any other."""
     plain = [bytes((flags,)) for flags in range(256)]
-    with patch.object(aux.restore, "_FLAGGED", plain):
+    with patch.object(aux.snapshots.restore, "_FLAGGED", plain):
         yield
 
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ringmaster.entry import JSON, RESTORED, pack
+from ringmaster.protocol.entry import JSON, RESTORED, pack
 from tests.sim.cluster import Cluster
 from tests.sim.history import History, Operation
 from tests.sim.hub import Hub

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from ringmaster.errors import LinkDown, RingmasterError, SettingsError
-from ringmaster.link import Link
-from ringmaster.resp import CommandReader, encode
+from ringmaster.net.link import Link
+from ringmaster.protocol.resp import CommandReader, encode
 from tests.sim.hub import Hub
 from tests.sim.loop import NodeLoop
 from tests.sim.network import NodeNetwork, SimNetwork

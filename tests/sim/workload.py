@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from ringmaster import entry as entries
-from ringmaster.commands import ANY, Status, WriteOptions, WriteReply, encode_options
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
-from ringmaster.hashing import partition_of
+from ringmaster.protocol import entry as entries
+from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.write_options import ANY, Status, WriteOptions, WriteReply, encode_options
 from tests.sim.history import NOT_APPLIED, OK, PENDING, READS, UNKNOWN, History, Operation, Version
 from tests.sim.loop import NodeLoop
 
@@ -31,7 +31,7 @@ class Bare(bytes):
 
 
 class Routes(Protocol):
-    """What the workload uses of `master.router.Router`; bulk reads may bring values without their versions."""
+    """What the workload uses of `ringmaster.routing.router.Router`; bulk reads may bring values without their versions."""
 
     async def read(self, key: bytes, deadline: float) -> bytes | None: ...
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None: ...

@@ -11,12 +11,18 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from master.observation import LeaseSeen, Observation, Plan, PlanningSettings, StatusSeen
-from master.planning import next_view, signature
-from master.targets import choose_target
-from ringmaster.lease import LeaseRow
-from ringmaster.status import CopyReport, NodeStatus
-from ringmaster.view import NodeInfo, Partition, View, first_view
+from master.control.planning.observation import (
+    LeaseSeen,
+    Observation,
+    Plan,
+    PlanningSettings,
+    StatusSeen,
+)
+from master.control.planning.planner import next_view, signature
+from master.control.planning.target import choose_target
+from ringmaster.cluster.lease import LeaseRow
+from ringmaster.cluster.node_status import CopyReport, NodeStatus
+from ringmaster.cluster.view import NodeInfo, Partition, View, first_view
 
 TTL_S = 2.0
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from master.observation import PlanningSettings
+from master.control.planning.observation import PlanningSettings
 from tests.stateful.planning_world import World
 
 NODES = [f"aux{i}" for i in range(5)]

@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aux.store import Store
-from ringmaster import entry as layout
+from aux.storage.store import Store
+from ringmaster.protocol import entry as layout
 
 PARTITIONS = 4
 NUMBERS = st.integers(0, PARTITIONS - 1)

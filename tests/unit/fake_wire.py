@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from ringmaster.errors import LinkDown
-from ringmaster.network import Listener, ProtocolFactory
-from ringmaster.resp import Command, CommandReader
+from ringmaster.net.network import Listener, ProtocolFactory
+from ringmaster.protocol.resp import Command, CommandReader
 
 
 class FakeTransport(asyncio.Transport):

@@ -1,0 +1,244 @@
+"""One life of a node: from its registration under a new incarnation until it is void or stopped.
+
+A node that was given up by a view (it hung, or was cut off) begins another life in the same process:
+a new incarnation, empty, to be filled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from aux.node.node import Node
+from aux.node.options import NodeOptions
+from aux.server.server import Server
+from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.writer import SnapshotSetup
+from aux.storage.store import Store
+from ringmaster.cluster.lease import LeaseKeeper
+from ringmaster.cluster.process_lock import HeldLock, Liveness
+from ringmaster.cluster.registration import new_incarnation, register
+from ringmaster.cluster.view import NodeInfo
+from ringmaster.cluster.view_follower import ViewFollower
+from ringmaster.coordinator import Commit, Coordinator
+from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
+from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.net.link import Link
+from ringmaster.net.network import Network
+from ringmaster.protocol.resp import encode
+from ringmaster.runtime.clock import Clock
+
+_DRAIN_POLL_S = 0.1
+
+_log = structlog.get_logger(__name__)
+
+
+def leaving_key(node_id: str) -> str:
+    """The key a node writes while it wants to leave; its value is the incarnation."""
+    return f"admin/leaving/{node_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a life needs from outside; the simulation gives its own. Without `snapshots` none are kept."""
+
+    clock: Clock
+    network: Network
+    coordinator: Coordinator
+    liveness: Liveness
+    cluster: ClusterRecord
+    snapshots: SnapshotSetup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """Who the node is. `info.address` may have port 0; its incarnation is ignored.
+
+    `guarded`: the TCP address asks for the cluster's secret. `overhead_bytes`: what the process takes
+    before it holds an entry; it counts against `info.max_bytes`.
+    """
+
+    info: NodeInfo
+    listen: str
+    guarded: bool = False
+    min_in_sync: int = 1
+    fill_bytes_per_s: int = 64 * 1024 * 1024
+    overhead_bytes: int = 0
+
+
+class Life:
+    """Start it, wait for `ended`, close it. `ended` has the reason why the incarnation is void."""
+
+    def __init__(self, spec: NodeSpec, around: Surroundings) -> None:
+        self.spec = spec
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._around = around
+        self._tasks: list[asyncio.Task[None]] = []
+        self._keeper: LeaseKeeper | None = None
+        self._lock: HeldLock | None = None
+        info, cluster = spec.info, around.cluster
+        options = NodeOptions(
+            id=info.id,
+            incarnation=new_incarnation(),
+            max_bytes=info.max_bytes,
+            partitions=cluster.partitions,
+            min_in_sync=spec.min_in_sync,
+            fill_bytes_per_s=spec.fill_bytes_per_s,
+        )
+        store = Store(info.max_bytes, cluster.partitions, overhead_bytes=spec.overhead_bytes)
+        self.node = Node(options, store, around.clock, self._make_link, self._void)
+        self.server = Server(self.node, around.network, cluster.id, cluster.secret)
+        self.snapshots: SnapshotKeeper | None = None
+        if around.snapshots is not None:
+            self.snapshots = SnapshotKeeper(self.node, around.snapshots, cluster.id)
+            self.node.loader = self.snapshots
+            self.server.always |= self.snapshots.table()
+        self.follower = ViewFollower(
+            around.coordinator,
+            around.clock,
+            cluster.id,
+            self.node.adopt,
+            known=lambda: self.node.epoch,
+        )
+
+    async def start(self) -> None:
+        """Listen, register, keep the lease, follow the view.
+
+        Raises `DuplicateId` or `SettingsError`; nothing is left running then.
+        """
+        spec, around = self.spec, self._around
+        try:
+            address = await self.server.listen(spec.listen, guarded=spec.guarded)
+            if spec.info.unix:
+                await self.server.listen(spec.info.unix)
+            info = spec.info
+            if info.address.endswith(":0"):
+                info = msgspec.structs.replace(info, address=address)
+            registration = await register(
+                around.coordinator, around.liveness, info, around.clock,
+                incarnate=lambda: self.node.incarnation,
+            )  # fmt: skip
+        except BaseException:
+            self.server.close()
+            raise
+        self._lock = registration.lock
+        self._keeper = registration.keeper(
+            around.coordinator, around.clock, lambda: self.node.give_up("its lease was revoked")
+        )
+        self.node.lease = self._keeper
+        _log.info(
+            "node registered", id=info.id, incarnation=self.node.incarnation, address=info.address
+        )
+        self._own(self._keeper.run(), "lease")
+        self._own(self.follower.run(), "follower")
+        self._own(self.node.run(), "node")
+        if self.snapshots is not None:
+            self._own(self.snapshots.run(), "snapshots")
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Ask for everything to be moved off; whether it was, within `timeout_s`.
+
+        False at once when the whole cluster is stopping: then there is nowhere to move it to.
+        """
+        node, clock = self.node, self._around.clock
+        node.stopping = True
+        deadline = clock.boottime() + timeout_s
+        await self._say_leaving()
+        while clock.boottime() < deadline and not self.ended.done():
+            if not (node.primaries or node.replicas or node.awaiting or node.releasing):
+                return True
+            if await self._everybody_leaves():
+                _log.info("the whole cluster stops, not draining", id=node.id)
+                return False
+            await asyncio.sleep(_DRAIN_POLL_S)
+        return False
+
+    async def seal(self, timeout_s: float) -> None:
+        """Serve nothing more and write the last snapshot. For a node that stops and could not move its data off."""
+        self.node.seal()
+        if self.snapshots is not None:
+            complete = await self.snapshots.writer.seal(timeout_s)
+            _log.info("sealed", id=self.node.id, complete=complete)
+
+    async def close(self, *, leave: bool) -> None:
+        """Stop serving. `leave`: give up the lease as well, so that nobody waits for it to lapse.
+
+        Void before all else: what another node hands over to us now would be in nobody's last snapshot.
+        """
+        self.node.give_up("the process stops")
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
+        if leave and self._keeper is not None and not self._keeper.revoked:
+            await self._keeper.release()
+        self.server.close()
+        await self.node.peers.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _own(self, work: asyncio._CoroutineLike[None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(self._finished)
+        self._tasks.append(task)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        """A loop of ours must not end by an error unseen: the life ends with it."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            _log.error("a loop of the node failed", task=task.get_name(), exc_info=error)
+            self.node.give_up(f"its {task.get_name()} loop failed")
+
+    def _void(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def _make_link(
+        self, peer: NodeInfo, *, on_up: Callable[[], None], on_down: Callable[[], None]
+    ) -> Link:
+        cluster = self._around.cluster
+        hello = encode(b"RM.HELLO", cluster.id.encode(), peer.incarnation.encode())
+        if cluster.secret:
+            hello = encode(b"AUTH", cluster.secret.encode()) + hello
+        return Link(
+            self._around.network,
+            peer.address,
+            name=peer.id,
+            hello=hello,
+            max_in_flight=1_000_000,
+            on_up=on_up,
+            on_down=on_down,
+        )
+
+    async def _say_leaving(self) -> None:
+        key = leaving_key(self.node.id)
+        try:
+            await self._around.coordinator.commit(
+                Commit(put={key: self.node.incarnation.encode()}), timeout_s=1.0
+            )
+        except CoordinatorUnavailable as error:
+            _log.warning("cannot say that this node leaves", id=self.node.id, reason=str(error))
+
+    async def _everybody_leaves(self) -> bool:
+        """Whether the whole cluster stops: it was said so, or every node that is up wants to leave."""
+        view = self.node.view
+        try:
+            keys = await self._around.coordinator.read("admin/", timeout_s=1.0)
+        except CoordinatorUnavailable:
+            return False
+        if STOPPING_KEY in keys:
+            return True
+        if view is None:
+            return True
+        return all(
+            (record := keys.get(leaving_key(node.id))) is not None
+            and record.value == node.incarnation.encode()
+            for node in view.nodes.values()
+            if node.up
+        )

@@ -1,0 +1,167 @@
+"""The node's small HTTP server: health and metrics, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from aux.incarnation import Life
+from aux.snapshots.service import SnapshotKeeper
+from ringmaster.errors import SettingsError
+
+_COUNTERS: Final = ("hits", "misses", "writes", "evictions", "expirations")
+
+
+class NodeCollector:
+    """Reads the plain integers of the present life; they start again with each incarnation."""
+
+    def __init__(self, life: Callable[[], Life | None]) -> None:
+        self._life = life
+
+    def collect(self) -> Iterator[Metric]:
+        """One sample each, all from the same turn of the loop."""
+        life = self._life()
+        if life is None:
+            return
+        node = life.node
+        for name in _COUNTERS:
+            yield _counter(name, f"{name.capitalize()} since start.", getattr(node.counters, name))
+        yield _counter("filled_keys", "Keys sent to copies being filled.", node.filler.filled_keys)
+        yield _counter(
+            "filled_bytes", "Bytes sent to copies being filled.", node.filler.filled_bytes
+        )
+        yield _gauge("entries", "Entries held, replicas included.", node.store.entries)
+        yield _gauge("bytes", "Bytes that the entries cost.", node.store.bytes)
+        yield _gauge("max_bytes", "The budget.", node.options.max_bytes)
+        yield _gauge("connections", "Open RESP connections.", len(life.server.connections))
+        yield _gauge("epoch", "Epoch of the view followed.", node.epoch)
+        yield _gauge(
+            "lease_seconds",
+            "How long the lease still holds; negative when it has lapsed.",
+            node.lease.held_until - node.clock.boottime() if node.lease.held_until else 0.0,
+        )
+        yield _gauge(
+            "replication_pending",
+            "Writes sequenced and not acknowledged by every copy that must.",
+            sum(primary.pending for primary in node.primaries.values()),
+        )
+        yield from _snapshots(life.snapshots)
+        partitions = GaugeMetricFamily(
+            "ringmaster_aux_partitions", "Partitions held, by role.", labels=["role"]
+        )
+        filling = sum(replica.fill_session != 0 for replica in node.replicas.values())
+        partitions.add_metric(["primary"], len(node.primaries))
+        partitions.add_metric(["replica"], len(node.replicas) - filling)
+        partitions.add_metric(["filling"], filling)
+        yield partitions
+
+
+def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
+    if keeper is None:
+        return
+    writer, restorer = keeper.writer, keeper.restorer
+    for name, text, value in (
+        ("failures", "Attempts to write snapshots that failed.", writer.failures),
+        ("files", "Snapshot files written.", writer.written_files),
+        ("partitions", "Partitions written to snapshots.", writer.written),
+        ("entries", "Entries written to snapshots.", writer.written_entries),
+        ("bytes", "Bytes written to snapshots.", writer.written_bytes),
+        ("restored_entries", "Entries loaded from snapshots.", restorer.loaded_entries),
+        (
+            "damaged",
+            "Damaged files and partitions of snapshots met by restores.",
+            restorer.losses.damaged_files,
+        ),
+        ("lost_entries", "Entries that damaged snapshots lost.", restorer.losses.lost_entries),
+        (
+            "missing",
+            "Partitions whose newest snapshot was not found by a restore.",
+            restorer.losses.missing_files,
+        ),
+    ):
+        yield CounterMetricFamily(f"ringmaster_snapshot_{name}", text, value=value)
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_restoring_partitions",
+        "Partitions being loaded.",
+        value=restorer.waiting,
+    )
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_losses",
+        "Snapshots damaged or missing when they were needed, within the last hour.",
+        value=restorer.losses.remembered,
+    )
+    if not writer.options.interval_s:
+        return
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_interval_seconds",
+        "Time between rounds of snapshots.",
+        value=writer.options.interval_s,
+    )
+    yield GaugeMetricFamily(
+        "ringmaster_snapshot_last_success_timestamp_seconds",
+        "When every snapshot that was due had been written; at first, the node's start.",
+        value=writer.last_success_s,
+    )
+
+
+def _counter(name: str, text: str, value: int) -> CounterMetricFamily:
+    return CounterMetricFamily(f"ringmaster_aux_{name}", text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"ringmaster_aux_{name}", text, value=value)
+
+
+class HealthServer:
+    """`GET /healthz` and `GET /metrics` of a node."""
+
+    def __init__(self, life: Callable[[], Life | None]) -> None:
+        self._life = life
+        self._registry = CollectorRegistry()
+        self._registry.register(NodeCollector(life))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises `SettingsError`."""
+        app = web.Application()
+        app.add_routes([web.get("/healthz", self._health), web.get("/metrics", self._metrics)])
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=75.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise SettingsError(f"cannot listen on {host}:{port}: {error}") from error
+        bound: int = self._runner.addresses[0][1]
+        return bound
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        life = self._life()
+        if life is None:
+            return web.json_response({"status": "registering"}, status=503)
+        node = life.node
+        body = {
+            "status": "ok" if node.lease_held() else "suspended",
+            "id": node.id,
+            "incarnation": node.incarnation,
+            "epoch": node.epoch,
+        }
+        return web.json_response(body)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

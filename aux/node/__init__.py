@@ -1,0 +1,1 @@
+"""One node: its partitions and their roles under the present view."""

@@ -1,0 +1,1 @@
+"""Copies of a partition: primary, replica, what is sent between them."""

@@ -1,0 +1,361 @@
+"""The primary's side of one partition: sequencing, the overlay, commit (R3, R8).
+
+Synchronous and without I/O: what must be sent goes to the `Outlet` the constructor was given, replies
+go to `Waiter`s. Every write becomes a numbered entry (term, seq). It is committed when every
+*required* copy has acknowledged it; only then does a read see it and its client hear of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Final, Protocol
+
+from aux.storage.store import PartitionData, Store
+from ringmaster.protocol.hashing import token_of
+
+_PENDING_BYTES: Final = 400
+"""What a pending entry takes beside its key and value."""
+
+UNKNOWN = b"-UNKNOWN the partition was lost after the write was sequenced\r\n"
+
+
+class Waiter(Protocol):
+    """Somebody who waits for a reply that rests on an uncommitted entry."""
+
+    def resolve(self, reply: bytes) -> None:
+        """Called exactly once."""
+
+
+class CopyState(Enum):
+    """Where the session to a copy stands."""
+
+    CLOSED = "closed"  # must be opened
+    OPENING = "opening"  # RM.OPEN is in flight
+    SCANNING = "scanning"  # a fill: the head state is being sent
+    STREAMING = "streaming"  # it has all there was; it gets what comes
+
+
+# Looking a member up in its enum is a call in CPython 3.11.
+_SCANNING: Final = CopyState.SCANNING
+_STREAMING: Final = CopyState.STREAMING
+
+
+class Copy:
+    """One other copy of the partition, as its primary sees it.
+
+    `fill_session` is 0 for a copy the view listed in sync when this began. `required`: writes wait for
+    it. `merged`: its uncommitted keys of older terms have been restated. `in_sync_from`: once this sequence is
+    committed and acknowledged by the copy, it holds all that was sequenced before writes began to wait for it. `lost`: it lacks
+    entries that are committed and forgotten; only a view can drop it.
+    """
+
+    __slots__ = (
+        "acked",
+        "behind_since",
+        "fill_session",
+        "in_sync_from",
+        "lost",
+        "merged",
+        "node",
+        "primary",
+        "required",
+        "seen_acked",
+        "session",
+        "state",
+    )
+
+    def __init__(self, primary: Primary, node: str, fill_session: int) -> None:
+        self.primary = primary
+        self.node = node
+        self.fill_session = fill_session
+        self.required = fill_session == 0
+        self.merged = not self.required
+        self.in_sync_from = 0
+        self.lost = False
+        self.state = CopyState.CLOSED
+        self.session = 0
+        self.acked = 0
+        self.seen_acked = -1
+        self.behind_since = 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"<Copy {self.primary.number} on {self.node} {self.state.value} session {self.session}"
+            f" acked {self.acked} of {self.primary.seq}{' required' if self.required else ''}>"
+        )
+
+
+class Outlet(Protocol):
+    """Where a primary's numbered entries go. Bounded by the node, which sheds writes before it fills."""
+
+    def send(self, copy: Copy, seq: int, key: bytes, entry: bytes | None) -> None:
+        """Queue one entry for `copy`, in order; `seq` 0 is a scanned entry of a fill."""
+
+
+class _Pending:
+    """A sequenced entry that is not committed. `entry` None is a removal.
+
+    `applied`: the store shows it already (evictions, expiries and what a promotion brought along).
+    `waiter` hears `reply` once it is committed; `more` are those whose replies rest on it, None for nobody.
+    """
+
+    __slots__ = ("applied", "entry", "key", "more", "reply", "seq", "size", "waiter")
+
+    def __init__(
+        self,
+        seq: int,
+        key: bytes,
+        entry: bytes | None,
+        applied: bool,
+        waiter: Waiter | None,
+        reply: bytes,
+    ) -> None:
+        self.seq = seq
+        self.key = key
+        self.entry = entry
+        self.applied = applied
+        self.size = len(key) + _PENDING_BYTES + (len(entry) if entry else 0)
+        self.waiter = waiter
+        self.reply = reply
+        self.more: list[tuple[Waiter, bytes]] | None = None
+
+    def resolve(self, instead: bytes | None = None) -> None:
+        """Answer everybody who waits: each with its own reply, or with `instead`."""
+        if self.waiter is not None:
+            self.waiter.resolve(self.reply if instead is None else instead)
+        if self.more is not None:
+            for waiter, reply in self.more:
+                waiter.resolve(reply if instead is None else instead)
+
+
+class Primary:
+    """One partition in one term; `token` names it on the wire. `data` stays the store's; entries of the overlay are not in it yet.
+
+    `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
+    copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
+    `pending_bytes`: about what is kept for entries that are not committed; the node sheds writes before it is too much.
+    `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
+    """
+
+    def __init__(
+        self,
+        number: int,
+        term: int,
+        data: PartitionData,
+        store: Store,
+        outlet: Outlet,
+        lease_held: Callable[[], bool],
+    ) -> None:
+        self.number = number
+        self.term = term
+        self.token = token_of(number, term)
+        self.data = data
+        self.seq = 0
+        self.committed = 0
+        self.copies: dict[str, Copy] = {}
+        self.serving = False
+        self.restoring = False
+        self.lost_term = 0
+        self.in_sync = 1
+        self.pending_bytes = 0
+        self._store = store
+        self._outlet = outlet
+        self._lease_held = lease_held
+        self._required = 0
+        self._pending: deque[_Pending] = deque()
+        self._overlay: dict[bytes, _Pending] = {}
+
+    def __repr__(self) -> str:
+        return f"<Primary {self.number}.{self.term} seq {self.seq} committed {self.committed}>"
+
+    # What writes look at.
+
+    def head(self, key: bytes) -> bytes | None:
+        """The newest entry of `key`, committed or not; expiry is the caller's concern."""
+        pending = self._overlay.get(key)
+        return self.data.entries.get(key) if pending is None else pending.entry
+
+    def in_overlay(self, key: bytes) -> bool:
+        """Whether `key` has an uncommitted entry."""
+        return key in self._overlay
+
+    def overlay_keys(self) -> list[bytes]:
+        """Keys that have an uncommitted entry."""
+        return list(self._overlay)
+
+    @property
+    def pending(self) -> int:
+        """Entries sequenced and not committed."""
+        return len(self._pending)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no copy has to acknowledge: what is submitted is committed at once.
+
+        Who answers a write then asks for the lease once more (R3), as `submit` does for a waiter.
+        """
+        return not self._required
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number the next entry gets."""
+        return self.seq + 1
+
+    # Changes.
+
+    def submit(
+        self,
+        key: bytes,
+        entry: bytes | None,
+        reply: bytes = b"",
+        waiter: Waiter | None = None,
+        *,
+        applied: bool = False,
+    ) -> None:
+        """Sequence an entry. `waiter` hears `reply` once it is committed, which may be before this returns."""
+        seq = self.seq = self.seq + 1
+        if self.copies:
+            for copy in self.copies.values():
+                state = copy.state
+                if state is _STREAMING or state is _SCANNING:
+                    self._outlet.send(copy, seq, key, entry)
+        if self._required:
+            pending = _Pending(seq, key, entry, applied, waiter, reply)
+            self._pending.append(pending)
+            self._overlay[key] = pending
+            self.pending_bytes += pending.size
+            return
+        self.committed = self.seq
+        if not applied:
+            self._apply(key, entry)
+        if waiter is not None:
+            waiter.resolve(reply if self._lease_held() else UNKNOWN)
+
+    def answer(self, key: bytes, reply: bytes, waiter: Waiter) -> None:
+        """Give `reply` to a write that changes nothing, once what it rests on is committed."""
+        pending = self._overlay.get(key)
+        if pending is None:
+            waiter.resolve(reply)
+        elif pending.more is None:
+            pending.more = [(waiter, reply)]
+        else:
+            pending.more.append((waiter, reply))
+
+    def evict(self, key: bytes) -> bool:
+        """Remove a committed entry at once and tell the copies; False if a write of it is pending."""
+        if key in self._overlay:
+            return False
+        if self._store.remove(self.data, key) is not None:
+            self.submit(key, None, applied=True)
+        return True
+
+    def expire(self, key: bytes) -> None:
+        """Sequence the removal of an expired head entry, committed or not."""
+        if self.in_overlay(key):
+            self.submit(key, None)
+        else:
+            self.evict(key)
+
+    # Copies.
+
+    def set_copy(self, node: str, fill_session: int) -> Copy:
+        """Begin to keep a copy on `node`, in place of any session it had."""
+        copy = Copy(self, node, fill_session)
+        self.copies[node] = copy
+        self._count_required()
+        return copy
+
+    def drop_copy(self, node: str) -> None:
+        """A view no longer lists the copy: nothing waits for it any more."""
+        if self.copies.pop(node, None) is not None:
+            self._count_required()
+            self.advance()
+
+    def require(self, copy: Copy) -> None:
+        """From now on writes wait for `copy`; it has caught up once it has what is sequenced by now."""
+        copy.required = True
+        copy.in_sync_from = self.seq
+        self._count_required()
+
+    def acknowledge(self, copy: Copy, seq: int) -> None:
+        """`copy` has everything up to `seq`."""
+        if seq > copy.acked:
+            copy.acked = seq
+            if copy.required:
+                self.advance()
+
+    def advance(self) -> None:
+        """Commit what every required copy has."""
+        queue = self._pending
+        if not queue:
+            return
+        commit = self.seq
+        for copy in self.copies.values():
+            if copy.required and copy.acked < commit:
+                commit = copy.acked
+        alone = self._required == 0
+        overlay = self._overlay
+        while queue and queue[0].seq <= commit:
+            pending = queue.popleft()
+            key, entry = pending.key, pending.entry
+            self.pending_bytes -= pending.size
+            self.committed = pending.seq
+            if overlay.get(key) is pending:
+                del overlay[key]
+            if not pending.applied:
+                if entry is None:
+                    self._store.remove(self.data, key)
+                else:
+                    self._store.put(self.data, key, entry)
+            pending.resolve(UNKNOWN if alone and not self._lease_held() else None)
+
+    def resend(self, copy: Copy, after: int) -> None:
+        """Send `copy` again all entries behind `after`; it has those up to it."""
+        for pending in self._pending:
+            if pending.seq > after:
+                self._outlet.send(copy, pending.seq, pending.key, pending.entry)
+
+    def restate(self, keys: Iterable[bytes]) -> None:
+        """Sequence the head state of `keys` again, so that every copy takes it for theirs (R6)."""
+        for key in keys:
+            if self.in_overlay(key):
+                self.submit(key, self.head(key))
+            else:
+                self.submit(key, self.data.entries.get(key), applied=True)
+
+    def settled(self) -> bool:
+        """Whether every required copy streams, is merged and lacks nothing, and nothing is pending."""
+        return not self._pending and all(
+            copy.merged and not copy.lost and copy.state is CopyState.STREAMING
+            for copy in self.copies.values()
+            if copy.required
+        )
+
+    def abandon(self) -> list[bytes]:
+        """The role is lost: every waiter hears `UNKNOWN`, the overlay is folded into the store.
+
+        Returns the keys that were not committed, oldest first: a next primary wants to know them (R6).
+        """
+        keys = []
+        while self._pending:
+            pending = self._pending.popleft()
+            keys.append(pending.key)
+            if not pending.applied:
+                self._apply(pending.key, pending.entry)
+            pending.resolve(UNKNOWN)
+        self._overlay.clear()
+        self.pending_bytes = 0
+        self.copies.clear()
+        self._required = 0
+        return keys
+
+    def _apply(self, key: bytes, entry: bytes | None) -> None:
+        if entry is None:
+            self._store.remove(self.data, key)
+        else:
+            self._store.put(self.data, key, entry)
+
+    def _count_required(self) -> None:
+        self._required = sum(copy.required for copy in self.copies.values())

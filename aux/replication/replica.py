@@ -1,0 +1,103 @@
+"""A replica's side of one partition: what a session may write into it (R4).
+
+Synchronous and without I/O. A replica neither evicts nor expires by itself: removals arrive as entries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from aux.storage.store import PartitionData, Store
+
+
+class Replica:
+    """A copy of one partition. (`term`, `seq`) is where it stands, `commit` the last commit it knows.
+
+    `fill_session`: the view's session number while it is being filled, 0 once the view lists it in
+    sync. `filled`: a fill has been opened in that session. `tail` holds (seq, key) above the last known
+    commit; `carried` the uncommitted keys of older terms that no newer primary has restated yet.
+    """
+
+    __slots__ = (
+        "carried", "commit", "data", "fill_session", "filled", "number", "seq", "session", "store", "tail", "term"
+    )  # fmt: skip
+
+    def __init__(self, number: int, data: PartitionData, store: Store, fill_session: int) -> None:
+        self.number = number
+        self.data = data
+        self.store = store
+        self.fill_session = fill_session
+        self.filled = False
+        self.term = 0
+        self.seq = 0
+        self.session = 0
+        self.commit = 0
+        self.tail: deque[tuple[int, bytes]] = deque()
+        self.carried: dict[bytes, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.number} at {self.term}.{self.seq} session {self.session}>"
+
+    def uncommitted_keys(self) -> list[bytes]:
+        """Keys above the last known commit, each once, oldest first."""
+        return list(self.carried | dict.fromkeys(key for _, key in self.tail))
+
+    def open_fill(self, term: int, session: int, base: int) -> None:
+        """Start from nothing; entries from `base` + 1 on follow."""
+        self.store.drop(self.number)
+        self.data = self.store.open(self.number, evictable=False)
+        self.filled = True
+        self.carried = {}
+        self._open(term, session, base)
+
+    def open_sync(self, term: int, session: int, base: int) -> tuple[int, int, list[bytes]]:
+        """Go on from what it has. Returns where it stands and its uncommitted keys.
+
+        In the same term it stays at its sequence (the primary resumes there); in a newer one it
+        begins at `base` and the primary sends its state for the keys returned.
+        """
+        stands = (self.term, self.seq, self.uncommitted_keys())
+        if term == self.term:
+            self.session = session
+        else:
+            # No commit of the new term covers them before it has restated them.
+            self.carried = dict.fromkeys(stands[2])
+            self._open(term, session, base)
+        return stands
+
+    def apply(self, session: int, seq: int, commit: int, key: bytes, entry: bytes | None) -> bool:
+        """Take one entry; False (nothing changed) if the session is not the open one or `seq` leaves a gap.
+
+        `seq` 0 is a scanned entry of a fill: state as of now, without a number of its own.
+        """
+        if session != self.session:
+            return False
+        if seq:
+            if seq != self.seq + 1:
+                return False
+            self.seq = seq
+            self.tail.append((seq, key))
+            if self.carried:
+                self.carried.pop(key, None)
+        if entry is None:
+            self.store.remove(self.data, key)
+        else:
+            self.store.put(self.data, key, entry)
+        if commit > self.commit:
+            self.learn_commit(commit)
+        return True
+
+    def learn_commit(self, commit: int) -> None:
+        """Every in-sync copy has the entries up to `commit`."""
+        if commit > self.commit:
+            self.commit = commit
+            tail = self.tail
+            while tail and tail[0][0] <= commit:
+                tail.popleft()
+
+    def _open(self, term: int, session: int, base: int) -> None:
+        self.term = term
+        self.session = session
+        self.seq = base
+        self.commit = base
+        self.tail.clear()

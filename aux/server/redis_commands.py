@@ -1,0 +1,316 @@
+"""The standard Redis commands that a node answers, so that redis-cli and redis-benchmark work on it.
+
+They keep their Redis meaning and obey the same lease and role checks as ours: a key whose partition is
+not served here gets `-MOVED`. Values written with SET are plain bytes without a content type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from aux.node.node import Node
+from aux.replication.primary import Primary, Waiter
+from aux.server.data_commands import (
+    NIL,
+    OK,
+    TOO_BIG,
+    Client,
+    Command,
+    DataCommands,
+    Handler,
+    is_expired,
+)
+from aux.storage import write_rules
+from aux.storage.store import NEVER
+from aux.storage.write_rules import Moment, Outcome
+from ringmaster.protocol import entry as entries
+from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.resp import bulk_head
+from ringmaster.protocol.write_options import Status, WriteOptions
+
+_SYNTAX: Final = b"-ERR syntax error\r\n"
+_ARITY: Final = b"-ERR wrong number of arguments\r\n"
+_KEY: Final = b"-ERR a key has 1 to 512 bytes\r\n"
+_PLAIN: Final = WriteOptions(flags=0)
+_TTL_UNITS: Final = {b"EX": 1000, b"PX": 1}
+
+
+class RedisCommands:
+    """GET, SET and their kin on the partitions `node` serves."""
+
+    def __init__(self, node: Node, data: DataCommands, connections: Callable[[], int]) -> None:
+        self._node = node
+        self._served = node.served
+        self._primaries = node.primaries
+        self._lru = node.store.lru
+        self._counters = node.counters
+        self._data = data
+        self._connections = connections
+
+    def leased(self) -> dict[bytes, Handler]:
+        """Commands that need the lease."""
+        return {
+            b"GET": self.get,
+            b"SET": self.set,
+            b"DEL": self.delete,
+            b"EXISTS": self.exists,
+            b"MGET": self.mget,
+            b"TTL": lambda _client, command: self.ttl(command, 1000),
+            b"PTTL": lambda _client, command: self.ttl(command, 1),
+            b"EXPIRE": lambda client, command: self.expire(client, command, 1000),
+            b"PEXPIRE": lambda client, command: self.expire(client, command, 1),
+        }
+
+    def always(self) -> dict[bytes, Handler]:
+        """Commands that do not."""
+        return {
+            b"PING": self.ping,
+            b"ECHO": lambda _client, command: _bulk(command[1]),
+            b"DBSIZE": lambda _client, _command: b":%d\r\n" % self._node.store.entries,
+            b"INFO": self.info,
+            b"CONFIG": self.config,
+            b"COMMAND": lambda _client, _command: b"*0\r\n",
+            b"CLIENT": lambda _client, _command: OK,
+            b"SELECT": lambda _client, command: (
+                OK if command[1] == b"0" else b"-ERR DB index is out of range\r\n"
+            ),
+        }
+
+    # Reads
+
+    def get(self, _client: Client, command: Command) -> bytes:
+        """`GET key`."""
+        if len(command) != 2:
+            return _ARITY
+        # As `mget` does it, without the calls.
+        key, view = command[1], self._node.view
+        if view is None:
+            return self._moved(key)
+        primary = self._primaries.get(xxh3_64_intdigest(key) & (len(view.table) - 1))
+        if primary is None or primary.token not in self._served:
+            return self._moved(key)
+        return self._value(primary, key)
+
+    def mget(self, _client: Client, command: Command) -> bytes:
+        """`MGET key …`: all of them must be served here."""
+        if len(command) < 2:
+            return _ARITY
+        replies = []
+        for key in command[1:]:
+            primary = self._primary(key)
+            if primary is None:
+                return self._moved(key)
+            replies.append(self._value(primary, key))
+        return b"*%d\r\n%b" % (len(replies), b"".join(replies))
+
+    def exists(self, _client: Client, command: Command) -> bytes:
+        """`EXISTS key …`."""
+        count = 0
+        for key in command[1:]:
+            primary = self._primary(key)
+            if primary is None:
+                return self._moved(key)
+            count += self._live(primary, key) is not None
+        return b":%d\r\n" % count
+
+    def ttl(self, command: Command, unit_ms: int) -> bytes:
+        """`TTL key` and `PTTL key`: -2 no such key, -1 never expires."""
+        if len(command) != 2:
+            return _ARITY
+        primary = self._primary(command[1])
+        if primary is None:
+            return self._moved(command[1])
+        entry = self._live(primary, command[1])
+        if entry is None:
+            return b":-2\r\n"
+        expires_ms = entries.header(entry).expires_ms
+        if not expires_ms:
+            return b":-1\r\n"
+        return b":%d\r\n" % (max(0, expires_ms - self._node.wall_ms() + unit_ms // 2) // unit_ms)
+
+    # Writes
+
+    def set(self, client: Client, command: Command) -> bytes | None:
+        """`SET key value [EX s | PX ms] [NX | XX]`."""
+        if len(command) < 3:
+            return _ARITY
+        key, value = command[1], command[2]
+        if not _legal(key):
+            return _KEY
+        options = _set_options(command[3:])
+        if options is None:
+            return _SYNTAX
+        if self._data.is_too_big(key, value, options):
+            return TOO_BIG
+        primary = self._primary(key)
+        if primary is None:
+            return self._moved(key)
+        return self._data.write(
+            client, primary, key,
+            lambda head, moment: write_rules.set_value(head, value, options, moment),
+            lambda outcome: NIL if outcome.status == Status.CONDITION_FAILED else OK,
+        )  # fmt: skip
+
+    def delete(self, client: Client, command: Command) -> bytes | None:
+        """`DEL key …`: the count of those that were there, once all are removed everywhere."""
+        keys = command[1:]
+        primaries = [self._primary(key) for key in keys]
+        if not keys:
+            return _ARITY
+        if None in primaries:
+            return self._moved(keys[primaries.index(None)])
+        total = _Sum(client, len(keys))
+        for key, primary in zip(keys, primaries, strict=True):
+            assert primary is not None  # noqa: S101 - looked at above
+            reply = self._data.write(
+                total, primary, key,
+                lambda head, moment: write_rules.delete(head, _PLAIN, moment),
+                lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
+            )  # fmt: skip
+            if reply is not None:
+                total.resolve(reply)
+        return None
+
+    def expire(self, client: Client, command: Command, unit_ms: int) -> bytes | None:
+        """`EXPIRE key s`, `PEXPIRE key ms`: 1 if there is such a key; 0 or less removes it."""
+        if len(command) != 3:
+            return _ARITY
+        key, ttl_ms = command[1], int(command[2]) * unit_ms
+        primary = self._primary(key)
+        if primary is None:
+            return self._moved(key)
+
+        def decide(head: bytes | None, moment: Moment) -> Outcome:
+            if ttl_ms > 0:
+                return write_rules.touch(head, WriteOptions(flags=0, ttl_ms=ttl_ms), moment)
+            return write_rules.delete(head, _PLAIN, moment)
+
+        return self._data.write(
+            client, primary, key, decide,
+            lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
+        )  # fmt: skip
+
+    # The server itself
+
+    def ping(self, _client: Client, command: Command) -> bytes:
+        """`PING [message]`."""
+        return _bulk(command[1]) if len(command) > 1 else b"+PONG\r\n"
+
+    def info(self, _client: Client, _command: Command) -> bytes:
+        """`INFO`: the figures tools look for."""
+        node = self._node
+        counters = node.counters
+        lines = [
+            "# Server", "redis_version:7.0.0", "redis_mode:standalone", f"node:{node.id}",
+            f"incarnation:{node.incarnation}", f"epoch:{node.epoch}",
+            "# Clients", f"connected_clients:{self._connections()}",
+            "# Memory", f"used_memory:{node.store.bytes}", f"maxmemory:{node.options.max_bytes}",
+            "maxmemory_policy:allkeys-lru",
+            "# Stats", f"keyspace_hits:{counters.hits}", f"keyspace_misses:{counters.misses}",
+            f"evicted_keys:{counters.evictions}", f"expired_keys:{counters.expirations}",
+            "# Keyspace", f"db0:keys={node.store.entries},expires=0,avg_ttl=0",
+        ]  # fmt: skip
+        return _bulk("\r\n".join(lines).encode() + b"\r\n")
+
+    def config(self, _client: Client, command: Command) -> bytes:
+        """`CONFIG GET name`: what redis-benchmark asks; nothing can be set."""
+        if len(command) < 3 or command[1].upper() != b"GET":
+            return b"-ERR only CONFIG GET is supported\r\n"
+        known = {
+            b"save": b"",
+            b"appendonly": b"no",
+            b"maxmemory": b"%d" % self._node.options.max_bytes,
+            b"maxmemory-policy": b"allkeys-lru",
+        }
+        name = command[2].lower()
+        if name not in known:
+            return b"*0\r\n"
+        return b"*2\r\n" + _bulk(name) + _bulk(known[name])
+
+    # Below
+
+    def _primary(self, key: bytes) -> Primary | None:
+        view = self._node.view
+        if view is None:
+            return None
+        primary = self._primaries.get(partition_of(key, len(view.table)))
+        return primary if primary is not None and primary.token in self._served else None
+
+    def _live(self, primary: Primary, key: bytes) -> bytes | None:
+        entry = primary.data.entries.get(key)
+        if entry is None or is_expired(entry, self._node.wall_ms()):
+            return None
+        return entry
+
+    def _value(self, primary: Primary, key: bytes) -> bytes:
+        data = primary.data
+        entry = self._lru.touch(data, key)
+        if entry is None or (
+            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._node.wall_ms())
+        ):
+            self._counters.misses += 1
+            return NIL
+        self._counters.hits += 1
+        value = entry[entries.value_offset(entry) :]
+        return b"%b%b\r\n" % (bulk_head(len(value)), value)
+
+    def _moved(self, key: bytes) -> bytes:
+        """As Redis Cluster says it, so that `redis-cli -c` follows: partition and address."""
+        view = self._node.view
+        if view is None:
+            return b"-CLUSTERDOWN this node has no view yet\r\n"
+        number = partition_of(key, len(view.table))
+        primary = view.table[number].primary
+        if primary is None or primary == self._node.id:
+            return b"-CLUSTERDOWN partition %d is not served just now\r\n" % number
+        return b"-MOVED %d %b\r\n" % (number, view.nodes[primary].address.encode())
+
+
+class _Sum:
+    """Adds up the replies of several writes into one; an error among them is the answer."""
+
+    def __init__(self, client: Client, parts: int) -> None:
+        self._waiter = client.waiter()
+        self._missing = parts
+        self._total = 0
+        self._error = b""
+
+    def waiter(self) -> Waiter:
+        return self
+
+    def resolve(self, reply: bytes) -> None:
+        self._missing -= 1
+        if reply.startswith(b":"):
+            self._total += int(reply[1:-2])
+        else:
+            self._error = reply
+        if not self._missing:
+            self._waiter.resolve(self._error or b":%d\r\n" % self._total)
+
+
+def _set_options(words: Command) -> WriteOptions | None:
+    ttl_ms = 0
+    if_match = if_none_match = None
+    rest = [word.upper() for word in words]
+    while rest:
+        word = rest.pop(0)
+        if word in _TTL_UNITS and rest and rest[0].isdigit() and int(rest[0]) > 0 and not ttl_ms:
+            ttl_ms = int(rest.pop(0)) * _TTL_UNITS[word]
+        elif word == b"NX" and if_match is None:
+            if_none_match = "*"
+        elif word == b"XX" and if_none_match is None:
+            if_match = "*"
+        else:
+            return None
+    return WriteOptions(ttl_ms=ttl_ms, flags=0, if_match=if_match, if_none_match=if_none_match)
+
+
+def _legal(key: bytes) -> bool:
+    return 0 < len(key) <= 512
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)

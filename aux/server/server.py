@@ -1,0 +1,346 @@
+"""The RESP server: connections, the order of replies, and who may say what.
+
+Commands that arrive together are run together: the boot-time clock is read once after their bytes
+came (R1), and their replies leave in one write. A reply that must wait keeps its place; what comes
+behind it queues. Replies that queue, and those that the client does not read, are bounded: beyond
+that, commands wait unread, or not yet run, in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, cast
+
+import msgspec
+import structlog
+
+from aux.node.node import Node
+from aux.server import replication_commands
+from aux.server.data_commands import Command, ControlCommands, DataCommands, Handler, bad_arguments
+from aux.server.redis_commands import RedisCommands
+from ringmaster.errors import WireError
+from ringmaster.net.network import Listener, Network
+from ringmaster.protocol.resp import CommandReader
+
+MAX_QUEUED: Final = 20_000
+MAX_QUEUED_BYTES: Final = 16 * 2**20
+"""Replies waiting for their turn on one connection, and their bytes; a client that sends more is read no further."""
+
+MAX_TURN_BYTES: Final = 2**20
+"""After so many bytes of replies the commands behind wait for another turn of the loop."""
+
+MAX_UNKNOWN_BYTES: Final = 16 * 1024
+MAX_UNKNOWN_ARGS: Final = 4096
+"""What is kept of a command of somebody who has still to say the secret."""
+
+_MALFORMED: Final = (
+    IndexError, ValueError, TypeError, OverflowError, struct.error, msgspec.MsgspecError,
+)  # fmt: skip
+"""What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Server:
+    """Serves one node on any number of addresses. `secret`: what AUTH must say where `guarded` addresses listen."""
+
+    def __init__(self, node: Node, network: Network, cluster: str, secret: str = "") -> None:
+        self.node = node
+        self.cluster = cluster.encode()
+        self.secret = secret.encode()
+        self.connections: set[Connection] = set()
+        self.leased: dict[bytes, Handler] = {}
+        self.always: dict[bytes, Handler] = {}
+        self._network = network
+        self._listeners: list[Listener] = []
+        data = DataCommands(node)
+        redis = RedisCommands(node, data, lambda: len(self.connections))
+        self.leased |= data.table() | redis.leased()
+        self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
+
+    async def listen(self, address: str, *, guarded: bool = False) -> str:
+        """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
+        listener = await self._network.listen(
+            address, lambda: cast(asyncio.Protocol, Connection(self, guarded=guarded))
+        )
+        self._listeners.append(listener)
+        return listener.address
+
+    def close(self) -> None:
+        """Stop accepting and drop every connection."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _peer_table(self) -> dict[bytes, Handler]:
+        node = self.node
+
+        def hello(_client: object, command: Command) -> bytes:
+            if command[1] != self.cluster:
+                return b"-WRONG this node belongs to another cluster\r\n"
+            if command[2] and command[2].decode() != node.incarnation:
+                return b"-WRONG this is incarnation %b\r\n" % node.incarnation.encode()
+            return b"+OK\r\n"
+
+        def opened(_client: object, command: Command) -> bytes:
+            _, number, term, session, mode, fill_session, base, incarnation = command
+            return replication_commands.open_session(
+                node, int(number), int(term), int(session), mode, int(fill_session), int(base),
+                incarnation.decode(),
+            )  # fmt: skip
+
+        def released(_client: object, command: Command) -> bytes:
+            _, number, term, incarnation = command
+            return replication_commands.released(node, int(number), int(term), incarnation.decode())
+
+        return {
+            b"RM.HELLO": hello,
+            b"RM.OPEN": opened,
+            b"RM.REPL": lambda _client, command: replication_commands.apply_entries(node, command),
+            b"RM.RELEASED": released,
+        }
+
+
+class _Cell:
+    """A reply that is not there yet, in its place in the queue."""
+
+    __slots__ = ("_connection", "reply")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.reply: bytes | None = None
+
+    def resolve(self, reply: bytes) -> None:
+        self.reply = reply
+        connection = self._connection
+        if not connection.flushing:
+            connection.resolved()
+
+
+class Connection:
+    """One client.
+
+    An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
+    """
+
+    def __init__(self, server: Server, *, guarded: bool) -> None:
+        self._server = server
+        self._node = server.node
+        self._leased = server.leased
+        self._always = server.always
+        self._reader = CommandReader()
+        if guarded:
+            self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
+        self._out: list[bytes] = []
+        self._queue: deque[_Cell | bytes] = deque()
+        self._queued_bytes = 0
+        self._backlog: list[Command] = []
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        # A flush is due in this tick of the loop.
+        self.flushing = False
+        self._running = False
+        self._closing = False
+        self._paused: set[str] = set()
+        self._authorized = not guarded
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not asyncio.Transport by inheritance.
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._server.connections.discard(self)
+        self._queue.clear()
+        self._out.clear()
+        self._backlog.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        try:
+            commands = self._reader.feed(data)
+        except WireError as error:
+            self._reply(b"-ERR Protocol error: %b\r\n" % str(error).encode())
+            self._closing = True
+            self._flush()
+            return
+        if self._backlog:
+            self._backlog += commands
+        else:
+            self._serve(commands)
+
+    def _serve(self, commands: Sequence[Command]) -> None:
+        """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
+        node = self._node
+        live = node.clock.boottime() < node.lease.held_until
+        # Most commands need nothing but their handler; `_run` knows the others.
+        leased = self._leased if live and self._authorized else {}
+        out, queue = self._out, self._queue
+        self._running = True
+        size = 0
+        rest = iter(commands)
+        for command in rest:
+            handler = leased.get(command[0])
+            if handler is None:
+                reply = self._run(command, live=live)
+            else:
+                try:
+                    reply = handler(self, command)
+                except _MALFORMED as error:
+                    reply = bad_arguments(error)
+            if reply is not None:
+                size += len(reply)
+                if queue:
+                    queue.append(reply)
+                    self._queued_bytes += len(reply)
+                else:
+                    out.append(reply)
+                if size > MAX_TURN_BYTES or self._closing:
+                    break
+        self._running = False
+        self._backlog = [] if self._closing else list(rest)
+        node.budget.trim()
+        if self._backlog:
+            self._pause_reading("backlog")
+        self._flush()
+        if len(self._queue) > MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
+            self._pause_reading("queue")
+        if self._backlog and len(self._paused) == 1:
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Run the backlog, unless something else holds it up (it comes back here then)."""
+        if self._transport is None or self._paused != {"backlog"}:
+            return
+        commands, self._backlog = self._backlog, []
+        self._serve(commands)
+        if not self._backlog:
+            self._resume_reading("backlog")
+
+    def eof_received(self) -> None:
+        """The other side sends no more: None has the transport close."""
+
+    def pause_writing(self) -> None:
+        self._pause_reading("writing")
+
+    def resume_writing(self) -> None:
+        self._resume_reading("writing")
+
+    # Commands
+
+    def _run(self, command: Command, *, live: bool) -> bytes | None:
+        name = command[0]
+        if not self._authorized:
+            return self._authorize(name.upper(), command)
+        handler = self._leased.get(name)
+        if handler is not None:
+            if not live:
+                return b"-WAIT %d the lease has lapsed\r\n" % self._node.epoch
+        else:
+            handler = self._always.get(name)
+            if handler is None:
+                return self._run_other(name, command, live=live)
+        try:
+            return handler(self, command)
+        except _MALFORMED as error:
+            return bad_arguments(error)
+
+    def _run_other(self, name: bytes, command: Command, *, live: bool) -> bytes | None:
+        """Names typed in another case, AUTH, QUIT, and what does not exist."""
+        upper = name.upper()
+        if upper != name and (upper in self._leased or upper in self._always):
+            return self._run([upper, *command[1:]], live=live)
+        if upper == b"AUTH":
+            return self._authorize(upper, command)
+        if upper == b"QUIT":
+            self._closing = True
+            return b"+OK\r\n"
+        return b"-ERR unknown command '%b'\r\n" % upper[:64].replace(b"\r", b"").replace(b"\n", b"")
+
+    def _authorize(self, upper: bytes, command: Command) -> bytes:
+        if upper == b"AUTH" and len(command) > 1:
+            if hmac.compare_digest(command[-1], self._server.secret):
+                self._authorized = True
+                self._reader.allow()
+                return b"+OK\r\n"
+            return b"-WRONGPASS wrong secret\r\n"
+        if upper == b"QUIT":
+            self._closing = True
+            return b"+OK\r\n"
+        return b"-NOAUTH Authentication required.\r\n"
+
+    # Replies
+
+    def waiter(self) -> _Cell:
+        cell = _Cell(self)
+        self._queue.append(cell)
+        return cell
+
+    def resolved(self) -> None:
+        """A cell of ours has its reply: send what is complete, once per loop tick."""
+        if not self._running and not self.flushing:
+            self.flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _reply(self, reply: bytes) -> None:
+        if self._queue:
+            self._queue.append(reply)
+            self._queued_bytes += len(reply)
+        else:
+            self._out.append(reply)
+
+    def _flush(self) -> None:
+        self.flushing = False
+        out, queue = self._out, self._queue
+        while queue:
+            item = queue[0]
+            if type(item) is _Cell:
+                reply = item.reply
+                if reply is None:
+                    break
+            else:
+                reply = cast(bytes, item)
+                self._queued_bytes -= len(reply)
+            queue.popleft()
+            out.append(reply)
+        transport = self._transport
+        if transport is None:
+            return
+        if out:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._out = []
+        if self._closing and not queue:
+            transport.close()
+        if len(queue) <= MAX_QUEUED // 2 and self._queued_bytes <= MAX_QUEUED_BYTES // 2:
+            self._resume_reading("queue")
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _pause_reading(self, why: str) -> None:
+        if self._transport is not None and not self._paused:
+            self._transport.pause_reading()
+        self._paused.add(why)
+
+    def _resume_reading(self, why: str) -> None:
+        if why not in self._paused:
+            return
+        self._paused.discard(why)
+        if self._transport is None:
+            return
+        if not self._paused:
+            self._transport.resume_reading()
+        elif self._paused == {"backlog"}:
+            self._loop.call_soon(self._go_on)

@@ -1,0 +1,182 @@
+"""One request as the handlers see it: raw target, headers, deadline, and a body that is read within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from master.api.protocol import HttpProtocol
+from master.http.limits import BodyBudget, Limits
+from master.http.problem import Problem
+from master.http.target import (
+    Parameters,
+    check_parameters,
+    key_of_target,
+    parse_query,
+    seconds_of_text,
+    split_target,
+)
+from ringmaster.errors import BadRequest
+from ringmaster.runtime.clock import Clock
+
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_CHANGES = frozenset({"POST", "PUT", "DELETE", "PATCH"})
+
+
+class Exchange:
+    """A request being answered. `target` is raw, never decoded or normalised by anyone before us.
+
+    `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_clock",
+        "_held",
+        "host",
+        "limits",
+        "method",
+        "outcome",
+        "path",
+        "request",
+        "target",
+    )
+
+    def __init__(
+        self, request: web.BaseRequest, limits: Limits, budget: BodyBudget, clock: Clock
+    ) -> None:
+        self.request = request
+        self.limits = limits
+        self.method = request.method
+        self._budget = budget
+        self._clock = clock
+        self._held = 0
+        self.outcome = ""
+        target = request.raw_path
+        self.host = request.headers.get("Host", "")
+        if not target.startswith("/") and "://" in target:
+            # Absolute form: the authority in the target wins (RFC 9112 §3.2.2).
+            self.host, target = _from_absolute(target)
+        self.target = target.encode("utf-8", "surrogateescape")
+        self.path = target.partition("?")[0]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the method may change something."""
+        return self.method in _CHANGES
+
+    def header(self, name: str) -> str | None:
+        """The only value of header `name`, None without it. Raises `BadRequest` if it is repeated."""
+        values = self.request.headers.getall(name, ())
+        if len(values) > 1:
+            raise BadRequest(f"{name} is given more than once")
+        return values[0] if values else None
+
+    def headers(self, name: str) -> list[str]:
+        """The values of all field lines of `name`."""
+        return list(self.request.headers.getall(name, ()))
+
+    def key(self, prefix: bytes = b"/data/") -> tuple[bytes, Parameters]:
+        """The key in the path or in `?key=`, and the other parameters. Raises `BadRequest`."""
+        key, parameters = key_of_target(self.target, prefix)
+        if key is None:
+            raise BadRequest("which key? write /data/{key} or /data?key={key}")
+        return key, parameters
+
+    def parameters(self, *known: str) -> dict[str, str]:
+        """The query's parameters. Raises `BadRequest` for one not in `known`, repeated or malformed."""
+        found = parse_query(split_target(self.target)[1])
+        check_parameters(found, *known)
+        return {name: values[0] for name, values in found.items()}
+
+    def deadline(self) -> float:
+        """By when this must be answered, by `Clock.boottime()`: the default from now, or what the client asks for."""
+        seconds = self.limits.deadline_s
+        asked = self.header("Ringmaster-Timeout")
+        if asked is not None:
+            milliseconds = seconds_of_text(asked.strip(), "Ringmaster-Timeout")
+            if milliseconds == 0:
+                raise BadRequest("Ringmaster-Timeout must be above 0, such as 0.5")
+            seconds = min(seconds, milliseconds / 1000)
+        for value in self.headers("Prefer"):
+            wait = _WAIT.search(value)
+            if wait is not None and int(wait[1]) > 0:
+                seconds = min(seconds, float(wait[1]))
+        return self._clock.boottime() + seconds
+
+    def require_json(self) -> None:
+        """A page of a browser may send JSON only as JSON: other types reach us without a preflight. Raises `Problem`."""
+        if self.header("Origin") is None:
+            return
+        media_type = (self.header("Content-Type") or "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise Problem(
+                415, "unsupported-type", "with an Origin header the body must be application/json"
+            )
+
+    async def refuse_body(self) -> None:
+        """Raise `BadRequest` if there is a body: this operation takes none."""
+        if self.request.content_length or not self.request.content.is_eof():
+            raise BadRequest("this operation takes no body")
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes; asks for it (100) first if the client waits for that.
+
+        Raises `Problem` 413, 408 or 400, and `Shed` when too many bodies are in memory. Its bytes count against the
+        budget until `release`.
+        """
+        length = self.request.content_length
+        if length is not None and length > limit:
+            raise _too_large(limit)
+        if length:
+            self._hold(length)
+        await self._say_continue()
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                while not self.request.content.at_eof():
+                    chunk = await self.request.content.readany()
+                    size += len(chunk)
+                    if size > limit:
+                        raise _too_large(limit)
+                    if size > self._held:
+                        self._hold(max(size - self._held, 64 * 1024))
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            detail = f"the body did not arrive within {self.limits.body_s:g} s"
+            raise Problem(408, "request-timeout", detail, close=True) from error
+        except RequestPayloadError as error:
+            raise Problem(400, "bad-http", "the body's framing is broken", close=True) from error
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def release(self) -> None:
+        """Give back what the body took of the budget."""
+        self._budget.give_back(self._held)
+        self._held = 0
+
+    def _hold(self, size: int) -> None:
+        self._budget.take(size)
+        self._held += size
+
+    async def _say_continue(self) -> None:
+        protocol = self.request.protocol
+        if isinstance(protocol, HttpProtocol) and protocol.continue_wanted:
+            protocol.continue_wanted = False
+            if protocol.transport is not None:
+                protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _from_absolute(target: str) -> tuple[str, str]:
+    """Host and origin-form target of an absolute-form one."""
+    rest = target.split("://", 1)[1]
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    path = rest[end:]
+    return rest[:end].rpartition("@")[2], path if path.startswith("/") else "/" + path
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "too-large", f"the body may have {limit} bytes at most", max_bytes=limit)

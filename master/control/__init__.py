@@ -1,0 +1,1 @@
+"""The elected controller: what masters do about membership, beside answering requests."""

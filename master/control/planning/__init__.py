@@ -1,0 +1,1 @@
+"""Pure: from one observation of the cluster to the next view."""

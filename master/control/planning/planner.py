@@ -1,0 +1,208 @@
+"""The next view: a pure function of one observation. Rules of design section 4 by number in the modules it uses.
+
+`judgement.py` judges nodes, `targets.py` says where copies should be, `promotion.py` repairs rows after failures,
+`moves.py` moves them towards the target. Here: which nodes the view lists, and which leases must be fenced for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import msgspec
+
+from master.control.planning.node_verdicts import CUT_OFF_S, Verdict, Verdicts, held_off
+from master.control.planning.observation import Observation, Plan
+from master.control.planning.rebalance import Mover
+from master.control.planning.repair import Mender
+from master.control.planning.target import choose_target, member_info
+from ringmaster.cluster.view import NodeInfo, Partition, View, holders
+
+
+def next_view(seen: Observation) -> Plan | None:
+    """The view that should follow `seen.view`, or None if that is as it should be.
+
+    Safe whatever is missing from `seen`: what is not known to be dead or fenced keeps its place. Repeated with the
+    reports that follow, and without further faults, it ends at the target placement.
+    """
+    verdicts = Verdicts(seen)
+    target = choose_target(seen, verdicts)
+    mender = Mender(seen, verdicts, target)
+    rows = [mender.mend(number, row) for number, row in enumerate(seen.view.table)]
+    mover = Mover(rows, seen, verdicts, target)
+    mover.run()
+    nodes = _nodes(seen, verdicts, rows)
+    view = View(
+        cluster=seen.view.cluster,
+        epoch=seen.next_epoch,
+        replicas=seen.settings.replicas,
+        table=tuple(rows),
+        nodes=nodes,
+        paused=seen.paused,
+    )
+    if msgspec.structs.replace(view, epoch=seen.view.epoch) == seen.view:
+        return None
+    fences = _fences(seen, verdicts, view)
+    # Who leaves in good order does not flap.
+    lost = {
+        node
+        for node, info in seen.view.nodes.items()
+        if info.up
+        and view.incarnation(node) != info.incarnation
+        and not (info.draining or verdicts.is_draining(node))
+    }
+    counted = mender.reasons + mover.reasons
+    reasons = [
+        *_membership(seen, verdicts, view),
+        *(f"copies on {node} dropped: {count}" for node, count in sorted(mender.lagging.items())),
+        *(f"{what}: {count}" for what, count in sorted(counted.items())),
+    ]
+    return Plan(view, *fences, frozenset(lost | set(mender.lagging)), tuple(reasons))
+
+
+def only_moves(plan: Plan, before: View) -> bool:
+    """Whether nobody waits for what comes after `plan`: it takes nobody out or in, and every partition has a primary."""
+    return (
+        not (plan.lost or plan.revoke or plan.suspend)
+        and plan.view.nodes == before.nodes
+        and all(row.primary is not None for row in before.table)
+    )
+
+
+def signature(seen: Observation) -> Hashable:
+    """What `next_view` depends on, of time only the thresholds it crosses: equal signatures, equal answers.
+
+    It looks at nodes, never at the table, so that a cluster at rest costs next to nothing. The view counts by its epoch,
+    and the target by what it is made of: `seen.target` may be missing.
+    """
+    verdicts = Verdicts(seen)
+    settings = seen.settings
+    states = tuple(
+        (node, verdicts.of(node), verdicts.silent_for_s(node) >= settings.sole_copy_wait_s)
+        for node in seen.view.nodes
+    )
+    reports = tuple(
+        (
+            node,
+            status.epoch,
+            status.snapshot_term if status.restoring else 0,
+            tuple(status.caught_up),
+            tuple(status.lagging),
+            tuple(status.awaiting),
+            tuple(status.released),
+        )
+        for node in seen.view.nodes
+        for status in [verdicts.status(node)]
+        if status is not None
+    )
+    flags = (
+        seen.paused,
+        seen.draining,
+        seen.forget,
+        seen.stable_for_s >= settings.bootstrap_wait_s,
+        seen.stable_for_s >= settings.settle_s,
+    )
+    draining = tuple(node for node in seen.view.nodes if verdicts.is_draining(node))
+    flapping = tuple(
+        node for node, times in sorted(seen.losses.items()) if held_off(times, seen.now)
+    )
+    registered = tuple(sorted(seen.nodes.items()))
+    cuts = tuple((pair, for_s >= CUT_OFF_S) for pair, for_s in sorted(seen.cut_off_for_s.items()))
+    fresh = (verdicts.joining, verdicts.stillborn, registered)
+    return seen.view.epoch, settings, states, reports, flags, draining, flapping, fresh, cuts
+
+
+def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> dict[str, NodeInfo]:
+    """Everyone the view knows, as registered; down if it holds nothing and has no lease; without forgotten ones."""
+    listed = holders(rows)
+    nodes: dict[str, NodeInfo] = {}
+    for node in sorted({*seen.view.nodes, *verdicts.joining}):
+        if node in verdicts.joining:
+            up = True
+            info = seen.nodes[node]
+        else:
+            info = seen.view.nodes[node]
+            up = info.up and not (
+                verdicts.is_void(node) or (verdicts.is_silent(node) and node not in listed)
+            )
+            registered = member_info(seen, node)
+            if up and registered.incarnation == info.incarnation:
+                info = registered
+            if not up and node in seen.forget:
+                continue
+        draining = up and verdicts.is_draining(node)
+        nodes[node] = msgspec.structs.replace(info, up=up, draining=draining)
+    for node in sorted(verdicts.stillborn):
+        nodes[node] = msgspec.structs.replace(seen.nodes[node], up=False)
+    return nodes
+
+
+def _fences(
+    seen: Observation, verdicts: Verdicts, view: View
+) -> tuple[dict[str, int], frozenset[str], frozenset[str]]:
+    """Leases that must be as they were seen: (expected versions, to revoke, to suspend), by node id.
+
+    A node that the view takes out is revoked. One that stays, for copies that exist nowhere else, but loses a role of
+    primary, is suspended: it would otherwise serve on by the old view once its renewals go through again.
+    """
+    expect: dict[str, int] = {}
+    revoke: set[str] = set()
+    suspend: set[str] = set()
+    robbed = _robbed(seen.view, view)
+    for node in verdicts.stillborn:
+        expect[node] = seen.leases[node].version
+        revoke.add(node)
+    for node, info in seen.view.nodes.items():
+        if not info.up:
+            continue
+        lease = seen.leases.get(node)
+        out = view.incarnation(node) != info.incarnation
+        if lease is not None and lease.row.incarnation != info.incarnation:
+            continue  # its successor's
+        if out or (node in robbed and verdicts.is_silent(node)):
+            expect[node] = 0 if lease is None else lease.version
+            if lease is not None:
+                (revoke if out else suspend).add(node)
+    return expect, frozenset(revoke), frozenset(suspend)
+
+
+def _robbed(before: View, after: View) -> set[str]:
+    """Nodes that were primary, or awaited, of a partition and are so no more."""
+    robbed: set[str] = set()
+    for old, new in zip(before.table, after.table, strict=True):
+        if old is not new:
+            robbed.update({old.primary, old.awaits} - {new.primary, new.awaits, None})  # type: ignore[arg-type]
+    return robbed
+
+
+def _membership(seen: Observation, verdicts: Verdicts, view: View) -> list[str]:
+    reasons = []
+    for node, info in view.nodes.items():
+        before = seen.view.nodes.get(node)
+        if info.up and (before is None or not before.up):
+            reasons.append(f"{node} joins as {info.incarnation}")
+        elif info.up and before is not None and before.incarnation != info.incarnation:
+            reasons.append(
+                f"{node} is back as {info.incarnation}; what {before.incarnation} held is void"
+            )
+        elif not info.up and before is not None and before.up:
+            reasons.append(f"{node} is down: {_why(seen, verdicts, node)}")
+        elif before is not None and info.draining != before.draining:
+            reasons.append(f"{node} {'drains' if info.draining else 'drains no more'}")
+    reasons += [f"{node} is forgotten" for node in seen.view.nodes if node not in view.nodes]
+    if view.paused != seen.view.paused:
+        reasons.append("rebalancing is paused" if view.paused else "rebalancing goes on")
+    if view.replicas != seen.view.replicas:
+        reasons.append(f"{view.replicas} copies of each partition from now on")
+    return reasons
+
+
+def _why(seen: Observation, verdicts: Verdicts, node: str) -> str:
+    if seen.view.nodes[node].incarnation in seen.dead:
+        return "its process is proven dead"
+    match verdicts.of(node):
+        case Verdict.LAPSED:
+            return f"its lease has not been renewed for {verdicts.silent_for_s(node):.1f} s"
+        case Verdict.GONE:
+            return "its lease was given up or revoked"
+        case _:
+            return "it was replaced"

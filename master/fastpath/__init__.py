@@ -1,0 +1,1 @@
+"""The hot subset of /data, served straight from the connection."""

@@ -1,0 +1,120 @@
+"""Errors as application/problem+json (RFC 9457), and the one table from our errors to statuses.
+
+`type` is a link into our own documentation: `/docs#<name>`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from master.api.response import Reply
+from master.http.origin_check import Forbidden
+from ringmaster.errors import (
+    BadRequest,
+    CoordinatorUnavailable,
+    OutcomeUnknown,
+    RingmasterError,
+    TooLarge,
+    Unserved,
+)
+
+TITLES: Final[dict[str, str]] = {
+    "bad-request": "The request is malformed",
+    "bad-http": "Not valid HTTP",
+    "forbidden": "Not from there",
+    "no-such-key": "No such key",
+    "no-such-route": "No such route",
+    "no-such-node": "No such node",
+    "no-such-snapshot": "No such snapshot",
+    "method-not-allowed": "Method not allowed",
+    "request-timeout": "The request took too long to arrive",
+    "not-an-integer": "The value is not an integer",
+    "overflow": "The number would overflow",
+    "node-is-up": "The node is up",
+    "condition-failed": "The condition failed",
+    "too-large": "Too large",
+    "target-too-long": "The request target is too long",
+    "unsupported-type": "Unsupported content type",
+    "range-not-satisfiable": "The range is not satisfiable",
+    "expectation-failed": "Unknown expectation",
+    "headers-too-large": "The headers are too large",
+    "internal-error": "Internal error",
+    "unavailable": "Not available now",
+}
+"""Every name a problem may have, with its title."""
+
+RETRY_AFTER_S: Final = 1
+
+
+class Problem(Exception):
+    """An error reply, after which the connection closes if `close`. `headers` go with it, `fields` into its body beside the standard ones."""
+
+    def __init__(
+        self,
+        status: int,
+        name: str,
+        detail: str,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        close: bool = False,
+        **fields: object,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.name = name
+        self.detail = detail
+        self.headers = headers
+        self.close = close
+        self.fields = fields
+
+    def body(self) -> dict[str, object]:
+        """The problem object."""
+        return {
+            "type": f"/docs#{self.name}",
+            "title": TITLES[self.name],
+            "status": self.status,
+            "detail": self.detail,
+            **self.fields,
+        }
+
+    def reply(self) -> Reply:
+        """The reply that says so."""
+        headers = (
+            ("Content-Type", "application/problem+json"),
+            ("Cache-Control", "no-store"),
+            *self.headers,
+        )
+        reply = Reply.build(self.status, headers, msgspec.json.encode(self.body()))
+        if self.close:
+            reply.force_close()
+        return reply
+
+
+def problem_of(error: RingmasterError, *, write: bool) -> Problem:
+    """The reply to `error`; for a `write` a 503 says what became of it."""
+    if isinstance(error, BadRequest):
+        return Problem(400, "bad-request", str(error))
+    if isinstance(error, Forbidden):
+        return Problem(403, "forbidden", str(error))
+    if isinstance(error, TooLarge):
+        return Problem(413, "too-large", str(error))
+    known = isinstance(error, (Unserved, OutcomeUnknown, CoordinatorUnavailable))
+    detail = str(error) if known else f"the request failed: {error}"
+    problem = Problem(503, "unavailable", detail, headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    if write:
+        applied = "not-applied" if isinstance(error, Unserved) else "unknown"
+        problem.fields["outcome"] = applied
+    return problem
+
+
+def problem_response(status: int, name: str, detail: str) -> Reply:
+    """The same without a detour through an exception."""
+    return Problem(status, name, detail).reply()
+
+
+def problem_bytes(status: int, name: str, detail: str) -> bytes:
+    """The whole reply as bytes, for a connection that closes after it."""
+    reply = problem_response(status, name, detail)
+    return b"".join((reply.head, b"Connection: close\r\n\r\n", reply.content))

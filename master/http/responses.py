@@ -1,0 +1,339 @@
+"""Whole replies to the hot requests of /data as bytes: the one source for the fast path and aiohttp.
+
+Each is status line, headers, empty line and body for a connection that stays open. Errors are
+`master/http/problem.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Final
+
+import msgspec
+
+from master.http.target import location_of
+from ringmaster.protocol.entry import (
+    HEADER_SIZE,
+    JSON,
+    META,
+    RESTORED,
+    Header,
+    header,
+    meta_of,
+    unnamed_header,
+    value_offset,
+)
+from ringmaster.protocol.write_options import WriteReply
+from ringmaster.runtime.clock import Clock
+
+plain_text = re.compile(rb"[ !#-\[\]-~]*").fullmatch
+"""Matches bytes that are a JSON string as they are, but for the quotes."""
+
+# Numbers of the hottest replies as text: a look-up costs less than a conversion.
+_TABLE: Final = 4096
+_DECIMAL: Final = [b"%d" % number for number in range(_TABLE)]
+_HEX: Final = [b"%x" % number for number in range(_TABLE)]
+_HEX_DIGITS: Final = [b"%03x" % number for number in range(_TABLE)]
+
+_AROUND_JSON: Final = len(b'{"key":"","value":}')
+_VALIDATORS: Final = (
+    b'ETag: "%x-%x-%b"\r\n'
+    b"Age: %d\r\n"
+    b"Cache-Control: %bno-cache\r\n"
+    b"Cache-Status: ringmaster; hit%b; detail=%b\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+    b"Content-Security-Policy: sandbox\r\n"
+)
+_WRITTEN: Final = (
+    b"HTTP/1.1 %b\r\n"
+    b"Content-Type: application/json\r\n"
+    b"%b"
+    b'ETag: "%b"\r\n'
+    b"Cache-Control: no-store\r\n"
+    b"Content-Length: %b\r\n"
+    b"Date: %b\r\n"
+    b"\r\n"
+    b"%b"
+)
+_AROUND_POSTED: Final = len(b'{"key":"","version":"","expires_at":null}')
+_CREATED_EMPTY: Final = (
+    b"HTTP/1.1 201 Created\r\n"
+    b"Location: %b\r\n"
+    b'ETag: "%x-%x-%b"\r\n'
+    b"Cache-Control: no-store\r\n"
+    b"Content-Length: 0\r\n"
+    b"Date: %b\r\n"
+    b"\r\n"
+)
+_NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n%bCache-Control: no-store\r\nDate: %b\r\n\r\n"
+_DOCUMENT: Final = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Cache-Control: no-store\r\n"
+    b"Content-Length: %d\r\n"
+    b"Date: %b\r\n"
+    b"\r\n"
+    b"%b"
+)
+_MISS: Final = (
+    b"HTTP/1.1 404 Not Found\r\n"
+    b"Content-Type: application/problem+json\r\n"
+    b"Cache-Control: no-store\r\n"
+    b"Cache-Status: ringmaster; fwd=miss\r\n"
+    b"Content-Length: %d\r\n"
+    b"Date: %b\r\n"
+    b"\r\n"
+    b"%b"
+)
+_MISS_BODY: Final = (
+    b'{"type":"/docs#no-such-key","title":"No such key","status":404,'
+    b'"detail":"there is no entry with this key"}'
+)
+_PUT_TYPE: Final = "application/octet-stream"
+_PRIVATE: Final = (b"", b"private, ")
+
+
+class Replies:
+    """Renders replies of one cluster. `salt` comes from the view (`View.salt`); set it with each view.
+
+    `private`: the request was authenticated, so shared caches must not keep the reply.
+    """
+
+    __slots__ = ("_clock", "_date", "_date_from", "_date_until", "salt")
+
+    def __init__(self, clock: Clock, salt: str = "00000000") -> None:
+        self._clock = clock
+        self.salt = salt.encode()
+        self._date = b""
+        # Wall seconds for which `_date` is right.
+        self._date_from = 0
+        self._date_until = 0
+
+    def date(self, wall_s: float | None = None) -> bytes:
+        """The value of `Date`, made anew once a second."""
+        if wall_s is None:
+            wall_s = self._clock.wall()
+        if not self._date_from <= wall_s < self._date_until:
+            second = self._date_from = int(wall_s)
+            self._date_until = second + 1
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def plain_hit(self, key: bytes, entry: bytes, node: bytes, wall_s: float) -> bytes:
+        """What `hit` replies for a `key` that stands in a JSON string as it is (`plain_text`)."""
+        seq, term, expires_ms, written_s, flags = unnamed_header(entry)
+        if flags != JSON:
+            return self.hit(key, entry, node)
+        second = int(wall_s)
+        age_s = second - written_s if second > written_s else 0
+        size = len(key) + len(entry) + (_AROUND_JSON - HEADER_SIZE)
+        # One format for the hottest reply, in place and of bytes only: so it is compiled to copies. `_validators` and
+        # `_framed` say the same in pieces (a test compares).
+        return (
+            b"HTTP/1.1 200 OK\r\n"
+            b"Content-Type: application/json\r\n"
+            b'ETag: "%b-%b-%b"\r\n'
+            b"Age: %b\r\n"
+            b"Cache-Control: no-cache\r\n"
+            b"Cache-Status: ringmaster; hit%b; detail=%b\r\n"
+            b"X-Content-Type-Options: nosniff\r\n"
+            b"Content-Security-Policy: sandbox\r\n"
+            b"Content-Length: %b\r\n"
+            b"Date: %b\r\n"
+            b"\r\n"
+            b'{"key":"%b","value":%b}'
+        ) % (
+            _HEX[term] if term < _TABLE else _hex(term),
+            _HEX[seq] if seq < _TABLE else _hex(seq),
+            self.salt,
+            _DECIMAL[age_s] if age_s < _TABLE else _decimal(age_s),
+            _ttl(expires_ms, wall_s) if expires_ms else b"",
+            node,
+            _DECIMAL[size] if size < _TABLE else _decimal(size),
+            self._date if self._date_from <= second < self._date_until else self.date(wall_s),
+            key,
+            entry[HEADER_SIZE:],
+        )
+
+    def hit(self, key: bytes, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
+        """200 with the value of `entry`, which node `node` gave."""
+        wall_s = self._clock.wall()
+        content, body = self.content(key, entry)
+        return self._framed(content, self._validators(header(entry), node, private, wall_s), body)
+
+    def hit_head(
+        self, key: bytes, head: bytes, value_size: int, node: bytes, *, private: bool = False
+    ) -> bytes:
+        """The same as `hit` without the body, from an entry's header and meta and its value's size."""
+        decoded = header(head)
+        if decoded.flags & JSON:
+            value_size += len(json_text(key)) + 17
+        wall_s = self._clock.wall()
+        lines = self._validators(decoded, node, private, wall_s)
+        return _framed_head(_content_lines(head), lines, value_size, self.date(wall_s))
+
+    def validators(self, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
+        """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
+        return self._validators(header(entry), node, private, self._clock.wall())
+
+    @staticmethod
+    def content(key: bytes, entry: bytes) -> tuple[bytes, bytes]:
+        """(header lines that describe the content, the content)."""
+        value = entry[value_offset(entry) :]
+        if entry[HEADER_SIZE - 1] & JSON:
+            value = b'{"key":%b,"value":%b}' % (json_text(key), value)
+        return _content_lines(entry), value
+
+    def json(self, body: bytes) -> bytes:
+        """200 with a JSON document that nobody stores."""
+        return _DOCUMENT % (len(body), self.date(), body)
+
+    def miss(self) -> bytes:
+        """404: no such key."""
+        return _MISS % (len(_MISS_BODY), self.date(), _MISS_BODY)
+
+    def plain_posted(self, key: bytes, created: bool, term: int, seq: int, wall_s: float) -> bytes:
+        """What `posted` replies for a `key` that stands in a JSON string as it is, and an entry that never expires."""
+        version = self.version(term, seq)
+        # One format, in place and of bytes only, as in `plain_hit`; a test compares with `posted`.
+        return (
+            b"HTTP/1.1 %b\r\n"
+            b"Content-Type: application/json\r\n"
+            b"%b"
+            b'ETag: "%b"\r\n'
+            b"Cache-Control: no-store\r\n"
+            b"Content-Length: %b\r\n"
+            b"Date: %b\r\n"
+            b"\r\n"
+            b'{"key":"%b","version":"%b","expires_at":null}'
+        ) % (
+            b"201 Created" if created else b"200 OK",
+            b"Location: %b\r\n" % location_of(key) if created else b"",
+            version,
+            _decimal(len(key) + len(version) + _AROUND_POSTED),
+            self._date if self._date_from <= wall_s < self._date_until else self.date(wall_s),
+            key,
+            version,
+        )
+
+    def posted(self, key: bytes, reply: WriteReply) -> bytes:
+        """201 or 200: a JSON value was written."""
+        status, term, seq, expires_ms, _ = reply
+        created = status == 1
+        version = self.version(term, seq)
+        body = b'{"key":%b,"version":"%b","expires_at":%b}' % (
+            json_text(key),
+            version,
+            _instant(expires_ms) if expires_ms else b"null",
+        )
+        return _WRITTEN % (
+            b"201 Created" if created else b"200 OK",
+            b"Location: %b\r\n" % location_of(key) if created else b"",
+            version,
+            _decimal(len(body)),
+            self.date(),
+            body,
+        )
+
+    def counted(self, key: bytes, reply: WriteReply) -> bytes:
+        """200: an integer was incremented."""
+        version = self.version(reply.term, reply.seq)
+        body = b'{"key":%b,"value":%d,"version":"%b"}' % (json_text(key), reply.number, version)
+        return _WRITTEN % (b"200 OK", b"", version, _decimal(len(body)), self.date(), body)
+
+    def put(self, key: bytes, reply: WriteReply) -> bytes:
+        """201 or 204: a value of bytes was written."""
+        if reply.status == 1:
+            location = location_of(key)
+            return _CREATED_EMPTY % (location, reply.term, reply.seq, self.salt, self.date())
+        etag = b'ETag: "%x-%x-%b"\r\n' % (reply.term, reply.seq, self.salt)
+        return _NO_CONTENT % (etag, self.date())
+
+    def deleted(self) -> bytes:
+        """204: there is no such entry now."""
+        return _NO_CONTENT % (b"", self.date())
+
+    def version(self, term: int, seq: int) -> bytes:
+        """The text of a version; in double quotes it is the ETag."""
+        return b"%b-%b-%b" % (_hex(term), _hex(seq), self.salt)
+
+    def _validators(self, decoded: Header, node: bytes, private: bool, wall_s: float) -> bytes:
+        expires_ms = decoded.expires_ms
+        return _VALIDATORS % (
+            decoded.term,
+            decoded.seq,
+            self.salt,
+            max(wall_s - decoded.written_s, 0),
+            _PRIVATE[private],
+            _ttl(expires_ms, wall_s) if expires_ms else b"",
+            b"restored" if decoded.flags & RESTORED else node,
+        )
+
+    def _framed(self, content: bytes, lines: bytes, body: bytes) -> bytes:
+        return _framed_head(content, lines, len(body), self.date()) + body
+
+
+def _decimal(number: int) -> bytes:
+    """`number`, not negative, as `%d` gives it."""
+    return _DECIMAL[number] if number < _TABLE else b"%d" % number
+
+
+def _hex(number: int) -> bytes:
+    """`number`, not negative, as `%x` gives it."""
+    if number < _TABLE:
+        return _HEX[number]
+    if number < _TABLE * _TABLE:
+        return _HEX[number >> 12] + _HEX_DIGITS[number & (_TABLE - 1)]
+    return b"%x" % number
+
+
+def json_text(key: bytes) -> bytes:
+    """`key` as a JSON string."""
+    return b'"%b"' % key if plain_text(key) else msgspec.json.encode(key.decode())
+
+
+def _framed_head(content: bytes, lines: bytes, size: int, date: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%b%bContent-Length: %d\r\nDate: %b\r\n\r\n" % (
+        content,
+        lines,
+        size,
+        date,
+    )
+
+
+def _content_lines(head: bytes) -> bytes:
+    flags = head[HEADER_SIZE - 1]
+    if flags & JSON:
+        return b"Content-Type: application/json\r\n"
+    if not flags & META:
+        return b"Content-Type: application/octet-stream\r\n"
+    meta = meta_of(head)
+    text = f"Content-Type: {meta.content_type or _PUT_TYPE}\r\n"
+    if meta.content_encoding:
+        text += f"Content-Encoding: {meta.content_encoding}\r\n"
+    if meta.content_disposition:
+        text += f"Content-Disposition: {meta.content_disposition}\r\n"
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _ttl(expires_ms: int, wall_s: float) -> bytes:
+    """Seconds left, rounded up, so that a living entry never has 0; negative and marked when stale."""
+    left_ms = expires_ms - int(wall_s * 1000)
+    if left_ms > 0:
+        return b"; ttl=%d" % -(-left_ms // 1000)
+    return b"; stale; ttl=%d" % (left_ms // 1000)
+
+
+def _instant(wall_ms: int) -> bytes:
+    """RFC 3339 in JSON, null for never (0)."""
+    if not wall_ms:
+        return b"null"
+    seconds, ms = divmod(wall_ms, 1000)
+    if seconds > 253402300799:
+        return b"null"
+    return b'"%b.%03dZ"' % (
+        datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode(),
+        ms,
+    )

@@ -1,0 +1,211 @@
+"""A master without its HTTP side: it follows the view, routes, probes, is registered, and stands for controller.
+
+Everything comes in through the seams, so the simulation runs this very code. HTTP, signals and files are `app.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from master.control.controller import Controller
+from master.control.election import Election
+from master.control.failure_detector import Prober
+from master.control.planning.observation import PlanningSettings
+from master.control.view_push import push_view
+from ringmaster.cluster.lease import LeaseKeeper
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.process_lock import Liveness
+from ringmaster.cluster.registration import (
+    MasterRegistration,
+    MasterRow,
+    master_key,
+    register_master,
+)
+from ringmaster.cluster.view import View, first_view
+from ringmaster.cluster.view_follower import ViewFollower
+from ringmaster.coordinator import Coordinator
+from ringmaster.coordinator.cluster import ClusterRecord
+from ringmaster.net.network import Network
+from ringmaster.routing.router import Router
+from ringmaster.routing.table import NodeLink
+from ringmaster.runtime.clock import Clock
+
+STATUS_MAX_AGE_S = 2.0
+"""A node whose last answer is older counts as one that does not answer."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a master needs from outside; the simulation gives its own."""
+
+    clock: Clock
+    network: Network
+    coordinator: Coordinator
+    liveness: Liveness
+    cluster: ClusterRecord
+
+
+class Core:
+    """One master. `row`: who it is; `on_view` is called with each view after it was adopted."""
+
+    def __init__(
+        self,
+        row: MasterRow,
+        planning: PlanningSettings,
+        around: Surroundings,
+        on_view: Callable[[View], None] = lambda _: None,
+        *,
+        stall_s: float = 5.0,
+    ) -> None:
+        self._row = row
+        self._planning = planning
+        self._around = around
+        self._on_view = on_view
+        self._election: Election | None = None
+        self._controller: Controller | None = None
+        cluster = around.cluster
+        self.router = Router(
+            around.network,
+            around.clock,
+            boot_id=around.liveness.boot_id,
+            stall_s=stall_s,
+            auth=cluster.secret.encode(),
+        )
+        self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
+        """The newest view; before any was published, one without nodes."""
+        self.router.adopt(self.view)
+        self.prober = Prober(
+            around.clock,
+            self._watched_link,
+            on_news=self._look_now,
+            on_progress=self._look_soon,
+            is_eager=lambda: self.is_controller,
+        )
+        self.follower = ViewFollower(around.coordinator, around.clock, cluster.id, self._adopt)
+        self.view_since = around.clock.boottime()
+        """Boottime of the last change of the view."""
+
+    @property
+    def is_controller(self) -> bool:
+        """Whether this master is the controller by the clock read now."""
+        return self._election is not None and self._election.is_controller
+
+    def statuses(self) -> Mapping[str, NodeStatus]:
+        """The last status of each node that answers."""
+        return {
+            node: seen.status
+            for node, seen in self.prober.statuses().items()
+            if seen.age_s <= STATUS_MAX_AGE_S
+        }
+
+    async def run(self) -> None:
+        """Take part until cancelled. Raises `DuplicateId` if a live process has this id."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.follower.run(), name="follower")
+                tasks.create_task(self.prober.run(), name="prober")
+                tasks.create_task(self._stay_registered(), name="registration")
+        except BaseExceptionGroup as group:
+            # One task failed and took the others along: its error is the reason.
+            raise group.exceptions[0] from group
+
+    async def close(self) -> None:
+        """Close the links, failing what is in flight. After `run` ended."""
+        await self.router.close()
+
+    def _watched_link(self, node: str) -> NodeLink | None:
+        link = self.router.link_of(node)
+        return link if isinstance(link, NodeLink) else None
+
+    def _adopt(self, view: View) -> None:
+        self.view = view
+        self.view_since = self._around.clock.boottime()
+        self.router.adopt(view)
+        self.prober.adopt(view)
+        self._on_view(view)
+
+    async def _stay_registered(self) -> None:
+        around = self._around
+        while True:
+            registration = await register_master(
+                around.coordinator, around.liveness, self._row, around.clock
+            )
+            try:
+                await self._serve_term(registration)
+            finally:
+                registration.lock.release()
+            _log.warning("this master's row was lost, registering anew", id=self._row.id)
+
+    async def _serve_term(self, registration: MasterRegistration) -> None:
+        """Keep the row and stand for controller until the row is lost or this is cancelled."""
+        around = self._around
+        keeper = LeaseKeeper(
+            around.coordinator,
+            around.clock,
+            master_key(self._row.id),
+            registration.row.incarnation,
+            registration.version,
+            lambda number: self._encode(registration.row, number),
+            lambda: None,
+        )
+        election, controller = self._candidate(registration.row)
+        tasks = [
+            asyncio.create_task(election.run(), name="election"),
+            asyncio.create_task(controller.run(), name="controller"),
+        ]
+        renewing = asyncio.create_task(keeper.run(), name="master row")
+        try:
+            await asyncio.wait([*tasks, renewing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, renewing):
+                task.cancel()
+            results = await asyncio.gather(*tasks, renewing, return_exceptions=True)
+            self._election = self._controller = None
+            await election.close()
+            await keeper.release()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _candidate(self, row: MasterRow) -> tuple[Election, Controller]:
+        around = self._around
+        election = Election(around.coordinator, around.liveness, around.clock, row, self._look_now)
+        controller = Controller(
+            coordinator=around.coordinator,
+            liveness=around.liveness,
+            clock=around.clock,
+            election=election,
+            probes=self.prober,
+            settings=self._planning,
+            cluster=around.cluster.id,
+            partitions=around.cluster.partitions,
+            on_published=self._published,
+        )
+        self._election, self._controller = election, controller
+        return election, controller
+
+    def _look_now(self) -> None:
+        if self._controller is not None:
+            self._controller.wake()
+
+    def _look_soon(self) -> None:
+        if self._controller is not None:
+            self._controller.wake(urgent=False)
+
+    def _published(self, before: View, view: View, raw: bytes) -> None:
+        """A view of our own: adopt it without waiting for our watch, and tell the nodes."""
+        self.follower.offer(view)
+        push_view(before, view, raw, self.router.link_of)
+
+    def _encode(self, row: MasterRow, number: int) -> bytes:
+        now = msgspec.structs.replace(
+            row, number=number, unreachable=self.prober.unreachable(), pid=self._row.pid
+        )
+        return msgspec.json.encode(now)

@@ -1,0 +1,1 @@
+"""Who is in the cluster: the view, leases, registration."""

@@ -1,0 +1,243 @@
+"""Leases (R2): keeping one, and watching others'.
+
+A lease is a row whose holder raises its number every `LEASE_RENEW_S` by a conditional write. The holder trusts a renewal
+for `LEASE_TRUST * LEASE_TTL_S` from the moment it *sent* it. Who wants to revoke it waits until the row has not changed
+for `LEASE_TTL_S` since it first *read* it there, and revokes on condition that it still has not. A renewal that takes
+effect late, or whose reply is lost, does no harm: it is read no earlier than it was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
+import structlog
+
+from ringmaster.cluster.timing import LEASE_RENEW_S, LEASE_TRUST, LEASE_TTL_S
+from ringmaster.coordinator import Commit, Coordinator, Record
+from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.runtime.clock import Clock
+
+TRUST_S = LEASE_TRUST * LEASE_TTL_S
+"""How long a holder trusts a renewal, from sending it."""
+
+_RETRY_S = 0.1
+_ATTEMPT_S = LEASE_RENEW_S
+_MAX_UNRESOLVED = 64
+
+_log = structlog.get_logger(__name__)
+
+
+class LeaseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`lease/<node id>`. `boot_id` and `lock` are the holder's, so that its death can be proven from this row alone."""
+
+    incarnation: str
+    number: int
+    refused: bool = False
+    boot_id: str = ""
+    lock: tuple[int, int] = (0, 0)
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """What every kind of leased row has; other fields are its owner's business."""
+
+    incarnation: str
+    number: int
+    refused: bool = False
+
+
+def lease_key(node_id: str) -> str:
+    """The key of a node's lease."""
+    return f"lease/{node_id}"
+
+
+class LeaseKeeper:
+    """Renews the row at `key` for `incarnation`, from the loop that serves: a loop that hangs renews nothing.
+
+    `version` is the row's, `encode(number)` its value for a number (called at each renewal). `on_revoked` is called
+    once, when the row is found gone or another's; `held_until` is 0 from then on and `run` returns.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        clock: Clock,
+        key: str,
+        incarnation: str,
+        version: int,
+        encode: Callable[[int], bytes],
+        on_revoked: Callable[[], None],
+    ) -> None:
+        self.held_until = 0.0
+        self.refused = False
+        self.revoked = False
+        self._coordinator = coordinator
+        self._clock = clock
+        self._key = key
+        self._incarnation = incarnation
+        self._version = version
+        self._encode = encode
+        self._on_revoked = on_revoked
+        self._number = 0
+        self._sent: dict[int, float] = {}  # renewals whose outcome is not known yet
+        self._available = True
+
+    def __repr__(self) -> str:
+        state = (
+            "revoked"
+            if self.revoked
+            else "refused"
+            if self.refused
+            else f"until {self.held_until:.3f}"
+        )
+        return f"<LeaseKeeper {self._key} {self._incarnation} {state}>"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease holds by the clock read now."""
+        return self._clock.boottime() < self.held_until
+
+    async def run(self) -> None:
+        """Renew until revoked. Renewals never overlap; a coordinator that is away is tried again and again."""
+        while not self.revoked:
+            began = self._clock.boottime()
+            try:
+                if self.refused or not await self._renew():
+                    await self._resolve()
+            except CoordinatorUnavailable as error:
+                self._note(error)
+                pause = _RETRY_S
+            else:
+                self._note(None)
+                pause = max(began + LEASE_RENEW_S - self._clock.boottime(), 0.0)
+            if not self.revoked:
+                await asyncio.sleep(pause)
+
+    async def release(self, timeout_s: float = LEASE_RENEW_S) -> None:
+        """Give the lease up (after `run` was stopped): nobody needs to wait for it to lapse. Best effort."""
+        self.held_until = 0.0
+        self.revoked = True
+        commit = Commit(expect={self._key: self._version}, delete=frozenset({self._key}))
+        try:
+            await self._coordinator.commit(commit, timeout_s)
+        except CoordinatorUnavailable as error:
+            _log.info("lease not released, it will lapse", key=self._key, reason=str(error))
+
+    async def _renew(self) -> bool:
+        """Whether a renewal is known to have taken effect."""
+        self._number += 1
+        number = self._number
+        commit = Commit(expect={self._key: self._version}, put={self._key: self._encode(number)})
+        if len(self._sent) >= _MAX_UNRESOLVED:
+            del self._sent[min(self._sent)]
+        sent = self._sent[number] = self._clock.boottime()
+        try:
+            versions = await self._coordinator.commit(commit, _ATTEMPT_S)
+        except CoordinatorUnavailable:
+            return False
+        if versions is None or self.revoked:
+            return False
+        self._version = versions[self._key]
+        self._hold(sent)
+        return True
+
+    async def _resolve(self) -> None:
+        """Read what became of the row. Raises `CoordinatorUnavailable`."""
+        record = (await self._coordinator.read(self._key, _ATTEMPT_S)).get(self._key)
+        if self.revoked:
+            return
+        row = _decode(record)
+        if record is None or row is None or row.incarnation != self._incarnation:
+            self._revoke()
+            return
+        self._version = record.version
+        sent = self._sent.get(row.number)
+        if sent is not None:
+            self._hold(sent)
+        if row.refused != self.refused:
+            self.refused = row.refused
+            _log.warning(
+                "lease renewals refused" if row.refused else "lease renewals allowed again",
+                key=self._key,
+            )
+
+    def _hold(self, sent: float) -> None:
+        self.held_until = max(self.held_until, sent + TRUST_S)
+        # The row's version has moved past every renewal sent before, so none of those can take effect any more.
+        self._sent.clear()
+
+    def _revoke(self) -> None:
+        self.held_until = 0.0
+        self.revoked = True
+        _log.warning("lease revoked", key=self._key, incarnation=self._incarnation)
+        self._on_revoked()
+
+    def _note(self, error: CoordinatorUnavailable | None) -> None:
+        available = error is None
+        if available != self._available:
+            self._available = available
+            if error is None:
+                _log.info("lease: the coordinator is back", key=self._key)
+            else:
+                _log.warning("lease cannot be renewed", key=self._key, reason=str(error))
+
+
+def _decode(record: Record | None) -> _Held | None:
+    if record is None:
+        return None
+    try:
+        return msgspec.json.decode(record.value, type=_Held)
+    except msgspec.DecodeError:
+        return None
+
+
+class LeaseWatch:
+    """For how long each watched row has not changed, with successful reads throughout. Pure: no I/O, no clock.
+
+    Versions, so any change counts. A failed read, or more than `max_gap_s` between two reads, begins all counts anew:
+    while nobody could renew, nobody is late.
+    """
+
+    def __init__(self, max_gap_s: float = 1.0) -> None:
+        self._max_gap_s = max_gap_s
+        self._last: float | None = None
+        self._first: dict[str, tuple[int, float]] = {}
+
+    def observe(self, now: float, versions: Mapping[str, int]) -> None:
+        """A read of all rows succeeded. `now`: boottime in seconds, read after its reply came."""
+        if self._last is not None and now - self._last > self._max_gap_s:
+            self._first.clear()
+        self._last = now
+        before = self._first
+        self._first = {
+            name: before[name] if before.get(name, (0, 0.0))[0] == version else (version, now)
+            for name, version in versions.items()
+        }
+
+    def failed(self) -> None:
+        """A read failed."""
+        self._last = None
+        self._first.clear()
+
+    def unchanged_for(self, name: str) -> float:
+        """Seconds from the first to the latest read that found the row of `name` as it is; 0 if there is none.
+
+        At `LEASE_TTL_S` or more its holder no longer trusts it, provided that it has not changed since: revoke on
+        condition of `version_of(name)`.
+        """
+        first = self._first.get(name)
+        return 0.0 if first is None or self._last is None else self._last - first[1]
+
+    def version_of(self, name: str) -> int:
+        """The version that `unchanged_for` speaks of; 0 if the row is absent."""
+        return self._first.get(name, (0, 0.0))[0]
+
+    def unchanged(self, for_s: float) -> dict[str, int]:
+        """The rows that have not changed for `for_s` seconds, and the versions for which that is so."""
+        last = self._last
+        if last is None:
+            return {}
+        return {
+            name: version for name, (version, since) in self._first.items() if last - since >= for_s
+        }

@@ -1,0 +1,86 @@
+"""The step from one view to the next: what nodes are sent while copies move, when few rows change at a time.
+
+An epoch alone does not say which view it is: a coordinator that was set back to a backup gives epochs a second time. So a
+step names the view it follows by a checksum of all of it as well.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from ringmaster.cluster.view import NodeInfo, Partition, View, changed_rows, encode_view
+
+
+class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the view `epoch` changes in the view `after`. `rows` by partition; `nodes` is None if they stay as they are.
+
+    `checksum`: xxh3_64 of the view `after` as JSON.
+    """
+
+    cluster: str
+    epoch: int
+    after: int
+    checksum: int
+    replicas: int
+    rows: dict[int, Partition]
+    nodes: dict[str, NodeInfo] | None = None
+    paused: bool = False
+
+    def follows(self, before: View) -> bool:
+        """Whether `before` is the view that this leads on from."""
+        return (before.cluster, before.epoch) == (self.cluster, self.after) and (
+            checksum_of(before) == self.checksum
+        )
+
+    def applied_to(self, before: View) -> View:
+        """The view `epoch`, if this `follows` the view `before`. Raises `ValueError` for rows that it does not have."""
+        table = list(before.table)
+        for number, row in self.rows.items():
+            if not 0 <= number < len(table):
+                raise ValueError(f"there is no partition {number}")
+            table[number] = row
+        return View(
+            cluster=self.cluster,
+            epoch=self.epoch,
+            replicas=self.replicas,
+            table=tuple(table),
+            nodes=before.nodes if self.nodes is None else self.nodes,
+            paused=self.paused,
+        )
+
+
+def checksum_of(view: View) -> int:
+    """The same for equal views only, as far as 64 bits tell."""
+    return xxh3_64_intdigest(encode_view(view))
+
+
+def step_between(before: View, view: View) -> ViewStep | None:
+    """The step from `before` to `view`; None if the view itself says it in fewer rows: a node came or went."""
+    rows = changed_rows(before, view)
+    if len(rows) * 2 > len(view.table):
+        return None
+    return ViewStep(
+        cluster=view.cluster,
+        epoch=view.epoch,
+        after=before.epoch,
+        checksum=checksum_of(before),
+        replicas=view.replicas,
+        rows={number: view.table[number] for number in rows},
+        nodes=None if view.nodes == before.nodes else view.nodes,
+        paused=view.paused,
+    )
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(ViewStep)
+
+
+def encode_step(step: ViewStep) -> bytes:
+    """JSON for `RM.STEP`."""
+    return _encoder.encode(step)
+
+
+def decode_step(raw: bytes) -> ViewStep:
+    """The inverse. Raises `msgspec.DecodeError`."""
+    return _decoder.decode(raw)

@@ -1,0 +1,1 @@
+"""Settings: one typed definition, and how they are read."""

@@ -1,0 +1,69 @@
+"""The types of settings: what each accepts, and the sentence for what it does not."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from ringmaster.config.quantities import parse_duration, parse_size
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError(f"{value} is not a power of two; write one, such as 1024")
+    return value
+
+
+def _coordinator(value: str) -> str:
+    if value != "sqlite" and not re.fullmatch(r"sqlite:\S.*|etcds?://[^\s/]+", value):
+        raise ValueError(
+            f"{value!r} is no coordinator; write sqlite or etcd://host:2379[,host:2379…]"
+        )
+    return value
+
+
+def _host_and_port(value: str) -> str:
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}", value):
+        raise ValueError(f"{value!r} is no address; write host:port or [v6]:port")
+    return value
+
+
+def _id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError(
+            f"{value!r} is no id; write 1 to 64 letters, digits, dots, dashes, underscores"
+        )
+    return value
+
+
+class OnOff:
+    """Marks a bool that is written `on` or `off`, on the command line as well."""
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Host = Annotated[str, Field(min_length=1)]
+Address = Annotated[str, AfterValidator(_host_and_port)]
+CoordinatorUrl = Annotated[str, AfterValidator(_coordinator)]
+PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
+Id = Annotated[str, AfterValidator(_id)]
+Switch = Annotated[bool, OnOff()]
+
+
+def refuse_exposure(host: str) -> None:
+    """Raises `ValueError` if `host` can be reached from other machines, or if it cannot be told."""
+    if host == "localhost":
+        return
+    try:
+        if ipaddress.ip_address(host.strip("[]")).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise ValueError(
+        f"refusing to listen on {host}: anyone who reaches it could read and change everything, because there "
+        "is no access control yet; listen on 127.0.0.1, or accept that with --insecure"
+    )

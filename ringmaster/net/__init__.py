@@ -1,0 +1,1 @@
+"""Connections: the network as an interface, and the pipelined link."""

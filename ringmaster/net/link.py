@@ -1,0 +1,386 @@
+"""The pipelined connection to a peer: one write per loop tick, replies in order to callbacks.
+
+Reconnects by itself. A connection has its own queue of callbacks and its own parser, so a late
+reply can never reach a request that was sent on another connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import structlog
+
+from ringmaster.errors import (
+    DeadlineExceeded,
+    LinkBroken,
+    LinkDown,
+    LinkError,
+    LinkFull,
+    PeerError,
+    RingmasterError,
+    WireError,
+)
+from ringmaster.net.network import Network
+from ringmaster.protocol.resp import CommandReader, Reader, Reply
+
+OnReply = Callable[[Reply], None]
+
+_BACKOFF_FIRST_S: Final = 0.02
+_BACKOFF_MOST_S: Final = 1.0
+_CONNECT_S: Final = 2.0
+_STALL_CHECKS: Final = 4
+_BUSY: Final = 8
+"""From so many frames on, one more turn of the loop is waited for those that are on their way, as long as it brings some."""
+
+_MOST_TURNS: Final = 3
+
+_log = structlog.get_logger(__name__)
+
+
+class Asker(ABC):
+    """Who sent a request. A subclass with slots costs less than a callback for each request."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def replied(self, reply: Reply) -> None:
+        """The reply, or the error that came instead; the link calls it exactly once."""
+
+
+class _Calling(Asker):
+    """Passes the reply on to a function."""
+
+    __slots__ = ("_on_reply",)
+
+    def __init__(self, on_reply: OnReply) -> None:
+        self._on_reply = on_reply
+
+    def replied(self, reply: Reply) -> None:
+        self._on_reply(reply)
+
+
+class Link:
+    """A connection to `address` that carries any number of requests at once.
+
+    `hello`: commands sent first on each connection; the link is up when all were answered without
+    an error. Bounds: `max_in_flight` requests without a reply, `max_buffer` bytes not yet taken by
+    the transport. A reply that is `stall_s` seconds late breaks the connection. `jitter()` is
+    uniform in [0, 1) and spreads reconnections. `on_up` and `on_down` are called from the loop.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        address: str,
+        *,
+        name: str,
+        hello: bytes,
+        max_in_flight: int = 4096,
+        max_buffer: int = 64 * 1024 * 1024,
+        stall_s: float = 5.0,
+        on_up: Callable[[], None] | None = None,
+        on_down: Callable[[], None] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self._network = network
+        self._hello = hello
+        self._max_in_flight = max_in_flight
+        self._max_buffer = max_buffer
+        self._stall_s = stall_s
+        self._on_up = on_up
+        self._on_down = on_down
+        self._jitter = jitter
+        self._connection: _Connection | None = None
+        self._opening: _Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._complaint = ""
+
+    def __repr__(self) -> str:
+        connection = self._connection
+        state = "down" if connection is None else f"up, {len(connection.waiting)} in flight"
+        return f"<Link {self.name} {self.address} {state}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether a request sent now would leave."""
+        return self._connection is not None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and not yet answered."""
+        return 0 if self._connection is None else len(self._connection.waiting)
+
+    def start(self) -> None:
+        """Connect, and reconnect whenever it is lost, until `close`."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name=f"link {self.name}"
+            )
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Fail everything in flight now and stay down. Returns the task that is ending, if any. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        self.abort(LinkBroken(f"the link to {self.name} was closed"))
+        return task
+
+    async def close(self) -> None:
+        """`stop`, and wait until it is done."""
+        task = self.stop()
+        if task is not None:
+            await asyncio.wait([task], timeout=_CONNECT_S)
+
+    def pending(self) -> list[Asker]:
+        """Who waits for the requests in flight, oldest first."""
+        return [] if self._connection is None else list(self._connection.waiting)
+
+    def abort(self, error: LinkError) -> None:
+        """Drop the connection now: what was sent gets `error`, what was not gets `LinkDown`."""
+        for connection in (self._connection, self._opening):
+            if connection is not None:
+                connection.lose(error)
+
+    def send(self, frame: bytes, on_reply: OnReply) -> None:
+        """`ask`, with a function for the reply."""
+        self.ask(frame, _Calling(on_reply))
+
+    def ask(self, frame: bytes, asker: Asker) -> None:
+        """Send `frame`, one encoded command; `asker` is told its reply, exactly once.
+
+        Never raises. `LinkDown` and `LinkFull` (never sent) arrive before `ask` returns,
+        `LinkBroken` (sent, outcome unknown) when the connection is lost.
+        """
+        connection = self._connection
+        if connection is None:
+            asker.replied(LinkDown(f"not connected to {self.name}"))
+            return
+        waiting = connection.waiting
+        if len(waiting) >= self._max_in_flight or connection.unsent > self._max_buffer:
+            asker.replied(LinkFull(f"too much is in flight to {self.name}"))
+            return
+        waiting.append(asker)
+        frames = connection.frames
+        if not frames:
+            connection.flush_soon()
+        frames.append(frame)
+        connection.unsent += len(frame)
+
+    async def request(self, frame: bytes, timeout_s: float) -> bytes | int | list[Any] | None:
+        """`send`, and wait for the reply at most `timeout_s` seconds.
+
+        Raises the error that came instead of a reply, or `DeadlineExceeded`.
+        """
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def resolve(reply: Reply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.send(frame, resolve)
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await future
+        except TimeoutError:
+            raise DeadlineExceeded(f"no reply from {self.name} in {timeout_s:g} s") from None
+        if isinstance(reply, RingmasterError):
+            raise reply
+        return reply
+
+    async def _run(self) -> None:
+        """Connect, wait until it is lost, back off, again. Owned by `start` and `close`."""
+        backoff_s = _BACKOFF_FIRST_S
+        while True:
+            connection = _Connection(self.name, self._hello, self._stall_s)
+            self._opening = connection
+            try:
+                await self._network.connect(self.address, connection.as_protocol, _CONNECT_S)
+                async with asyncio.timeout(_CONNECT_S):
+                    await connection.ready
+                backoff_s = _BACKOFF_FIRST_S
+                self._up(connection)
+                await connection.lost
+            except (RingmasterError, TimeoutError) as error:
+                self._complain(str(error) or "no answer to the greeting")
+            finally:
+                self._opening = None
+                connection.lose(LinkBroken(f"the link to {self.name} was closed"))
+            await asyncio.sleep(backoff_s * (0.5 + self._jitter() / 2))
+            backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
+
+    def _up(self, connection: _Connection) -> None:
+        self._complaint = ""
+        self._opening = None
+        if connection.is_lost:
+            return
+        connection.on_lost = self._down
+        self._connection = connection
+        _log.debug("link up", peer=self.name, address=self.address)
+        if self._on_up is not None:
+            self._on_up()
+
+    def _down(self, reason: LinkError) -> None:
+        if self._connection is None:
+            return
+        self._connection = None
+        _log.info("link lost", peer=self.name, address=self.address, reason=str(reason))
+        if self._on_down is not None:
+            self._on_down()
+
+    def _complain(self, complaint: str) -> None:
+        """Log a failed attempt, once per reason."""
+        if complaint != self._complaint:
+            self._complaint = complaint
+            _log.warning("link down", peer=self.name, address=self.address, reason=complaint)
+
+
+class _Connection:
+    """One connection, from `connection_made` to its loss. `ready` and `lost` are futures."""
+
+    def __init__(self, name: str, hello: bytes, stall_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._name = name
+        self._hello = hello
+        self._greetings = len(CommandReader().feed(hello)) if hello else 0
+        self._check_s = stall_s / _STALL_CHECKS
+        self._reader = Reader()
+        self._transport: asyncio.Transport | None = None
+        self.frames: list[bytes] = []
+        self._paused = False
+        # Of the frames that wait: how many there were when last looked, and for how many turns they have.
+        self._seen = 0
+        self._turns = 0
+        self._answered = 0
+        self._marks: deque[int] = deque()
+        self._checks: asyncio.TimerHandle | None = None
+        self.waiting: deque[Asker] = deque()
+        self.unsent = 0
+        self.is_lost = False
+        self.on_lost: Callable[[LinkError], None] | None = None
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+
+    def as_protocol(self) -> asyncio.Protocol:
+        """The connection as the protocol that it is by its methods; not by inheritance, so that its attributes are fast
+        when it is compiled.
+        """
+        return cast(asyncio.Protocol, self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self.is_lost:
+            self._transport.abort()
+            return
+        self._checks = self._loop.call_later(self._check_s, self._check)
+        for _ in range(self._greetings):
+            self.waiting.append(_Calling(self._greeted))
+        if self._greetings:
+            self._transport.write(self._hello)
+        else:
+            self.ready.set_result(None)
+
+    def _greeted(self, reply: Reply) -> None:
+        self._greetings -= 1
+        if isinstance(reply, PeerError):
+            self.lose(LinkDown(f"{self._name} refused the greeting: {reply}"))
+        elif not self._greetings and not self.ready.done():
+            self.ready.set_result(None)
+
+    def flush_soon(self) -> None:
+        """The first of this turn's frames was sent, or is about to be: write them all when the turn is over."""
+        if not self._paused:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        frames = self.frames
+        if self._paused or not frames or self._transport is None:
+            return
+        if self._turns < _MOST_TURNS and len(frames) >= max(_BUSY, self._seen + 1):
+            # Who is busy gains more by fewer and larger writes, here and at the peer, than the turn takes.
+            self._seen = len(frames)
+            self._turns += 1
+            self._loop.call_soon(self._flush)
+            return
+        self._seen = self._turns = 0
+        self.frames = []
+        self.unsent = 0
+        self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def eof_received(self) -> None:
+        """The other side sends no more: None has the transport close."""
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_lost:
+            return
+        try:
+            replies = self._reader.feed(data)
+        except WireError as error:
+            self.lose(LinkBroken(f"{self._name} does not speak the protocol: {error}"))
+            return
+        waiting = self.waiting
+        if len(replies) > len(waiting):
+            self.lose(LinkBroken(f"{self._name} answered what nobody asked"))
+            return
+        self._answered += len(replies)
+        for reply in replies:
+            # A callback may have closed the link, which answered all the others.
+            if not waiting:
+                break
+            waiting.popleft().replied(reply)
+
+    def _check(self) -> None:
+        """Break the connection if what was waiting `_STALL_CHECKS` checks ago still waits.
+
+        Counts checks, not clock time, so a stop of this process makes no peer late.
+        """
+        marks = self._marks
+        marks.append(self._answered + len(self.waiting))
+        if len(marks) > _STALL_CHECKS and self._answered < marks.popleft():
+            self.lose(LinkBroken(f"{self._name} stalled"))
+        else:
+            self._checks = self._loop.call_later(self._check_s, self._check)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lose(LinkBroken(f"the connection to {self._name} was lost"))
+
+    def lose(self, error: LinkError) -> None:
+        """Give up this connection and answer everybody. Idempotent."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        if self._checks is not None:
+            self._checks.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        # Emptied in place: `data_received` may be handing out replies from it right now.
+        waiting = list(self.waiting)
+        self.waiting.clear()
+        unsent = len(self.frames)
+        self.frames = []
+        self.unsent = 0
+        if not self.ready.done():
+            self.ready.set_exception(LinkDown(str(error)))
+            self.ready.exception()
+        if not self.lost.done():
+            self.lost.set_result(None)
+        if self.on_lost is not None:
+            self.on_lost(error)
+        sent = len(waiting) - unsent
+        never_sent = LinkDown(str(error))
+        for index, asker in enumerate(waiting):
+            asker.replied(error if index < sent else never_sent)

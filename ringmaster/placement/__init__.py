@@ -1,0 +1,1 @@
+"""Partitions onto nodes, with the fewest moves. Pure."""

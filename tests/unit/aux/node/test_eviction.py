@@ -1,0 +1,127 @@
+"""Evictions and expiries: begun by primaries alone, bounded, followed by the copies (R8)."""
+
+from __future__ import annotations
+
+from aux.node.eviction import MAX_SKIPPED
+from aux.storage.store import Store
+from ringmaster.protocol.write_options import WriteOptions, encode_options
+from tests.fakes.nodes import World, row
+
+MIB = 2**20
+PT = b"0.1"
+
+
+async def test_a_primary_over_its_share_evicts_the_least_recently_used() -> None:
+    async with World("a", max_bytes=8 * MIB) as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        for number in range(20):
+            node.put(b"%d" % number, bytes(MIB // 2))
+            assert node.get(b"0") is not None
+            node.node.budget.trim()
+        assert node.node.store.over_bytes() == 0
+        assert node.get(b"0") is not None
+        assert node.get(b"1") is None
+        assert node.get(b"19") is not None
+        assert node.node.counters.evictions > 0
+
+
+async def test_copies_follow_the_evictions_of_their_primary() -> None:
+    async with World("ab", max_bytes=8 * MIB) as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"]
+        for number in range(20):
+            node.put(b"%d" % number, bytes(MIB // 2))
+            node.node.budget.trim()
+            await world.settle(ticks=False)
+        await world.settle()
+        assert 0 < len(node.holds()) < 20
+        assert world["b"].holds() == node.holds()
+
+
+async def test_a_copy_over_its_budget_has_its_primary_evict() -> None:
+    """`b` has less memory: it says so with each acknowledgement, and evicts nothing by itself."""
+    async with World("ab", max_bytes=64 * MIB) as world:
+        world["b"].node.store.max_bytes = 4 * MIB
+        world["b"].node.store.set_overhead(0)
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        for number in range(40):
+            world["a"].put(b"%d" % number, bytes(MIB // 4))
+            await world.settle()
+        for _ in range(10):
+            world["a"].put(b"last", b"1")
+            await world.settle()
+        assert world["b"].node.store.replica_over_bytes() == 0
+        assert world["b"].holds() == world["a"].holds()
+        assert world["b"].node.counters.evictions == 0
+
+
+async def test_entries_that_are_being_written_are_passed_over_and_the_search_ends() -> None:
+    async with World("ab", max_bytes=64 * MIB) as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"]
+        for number in range(50):
+            node.put(b"%d" % number, bytes(1000))
+        await world.settle()
+        world.wire("a", "b").held = True
+        for number in range(50):
+            node.put(b"%d" % number, bytes(1000))
+        node.node.budget._evict(10 * MIB, None)
+        assert len(node.holds()) == 50
+        assert MAX_SKIPPED < 10_000
+
+
+async def test_one_excess_is_not_evicted_for_twice_before_the_copy_has_heard() -> None:
+    async with World("ab", max_bytes=64 * MIB) as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"].node
+        for number in range(100):
+            world["a"].put(b"%d" % number, bytes(10_000))
+        await world.settle()
+        before = node.counters.evictions
+        for _ in range(10):
+            node.over_budget("b", 100_000)
+        first = node.counters.evictions - before
+        assert 4 <= first <= 6
+        node.over_budget("c", 100_000)  # keeps nothing of ours
+        assert node.counters.evictions - before == first
+
+
+async def test_expired_entries_are_swept_while_nobody_asks_and_copies_follow() -> None:
+    async with World("ab") as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        ttl = encode_options(WriteOptions(ttl_ms=1000))
+        for number in range(100):
+            world["a"].ask(b"RM.SET", PT, b"%d" % number, b"1", ttl)
+        world["a"].put(b"stays", b"1")
+        await world.settle()
+        for _ in range(100):
+            world["a"].clock.now += 0.3
+            world["a"].node.tick()
+        await world.settle()
+        assert list(world["a"].holds()) == list(world["b"].holds()) == [b"stays"]
+        assert world["a"].node.counters.expirations == 100
+
+
+async def test_who_does_not_serve_sweeps_nothing() -> None:
+    async with World("ab") as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        ttl = encode_options(WriteOptions(ttl_ms=1000))
+        world["a"].ask(b"RM.SET", PT, b"k", b"1", ttl)
+        await world.settle()
+        world["a"].put(b"pending", b"1")
+        world["a"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
+        world["a"].clock.now += 60.0
+        for _ in range(50):
+            world["a"].node.budget.tick()
+        assert b"k" in world["a"].holds()
+
+
+def test_a_store_without_primaries_has_nothing_to_evict() -> None:
+    assert Store(MIB, 1).victim() is None

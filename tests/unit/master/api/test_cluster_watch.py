@@ -1,0 +1,161 @@
+"""What is read from the coordinator between requests, and the stream of views."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import pytest
+
+from master.api.cluster_watch import GONE_AFTER_S, Directory
+from master.api.events import HISTORY, ViewEvents
+from ringmaster.cluster.view import Filling, View
+from ringmaster.coordinator import Commit, Record
+from ringmaster.errors import CoordinatorUnavailable
+from tests.e2e.waiting import until
+from tests.fakes.master import healthy_view
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def boottime(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+
+class Coordinator:
+    """Records that a test sets; unavailable while `down`."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.down = False
+
+    def put(self, key: str, value: bytes, version: int) -> None:
+        self.records[key] = Record(value, version)
+
+    async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
+        return await self.read_all((prefix,), timeout_s)
+
+    async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
+        if self.down:
+            raise CoordinatorUnavailable("down")
+        wanted = tuple(prefixes)
+        return {key: record for key, record in self.records.items() if key.startswith(wanted)}
+
+    async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
+        raise AssertionError("a directory only reads")
+
+    async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
+        raise AssertionError("a directory only reads")
+
+    async def close(self) -> None:
+        pass
+
+
+def master_row(name: str) -> bytes:
+    return msgspec.json.encode(
+        {"id": name, "address": "h:1", "pid": 5, "number": 3, "unreachable": []}
+    )
+
+
+def directory(view: Callable[[], View] = healthy_view) -> tuple[Directory, Coordinator, Clock]:
+    coordinator, clock = Coordinator(), Clock()
+    return Directory(coordinator, clock, view), coordinator, clock
+
+
+async def test_masters_are_listed_while_their_rows_change() -> None:
+    found, coordinator, clock = directory()
+    coordinator.put("master/b", master_row("b"), 1)
+    coordinator.put("master/a", master_row("a"), 2)
+    coordinator.put("controller", b'{"id":"a","number":1}', 3)
+    await found.refresh()
+    assert [row.id for row in found.masters] == ["a", "b"]
+    assert (found.controller, found.available) == ("a", True)
+    clock.now += GONE_AFTER_S + 0.1
+    coordinator.put("master/b", master_row("b"), 9)
+    await found.refresh()
+    assert [row.id for row in found.masters] == ["b"]
+
+
+async def test_unreadable_rows_are_left_out() -> None:
+    found, coordinator, _ = directory()
+    coordinator.put("master/a", b"{", 1)
+    coordinator.put("controller", b"[]", 2)
+    await found.refresh()
+    assert (found.masters, found.controller) == ((), None)
+
+
+async def test_an_outage_keeps_what_is_known() -> None:
+    found, coordinator, _ = directory()
+    coordinator.put("master/a", master_row("a"), 1)
+    running = asyncio.create_task(found.run())
+    await until(lambda: found.available, "the first refresh")
+    coordinator.down = True
+    await until(lambda: not found.available, "the outage is noticed")
+    assert [row.id for row in found.masters] == ["a"]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_the_pace_of_a_rebalance_says_when_it_ends() -> None:
+    left = 8
+
+    def view() -> View:
+        base = healthy_view()
+        filling = tuple(
+            msgspec.structs.replace(row, filling=(Filling("aux2", 7),) if index < left else ())
+            for index, row in enumerate(base.table)
+        )
+        return msgspec.structs.replace(base, table=filling)
+
+    found, _, clock = directory(view)
+    await found.refresh()
+    assert found.eta_s is None
+    clock.now += 2.0
+    left = 6
+    await found.refresh()
+    assert found.eta_s == 6.0
+    left = 0
+    clock.now += 1.0
+    await found.refresh()
+    assert found.eta_s is None
+
+
+def at(epoch: int) -> View:
+    return healthy_view(epoch)
+
+
+async def test_events_go_on_after_the_last_one_seen() -> None:
+    events = ViewEvents()
+    for epoch in (1, 2, 3):
+        events.publish(at(epoch))
+    events.publish(at(2))
+    assert [number for number, _ in events._since(1)] == [2, 3]
+    assert [number for number, _ in events._since(-1)] == [3]
+    assert events._since(3) == []
+    assert events._since(99) == []
+
+
+async def test_who_was_away_too_long_gets_the_present_state() -> None:
+    events = ViewEvents()
+    for epoch in range(1, HISTORY + 20):
+        events.publish(at(epoch))
+    assert [number for number, _ in events._since(2)] == [HISTORY + 19]
+
+
+async def test_an_event_says_what_changed() -> None:
+    events = ViewEvents()
+    events.publish(at(1))
+    base = at(2)
+    row = msgspec.structs.replace(base.table[0], filling=(Filling("aux2", 2),))
+    events.publish(msgspec.structs.replace(base, table=(row, *base.table[1:])))
+    [(number, raw)] = events._since(1)
+    first, kind, data = raw.decode().rstrip("\n").split("\n")
+    assert (number, first, kind) == (2, "id: 2", "event: view")
+    body = msgspec.json.decode(data.removeprefix("data: "))
+    assert (body["epoch"], body["changed"], body["moving"]) == (2, 1, 1)
+    assert body["nodes"] == {"aux1": "up", "aux2": "up"}

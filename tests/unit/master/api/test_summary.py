@@ -1,0 +1,115 @@
+import msgspec
+
+from master.api.summary import summarize, unready
+from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.view import Filling, NodeInfo, Partition, View
+from tests.fakes.master import healthy_view, status_of
+
+
+def statuses(view: View) -> dict[str, NodeStatus]:
+    return {node.id: status_of(node) for node in view.nodes.values()}
+
+
+def changed(view: View, **fields: object) -> View:
+    return msgspec.structs.replace(view, **fields)
+
+
+def with_node(view: View, node: str, **fields: object) -> View:
+    info: NodeInfo = msgspec.structs.replace(view.nodes[node], **fields)
+    return changed(view, nodes={**view.nodes, node: info})
+
+
+def health(
+    view: View, known: dict[str, NodeStatus], *, available: bool = True
+) -> tuple[str, list[str]]:
+    summary = summarize(
+        view, known, masters=(), controller=None, coordinator_available=available, eta_s=None
+    )
+    return summary.health, summary.reasons
+
+
+def test_a_healthy_cluster_is_ok_and_ready() -> None:
+    view = healthy_view()
+    assert health(view, statuses(view)) == ("ok", [])
+    assert unready(view, statuses(view)) == []
+
+
+def test_nodes_are_counted_and_described() -> None:
+    view = healthy_view()
+    summary = summarize(
+        view, statuses(view), masters=(), controller="m", coordinator_available=True, eta_s=None
+    )
+    first = summary.nodes[0]
+    assert (first.id, first.primaries, first.replicas, first.filling) == ("aux1", 4, 4, 0)
+    assert (first.entries, first.hits, first.max_bytes) == (3, 2, 1000)
+    assert (summary.controller, summary.partitions, summary.rebalance.active) == ("m", 8, False)
+
+
+def test_a_missing_primary_degrades_and_is_not_ready() -> None:
+    view = healthy_view()
+    view = changed(view, table=(Partition(None, (), (), 7), *view.table[1:]))
+    state, reasons = health(view, statuses(view))
+    assert state == "degraded"
+    assert reasons[0] == "1 of 8 partitions have no primary"
+    assert unready(view, statuses(view)) == ["1 of 8 partitions have no primary"]
+
+
+def test_too_few_copies_degrade_but_everything_is_served() -> None:
+    view = healthy_view()
+    view = changed(view, table=(Partition("aux1", (), (), 7), *view.table[1:]))
+    assert health(view, statuses(view)) == (
+        "degraded",
+        ["1 partitions have fewer than 2 copies in sync"],
+    )
+    assert unready(view, statuses(view)) == []
+
+
+def test_a_node_that_is_down_or_silent_degrades() -> None:
+    view = healthy_view()
+    down = with_node(view, "aux2", up=False)
+    assert health(down, statuses(view))[1] == ["node aux2 is down"]
+    known = statuses(view)
+    del known["aux2"]
+    assert health(view, known) == ("degraded", ["node aux2 is unreachable"])
+    assert unready(view, known) == ["no answer from aux2"]
+
+
+def test_the_status_of_another_incarnation_counts_as_none() -> None:
+    view = with_node(healthy_view(), "aux2", incarnation="newer")
+    assert unready(view, statuses(healthy_view())) == ["no answer from aux2"]
+
+
+def test_draining_is_a_state_and_no_fault() -> None:
+    view = with_node(healthy_view(), "aux1", draining=True)
+    summary = summarize(
+        view, statuses(view), masters=(), controller=None, coordinator_available=True, eta_s=None
+    )
+    assert [row.state for row in summary.nodes] == ["draining", "up"]
+    assert summary.health == "ok"
+
+
+def test_a_coordinator_outage_degrades() -> None:
+    view = healthy_view()
+    state, reasons = health(view, statuses(view), available=False)
+    assert state == "degraded"
+    assert "coordinator" in reasons[0]
+
+
+def test_a_cluster_that_serves_nothing_is_down() -> None:
+    empty = View(cluster="c" * 32, epoch=0, replicas=2, table=(Partition(),) * 8)
+    assert health(empty, {})[0] == "down"
+    assert health(healthy_view(), {})[0] == "down"
+    assert unready(empty, {})
+
+
+def test_what_moves_is_counted() -> None:
+    view = healthy_view()
+    moving = Partition("aux1", (), (Filling("aux2", 8),), 7, "aux2")
+    view = changed(view, table=(moving, *view.table[1:]))
+    known = statuses(view)
+    known["aux1"] = msgspec.structs.replace(known["aux1"], filled_keys=5, filled_bytes=70)
+    rebalance = summarize(
+        view, known, masters=(), controller=None, coordinator_available=True, eta_s=3.5
+    ).rebalance
+    assert (rebalance.active, rebalance.moving, rebalance.eta_s) == (True, 2, 3.5)
+    assert (rebalance.moved_keys, rebalance.moved_bytes) == (5, 70)

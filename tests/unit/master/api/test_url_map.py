@@ -1,0 +1,104 @@
+"""The routes, their description, and the live stream of events."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from master.api import events as events_module
+from master.api.openapi import describe
+from master.http.limits import Limits
+from master.http.problem import TITLES, Problem
+from tests.conformance.raw_http import Connection
+from tests.e2e.waiting import wait_until
+from tests.fakes.master import FakeMaster, healthy_view
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[FakeMaster]:
+    with FakeMaster(tmp_path, Limits()).running() as running:
+        yield running
+
+
+def test_every_route_is_described_and_nothing_else(master: FakeMaster) -> None:
+    table = master.routes
+    described = {
+        (method.upper(), path)
+        for path, methods in describe()["paths"].items()
+        for method in methods
+        if method != "parameters"
+    }
+    for method, path in described:
+        concrete = path.replace("{key}", "k").replace("{id}", "aux1")
+        assert table.find(method, concrete), path
+    for path, methods in table.exact.items():
+        assert {(method, path) for method in methods} <= described
+    for prefix, methods in table.prefixes.items():
+        assert {(method, prefix + "{key}") for method in methods} <= described
+    assert ("DELETE", "/cluster/nodes/{id}") in described
+
+
+def test_every_problem_has_a_title_and_a_place_in_the_documents(master: FakeMaster) -> None:
+    with Connection(master.address) as connection:
+        page = connection.request("GET", "/docs").body.decode()
+    for name in TITLES:
+        assert f'id="{name}"' in page
+        assert Problem(400, name, "x").body()["type"] == f"/docs#{name}"
+
+
+def read_event(connection: Connection) -> bytes:
+    while True:
+        block = connection.read_until(b"\n\n")
+        if b"event: view" in block:
+            return block
+
+
+def subscribe(master: FakeMaster, *headers: str) -> Connection:
+    connection = Connection(master.address)
+    fields = "".join(f"{header}\r\n" for header in headers)
+    connection.send(f"GET /cluster/events HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
+    connection.read_until(b"\r\n\r\n")
+    return connection
+
+
+def test_a_subscriber_gets_every_new_view(master: FakeMaster) -> None:
+    master.call(master.events.publish, healthy_view(10))
+    with subscribe(master) as connection:
+        assert b"id: 10\n" in read_event(connection)
+        for epoch in (11, 12):
+            master.call(master.events.publish, healthy_view(epoch))
+            assert b"id: %d\n" % epoch in read_event(connection)
+
+
+def test_last_event_id_resumes(master: FakeMaster) -> None:
+    for epoch in (10, 11, 12):
+        master.call(master.events.publish, healthy_view(epoch))
+    with subscribe(master, "Last-Event-ID: 10") as connection:
+        assert b"id: 11\n" in read_event(connection)
+        assert b"id: 12\n" in read_event(connection)
+
+
+def test_a_subscriber_that_leaves_is_forgotten(master: FakeMaster) -> None:
+    with subscribe(master):
+        wait_until(lambda: master.events.subscribers == 1, "it is counted")
+    master.call(master.events.publish, healthy_view(10))
+    master.call(master.events.publish, healthy_view(11))
+    wait_until(lambda: master.events.subscribers == 0, "it is forgotten")
+
+
+def test_a_quiet_stream_says_that_it_is_alive(
+    master: FakeMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "HEARTBEAT_S", 0.01)
+    with subscribe(master) as connection:
+        connection.read_until(b": still here\n\n")
+
+
+def test_streams_end_when_the_server_closes(master: FakeMaster) -> None:
+    with subscribe(master) as connection:
+        closing = threading.Thread(target=master.call, args=(master.events.close,))
+        closing.start()
+        connection.read_until(b"0\r\n\r\n")
+        assert connection.closed_by_peer()
+        closing.join()

@@ -1,0 +1,192 @@
+"""Plain requests on the fast path: what is asked of the node, what the client gets, in order and bounded."""
+
+import asyncio
+
+import pytest
+
+from master.fastpath.connection import MAX_PIPELINE
+from master.http.limits import Limits
+from ringmaster.protocol.write_options import WriteOptions, decode_options
+from tests.unit.fake_wire import ticks, until
+from tests.unit.master.fastpath.world import (
+    HOST,
+    WRITTEN,
+    World,
+    entry,
+    get,
+    post,
+    put,
+    statuses,
+)
+
+
+async def test_a_hit_and_a_miss(world: World) -> None:
+    client = world.client()
+    client.receive(get(b"/data/a+b"))
+    assert await world.asked() == [[b"RM.GET", b"0.1", b"a+b"]]
+    world.aux.receive(entry(b"[1]"))
+    raw = client.said()
+    assert raw.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert raw.endswith(b'\r\n\r\n{"key":"a+b","value":[1]}')
+    assert b"detail=aux1\r\n" in raw
+    client.receive(get(b"/data/%C3%A9"))
+    assert await world.asked() == [[b"RM.GET", b"0.1", "é".encode()]]
+    world.aux.receive(b"$-1\r\n")
+    assert statuses(client.said()) == [404]
+    assert (world.counters.hits, world.counters.misses) == (1, 1)
+
+
+async def test_a_key_by_parameter(world: World) -> None:
+    client = world.client()
+    client.receive(get(b"/data?key=a+b"))
+    assert await world.asked() == [[b"RM.GET", b"0.1", b"a b"]]
+
+
+async def test_writes(world: World) -> None:
+    client = world.client()
+    client.receive(put(b"\x00v", b"/data/p?ttl=1.5", b"Content-Type: text/plain\r\n"))
+    [[command, _, key, value, options]] = await world.asked()
+    assert (command, key, value) == (b"RM.SET", b"p", b"\x00v")
+    assert decode_options(options).ttl_ms == 1500
+    assert decode_options(options).flags == 0
+    world.aux.receive(WRITTEN % 1)
+    raw = client.said()
+    assert raw.startswith(b"HTTP/1.1 201 Created\r\nLocation: /data/p\r\n")
+    assert b'ETag: "1a-2b-0f3c9d1e"\r\n' in raw
+
+    client.receive(b"DELETE /data/p HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert await world.asked() == [[b"RM.DEL", b"0.1", b"p"]]
+    world.aux.receive(WRITTEN % 3)
+    assert statuses(client.said()) == [204]
+
+    client.receive(post(b'{"key": "k", "value": {"a": 1.0}}'))
+    assert await world.asked() == [[b"RM.SET", b"0.1", b"k", b'{"a": 1.0}']]
+    world.aux.receive(WRITTEN % 0)
+    assert b'"version":"1a-2b-0f3c9d1e"' in client.said()
+
+    client.receive(post(b'{"key": "k", "value": 1, "ttl": 2}'))
+    [[*_, options]] = await world.asked()
+    assert decode_options(options) == WriteOptions(ttl_ms=2000)
+    world.aux.receive(WRITTEN % 0)
+    assert [(each.method, each.count) for each in world.counters if each.count] == [
+        ("POST", 2),
+        ("PUT", 1),
+        ("DELETE", 1),
+    ]
+
+
+async def test_a_request_in_any_pieces_is_the_same_request(world: World) -> None:
+    raw = put(b"value") + get() + post(b'{"key":"b","value":2}')
+    for cut in range(1, len(raw)):
+        client = world.client()
+        client.receive(raw[:cut])
+        client.receive(raw[cut:])
+        assert [command[0] for command in await world.asked()] == [b"RM.SET", b"RM.GET", b"RM.SET"]
+        world.aux.receive(WRITTEN % 0 + b"$-1\r\n" + WRITTEN % 1)
+        assert statuses(client.said()) == [204, 404, 201]
+    client = world.client()
+    for at in range(len(raw)):
+        client.receive(raw[at : at + 1])
+    assert len(await world.asked()) == 3
+
+
+async def test_replies_leave_in_the_order_of_the_requests(world: World) -> None:
+    client = world.client()
+    client.receive(get(b"/data/1") + get(b"/data/%") + get(b"/data/2"))
+    assert client.said() == b""
+    world.aux.receive(b"")
+    await ticks()
+    world.aux.receive(b"-WAIT 1\r\n" + entry(b"2"))
+    assert client.said() == b""
+    await until(lambda: len(world.aux.writes) >= 2)
+    world.aux.receive(entry(b"1"))
+    await ticks(5)
+    raw = client.said()
+    assert statuses(raw) == [200, 400, 200]
+    assert raw.index(b'"value":1') < raw.index(b'"value":2')
+
+
+async def test_replies_that_are_ready_leave_and_the_next_is_waited_for(world: World) -> None:
+    client = world.client()
+    client.receive(get(b"/data/1") + get(b"/data/%") + get(b"/data/2") + get(b"/data/%"))
+    await world.asked()
+    world.aux.receive(entry(b"1"))
+    assert statuses(client.said()) == [200, 400]
+    world.aux.receive(entry(b"2"))
+    assert statuses(client.said()) == [200, 400]
+
+
+async def test_a_pipeline_is_bounded_and_goes_on(world: World) -> None:
+    client = world.client()
+    client.receive(b"".join(get(b"/data/%d" % n) for n in range(40)))
+    seen = 0
+    while seen < 40:
+        commands = await world.asked()
+        assert 0 < len(commands) <= MAX_PIPELINE
+        assert client.reading is (seen + len(commands) >= 40)
+        for command in commands:
+            assert command[2] == b"%d" % seen
+            seen += 1
+            world.aux.receive(entry(command[2]))
+    assert statuses(client.said()) == [200] * 40
+    assert client.reading
+
+
+async def test_a_client_that_does_not_read_is_not_read_from(world: World) -> None:
+    client = world.client()
+    client.receive(get())
+    await world.asked()
+    client.protocol.pause_writing()
+    client.receive(get(b"/data/b"))
+    assert await world.asked() == []
+    assert not client.reading
+    world.aux.receive(entry(b"1"))
+    client.protocol.resume_writing()
+    assert [command[2] for command in await world.asked()] == [b"b"]
+    assert client.reading
+
+
+async def test_replies_that_nobody_reads_are_bounded(world: World) -> None:
+    sweep = asyncio.create_task(world.path.run())
+    clients = [world.client() for _ in range(3)]
+    for number, client in enumerate(clients):
+        client.protocol.pause_writing()
+        client.unread = (number + 1) * 60 * 2**20
+    await until(lambda: clients[2].closed)
+    assert [client.closed for client in clients] == [False, False, True]
+    sweep.cancel()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "why"),
+    [
+        (get(b"/data/"), 400, b"empty"),
+        (get(b"/data/%zz"), 400, b"%25"),
+        (get(b"/data/%FF"), 400, b"UTF-8"),
+        (put(b"v", b"/data/a?ttl=-1"), 400, b"ttl"),
+        (post(b"{"), 400, b"JSON"),
+        (post(b'{"key":"","value":1}'), 400, b"empty"),
+        (post(b'{"key":"a","value":1,"ttl":"5"}'), 400, b"ttl"),
+    ],
+)
+async def test_a_clients_mistake_is_a_problem_and_the_connection_goes_on(
+    world: World, request_: bytes, status: int, why: bytes
+) -> None:
+    client = world.client()
+    client.receive(request_ + get())
+    assert [command[2] for command in await world.asked()] == [b"a"]
+    world.aux.receive(entry(b"1"))
+    raw = client.said()
+    assert statuses(raw) == [status, 200]
+    assert why in raw
+    assert b"application/problem+json" in raw
+
+
+@pytest.mark.parametrize("limits", [Limits(max_value=4)])
+async def test_a_value_above_the_limit_never_reaches_a_node(world: World) -> None:
+    client = world.client()
+    client.receive(post(b'{"key":"a","value":12345}'))
+    assert await world.asked() == []
+    assert statuses(client.said()) == [413]
+    client.receive(put(b"12345"))
+    assert len(world.fallbacks) == 1

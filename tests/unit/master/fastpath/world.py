@@ -1,0 +1,163 @@
+"""A client on one side of the fast path, a primary on the other, and aiohttp behind it, all played by the test."""
+
+import asyncio
+from collections.abc import Callable
+
+from master.fastpath.server import FastPath
+from master.http.limits import Limits
+from master.http.origin_check import Authority
+from master.http.request_counters import Counters
+from master.http.responses import Replies
+from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.protocol.entry import JSON, pack
+from ringmaster.protocol.resp import Command
+from ringmaster.routing.router import Router
+from ringmaster.runtime.clock import SystemClock
+from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
+
+HOST = b"Host: localhost\r\n"
+WRITTEN = b"*4\r\n:%d\r\n:26\r\n:43\r\n:0\r\n"
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, moved by the test."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def boottime(self) -> float:
+        return super().boottime() + self.ahead
+
+
+class Fallback(asyncio.Protocol):
+    """Plays aiohttp. With `on_reply` the connection is lent for one request, else it is handed over."""
+
+    def __init__(self, on_reply: Callable[[], None] | None) -> None:
+        self.on_reply = on_reply
+        self.data = b""
+        self.calls: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, FakeTransport)
+        self.transport = transport
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.calls.append("lost")
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume")
+
+    def detach(self) -> None:
+        self.calls.append("detach")
+
+    def reply(self) -> None:
+        assert self.on_reply is not None
+        self.transport.write(b"HTTP/1.1 299 Slow\r\n\r\n")
+        self.on_reply()
+
+
+class Client(FakeTransport):
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        super().__init__(protocol)
+        self.unread = 0
+        protocol.connection_made(self)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def said(self) -> bytes:
+        data = b"".join(self.writes)
+        self.writes.clear()
+        return data
+
+
+def statuses(raw: bytes) -> list[int]:
+    found = []
+    while raw:
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        found.append(int(head[9:12]))
+        size = 0
+        for line in head.split(b"\r\n"):
+            if line.startswith(b"Content-Length: "):
+                size = int(line[16:])
+        raw = rest[size:]
+    return found
+
+
+class World:
+    def __init__(self, limits: Limits) -> None:
+        self.clock = ShiftedClock()
+        self.network = FakeNetwork()
+        self.jitter = lambda: 0.5
+        self.router = Router(self.network, self.clock, jitter=lambda: self.jitter())  # noqa: PLW0108 - tests replace it
+        self.fallbacks: list[Fallback] = []
+        self.counters = Counters()
+        self.path = FastPath(
+            self.router,
+            Replies(self.clock, "0f3c9d1e"),
+            self.counters,
+            Authority(),
+            limits,
+            self.clock,
+            self.fall_back,
+        )
+
+    def fall_back(self, on_reply: Callable[[], None] | None) -> Fallback:
+        self.fallbacks.append(Fallback(on_reply))
+        return self.fallbacks[-1]
+
+    async def start(self) -> None:
+        await self.adopt(1, "1")
+
+    async def adopt(self, epoch: int, incarnation: str) -> None:
+        info = NodeInfo(id="aux1", incarnation=incarnation, address=f"aux:{incarnation}")
+        table = (Partition(primary="aux1", term=epoch),)
+        self.router.adopt(
+            View(cluster="c", epoch=epoch, replicas=1, table=table, nodes={"aux1": info})
+        )
+        await until(lambda: self.network.made[-1:] and self.network.made[-1][0] == info.address)
+        self.aux.taken()
+        self.aux.receive(b"+OK\r\n")
+        await ticks(5)
+
+    @property
+    def aux(self) -> FakeTransport:
+        return self.network.made[-1][1]
+
+    def client(self) -> Client:
+        return Client(self.path.protocol())
+
+    async def asked(self) -> list[Command]:
+        await ticks()
+        return self.aux.taken()
+
+
+def get(target: bytes = b"/data/a", more: bytes = b"") -> bytes:
+    return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (target, HOST, more)
+
+
+def put(body: bytes, target: bytes = b"/data/a", more: bytes = b"") -> bytes:
+    return b"PUT %b HTTP/1.1\r\n%bContent-Length: %d\r\n%b\r\n%b" % (
+        target, HOST, len(body), more, body,
+    )  # fmt: skip
+
+
+def post(body: bytes) -> bytes:
+    return b"POST /data HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (HOST, len(body), body)
+
+
+def entry(value: bytes, flags: int = JSON) -> bytes:
+    raw = pack(
+        slot=0, term=26, seq=43, expires_ms=0, written_s=0, flags=flags, meta=b"", value=value
+    )
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from structlog.testing import capture_logs
+
+from ringmaster.cluster.view import View, encode_view, first_view
+from ringmaster.cluster.view_follower import VIEW_KEY, ViewFollower
+from tests.fakes.coordinator import MemoryCoordinator
+from tests.fakes.virtual_time import LoopClock, in_virtual_time
+
+CLUSTER = "c" * 32
+
+
+def view_of(epoch: int, cluster: str = CLUSTER) -> View:
+    return View(cluster=cluster, epoch=epoch, replicas=2, table=first_view(cluster, 4, 2).table)
+
+
+class Following:
+    """A follower and what it was told."""
+
+    def __init__(self) -> None:
+        self.store = MemoryCoordinator()
+        self.clock = LoopClock()
+        self.epochs: list[int] = []
+        self.follower = ViewFollower(
+            self.store, self.clock, CLUSTER, lambda view: self.epochs.append(view.epoch)
+        )
+
+    def publish(self, epoch: int, cluster: str = CLUSTER) -> int:
+        return self.store.put(VIEW_KEY, encode_view(view_of(epoch, cluster)))
+
+    @contextmanager
+    def running(self) -> Iterator[asyncio.Task[None]]:
+        task = asyncio.get_running_loop().create_task(self.follower.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+
+
+@in_virtual_time
+async def test_each_newer_view_is_told_once_in_order() -> None:
+    following = Following()
+    following.publish(1)
+    with following.running():
+        await asyncio.sleep(0.1)
+        for epoch in (2, 3):
+            version = following.publish(epoch)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(30)
+    assert following.epochs == [1, 2, 3]
+    assert (following.follower.epoch, following.follower.version) == (3, version)
+
+
+@in_virtual_time
+async def test_waiting_for_the_first_view_goes_on_for_ever() -> None:
+    following = Following()
+    with following.running():
+        await asyncio.sleep(600)
+        assert following.follower.view is None
+        assert following.follower.epoch == -1
+        following.publish(0)
+        await asyncio.sleep(0.1)
+    assert following.epochs == [0]
+
+
+@in_virtual_time
+async def test_a_pushed_view_counts_and_the_same_from_the_coordinator_is_not_told_again() -> None:
+    following = Following()
+    with following.running():
+        assert following.follower.offer(view_of(5))
+        assert not following.follower.offer(view_of(5))
+        assert not following.follower.offer(view_of(4))
+        following.publish(5)
+        await asyncio.sleep(0.1)
+    assert following.epochs == [5]
+
+
+@in_virtual_time
+async def test_an_unreadable_view_is_reported_and_the_old_one_stays() -> None:
+    following = Following()
+    following.publish(1)
+    with following.running(), capture_logs() as logs:
+        await asyncio.sleep(0.1)
+        following.store.put(VIEW_KEY, b'{"epoch": "?"}')
+        await asyncio.sleep(60)
+        assert following.follower.epoch == 1
+        assert [log["event"] for log in logs] == ["unreadable view ignored"]
+        following.publish(2)
+        await asyncio.sleep(0.1)
+    assert following.epochs == [1, 2]
+
+
+@in_virtual_time
+async def test_a_view_of_another_cluster_is_ignored() -> None:
+    following = Following()
+    with following.running():
+        following.publish(9, cluster="d" * 32)
+        await asyncio.sleep(0.1)
+        assert not following.follower.offer(view_of(9, "d" * 32))
+    assert following.epochs == []
+
+
+@in_virtual_time
+async def test_an_outage_is_logged_once_and_the_last_view_stays() -> None:
+    following = Following()
+    following.publish(1)
+    with following.running(), capture_logs() as logs:
+        await asyncio.sleep(0.1)
+        following.store.down = True
+        following.store.wake()
+        await asyncio.sleep(60)
+        assert following.follower.epoch == 1
+        assert not following.follower.is_connected
+        following.store.down = False
+        following.publish(2)
+        await asyncio.sleep(1.5)
+        assert following.follower.is_connected
+    assert following.epochs == [1, 2]
+    assert [log["log_level"] for log in logs] == ["warning", "info"]
+
+
+@in_virtual_time
+async def test_a_pushed_view_counts_during_an_outage() -> None:
+    following = Following()
+    following.store.down = True
+    with following.running():
+        await asyncio.sleep(1)
+        assert following.follower.offer(view_of(3))
+    assert following.epochs == [3]
+
+
+@in_virtual_time
+async def test_who_waits_gets_the_first_view_after_an_epoch() -> None:
+    following = Following()
+    follower = following.follower
+    deadline = following.clock.boottime() + 6.0
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(follower.wait_after(epoch, deadline)) for epoch in (0, 1, 2)]
+        await asyncio.sleep(0.1)
+        follower.offer(view_of(1))
+        await asyncio.sleep(0.1)
+        assert [task.done() for task in waiting] == [True, False, False]
+        follower.offer(view_of(5))
+    results = [task.result() for task in waiting]
+    assert [view and view.epoch for view in results] == [1, 5, 5]
+    assert following.clock.boottime() < deadline
+
+
+@in_virtual_time
+async def test_who_waits_for_what_is_there_gets_it_at_once() -> None:
+    follower = Following().follower
+    follower.offer(view_of(4))
+    view = await follower.wait_after(3, 0.0)
+    assert view is not None
+    assert view.epoch == 4
+
+
+@in_virtual_time
+async def test_waiting_ends_at_its_deadline() -> None:
+    following = Following()
+    began = following.clock.boottime()
+    assert await following.follower.wait_after(0, began + 2.5) is None
+    assert 2.5 <= following.clock.boottime() - began < 2.6
+    assert await following.follower.wait_after(0, began) is None
+
+
+@in_virtual_time
+async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
+    follower = Following().follower
+    task = asyncio.get_running_loop().create_task(follower.wait_after(0, 1e9))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert not follower._waiters
+    follower.offer(view_of(1))
+
+
+@in_virtual_time
+async def test_what_was_heard_by_another_way_is_not_told_again() -> None:
+    following = Following()
+    known = 2
+    following.follower = ViewFollower(
+        following.store,
+        following.clock,
+        CLUSTER,
+        lambda view: following.epochs.append(view.epoch),
+        lambda: known,
+    )
+    with following.running():
+        for epoch in (1, 2, 3):
+            version = following.publish(epoch)
+            await asyncio.sleep(0.1)
+    assert following.epochs == [3]
+    assert following.follower.version == version
+
+
+@in_virtual_time
+async def test_a_view_that_is_pushed_as_well_is_left_to_the_push_for_a_moment() -> None:
+    following = Following()
+    told: list[int] = []
+    following.follower = ViewFollower(
+        following.store,
+        following.clock,
+        CLUSTER,
+        lambda view: following.epochs.append(view.epoch),
+        lambda: max(told, default=0),
+    )
+    loop = asyncio.get_running_loop()
+    with following.running():
+        await asyncio.sleep(0.1)
+        loop.call_later(0.02, told.append, 1)
+        following.publish(1)
+        await asyncio.sleep(0.2)
+        assert following.epochs == []  # the push was faster
+        following.publish(2)
+        await asyncio.sleep(0.2)
+        assert following.epochs == [2]  # none came

@@ -1,0 +1,236 @@
+"""Settings: where a value comes from, what is refused and how that reads, the reference page."""
+
+from pathlib import Path
+
+import pytest
+
+from ringmaster.cli.reference import reference_page, setting_rows
+from ringmaster.config.quantities import parse_duration, parse_size, show_size
+from ringmaster.config.settings import (
+    COMMANDS,
+    AuxSettings,
+    ClusterSettings,
+    MasterSettings,
+    UpSettings,
+    advertised,
+    default_id,
+    load_settings,
+)
+from ringmaster.errors import SettingsError
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(kind: type[ClusterSettings], **flags: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(kind, **flags)
+    return str(caught.value)
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(UpSettings).replicas == 2
+    (empty_folder / "ringmaster.toml").write_text("replicas = 3\n")
+    assert load_settings(UpSettings).replicas == 3
+    monkeypatch.setenv("RINGMASTER_REPLICAS", "4")
+    assert load_settings(UpSettings).replicas == 4
+    assert load_settings(UpSettings, replicas="5").replicas == 5
+
+
+def test_a_flag_that_is_none_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGMASTER_PORT", "9000")
+    assert load_settings(MasterSettings, port=None).port == 9000
+
+
+def test_a_commands_table_beats_the_top_of_the_file(empty_folder: Path) -> None:
+    (empty_folder / "ringmaster.toml").write_text(
+        'replicas = 3\nport = 9001\n[up]\nreplicas = 1\naux = 5\n[aux]\nmax_memory = "1GB"\nport = 9002\n'
+        "[master]\ndeadline = 3\n"
+    )
+    up = load_settings(UpSettings)
+    assert (up.replicas, up.aux, up.max_memory, up.deadline, up.port) == (1, 5, 10**9, 3.0, 9001)
+    assert load_settings(MasterSettings).replicas == 3
+    assert load_settings(AuxSettings).port == 9002
+
+
+@pytest.mark.parametrize("how", ["flag", "environment"])
+def test_another_file_can_be_named(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    (empty_folder / "other.toml").write_text("replicas = 3\n")
+    if how == "environment":
+        monkeypatch.setenv("RINGMASTER_CONFIG", "other.toml")
+    flags = {"config": "other.toml"} if how == "flag" else {}
+    assert load_settings(UpSettings, **flags).replicas == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("replicsa = 3", "ringmaster.toml: there is no setting 'replicsa'"),
+        ("[up]\nzone = 'a'", "ringmaster.toml: there is no setting 'zone' in [up]"),
+        ("aux = 3", "ringmaster.toml: aux is a table; write [aux], and its settings below"),
+        ("= 3", "cannot read the settings file ringmaster.toml: "),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(empty_folder: Path, content: str, said: str) -> None:
+    (empty_folder / "ringmaster.toml").write_text(content)
+    assert refusal(UpSettings).startswith(said)
+
+
+def test_a_named_file_must_exist() -> None:
+    assert refusal(UpSettings, config="nope.toml").startswith(
+        "cannot read the settings file nope.toml: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("1024", 1024),
+        (4096, 4096),
+        ("256MB", 256_000_000),
+        ("1GiB", 2**30),
+        ("1.5 KiB", 1536),
+        ("64k", 64_000),
+        ("7b", 7),
+    ],
+)
+def test_sizes(text: object, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+    assert parse_size(show_size(size_bytes)) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1e6", "12x", "nan", True, None, -1, "1 2"])
+def test_what_is_no_size_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10", 10), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120), ("1h", 3600), (3, 3), (0.25, 0.25)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "nan", "inf", float("nan"), -1, True, "1y"])
+def test_what_is_no_duration_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "said"),
+    [
+        (
+            UpSettings,
+            {"max_memory": "12x"},
+            (
+                "--max-memory (RINGMASTER_MAX_MEMORY): '12x' is not a size; "
+                "write bytes, or a number with a unit: 256MB, 1GiB"
+            ),
+        ),
+        (
+            AuxSettings,
+            {"port": "99999"},
+            "--port (RINGMASTER_PORT): input should be less than or equal to 65535, got '99999'",
+        ),
+        (
+            UpSettings,
+            {"partitions": "1000"},
+            "--partitions (RINGMASTER_PARTITIONS): 1000 is not a power of two; write one, such as 1024",
+        ),
+        (
+            UpSettings,
+            {"nginx": "maybe"},
+            "--nginx (RINGMASTER_NGINX): input should be 'auto', 'on' or 'off', got 'maybe'",
+        ),
+        (UpSettings, {"no_such": "1"}, "there is no setting 'no_such'"),
+        (
+            UpSettings,
+            {"min_in_sync": "3"},
+            "--min-in-sync 3 can never be met with --replicas 2",
+        ),
+        (
+            UpSettings,
+            {"coordinator": "redis"},
+            (
+                "--coordinator (RINGMASTER_COORDINATOR): 'redis' is no coordinator; "
+                "write sqlite or etcd://host:2379[,host:2379…]"
+            ),
+        ),
+        (
+            AuxSettings,
+            {"id": "../x"},
+            (
+                "--id (RINGMASTER_ID): '../x' is no id; "
+                "write 1 to 64 letters, digits, dots, dashes, underscores"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_is_one_clear_sentence(
+    kind: type[ClusterSettings], flags: dict[str, str], said: str
+) -> None:
+    assert refusal(kind, **flags) == said
+
+
+@pytest.mark.parametrize("kind", [MasterSettings, AuxSettings, UpSettings])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example"])
+def test_listening_beyond_loopback_is_refused_unless_insecure(
+    kind: type[ClusterSettings], host: str
+) -> None:
+    said = refusal(kind, host=host)
+    assert said.startswith(f"refusing to listen on {host}: ")
+    assert said.endswith("--insecure")
+    assert load_settings(kind, host=host, insecure=True).insecure
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_loopback_needs_no_permission(host: str) -> None:
+    assert load_settings(MasterSettings, host=host).host == host
+
+
+def test_a_shared_address_beyond_loopback_is_refused_too() -> None:
+    assert refusal(MasterSettings, shared_listen="0.0.0.0:8080").startswith("refusing to listen")
+
+
+def test_paths_that_are_not_set_lie_in_the_data_dir() -> None:
+    settings = load_settings(AuxSettings, data_dir="/x")
+    assert settings.lease_path == Path("/x/leases")
+    assert settings.snapshot_path == Path("/x/snapshots")
+    assert settings.coordinator_path == Path("/x/coordinator")
+
+
+def test_default_ids_differ_between_processes_of_a_host() -> None:
+    assert default_id(7001) != default_id(7002)
+    assert load_settings(AuxSettings, id=default_id(7001)).name == default_id(7001)
+
+
+def test_a_wildcard_address_is_not_what_others_are_told() -> None:
+    assert advertised("127.0.0.1", 7001) == "127.0.0.1:7001"
+    assert advertised("::1", 7001) == "[::1]:7001"
+    assert not advertised("0.0.0.0", 7001).startswith("0.0.0.0")
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert page == reference_page(), (
+        "run: .venv/bin/python -m ringmaster.cli.reference > docs/configuration.md"
+    )
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_every_setting_is_described(kind: type[ClusterSettings]) -> None:
+    for row in setting_rows(kind):
+        assert row.description.endswith("."), row.name

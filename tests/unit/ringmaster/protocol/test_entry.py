@@ -1,0 +1,91 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmaster.protocol import entry as layout
+from ringmaster.protocol.entry_meta import Meta, pack_meta
+
+U32 = st.integers(0, 2**32 - 1)
+U48 = st.integers(0, 2**48 - 1)
+METAS = st.builds(
+    Meta,
+    content_type=st.text(max_size=20),
+    content_encoding=st.text(max_size=10),
+    content_disposition=st.text(max_size=20),
+    tags=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    swr_ms=st.integers(0, 2**40),
+)
+
+
+@given(
+    slot=U32, term=U32, seq=U48, expires_ms=U48, written_s=U32, flags=st.sampled_from([0, 2, 4, 6]),
+    meta=METAS, value=st.binary(max_size=200),
+)  # fmt: skip
+def test_an_entry_gives_back_what_was_packed_into_it(
+    slot, term, seq, expires_ms, written_s, flags, meta, value
+):
+    entry = layout.pack(
+        slot=slot, term=term, seq=seq, expires_ms=expires_ms, written_s=written_s, flags=flags,
+        meta=pack_meta(meta), value=value,
+    )  # fmt: skip
+    head = layout.header(entry)
+    assert (head.slot, head.term, head.seq, head.expires_ms, head.written_s) == (
+        slot, term, seq, expires_ms, written_s,
+    )  # fmt: skip
+    assert head.flags & ~layout.META == flags
+    assert bool(head.flags & layout.META) == (meta != Meta())
+    assert layout.meta_of(entry) == meta
+    assert entry[layout.value_offset(entry) :] == value
+    assert layout.raw_meta(entry) == pack_meta(meta)
+
+
+@given(slot=U32, value=st.binary(max_size=50))
+def test_another_slot_changes_nothing_else(slot, value):
+    entry = layout.pack(
+        slot=7, term=2, seq=3, expires_ms=4, written_s=5, flags=2, meta=b"", value=value
+    )
+    moved = layout.with_slot(entry, slot)
+    assert layout.slot_of(moved) == slot
+    assert layout.with_slot(moved, 7) == entry
+
+
+def test_the_header_has_the_documented_25_bytes_in_the_documented_order():
+    entry = layout.pack(
+        slot=0x04030201, term=0x0E0D0C0B, seq=0x0A0908070605, expires_ms=0x14131211100F,
+        written_s=0x18171615, flags=2, meta=b"", value=b"v",
+    )  # fmt: skip
+    assert layout.HEADER_SIZE == 25
+    assert entry == bytes(range(1, 0x19)) + b"\x02v"
+
+
+def test_the_version_is_ordered_by_term_then_sequence_beyond_32_bits():
+    entry = layout.pack(
+        slot=0, term=1, seq=(1 << 32) + 5, expires_ms=0, written_s=0, flags=0, meta=b"", value=b""
+    )
+    assert layout.header(entry).seq == (1 << 32) + 5
+
+
+def test_the_value_offset_needs_only_header_and_meta():
+    meta = pack_meta(Meta(content_type="text/plain"))
+    entry = layout.pack(
+        slot=0, term=1, seq=1, expires_ms=0, written_s=0, flags=0, meta=meta, value=b"x" * 99
+    )
+    offset = layout.value_offset(entry)
+    assert layout.value_offset(entry[:offset]) == offset
+    assert layout.header(entry[: layout.HEADER_SIZE]).term == 1
+
+
+@pytest.mark.parametrize("flag", [layout.JSON, layout.RESTORED])
+def test_a_meta_flag_given_without_meta_is_cleared(flag):
+    entry = layout.pack(
+        slot=0,
+        term=1,
+        seq=1,
+        expires_ms=0,
+        written_s=0,
+        flags=flag | layout.META,
+        meta=b"",
+        value=b"v",
+    )
+    assert layout.header(entry).flags == flag
+    assert layout.meta_of(entry) == Meta()

@@ -1,0 +1,400 @@
+"""The router against primaries that the test plays: what is asked again, what is not, and what the caller hears."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.errors import (
+    BadRequest,
+    OutcomeUnknown,
+    PeerError,
+    RingmasterError,
+    Shed,
+    TooFewCopies,
+    TooLarge,
+    Unserved,
+)
+from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.resp import Command, encode
+from ringmaster.protocol.write_options import WriteReply
+from ringmaster.routing.router import Router
+from ringmaster.routing.scatter_gather import One, Round
+from ringmaster.runtime.clock import SystemClock
+from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
+
+P = 4
+CLOCK = SystemClock()
+
+
+def key_in(partition: int, nth: int = 0) -> bytes:
+    keys = (b"k%d" % n for n in range(10_000))
+    return [
+        key for _, key in zip(range(400), keys, strict=False) if partition_of(key, P) == partition
+    ][nth]
+
+
+def node(name: str, incarnation: str = "1", up: bool = True) -> NodeInfo:
+    return NodeInfo(id=name, incarnation=incarnation, address=f"{name}:{incarnation}", up=up)
+
+
+def view(epoch: int, primaries: str, *nodes: NodeInfo, terms: int = 1) -> View:
+    """`primaries`: one letter per partition, the node's id; a dash for none."""
+    table = tuple(Partition(primary=None if p == "-" else p, term=terms) for p in primaries)
+    return View(cluster="c", epoch=epoch, replicas=1, table=table, nodes={n.id: n for n in nodes})
+
+
+def soon(seconds: float = 3.0) -> float:
+    return CLOCK.boottime() + seconds
+
+
+class World:
+    def __init__(self) -> None:
+        self.network = FakeNetwork()
+        self.router = Router(self.network, CLOCK, jitter=lambda: 0.5)
+
+    async def adopt(self, new: View) -> None:
+        """Adopt `new` and greet its nodes."""
+        known = len(self.network.made)
+        self.router.adopt(new)
+        fresh = sum(1 for info in new.nodes.values() if info.up) - len(
+            {a for a, t in self.network.made if not t.closed}
+        )
+        await until(lambda: len(self.network.made) >= known + fresh)
+        for _, transport in self.network.made[known:]:
+            assert transport.taken()[0][0] == b"RM.HELLO"
+            transport.receive(b"+OK\r\n")
+        await ticks(5)
+
+    def at(self, address: str) -> FakeTransport:
+        return self.network.at(address)
+
+    async def asked(self, address: str) -> list[Command]:
+        """The next commands that the node at `address` hears."""
+        transport = self.at(address)
+        await until(lambda: transport.writes)
+        return transport.taken()
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.router.close()
+
+
+async def two_nodes(world: World) -> World:
+    await world.adopt(view(1, "abab", node("a"), node("b")))
+    return world
+
+
+def reading(world: World, key: bytes, seconds: float = 3.0) -> asyncio.Task[bytes | None]:
+    return asyncio.create_task(world.router.read(key, soon(seconds)))
+
+
+def writing(world: World, key: bytes, seconds: float = 3.0) -> asyncio.Task[WriteReply]:
+    return asyncio.create_task(world.router.write(b"RM.SET", key, (b"v",), soon(seconds)))
+
+
+async def test_a_read_goes_to_the_primary_with_the_token(world: World) -> None:
+    await two_nodes(world)
+    for partition, address in enumerate(["a:1", "b:1", "a:1", "b:1"]):
+        key = key_in(partition)
+        task = reading(world, key)
+        assert await world.asked(address) == [[b"RM.GET", b"%d.1" % partition, key]]
+        world.at(address).receive(b"$3\r\nraw\r\n")
+        assert await task == b"raw"
+        assert world.router.node_of(key) == address[:1].encode()
+
+
+async def test_a_miss_is_none_and_head_gives_header_and_size(world: World) -> None:
+    await two_nodes(world)
+    task = reading(world, key_in(0))
+    await world.asked("a:1")
+    world.at("a:1").receive(b"$-1\r\n")
+    assert await task is None
+    head = asyncio.create_task(world.router.head(key_in(0), soon()))
+    assert (await world.asked("a:1"))[0][0] == b"RM.HEAD"
+    world.at("a:1").receive(b"*2\r\n$2\r\nhd\r\n:77\r\n")
+    assert await head == (b"hd", 77)
+
+
+ANSWERS = {
+    reading: (b"$1\r\nv\r\n", b"v"),
+    writing: (b"*4\r\n:1\r\n:1\r\n:7\r\n:0\r\n", WriteReply(1, 1, 7, 0)),
+}
+
+
+@pytest.mark.parametrize("error", [b"-MOVED 1\r\n", b"-WAIT 1\r\n", b"-MOVED 9\r\n"])
+async def test_reads_and_writes_refused_for_now_are_asked_again(world: World, error: bytes) -> None:
+    await two_nodes(world)
+    for start in (reading, writing):
+        task = start(world, key_in(0))
+        for _ in range(3):
+            await world.asked("a:1")
+            world.at("a:1").receive(error)
+        await world.asked("a:1")
+        done, expected = ANSWERS[start]
+        world.at("a:1").receive(done)
+        assert await task == expected
+
+
+async def test_a_lost_link_costs_a_read_nothing_and_a_write_its_outcome(world: World) -> None:
+    await two_nodes(world)
+    read, write = reading(world, key_in(0)), writing(world, key_in(0))
+    await world.asked("a:1")
+    lost = world.at("a:1")
+    lost.lose()
+    with pytest.raises(OutcomeUnknown):
+        await write
+    await until(lambda: world.at("a:1") is not lost)
+    await world.asked("a:1")
+    world.at("a:1").receive(b"+OK\r\n")
+    assert [command[0] for command in await world.asked("a:1")] == [b"RM.GET"]
+    world.at("a:1").receive(b"$1\r\nx\r\n")
+    assert await read == b"x"
+
+
+async def test_a_write_that_was_never_sent_is_sent_when_the_link_is_back(world: World) -> None:
+    await two_nodes(world)
+    lost = world.at("a:1")
+    lost.lose()
+    task = writing(world, key_in(0))
+    await until(lambda: world.at("a:1") is not lost)
+    await world.asked("a:1")
+    world.at("a:1").receive(b"+OK\r\n")
+    assert [command[0] for command in await world.asked("a:1")] == [b"RM.SET"]
+    world.at("a:1").receive(b"*4\r\n:0\r\n:1\r\n:8\r\n:0\r\n")
+    assert await task == WriteReply(0, 1, 8, 0)
+
+
+async def test_a_new_incarnation_fails_what_is_in_flight_to_the_old_one(world: World) -> None:
+    await two_nodes(world)
+    read, write = reading(world, key_in(0)), writing(world, key_in(0))
+    await world.asked("a:1")
+    old = world.at("a:1")
+    await world.adopt(view(2, "abab", node("a", "2"), node("b"), terms=2))
+    assert old.closed
+    with pytest.raises(OutcomeUnknown):
+        await write
+    assert await world.asked("a:2") == [[b"RM.GET", b"0.2", key_in(0)]]
+    world.at("a:2").receive(b"$-1\r\n")
+    assert await read is None
+
+
+async def test_a_read_follows_its_partition_at_once_and_the_late_reply_reaches_nobody(
+    world: World,
+) -> None:
+    await two_nodes(world)
+    read, write = reading(world, key_in(0)), writing(world, key_in(0))
+    await world.asked("a:1")
+    await world.adopt(view(2, "bbab", node("a"), node("b"), terms=2))
+    assert (await world.asked("b:1"))[0][:2] == [b"RM.GET", b"0.2"]
+    world.at("a:1").receive(b"$3\r\nold\r\n*4\r\n:0\r\n:1\r\n:9\r\n:0\r\n")
+    world.at("b:1").receive(b"$3\r\nnew\r\n")
+    assert await read == b"new"
+    assert await write == WriteReply(0, 1, 9, 0)
+
+
+async def test_an_older_view_is_ignored(world: World) -> None:
+    await world.adopt(view(5, "aaaa", node("a")))
+    world.router.adopt(view(4, "----"))
+    world.router.adopt(view(5, "----"))
+    assert world.router.node_of(b"x") == b"a"
+
+
+async def test_without_a_primary_a_request_waits_for_one_until_its_deadline(world: World) -> None:
+    with pytest.raises(Unserved):
+        await world.router.read(b"x", soon(0.05))
+    with pytest.raises(Unserved):
+        await world.router.write(b"RM.SET", b"x", (b"v",), soon(0.05))
+    task = reading(world, b"x")
+    await world.adopt(view(1, "aaaa", node("a")))
+    await world.asked("a:1")
+    world.at("a:1").receive(b"$1\r\nv\r\n")
+    assert await task == b"v"
+
+
+async def test_a_deadline_in_flight_is_unserved_for_a_read_and_unknown_for_a_write(
+    world: World,
+) -> None:
+    await two_nodes(world)
+    with pytest.raises(Unserved):
+        await world.router.read(key_in(0), soon(0.03))
+    with pytest.raises(OutcomeUnknown):
+        await world.router.write(b"RM.SET", key_in(0), (b"v",), soon(0.03))
+    task = reading(world, key_in(2))
+    await ticks()
+    world.at("a:1").receive(b"$4\r\nlate\r\n*4\r\n:0\r\n:1\r\n:9\r\n:0\r\n$4\r\nmine\r\n")
+    assert await task == b"mine"
+
+
+async def test_nothing_is_sent_after_the_deadline(world: World) -> None:
+    await two_nodes(world)
+    with pytest.raises(Unserved):
+        await world.router.write(b"RM.SET", key_in(0), (b"v",), soon(-1))
+    await ticks()
+    assert world.at("a:1").taken() == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"-SHED full\r\n", Shed),
+        (b"-MINSYNC 1 of 2\r\n", TooFewCopies),
+        (b"-TOOBIG no\r\n", TooLarge),
+        (b"-UNKNOWN role lost\r\n", OutcomeUnknown),
+        (b"-ERR what\r\n", PeerError),
+        (b"+OK\r\n", OutcomeUnknown),
+    ],
+)
+async def test_a_final_refusal_of_a_write_is_not_asked_again(
+    world: World, reply: bytes, error: type[RingmasterError]
+) -> None:
+    await two_nodes(world)
+    task = writing(world, key_in(0))
+    await world.asked("a:1")
+    world.at("a:1").receive(reply)
+    with pytest.raises(error):
+        await task
+    await ticks()
+    assert world.at("a:1").taken() == []
+
+
+async def test_many_reads_leave_in_one_command_per_node_and_a_dead_node_fails_only_its_own(
+    world: World,
+) -> None:
+    await two_nodes(world)
+    keys = [key_in(0), key_in(1), key_in(0, 1), key_in(2), key_in(3)]
+    task = asyncio.create_task(world.router.read_many(keys, soon(0.1)))
+    assert await world.asked("a:1") == [
+        [b"RM.MGET", b"0.1", keys[0], b"0.1", keys[2], b"2.1", keys[3]]
+    ]
+    world.at("a:1").receive(b"*3\r\n$1\r\n0\r\n$-1\r\n$1\r\n2\r\n")
+    results = await task
+    assert [results[0], results[2], results[3]] == [b"0", None, b"2"]
+    assert isinstance(results[1], Unserved)
+    assert isinstance(results[4], Unserved)
+
+
+async def test_of_many_reads_those_refused_for_now_are_asked_again(world: World) -> None:
+    await two_nodes(world)
+    keys = [key_in(0), key_in(0, 1), key_in(2)]
+    task = asyncio.create_task(world.router.read_many(keys, soon()))
+    await world.asked("a:1")
+    world.at("a:1").receive(b"*3\r\n-AGAIN full\r\n$1\r\n1\r\n-WAIT 1\r\n")
+    assert await world.asked("a:1") == [[b"RM.MGET", b"0.1", keys[0], b"2.1", keys[2]]]
+    world.at("a:1").receive(b"-WAIT 1\r\n")
+    await world.asked("a:1")
+    world.at("a:1").receive(b"*2\r\n$1\r\n0\r\n-SHED full\r\n")
+    results = await task
+    assert results[:2] == [b"0", b"1"]
+    assert isinstance(results[2], Shed)
+
+
+async def test_many_reads_follow_a_partition_that_moves(world: World) -> None:
+    await two_nodes(world)
+    keys = [key_in(0), key_in(2)]
+    task = asyncio.create_task(world.router.read_many(keys, soon()))
+    await world.asked("a:1")
+    await world.adopt(view(2, "bbab", node("a"), node("b"), terms=2))
+    world.at("a:1").receive(b"*2\r\n$3\r\nold\r\n$3\r\nold\r\n")
+    assert await world.asked("b:1") == [[b"RM.MGET", b"0.2", keys[0]]]
+    assert await world.asked("a:1") == [[b"RM.MGET", b"2.2", keys[1]]]
+    world.at("b:1").receive(b"*1\r\n$1\r\n0\r\n")
+    world.at("a:1").receive(b"*1\r\n$1\r\n2\r\n")
+    assert await task == [b"0", b"2"]
+
+
+async def test_very_many_reads_are_several_commands(world: World) -> None:
+    await world.adopt(view(1, "aaaa", node("a")))
+    keys = [b"%d" % n for n in range(1300)]
+    task = asyncio.create_task(world.router.read_many(keys, soon()))
+    commands = await world.asked("a:1")
+    assert [len(command) // 2 for command in commands] == [512, 512, 276]
+    for command in commands:
+        world.at("a:1").receive(encode(*command[2::2]))
+    assert await task == keys
+
+
+async def test_many_writes_have_an_outcome_each(world: World) -> None:
+    await two_nodes(world)
+    writes = [(b"RM.SET", key_in(p), (b"v",)) for p in range(4)]
+    task = asyncio.create_task(world.router.write_many(writes, soon(0.1)))
+    await ticks()
+    world.at("a:1").receive(b"-MOVED 1\r\n-TOOBIG\r\n")
+    world.at("b:1").receive(b"*4\r\n:1\r\n:1\r\n:5\r\n:0\r\n")
+    assert [command[1] for command in await world.asked("a:1")] != []
+    results = await task
+    assert isinstance(results[0], OutcomeUnknown | Unserved)
+    assert results[1] == WriteReply(1, 1, 5, 0)
+    assert isinstance(results[2], TooLarge)
+    assert isinstance(results[3], OutcomeUnknown)
+
+
+async def test_a_read_without_a_task_answers_its_ask(world: World) -> None:
+    done: list[None] = []
+    round_ = Round(3, lambda: done.append(None))
+    refused, read, written = (One(round_, index, None) for index in range(3))
+    world.router.get_nowait(b"x", refused)
+    assert isinstance(round_.replies[0], RingmasterError)
+    await two_nodes(world)
+    world.router.get_nowait(key_in(1), read)
+    world.router.write_nowait(b"RM.DEL", key_in(1), (), written)
+    assert await world.asked("b:1") == [
+        [b"RM.GET", b"1.1", key_in(1)],
+        [b"RM.DEL", b"1.1", key_in(1)],
+    ]
+    world.at("b:1").receive(b"$1\r\nv\r\n:1\r\n")
+    assert round_.replies[1:] == [b"v", 1]
+    assert done == [None]
+
+
+def scan_reply(*keys: bytes, more: bytes = b"") -> bytes:
+    return encode(more, *keys)
+
+
+async def test_a_scan_goes_through_all_partitions_in_pages(world: World) -> None:
+    await world.adopt(view(1, "aaaa", node("a")))
+    held = {0: [b"a", b"b", b"c"], 1: [], 2: [b"d"], 3: [b"e", b"f"]}
+
+    async def serve() -> None:
+        while True:
+            for command in await world.asked("a:1"):
+                _, token, after, limit, prefix = command
+                assert prefix == b"p"
+                keys = [k for k in held[int(token.split(b".")[0])] if k > after]
+                page = keys[: int(limit)]
+                more = page[-1] if len(keys) > len(page) else b""
+                world.at("a:1").receive(scan_reply(*page, more=more))
+
+    server = asyncio.create_task(serve())
+    for limit in range(1, 8):
+        seen: list[bytes] = []
+        cursor: str | None = None
+        for _ in range(20):
+            keys, cursor = await world.router.scan(b"p", limit, cursor, soon())
+            assert len(keys) <= limit
+            seen += keys
+            if cursor is None:
+                break
+        assert seen == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    server.cancel()
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "9.", "-1.", "0.é", "0.a"])
+async def test_a_made_up_cursor_is_refused(world: World, cursor: str) -> None:
+    await two_nodes(world)
+    with pytest.raises(BadRequest):
+        await world.router.scan(b"", 1, cursor, soon())
+
+
+async def test_a_request_from_before_the_first_view_finds_its_partition(world: World) -> None:
+    task = reading(world, key_in(1))
+    await ticks()
+    await two_nodes(world)
+    assert await world.asked("b:1") == [[b"RM.GET", b"1.1", key_in(1)]]
+    world.at("b:1").receive(b"$-1\r\n")
+    assert await task is None
