@@ -120,12 +120,13 @@ class Application:
             write = route.write
             return await route.handler(exchange)
         except Problem as problem:
-            return problem.reply()
+            return Reply.of_problem(problem)
         except RingmasterError as error:
-            return problem_of(error, write=write).reply()
+            return Reply.of_problem(problem_of(error, write=write))
         except ConnectionError:
             # The client left while it sent its body: nobody reads this.
-            return Problem(400, "bad-http", "the connection was closed", close=True).reply()
+            left = Problem(400, "bad-http", "the connection was closed", close=True)
+            return Reply.of_problem(left)
 
     def _admit(self, exchange: Exchange) -> None:
         """Raises `Problem`, `BadRequest` or `Forbidden` unless head and sender are such that we go on."""

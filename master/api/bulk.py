@@ -8,7 +8,6 @@ from typing import Protocol
 
 import msgspec
 
-from master.api.data import check_size, item_options, refusal
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.bulk_body import BulkReads, plain_keys, problem_text
@@ -16,6 +15,7 @@ from master.http.json_bodies import Item, parse_item, parse_items, parse_keys
 from master.http.problem import Problem, problem_of
 from master.http.responses import Replies, json_text
 from master.http.target import key_of_text
+from master.http.write_rules import check_size, item_options, refusal
 from ringmaster.errors import BadRequest, RingmasterError
 from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from master.api.ranges import parse_range
 from master.api.request import Exchange
 from master.api.response import Reply
-from master.http.conditions import Condition, holds, parse_field, parse_header
+from master.http.conditions import Condition, holds, parse_header
 from master.http.json_bodies import parse_item
 from master.http.problem import Problem
 from master.http.responses import Replies, json_text
@@ -24,10 +24,10 @@ from master.http.target import (
     integer_of_text,
     key_of_target,
     key_of_text,
-    milliseconds,
     seconds_of_text,
 )
-from ringmaster.errors import BadRequest, TooLarge
+from master.http.write_rules import check_size, condition_failed, item_options, refusal
+from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON, header
 from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
 from ringmaster.protocol.write_options import (
@@ -231,7 +231,7 @@ class DataApi:
         decoded = header(entry)
         matches, differs = holds(if_match, if_none_match, (decoded.term, decoded.seq))
         if not matches:
-            raise _condition_failed(self._replies.version(decoded.term, decoded.seq))
+            raise condition_failed(self._replies.version(decoded.term, decoded.seq))
         if differs:
             return None
         lines = b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n" % (
@@ -286,62 +286,6 @@ class DataApi:
     @property
     def _salt(self) -> str:
         return self._replies.salt.decode()
-
-
-def item_options(
-    ttl: object,
-    match: object,
-    none_match: object,
-    salt: str,
-    headers: tuple[Condition, Condition] = (None, None),
-) -> WriteOptions:
-    """The options of a POSTed item; conditions come from its fields or from `headers`, not both.
-
-    Raises `BadRequest`.
-    """
-    conditions: list[Condition] = []
-    for name, field, stated in (
-        ("if_match", match, headers[0]),
-        ("if_none_match", none_match, headers[1]),
-    ):
-        if field is not None and stated is not None:
-            raise BadRequest(f"{name} is given as a header and in the body; give it once")
-        conditions.append(stated if field is None else parse_field(name, field, salt))
-    return WriteOptions(
-        ttl_ms=milliseconds(ttl), if_match=conditions[0], if_none_match=conditions[1]
-    )
-
-
-def check_size(value: bytes, most: int) -> None:
-    """Raises `TooLarge` for a value of more than `most` bytes."""
-    if len(value) > most:
-        raise TooLarge(f"the value has {len(value)} bytes; at most {most} are allowed")
-
-
-def refusal(reply: WriteReply, replies: Replies) -> Problem | None:
-    """The problem that a write's answer is, None for a success (absence is left to the caller)."""
-    current = replies.version(reply.term, reply.seq) if reply.term or reply.seq else b""
-    if reply.status == Status.CONDITION_FAILED:
-        return _condition_failed(current)
-    etag = _etag(current)
-    if reply.status == Status.NOT_INTEGER:
-        return Problem(
-            409, "not-an-integer", "the value is not a JSON integer of 64 bits", headers=etag
-        )
-    if reply.status == Status.OVERFLOW:
-        return Problem(409, "overflow", "the sum would not fit into signed 64 bits", headers=etag)
-    return None
-
-
-def _condition_failed(current: bytes) -> Problem:
-    detail = (
-        "the entry does not meet the condition" if current else "there is no entry with this key"
-    )
-    return Problem(412, "condition-failed", detail, headers=_etag(current))
-
-
-def _etag(version: bytes) -> tuple[tuple[str, str], ...]:
-    return (("ETag", f'"{version.decode()}"'),) if version else ()
 
 
 def _ttl(parameters: Parameters) -> int:

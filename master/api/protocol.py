@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from master.api.response import Reply
 from master.http.limits import Limits
-from master.http.problem import problem_bytes, problem_response
+from master.http.problem import Problem
 
 _log = structlog.get_logger(__name__)
 
@@ -140,28 +140,26 @@ class HttpProtocol(web.RequestHandler):
             raise ConnectionError("the reply had begun")
         if status == 500:
             _log.error("a request failed", exc_info=exc)
-            response = problem_response(500, "internal-error", "This is a bug; the log says more.")
+            response = _reply(500, "internal-error", "This is a bug; the log says more.")
         elif isinstance(exc, LineTooLong):
             response = self._too_long(exc)
         elif message is not None and message.startswith("Too many headers"):
-            response = problem_response(431, "headers-too-large", "Send fewer header fields.")
+            response = _reply(431, "headers-too-large", "Send fewer header fields.")
         else:
             first_line = (message or "not HTTP").split("\n", 1)[0].rstrip(":")
-            response = problem_response(
-                400, "bad-http", f"This is not valid HTTP/1.1: {first_line[:200]}."
-            )
+            response = _reply(400, "bad-http", f"This is not valid HTTP/1.1: {first_line[:200]}.")
         response.force_close()
         return response
 
     def _too_long(self, exc: LineTooLong) -> Reply:
         # Both limits raise the same error; they differ so that it can be told which was hit.
         if self._limits.max_target in exc.args:
-            return problem_response(
+            return _reply(
                 414,
                 "target-too-long",
                 f"The request target has more than {self._limits.max_target} bytes.",
             )
-        return problem_response(
+        return _reply(
             431,
             "headers-too-large",
             f"A header field has more than {self._limits.max_field} bytes.",
@@ -194,10 +192,14 @@ class HttpProtocol(web.RequestHandler):
         if self._messages or self._current_request is not None or self.transport is None:
             return
         detail = f"The request's headers did not arrive within {self._limits.header_s:g} s."
-        self.transport.write(problem_bytes(408, "request-timeout", detail))
+        self.transport.write(Problem(408, "request-timeout", detail).raw(b"Connection: close"))
         self.force_close()
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+
+def _reply(status: int, name: str, detail: str) -> Reply:
+    return Reply.of_problem(Problem(status, name, detail))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion10
 
-Headers = Iterable[tuple[str, str]]
+from master.http.problem import Problem
+from master.http.reply_head import BODILESS, Headers, reply_head
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-_BODILESS = (204, 304)
 WRITE_S = 60.0
 """Seconds a client may take to read a reply before its connection is cut."""
 
@@ -30,15 +27,15 @@ class Reply(web.StreamResponse):
     @classmethod
     def build(cls, status: int, headers: Headers, body: bytes = b"") -> Reply:
         """A reply with these headers and the length of `body`."""
-        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
-        lines += [f"{name}: {value}" for name, value in headers]
-        if status not in _BODILESS:
-            lines.append(f"Content-Length: {len(body)}")
-        return cls(
-            status,
-            "".join(line + "\r\n" for line in lines).encode("utf-8", "surrogateescape"),
-            body,
-        )
+        return cls(status, reply_head(status, headers, len(body)), body)
+
+    @classmethod
+    def of_problem(cls, problem: Problem) -> Reply:
+        """The reply that says so."""
+        reply = cls.of_bytes(problem.raw())
+        if problem.close:
+            reply.force_close()
+        return reply
 
     @classmethod
     def of_bytes(cls, raw: bytes) -> Reply:
@@ -50,16 +47,6 @@ class Reply(web.StreamResponse):
         """Say when it was made, unless it says so already."""
         if b"\r\nDate: " not in self._head:
             self._head += b"Date: %b\r\n" % date
-
-    @property
-    def head(self) -> bytes:
-        """Status line and headers."""
-        return self._head
-
-    @property
-    def content(self) -> bytes:
-        """The body."""
-        return bytes(self._content)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self._keep_alive is None:
@@ -76,7 +63,7 @@ class Reply(web.StreamResponse):
             end = b"Connection: close\r\n\r\n"
         elif request.version == HttpVersion10:
             end = b"Connection: keep-alive\r\n\r\n"
-        empty = request.method == "HEAD" or self.status in _BODILESS or not self._content
+        empty = request.method == "HEAD" or self.status in BODILESS or not self._content
         try:
             async with asyncio.timeout(WRITE_S):
                 await request.writer.write(

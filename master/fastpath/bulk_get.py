@@ -1,20 +1,16 @@
-"""A bulk read on the fast path: one `RM.VALUES` to each node, and one body from the replies to all."""
+"""A bulk read on the fast context: one `RM.VALUES` to each node, and one body from the replies to all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
-from master.fastpath.requests import InFlight
+from master.fastpath.context import Client, Context, InFlight
 from master.http.bulk_body import Answer
 from master.http.problem import Problem
 from ringmaster.protocol.resp import Reply
 from ringmaster.routing.outcomes import AGAIN, judge_read
 from ringmaster.routing.scatter_gather import LATE, Batch, Round
-
-if TYPE_CHECKING:
-    from master.fastpath.connection import Connection
-    from master.fastpath.server import FastPath
 
 _ENTRIES: Final = frozenset({bytes, type(None)})
 
@@ -28,7 +24,7 @@ class GetMany(InFlight):
     __slots__ = ("_batches", "_plain", "_round", "keys")
 
     def __init__(
-        self, connection: Connection, keys: Sequence[bytes], began: float, *, plain: bool
+        self, connection: Client, keys: Sequence[bytes], began: float, *, plain: bool
     ) -> None:
         super().__init__(connection, b"", began)
         self.route = None
@@ -44,7 +40,7 @@ class GetMany(InFlight):
     def send(self) -> None:
         """Ask the nodes."""
         if self.connection is not None:
-            self._batches = self.connection.path.router.get_many_nowait(self.keys, self._round)
+            self._batches = self.connection.context.router.get_many_nowait(self.keys, self._round)
 
     def expire(self) -> None:
         """The deadline passed: what has come is the reply, with an error for each of the others."""
@@ -59,38 +55,40 @@ class GetMany(InFlight):
         if connection is None:
             return
         self.connection = None
-        path, replies = connection.path, self._round.replies
+        context, replies = connection.context, self._round.replies
         try:
             if self._round.all_bare:
-                values, most = cast("list[bytes]", replies), path.limits.max_bulk
+                values, most = cast("list[bytes]", replies), context.limits.max_bulk
                 raw = self._framed(
-                    path, path.reads.join(self.keys, values, most, plain=self._plain)
+                    context, context.reads.join(self.keys, values, most, plain=self._plain)
                 )
             elif {*map(type, self._round.dress())} <= _ENTRIES:
-                raw = self._reply(path, cast("Sequence[Answer]", replies))
+                raw = self._reply(context, cast("Sequence[Answer]", replies))
             else:
-                path.spawn(self._again(path), self, connection)
+                context.spawn(self._again(context), self, connection)
                 return
         except Problem as problem:
-            raw = path.problem(self, problem)
+            raw = context.problem(self, problem)
         connection.finish(self, raw)
 
-    async def _again(self, path: FastPath) -> bytes:
+    async def _again(self, context: Context) -> bytes:
         """Ask once more for what was not served, by the router's own rules."""
         answers = [judge_read(reply) for reply in self._round.replies]
         missing = [index for index, answer in enumerate(answers) if answer is AGAIN]
         if missing:
             wanted = [self.keys[index] for index in missing]
-            deadline = self.began + path.limits.deadline_s
+            deadline = self.began + context.limits.deadline_s
             for index, answer in zip(
-                missing, await path.router.read_many(wanted, deadline), strict=True
+                missing, await context.router.read_many(wanted, deadline), strict=True
             ):
                 answers[index] = answer
-        return self._reply(path, cast("Sequence[Answer]", answers))
+        return self._reply(context, cast("Sequence[Answer]", answers))
 
-    def _reply(self, path: FastPath, answers: Sequence[Answer]) -> bytes:
-        return self._framed(path, path.reads.render(self.keys, answers, path.limits.max_bulk))
+    def _reply(self, context: Context, answers: Sequence[Answer]) -> bytes:
+        return self._framed(
+            context, context.reads.render(self.keys, answers, context.limits.max_bulk)
+        )
 
-    def _framed(self, path: FastPath, body: bytes) -> bytes:
-        path.posted.observe(path.clock.boottime() - self.began)
-        return path.replies.json(body)
+    def _framed(self, context: Context, body: bytes) -> bytes:
+        context.posted.observe(context.clock.boottime() - self.began)
+        return context.replies.json(body)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
+from master.fastpath.context import Client, Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
-from master.fastpath.handoff import Loan
-from master.fastpath.requests import InFlight, PlainGet
-from master.http.problem import problem_bytes
-
-if TYPE_CHECKING:
-    from master.fastpath.server import FastPath
+from master.fastpath.handoff import Fallback, Loan
+from master.fastpath.requests import PlainGet
+from master.http.problem import Problem
 
 MAX_PIPELINE: Final = 16
 _WRITE_S: Final = 60.0
@@ -28,36 +25,35 @@ _bare_lf = re.compile(rb"(?<!\r)\n").search
 _OURS: Final = (b"GET /data", b"PUT /data", b"DELETE /data", b"POST /data")
 
 
-class Connection:
+class Connection(Client):
     """One client. Replies leave in the order of the requests; at most `MAX_PIPELINE` are in flight.
+
+    `connections`: those that are open, this one among them from `connection_made` on.
 
     An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
     """
 
     __slots__ = (
         "_buffer",
+        "_connections",
         "_doubt",
         "_draining",
+        "_fallback",
         "_holding",
         "_loan",
         "_need",
         "_parsing",
         "_since",
         "_transport",
-        "path",
         "paused",
-        "tail",
-        "waiting",
     )
 
-    def __init__(self, path: FastPath) -> None:
-        self.path = path
+    def __init__(self, context: Context, fallback: Fallback, connections: set[Connection]) -> None:
+        super().__init__(context)
         self.paused = False
+        self._fallback = fallback
+        self._connections = connections
         self._transport: asyncio.Transport | None = None
-        # What followed the key in the last plain GET: the version and a header block known to be plain.
-        self.tail = b""
-        # Requests without a reply, oldest first.
-        self.waiting: deque[InFlight] = deque()
         self._buffer = bytearray()
         # Bytes from the beginning of an incomplete request to the end of its body, 0 where unknown.
         self._need = 0
@@ -81,14 +77,14 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._since = self.path.clock.boottime()
-        self.path.connections.add(self)
+        self._since = self.context.clock.boottime()
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.waiting.clear()
         self._buffer.clear()
-        self.path.connections.discard(self)
+        self._connections.discard(self)
         loan, self._loan = self._loan, None
         if loan is not None:
             loan.borrower.connection_lost(exc)
@@ -98,13 +94,13 @@ class Connection:
 
     def pause_writing(self) -> None:
         self.paused = True
-        self._since = self.path.clock.boottime()
+        self._since = self.context.clock.boottime()
         if self._loan is not None:
             self._loan.borrower.pause_writing()
 
     def resume_writing(self) -> None:
         self.paused = False
-        self._since = self.path.clock.boottime()
+        self._since = self.context.clock.boottime()
         if self._loan is not None:
             self._loan.borrower.resume_writing()
         self._go_on()
@@ -120,8 +116,8 @@ class Connection:
                 self._transport.pause_reading()
             return
         if not buffer:
-            path = self.path
-            turn = path.turn
+            context = self.context
+            turn = context.turn
             if turn.over:
                 turn.begin()
             now = turn.boottime
@@ -140,12 +136,11 @@ class Connection:
             data = bytes(buffer)
             buffer.clear()
             # Whoever sends a request byte by byte does not get more time by it.
-            self._parse(data, self._since, self.path.clock.boottime())
+            self._parse(data, self._since, self.context.clock.boottime())
 
     # -- to the client
 
     def finish(self, request: InFlight, raw: bytes) -> None:
-        """`raw` is the reply to `request`: send it as soon as all before it are sent."""
         transport = self._transport
         if transport is None:
             return
@@ -182,7 +177,7 @@ class Connection:
         """Enforce the deadlines of what waits here."""
         if self._loan is not None:
             return
-        limits = self.path.limits
+        limits = self.context.limits
         waiting = self.waiting
         if waiting:
             for request in list(waiting):
@@ -205,9 +200,11 @@ class Connection:
             self._transport.close()
 
     def _late(self, detail: str) -> None:
-        self.path.counters.observe("other", 408, "error", self.path.clock.boottime() - self._since)
+        self.context.counters.observe(
+            "other", 408, "error", self.context.clock.boottime() - self._since
+        )
         if self._transport is not None:
-            self._transport.write(problem_bytes(408, "request-timeout", detail))
+            self._transport.write(Problem(408, "request-timeout", detail).raw(b"Connection: close"))
             self._transport.close()
 
     # -- requests
@@ -224,7 +221,7 @@ class Connection:
         elif self._holding and len(self.waiting) < MAX_PIPELINE:
             data = bytes(self._buffer)
             self._buffer.clear()
-            now = self.path.clock.boottime()
+            now = self.context.clock.boottime()
             self._parse(data, now, now)
 
     def _parse(self, data: bytes, since: float, now: float) -> None:
@@ -232,8 +229,8 @@ class Connection:
         self._parsing = True
         self._need = 0
         at, size = 0, len(data)
-        waiting, path = self.waiting, self.path
-        known = path.heads.known
+        waiting, context = self.waiting, self.context
+        known = context.heads.known
         hold = False
         while at < size:
             if len(waiting) >= MAX_PIPELINE or self.paused or self._draining:
@@ -248,16 +245,16 @@ class Connection:
                 self._doubt = self._request_size(data, at, end)
                 break
             block = data[line.end() : end + 2]
-            head = known.get(block) or path.heads.judge(block)
+            head = known.get(block) or context.heads.judge(block)
             method, key, target = line.groups()
             if method == b"GET" and key is not None and head is not None and head.length < 0:
                 # What `begin` does, without the calls.
                 get = PlainGet(self, key, now)
                 waiting.append(get)
-                path.router.get_nowait(key, get)
+                context.router.get_nowait(key, get)
                 at = end + 4
                 continue
-            following = end_of_body(self.path.limits, head, method, end + 4)
+            following = end_of_body(self.context.limits, head, method, end + 4)
             if head is None or following < 0:
                 self._doubt = self._request_size(data, at, end)
                 break
@@ -297,7 +294,7 @@ class Connection:
     def _plausible(self, data: bytes, at: int) -> bool:
         """Whether the incomplete head at `at` may still become a request of ours."""
         rest = data[at : at + 12]
-        limit = self.path.limits.max_target
+        limit = self.context.limits.max_target
         return (
             any(rest.startswith(ours) or ours.startswith(rest) for ours in _OURS)
             and len(data) - at <= limit
@@ -309,7 +306,7 @@ class Connection:
         line = _framed_line(data, at)
         if line is None:
             return 0
-        length = self.path.heads.length_of(data[line.end() : end + 2])
+        length = self.context.heads.length_of(data[line.end() : end + 2])
         return 0 if length is None else end + 4 - at + length
 
     def _lend(self, size: int) -> None:
@@ -320,7 +317,7 @@ class Connection:
         self._doubt = None
         data = bytes(self._buffer)
         self._buffer.clear()
-        loan = self._loan = Loan(transport, self.path.fallback, size, self._returned)
+        loan = self._loan = Loan(transport, self._fallback, size, self._returned)
         rest = loan.feed(data)
         self._buffer += rest
         if rest and not self._holding:
@@ -342,7 +339,7 @@ class Connection:
             return
         self._loan = None
         loan.borrower.detach()
-        self._since = self.path.clock.boottime()
+        self._since = self.context.clock.boottime()
         if not self._holding and not transport.is_reading():
             transport.resume_reading()
         self._go_on()
@@ -354,7 +351,7 @@ class Connection:
             return
         data = bytes(self._buffer)
         self.connection_lost(None)
-        other = self.path.fallback(None)
+        other = self._fallback(None)
         transport.set_protocol(cast(asyncio.BaseProtocol, other))
         other.connection_made(transport)
         if self._holding:

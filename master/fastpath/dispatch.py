@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from master.api.data import check_size, item_options
 from master.fastpath.bulk_get import GetMany
+from master.fastpath.context import Client
 from master.fastpath.header_cache import Head
 from master.fastpath.requests import Get, PlainGet, PlainPost, Refused, Write
 from master.http.bulk_body import FIRST_SLICE, distinct_keys, plain_keys
 from master.http.json_bodies import parse_item, parse_keys, plain_item, plain_keys_of
 from master.http.limits import Limits
 from master.http.target import key_of_target, key_of_text, seconds_of_text
+from master.http.write_rules import check_size, item_options
 from ringmaster.errors import BadRequest, TooLarge
 from ringmaster.protocol.write_options import PLAIN, WriteOptions, encode_options
-
-if TYPE_CHECKING:
-    from master.fastpath.connection import Connection
 
 MAX_BODY: Final = 64 * 1024
 """Larger bodies are left to aiohttp, which counts them against the budget for bodies."""
@@ -43,12 +41,12 @@ def end_of_body(limits: Limits, head: Head | None, method: bytes, body: int) -> 
     return body + length if 0 <= length <= min(MAX_BODY, most) else -1
 
 
-def begin_plain(connection: Connection, data: bytes, now: float) -> bool:
+def begin_plain(connection: Client, data: bytes, now: float) -> bool:
     """Begin the request that `data` is, if it is one `GET` or `POST` of the most usual form and nothing else.
 
     What `begin` makes of the same request, in half the time: most come this way. False: nothing has begun.
     """
-    path = connection.path
+    context = connection.context
     if data.startswith(_GET):
         # Nearly always the same as last time from here on.
         tail = connection.tail
@@ -64,29 +62,29 @@ def begin_plain(connection: Connection, data: bytes, now: float) -> bool:
             return False
         get = PlainGet(connection, key, now)
         connection.waiting.append(get)
-        path.router.get_nowait(key, get)
+        context.router.get_nowait(key, get)
         return True
     if not data.startswith(_POST_LINE):
         return False
     body = data.find(b"\r\n\r\n") + 4
     if body < len(_POST_LINE) + 2:
         return False
-    head = path.heads.known.get(data[len(_POST_LINE) : body - 2])
+    head = context.heads.known.get(data[len(_POST_LINE) : body - 2])
     if head is None or head.length != len(data) - body:
         return False
-    if head.length > MAX_BODY or head.length > path.limits.max_item:
+    if head.length > MAX_BODY or head.length > context.limits.max_item:
         return False
     plain = plain_item(data[body:])
-    if plain is None or len(plain[1]) > path.limits.max_value:
+    if plain is None or len(plain[1]) > context.limits.max_value:
         return False
     key, value = plain
     post = PlainPost(connection, key, now, value)
     connection.waiting.append(post)
-    path.router.set_nowait(key, value, post)
+    context.router.set_nowait(key, value, post)
     return True
 
 
-def _learn_tail(connection: Connection, data: bytes) -> bytes:
+def _learn_tail(connection: Client, data: bytes) -> bytes:
     """What follows the key in `data`, one `GET`, if its header block is known to be plain; else nothing.
 
     The connection keeps it. It names the version first, so what precedes it is a target and nothing else.
@@ -94,7 +92,7 @@ def _learn_tail(connection: Connection, data: bytes) -> bytes:
     at = data.find(_VERSION, len(_GET))
     if at < 0 or not data.endswith(b"\r\n\r\n"):
         return b""
-    head = connection.path.heads.known.get(data[at + len(_VERSION) : -2])
+    head = connection.context.heads.known.get(data[at + len(_VERSION) : -2])
     if head is None or head.length >= 0:
         return b""
     tail = connection.tail = data[at:]
@@ -102,7 +100,7 @@ def _learn_tail(connection: Connection, data: bytes) -> bytes:
 
 
 def begin(
-    connection: Connection,
+    connection: Client,
     method: bytes,
     key: bytes | None,
     target: bytes | None,
@@ -128,48 +126,48 @@ def begin(
         connection.waiting.append(refused)
         refused.fail(error)
         return True
-    path = connection.path
+    context = connection.context
     if method == b"GET":
         get = Get(connection, key, now)
         connection.waiting.append(get)
-        path.router.get_nowait(key, get)
+        context.router.get_nowait(key, get)
     elif method == b"PUT":
         options = head.put_options
         if ttl_ms:
             options = encode_options(WriteOptions(ttl_ms=ttl_ms, flags=0, meta=head.meta))
         args = (body, options)
-        _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, path.replies.put))
+        _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, context.replies.put))
     else:
-        _send(connection, Write(connection, key, now, "DELETE", b"RM.DEL", (), path.deleted))
+        _send(connection, Write(connection, key, now, "DELETE", b"RM.DEL", (), context.deleted))
     return True
 
 
-def _post(connection: Connection, body: bytes, now: float) -> bool:
-    path = connection.path
+def _post(connection: Client, body: bytes, now: float) -> bool:
+    context = connection.context
     plain = plain_item(body)
     if plain is not None:
         key, value = plain
-        check_size(value, path.limits.max_value)
+        check_size(value, context.limits.max_value)
         post = PlainPost(connection, key, now, value)
         connection.waiting.append(post)
-        path.router.set_nowait(key, value, post)
+        context.router.set_nowait(key, value, post)
         return True
     item = parse_item(body)
     if item.if_match is not None or item.if_none_match is not None:
         return False
     key = key_of_text(item.key)
-    check_size(item.value, path.limits.max_value)
+    check_size(item.value, context.limits.max_value)
     args: tuple[bytes, ...] = (item.value,)
     if item.ttl is not None:
         options = item_options(item.ttl, None, None, "")
         if options != PLAIN:
             args = (item.value, encode_options(options))
-    _send(connection, Write(connection, key, now, "POST", b"RM.SET", args, path.replies.posted))
+    _send(connection, Write(connection, key, now, "POST", b"RM.SET", args, context.replies.posted))
     return True
 
 
-def _read_many(connection: Connection, body: bytes, now: float) -> bool:
-    most = connection.path.limits.max_items
+def _read_many(connection: Client, body: bytes, now: float) -> bool:
+    most = connection.context.limits.max_items
     listed = plain_keys_of(body, most)
     try:
         wanted = plain_keys(parse_keys(body, most)) if listed is None else distinct_keys(listed)
@@ -183,6 +181,6 @@ def _read_many(connection: Connection, body: bytes, now: float) -> bool:
     return True
 
 
-def _send(connection: Connection, write: Write) -> None:
+def _send(connection: Client, write: Write) -> None:
     connection.waiting.append(write)
-    connection.path.router.write_nowait(write.command, write.key, write.args, write)
+    connection.context.router.write_nowait(write.command, write.key, write.args, write)

@@ -7,55 +7,18 @@ waiting and asking again are the router's alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from master.api.data import refusal
-from master.http.problem import Problem
-from ringmaster.errors import DeadlineExceeded, RingmasterError
+from master.fastpath.context import Client, InFlight
+from master.http.write_rules import refusal
+from ringmaster.errors import RingmasterError
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import Status, WriteReply
-from ringmaster.routing.outcomes import Ask, judge_read, judge_write
-
-if TYPE_CHECKING:
-    from master.fastpath.connection import Connection
+from ringmaster.routing.outcomes import judge_read, judge_write
 
 _CREATED: Final = int(Status.CREATED)
 _WRITTEN: Final = _CREATED
 """The highest status of a write that was done; looking a member up in its enum is a call in CPython 3.11."""
-
-_LATE: Final = DeadlineExceeded("no reply came within the deadline")
-
-
-class InFlight(Ask):
-    """One request. `raw` is its reply once that is made; `began` and `deadline` are by `Clock.boottime()`.
-
-    `connection` is None as soon as a reply is in the making: a later one is ignored.
-    """
-
-    __slots__ = ("began", "connection", "key", "raw")
-
-    write = False
-
-    @property
-    def method(self) -> str:
-        """Of the request, for the counters."""
-        return "GET"
-
-    def __init__(self, connection: Connection, key: bytes, began: float) -> None:
-        self.connection: Connection | None = connection
-        self.key = key
-        self.began = began
-        self.raw: bytes | None = None
-
-    def expire(self) -> None:
-        """The deadline passed without a reply."""
-        self.replied(_LATE)
-
-    def fail(self, error: RingmasterError | Problem) -> None:
-        """Answer with `error`."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.finish(self, connection.path.problem(self, error))
 
 
 class Get(InFlight):
@@ -69,8 +32,8 @@ class Get(InFlight):
         connection = self.connection
         if connection is None:
             return
-        path = connection.path
-        turn = path.turn
+        context = connection.context
+        turn = context.turn
         if turn.over:
             turn.begin()
         if isinstance(reply, bytes):
@@ -78,16 +41,16 @@ class Get(InFlight):
             route = self.route
             node = b"" if route is None else route.node
             raw = (
-                path.replies.plain_hit(self.key, reply, node, turn.wall)
+                context.replies.plain_hit(self.key, reply, node, turn.wall)
                 if self.plain
-                else path.replies.hit(self.key, reply, node)
+                else context.replies.hit(self.key, reply, node)
             )
-            path.get_hit.observe(turn.boottime - self.began)
+            context.get_hit.observe(turn.boottime - self.began)
             connection.finish(self, raw)
         elif reply is None:
             self.connection = None
-            path.get_miss.observe(turn.boottime - self.began)
-            connection.finish(self, path.replies.miss())
+            context.get_miss.observe(turn.boottime - self.began)
+            connection.finish(self, context.replies.miss())
         else:
             self._unusual(reply)
 
@@ -98,16 +61,16 @@ class Get(InFlight):
             return
         connection, self.connection = self.connection, None
         if connection is not None:
-            connection.path.spawn(self._again(connection), self, connection)
+            connection.context.spawn(self._again(connection), self, connection)
 
-    async def _again(self, connection: Connection) -> bytes:
-        path = connection.path
-        entry = await path.router.read(self.key, self.began + path.limits.deadline_s)
+    async def _again(self, connection: Client) -> bytes:
+        context = connection.context
+        entry = await context.router.read(self.key, self.began + context.limits.deadline_s)
         if entry is None:
-            path.get_miss.observe(path.clock.boottime() - self.began)
-            return path.replies.miss()
-        path.get_hit.observe(path.clock.boottime() - self.began)
-        return path.replies.hit(self.key, entry, path.router.node_of(self.key))
+            context.get_miss.observe(context.clock.boottime() - self.began)
+            return context.replies.miss()
+        context.get_hit.observe(context.clock.boottime() - self.began)
+        return context.replies.hit(self.key, entry, context.router.node_of(self.key))
 
 
 class PlainGet(Get):
@@ -127,7 +90,7 @@ class Write(InFlight):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Client,
         key: bytes,
         began: float,
         verb: str,
@@ -136,7 +99,7 @@ class Write(InFlight):
         render: Callable[[bytes, WriteReply], bytes],
     ) -> None:
         # Not by super(): a call less for each write.
-        self.connection: Connection | None = connection
+        self.connection: Client | None = connection
         self.key = key
         self.began = began
         self.raw: bytes | None = None
@@ -165,21 +128,21 @@ class Write(InFlight):
         if isinstance(verdict, WriteReply):
             connection.finish(self, self._answer(connection, verdict))
         else:
-            connection.path.spawn(self._again(connection), self, connection)
+            connection.context.spawn(self._again(connection), self, connection)
 
-    async def _again(self, connection: Connection) -> bytes:
-        path = connection.path
-        deadline = self.began + path.limits.deadline_s
-        reply = await path.router.write(self.command, self.key, self.args, deadline)
+    async def _again(self, connection: Client) -> bytes:
+        context = connection.context
+        deadline = self.began + context.limits.deadline_s
+        reply = await context.router.write(self.command, self.key, self.args, deadline)
         return self._answer(connection, reply)
 
-    def _answer(self, connection: Connection, reply: WriteReply) -> bytes:
-        path = connection.path
+    def _answer(self, connection: Client, reply: WriteReply) -> bytes:
+        context = connection.context
         if reply.status > _WRITTEN:
-            refused = refusal(reply, path.replies)
+            refused = refusal(reply, context.replies)
             if refused is not None:
-                return path.problem(self, refused)
-        path.written[self.verb].observe(path.clock.boottime() - self.began)
+                return context.problem(self, refused)
+        context.written[self.verb].observe(context.clock.boottime() - self.began)
         return self.render(self.key, reply)
 
 
@@ -188,15 +151,15 @@ class PlainPost(Write):
 
     __slots__ = ()
 
-    def __init__(self, connection: Connection, key: bytes, began: float, value: bytes) -> None:
-        self.connection: Connection | None = connection
+    def __init__(self, connection: Client, key: bytes, began: float, value: bytes) -> None:
+        self.connection: Client | None = connection
         self.key = key
         self.began = began
         self.raw: bytes | None = None
         self.verb = "POST"
         self.command = b"RM.SET"
         self.args = (value,)
-        self.render = connection.path.replies.posted
+        self.render = connection.context.replies.posted
 
     def replied(self, reply: Reply) -> None:
         connection = self.connection
@@ -204,13 +167,13 @@ class PlainPost(Write):
             super().replied(reply)
             return
         self.connection = None
-        path = connection.path
-        turn = path.turn
+        context = connection.context
+        turn = context.turn
         if turn.over:
             turn.begin()
         status, term, seq, _ = reply
-        raw = path.replies.plain_posted(self.key, status == _CREATED, term, seq, turn.wall)
-        path.posted.observe(turn.boottime - self.began)
+        raw = context.replies.plain_posted(self.key, status == _CREATED, term, seq, turn.wall)
+        context.posted.observe(turn.boottime - self.began)
         connection.finish(self, raw)
 
 
@@ -219,7 +182,7 @@ class Refused(InFlight):
 
     __slots__ = ("verb",)
 
-    def __init__(self, connection: Connection, method: bytes, began: float) -> None:
+    def __init__(self, connection: Client, method: bytes, began: float) -> None:
         super().__init__(connection, b"", began)
         self.verb = method.decode()
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from master.api.response import Reply
 from master.http.origin_check import Forbidden
+from master.http.reply_head import reply_head
 from ringmaster.errors import (
     BadRequest,
     CoordinatorUnavailable,
@@ -79,17 +79,16 @@ class Problem(Exception):
             **self.fields,
         }
 
-    def reply(self) -> Reply:
-        """The reply that says so."""
+    def raw(self, *lines: bytes) -> bytes:
+        """The whole reply; further header `lines` are without their ends."""
         headers = (
             ("Content-Type", "application/problem+json"),
             ("Cache-Control", "no-store"),
             *self.headers,
         )
-        reply = Reply.build(self.status, headers, msgspec.json.encode(self.body()))
-        if self.close:
-            reply.force_close()
-        return reply
+        body = msgspec.json.encode(self.body())
+        ended = b"".join(line + b"\r\n" for line in lines)
+        return b"%b%b\r\n%b" % (reply_head(self.status, headers, len(body)), ended, body)
 
 
 def problem_of(error: RingmasterError, *, write: bool) -> Problem:
@@ -107,14 +106,3 @@ def problem_of(error: RingmasterError, *, write: bool) -> Problem:
         applied = "not-applied" if isinstance(error, Unserved) else "unknown"
         problem.fields["outcome"] = applied
     return problem
-
-
-def problem_response(status: int, name: str, detail: str) -> Reply:
-    """The same without a detour through an exception."""
-    return Problem(status, name, detail).reply()
-
-
-def problem_bytes(status: int, name: str, detail: str) -> bytes:
-    """The whole reply as bytes, for a connection that closes after it."""
-    reply = problem_response(status, name, detail)
-    return b"".join((reply.head, b"Connection: close\r\n\r\n", reply.content))

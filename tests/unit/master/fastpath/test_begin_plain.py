@@ -105,5 +105,5 @@ async def test_latencies_are_counted_once_for_each_request(world: World) -> None
     for _ in range(3):
         for request in PLAIN:
             await outcome(world, [request])
-    assert world.path.get_hit.count == 6
-    assert world.path.posted.count == 6
+    assert world.path.context.get_hit.count == 6
+    assert world.path.context.posted.count == 6

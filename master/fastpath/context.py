@@ -1,0 +1,163 @@
+"""What the fast path's parts know of each other: a request, its client, and what both may use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import structlog
+
+from master.fastpath.header_cache import Heads
+from master.http.bulk_body import BulkReads
+from master.http.limits import Limits
+from master.http.origin_check import Authority
+from master.http.problem import Problem, problem_of
+from master.http.request_counters import Counters
+from master.http.responses import Replies
+from ringmaster.errors import DeadlineExceeded, RingmasterError
+from ringmaster.protocol.resp import Reply
+from ringmaster.protocol.write_options import WriteReply
+from ringmaster.routing.outcomes import Ask
+from ringmaster.routing.router import Router
+from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.tick_clock import TurnClock
+
+_LATE: Final = DeadlineExceeded("no reply came within the deadline")
+
+_log = structlog.get_logger(__name__)
+
+
+class Context:
+    """What all connections of one master share."""
+
+    __slots__ = (
+        "clock",
+        "counters",
+        "get_hit",
+        "get_miss",
+        "heads",
+        "limits",
+        "posted",
+        "reads",
+        "replies",
+        "router",
+        "tasks",
+        "turn",
+        "written",
+    )
+
+    def __init__(
+        self,
+        router: Router,
+        replies: Replies,
+        counters: Counters,
+        authority: Authority,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self.router = router
+        self.replies = replies
+        self.limits = limits
+        self.clock = clock
+        self.turn = TurnClock(clock)
+        self.heads = Heads(authority)
+        self.reads = BulkReads(router, replies, counters, clock)
+        self.counters = counters
+        self.get_hit = counters.series("GET", "hit", 200)
+        self.get_miss = counters.series("GET", "miss", 404)
+        self.written = {
+            verb: counters.series(verb, "ok", 200) for verb in ("POST", "PUT", "DELETE")
+        }
+        self.posted = self.written["POST"]
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(
+        self, answer: Coroutine[Any, Any, bytes], request: InFlight, connection: Client
+    ) -> None:
+        """Finish `request` with what `answer` returns; its deadline is the router's."""
+        task = asyncio.get_running_loop().create_task(self._finish(answer, request, connection))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def problem(self, request: InFlight, error: RingmasterError | Problem) -> bytes:
+        """The reply to `error`, counted."""
+        problem = error if isinstance(error, Problem) else problem_of(error, write=request.write)
+        seconds = self.clock.boottime() - request.began
+        self.counters.observe(request.method, problem.status, "error", seconds)
+        return problem.raw(b"Date: " + self.replies.date())
+
+    def deleted(self, _key: bytes, _reply: WriteReply) -> bytes:
+        """The reply to a DELETE."""
+        return self.replies.deleted()
+
+    async def _finish(
+        self, answer: Coroutine[Any, Any, bytes], request: InFlight, connection: Client
+    ) -> None:
+        try:
+            raw = await answer
+        except (RingmasterError, Problem) as error:
+            raw = self.problem(request, error)
+        except Exception:  # noqa: BLE001 - the top of this request's task; the client gets a 500
+            _log.exception("a request failed")
+            detail = "This is a bug; the log says more."
+            raw = self.problem(request, Problem(500, "internal-error", detail))
+        connection.finish(request, raw)
+
+
+class Client:
+    """One client's connection, as its requests see it.
+
+    An abstract class, not a `Protocol`: so what requests use of it is fast when it is compiled.
+    """
+
+    __slots__ = ("context", "tail", "waiting")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        # What followed the key in the last plain GET: the version and a header block known to be plain.
+        self.tail = b""
+        # Requests without a reply, oldest first.
+        self.waiting: deque[InFlight] = deque()
+
+    def finish(self, request: InFlight, raw: bytes) -> None:
+        """`raw` is the reply to `request`: send it as soon as all before it are sent."""
+        raise NotImplementedError
+
+
+class InFlight(Ask):
+    """One request between its arrival and its reply, which is `raw` once it is made.
+
+    `began` and `deadline` are by `Clock.boottime()`. `connection` is None as soon as a reply is in the making: a later
+    one is ignored.
+    """
+
+    __slots__ = ("began", "connection", "key", "raw")
+
+    write = False
+
+    @property
+    def method(self) -> str:
+        """Of the request, for the counters."""
+        return "GET"
+
+    def __init__(self, connection: Client, key: bytes, began: float) -> None:
+        self.connection: Client | None = connection
+        self.key = key
+        self.began = began
+        self.raw: bytes | None = None
+
+    def replied(self, reply: Reply) -> None:
+        """The primary's reply has come, or an error in its place."""
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        """The deadline passed without a reply."""
+        self.replied(_LATE)
+
+    def fail(self, error: RingmasterError | Problem) -> None:
+        """Answer with `error`."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.finish(self, connection.context.problem(self, error))
