@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -124,15 +123,14 @@ class Master:
             authority,
             self._limits,
             clock,
-            lambda on_reply: self.server.protocol(
-                close_after_reply=on_reply is None, on_reply=on_reply
-            ),
+            self.server.protocol,
+            fast=settings.fastpath,
         )
 
     @property
     def connections(self) -> int:
-        """Clients connected, on both paths."""
-        return len(self.server.connections) + len(self.fastpath.connections)
+        """Clients connected."""
+        return len(self.fastpath.connections)
 
     @property
     def addresses(self) -> list[str]:
@@ -153,7 +151,9 @@ class Master:
             await self._listen(settings.shared_listen, shared=True)
         if self._unix is not None:
             loop = asyncio.get_running_loop()
-            self._listeners.append(await loop.create_unix_server(self._factory, sock=self._unix))
+            self._listeners.append(
+                await loop.create_unix_server(self.fastpath.protocol, sock=self._unix)
+            )
         elif settings.unix is not None:
             await self._listen(f"unix:{settings.unix}", shared=False)
         _log.info("listening", addresses=self.addresses, fastpath=settings.fastpath)
@@ -175,7 +175,7 @@ class Master:
             listener.close()
         self.events.close()
         self.server.close_after_replies()
-        await asyncio.gather(self.fastpath.close(STOP_S), self._close_server())
+        await self.fastpath.close(STOP_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -184,29 +184,18 @@ class Master:
             with suppress(FileNotFoundError):
                 os.unlink(self._settings.unix)
 
-    async def _close_server(self) -> None:
-        """Idle clients get a moment to send the request that may be on its way, and a reply that says close."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + _GRACE_S
-        while self.server.connections and loop.time() < ends:  # noqa: ASYNC110 - aiohttp has no event for it
-            await asyncio.sleep(0.02)
-        self.server.pre_shutdown()
-        await self.server.shutdown(STOP_S - _GRACE_S)
-
-    @property
-    def _factory(self) -> Callable[[], asyncio.Protocol]:
-        return self.fastpath.protocol if self._settings.fastpath else self.server
-
     async def _listen(self, address: str, *, shared: bool) -> None:
         loop = asyncio.get_running_loop()
         target = parse_address(address)
         try:
             if isinstance(target, str):
                 clear_socket_path(Path(target))
-                listener = await loop.create_unix_server(self._factory, target, backlog=_BACKLOG)
+                listener = await loop.create_unix_server(
+                    self.fastpath.protocol, target, backlog=_BACKLOG
+                )
             else:
                 listener = await loop.create_server(
-                    self._factory, *target, backlog=_BACKLOG, reuse_port=shared or None
+                    self.fastpath.protocol, *target, backlog=_BACKLOG, reuse_port=shared or None
                 )
         except OSError as error:
             raise SettingsError(f"cannot listen on {address}: {error}") from error

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http import HttpVersion11
 
 from master.api.protocol import HttpProtocol
 from master.api.request import Exchange
@@ -135,7 +135,6 @@ class Application:
         if expected is not None and isinstance(request.protocol, HttpProtocol):
             # Whatever is answered now, the body is not sent before we ask for it.
             request.protocol.continue_wanted = not request.content.is_eof()
-        _check_framing(request, self._limits)
         if exchange.host or request.version >= HttpVersion11:
             self._authority.check_host(exchange.host)
         if exchange.changes:
@@ -152,19 +151,6 @@ class Application:
         else:
             allow = allowed(self._routes.methods(exchange.path))
         return Reply.build(204, (("Allow", allow), ("Cache-Control", "no-store")))
-
-
-def _check_framing(request: web.BaseRequest, limits: Limits) -> None:
-    """What the parser lets through and we do not. Raises `Problem`."""
-    if not HttpVersion10 <= request.version <= HttpVersion11:
-        raise Problem(400, "bad-http", "the version must be HTTP/1.1 or HTTP/1.0", close=True)
-    coding = request.headers.getall("Transfer-Encoding", ())
-    if coding and [each.strip().lower() for each in coding] != ["chunked"]:
-        detail = "the only Transfer-Encoding known here is chunked"
-        raise Problem(400, "bad-http", detail, close=True)
-    if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > limits.max_header:
-        detail = f"all header fields together may have {limits.max_header} bytes"
-        raise Problem(431, "headers-too-large", detail, close=True)
 
 
 def allowed(methods: Methods) -> str:

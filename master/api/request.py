@@ -150,7 +150,7 @@ class Exchange:
             detail = f"the body did not arrive within {self.limits.body_s:g} s"
             raise Problem(408, "request-timeout", detail, close=True) from error
         except RequestPayloadError as error:
-            raise Problem(400, "bad-http", "the body's framing is broken", close=True) from error
+            raise Problem(400, "bad-http", str(error), close=True) from error
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def release(self) -> None:

@@ -1,147 +1,142 @@
-"""One client's connection on the fast path: requests cut out of its bytes, replies sent in their order."""
+"""One client's connection: requests cut out of its bytes, begun in their order, and replies sent in it.
+
+A request either takes the fast path (`master/fastpath/dispatch.py`) or is handed to aiohttp, whole and in canonical form
+(`master/fastpath/handoff.py`). Where it ends is found here alone. Requests that only read run side by side; one that may
+change something runs by itself, so that a pipeline sees its own effects (RFC 9112 §9.3.2).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final, cast
+from typing import Final
 
-from master.fastpath.context import Client, Context, InFlight
+from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
-from master.fastpath.handoff import Fallback, Loan
+from master.fastpath.handoff import Fallback, Handoff
+from master.fastpath.peer import Peer
 from master.fastpath.requests import PlainGet
+from master.http.framing import check_beginning, frame
 from master.http.problem import Problem
 
 MAX_PIPELINE: Final = 16
-_WRITE_S: Final = 60.0
+
+# What may become of a request that does not begin on the fast path.
+_NOT_FAST: Final = 0
+_INCOMPLETE: Final = -1
+_MUST_WAIT: Final = -2
 
 # The common request line: a key that needs no decoding. Groups: method, key, (no) target.
 _plain_line = re.compile(rb"(GET|PUT|DELETE) " + PLAIN_PATH + rb"() HTTP/1\.1\r\n").match
-# Any other line that may be ours. Groups: method, (no) key, target.
+# Any other line that the fast path may know. Groups: method, (no) key, target.
 _line = re.compile(rb"(GET|PUT|DELETE|POST)(\0)? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
-# Any line of a request that ends where its head says.
-_framed_line = re.compile(rb"(?!CONNECT )[A-Z]{3,16} [!-~]+ HTTP/1\.1\r\n").match
-_bare_lf = re.compile(rb"(?<!\r)\n").search
-_OURS: Final = (b"GET /data", b"PUT /data", b"DELETE /data", b"POST /data")
 
 
-class Connection(Client):
+class Connection(Peer):
     """One client. Replies leave in the order of the requests; at most `MAX_PIPELINE` are in flight.
 
-    `connections`: those that are open, this one among them from `connection_made` on.
+    Without `fast` every request is handed to aiohttp.
 
     An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
     """
 
     __slots__ = (
         "_buffer",
-        "_connections",
-        "_doubt",
         "_draining",
         "_fallback",
+        "_fast",
+        "_handoff",
         "_holding",
-        "_loan",
+        "_last",
+        "_look_at",
         "_need",
         "_parsing",
-        "_since",
-        "_transport",
-        "paused",
     )
 
-    def __init__(self, context: Context, fallback: Fallback, connections: set[Connection]) -> None:
-        super().__init__(context)
-        self.paused = False
+    def __init__(
+        self,
+        context: Context,
+        fallback: Fallback,
+        peers: set[Peer],
+        *,
+        fast: bool = True,
+    ) -> None:
+        super().__init__(context, peers)
+        self._fast = fast
         self._fallback = fallback
-        self._connections = connections
-        self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
-        # Bytes from the beginning of an incomplete request to the end of its body, 0 where unknown.
+        # Bytes from the beginning of an incomplete request to the end of its body, 0 while its head is incomplete.
         self._need = 0
-        # When the client last went idle, began an incomplete request, or stopped reading.
-        self._since = 0.0
-        # The buffer begins with a request for aiohttp, which gets it once every reply before it has left:
-        # so many bytes of it, or with 0 the whole connection. None: no such request.
-        self._doubt: int | None = None
-        self._loan: Loan | None = None
-        # Reading is paused because of what waits here.
+        # An incomplete head is looked at again when a line has ended, or when there are so many bytes.
+        self._look_at = 0
+        # The buffer begins with what cannot begin yet.
         self._holding = False
         self._parsing = False
         self._draining = False
-
-    @property
-    def unread(self) -> int:
-        """Bytes of replies that the client has not taken."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        # The reply after which we part, for when those before it have left.
+        self._last: bytes | None = None
+        self._handoff: Handoff | None = None
 
     # -- from the transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._since = self.context.clock.boottime()
-        self._connections.add(self)
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        super().connection_lost(exc)
         self.waiting.clear()
         self._buffer.clear()
-        self._connections.discard(self)
-        loan, self._loan = self._loan, None
-        if loan is not None:
-            loan.borrower.connection_lost(exc)
+        handoff, self._handoff = self._handoff, None
+        if handoff is not None:
+            handoff.close(exc)
 
-    def eof_received(self) -> None:
-        """The other side sends no more: None has the transport close."""
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still read. True: the transport stays open."""
+        if self.parting or self.transport is None:
+            return False
+        self.ended = True
+        if self._handoff is not None and self._handoff.is_busy:
+            self._handoff.end()
+        else:
+            self._go_on()
+        return True
 
     def pause_writing(self) -> None:
         self.paused = True
-        self._since = self.context.clock.boottime()
-        if self._loan is not None:
-            self._loan.borrower.pause_writing()
+        self.since = self.context.clock.boottime()
+        if self._handoff is not None:
+            self._handoff.pause_writing()
 
     def resume_writing(self) -> None:
         self.paused = False
-        self._since = self.context.clock.boottime()
-        if self._loan is not None:
-            self._loan.borrower.resume_writing()
+        self.since = self.context.clock.boottime()
+        if self._handoff is not None:
+            self._handoff.resume_writing()
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
-        if self._loan is not None:
-            rest = self._loan.feed(data)
-            # Feeding may have ended the connection.
-            if rest and self._transport is not None:
-                buffer += rest
-                self._holding = True
-                self._transport.pause_reading()
-            return
         if not buffer:
-            context = self.context
-            turn = context.turn
+            turn = self.context.turn
             if turn.over:
                 turn.begin()
             now = turn.boottime
-            if (
-                not self.waiting
-                and not self.paused
-                and not self._draining
-                and begin_plain(self, data, now)
-            ):
-                self._since = now
-                return
-            self._parse(data, now, now)
+            if self._fast and not self.waiting and self._is_free() and begin_plain(self, data, now):
+                self.since = now
+            elif not self._divert(data):
+                self._parse(data, now, now)
+            return
+        if self._divert(data):
             return
         buffer += data
-        if not self._holding and len(buffer) >= self._need:
+        ready = len(buffer) >= (self._need or self._look_at) or (not self._need and b"\n" in data)
+        if ready and not self._holding:
             data = bytes(buffer)
             buffer.clear()
             # Whoever sends a request byte by byte does not get more time by it.
-            self._parse(data, self._since, self.context.clock.boottime())
+            self._parse(data, self.since, self.context.clock.boottime())
 
     # -- to the client
 
     def finish(self, request: InFlight, raw: bytes) -> None:
-        transport = self._transport
+        transport = self.transport
         if transport is None:
             return
         waiting = self.waiting
@@ -160,22 +155,15 @@ class Connection(Client):
                 waiting.popleft()
             raw = b"".join(parts)
         transport.write(raw)
-        if self._buffer or self._draining:
+        if self._buffer or self._draining or self.ended or self._last is not None:
             self._go_on()
 
     def drain(self) -> None:
-        """Take no further request; close when those in flight are answered."""
         self._draining = True
         self._go_on()
 
-    def abort(self) -> None:
-        """Drop the client."""
-        if self._transport is not None:
-            self._transport.abort()
-
     def sweep(self, now: float) -> None:
-        """Enforce the deadlines of what waits here."""
-        if self._loan is not None:
+        if self._handoff is not None and self._handoff.is_busy and not self.parting:
             return
         limits = self.context.limits
         waiting = self.waiting
@@ -184,176 +172,214 @@ class Connection(Client):
                 if request.began + limits.deadline_s > now:
                     break
                 request.expire()
-            self._since = now if not self.paused else self._since
-        waited_s = now - self._since
-        if self.paused:
-            if waited_s > _WRITE_S:
-                self.abort()
-        elif waiting:
-            return
-        elif self._buffer:
+            self.since = now if not self.paused else self.since
+        if not self.sweep_slow(now) and not waiting:
+            self._sweep_idle(now - self.since)
+
+    def _sweep_idle(self, waited_s: float) -> None:
+        limits = self.context.limits
+        if self._buffer:
             if self._need and waited_s > limits.body_s:
                 self._late(f"the body did not arrive within {limits.body_s:g} s")
             elif not self._need and waited_s > limits.header_s:
                 self._late(f"The request's headers did not arrive within {limits.header_s:g} s.")
-        elif waited_s > limits.keepalive_s and self._transport is not None:
-            self._transport.close()
+        elif waited_s > limits.keepalive_s and self.transport is not None:
+            self.transport.close()
 
     def _late(self, detail: str) -> None:
-        self.context.counters.observe(
-            "other", 408, "error", self.context.clock.boottime() - self._since
-        )
-        if self._transport is not None:
-            self._transport.write(Problem(408, "request-timeout", detail).raw(b"Connection: close"))
-            self._transport.close()
+        self._refuse(Problem(408, "request-timeout", detail), self.since)
 
     # -- requests
 
+    def _is_free(self) -> bool:
+        """Whether a request may begin, given that none is in flight."""
+        return not (
+            self.paused
+            or self._draining
+            or self.parting
+            or self._last is not None
+            or (self._handoff is not None and self._handoff.is_busy)
+        )
+
     def _go_on(self) -> None:
         """Something that was waited for has happened: take what is in the buffer, as far as it goes."""
-        if self._parsing or self._transport is None or self.paused or self._loan is not None:
+        transport = self.transport
+        if self._parsing or transport is None or self.paused or self.parting:
             return
-        if self._draining and not self.waiting:
-            self._transport.close()
-        elif self._doubt is not None:
-            if not self.waiting:
-                self._lend(self._doubt) if self._doubt else self._hand_over()
-        elif self._holding and len(self.waiting) < MAX_PIPELINE:
-            data = bytes(self._buffer)
-            self._buffer.clear()
-            now = self.context.clock.boottime()
-            self._parse(data, now, now)
+        if self.waiting:
+            if self._holding and len(self.waiting) < MAX_PIPELINE and not self.waiting[0].write:
+                self._parse_buffer()
+        elif self._handoff is not None and self._handoff.is_busy:
+            return
+        elif self._last is not None:
+            transport.write(self._last)
+            self.part()
+        elif self._draining:
+            transport.close()
+        elif self._holding:
+            self._parse_buffer()
+        elif self.ended:
+            # What is left of a request can never be whole.
+            transport.close()
+
+    def _parse_buffer(self) -> None:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        now = self.context.clock.boottime()
+        self._parse(data, now, now)
 
     def _parse(self, data: bytes, since: float, now: float) -> None:
-        """Begin every complete request in `data`, whose first byte arrived at `since`; keep the rest."""
+        """Begin every complete request in `data` that may begin, the first byte of which arrived at `since`; keep the rest."""
         self._parsing = True
-        self._need = 0
+        self._need = self._look_at = 0
         at, size = 0, len(data)
-        waiting, context = self.waiting, self.context
-        known = context.heads.known
+        waiting = self.waiting
         hold = False
         while at < size:
-            if len(waiting) >= MAX_PIPELINE or self.paused or self._draining:
+            if self._is_full():
                 hold = True
                 break
+            if data.startswith(b"\r\n", at):
+                # An empty line before a request line is to be passed over (RFC 9112 §2.2).
+                at += 2
+                continue
             end = data.find(b"\r\n\r\n", at)
             if end < 0:
-                self._doubt = None if self._plausible(data, at) else 0
+                at = self._check_beginning(data, at, now)
                 break
-            line = _plain_line(data, at) or _line(data, at)
-            if line is None:
-                self._doubt = self._request_size(data, at, end)
-                break
-            block = data[line.end() : end + 2]
-            head = known.get(block) or context.heads.judge(block)
-            method, key, target = line.groups()
-            if method == b"GET" and key is not None and head is not None and head.length < 0:
-                # What `begin` does, without the calls.
-                get = PlainGet(self, key, now)
-                waiting.append(get)
-                context.router.get_nowait(key, get)
-                at = end + 4
+            following = self._begin_fast(data, at, end, now) if self._fast else _NOT_FAST
+            if following > 0:
+                at = following
                 continue
-            following = end_of_body(self.context.limits, head, method, end + 4)
-            if head is None or following < 0:
-                self._doubt = self._request_size(data, at, end)
+            if following == _INCOMPLETE:
                 break
-            if following > size:
-                self._need = following - at
+            if following == _MUST_WAIT or waiting:
+                hold = True
                 break
-            body = data[end + 4 : following]
-            if not begin(self, method, key, target, head, body, now):
-                self._doubt = following - at
-                break
-            at = following
+            at, hold = self._hand_over(data, at, end + 4, now)
+            break
         self._parsing = False
-        self._since = now if at else since
-        self._keep(data[at:] if at else data, hold or self._doubt is not None)
+        self.since = now if at else since
+        self._keep(data[at:] if at else data, holding=hold)
 
-    def _keep(self, rest: bytes, holding: bool) -> None:
-        """Keep what no request was made of; read on unless that must wait."""
-        transport = self._transport
+    def _is_full(self) -> bool:
+        """Whether no request may begin now, whatever it is."""
+        waiting = self.waiting
+        return (
+            len(waiting) >= MAX_PIPELINE
+            or self.paused
+            or self._draining
+            or (bool(waiting) and waiting[0].write)
+        )
+
+    def _begin_fast(self, data: bytes, at: int, end: int, now: float) -> int:
+        """Begin the request at `at`, whose head ends at `end`, on the fast path: returns where it ends.
+
+        Or one of `_NOT_FAST`, `_INCOMPLETE`, `_MUST_WAIT`; then nothing has begun.
+        """
+        context = self.context
+        line = _plain_line(data, at) or _line(data, at)
+        if line is None:
+            return _NOT_FAST
+        block = data[line.end() : end + 2]
+        head = context.heads.known.get(block) or context.heads.judge(block)
+        if head is None:
+            return _NOT_FAST
+        method, key, target = line.groups()
+        if method == b"GET" and key is not None and head.length < 0:
+            # What `begin` does, without the calls.
+            get = PlainGet(self, key, now)
+            self.waiting.append(get)
+            context.router.get_nowait(key, get)
+            return end + 4
+        following = end_of_body(context.limits, head, method, end + 4)
+        if following < 0:
+            return _NOT_FAST
+        if following > len(data):
+            self._need = following - at
+            return _INCOMPLETE
+        if self.waiting and method != b"GET":
+            return _MUST_WAIT
+        body = data[end + 4 : following]
+        return following if begin(self, method, key, target, head, body, now) else _NOT_FAST
+
+    def _hand_over(self, data: bytes, at: int, end: int, now: float) -> tuple[int, bool]:
+        """Give aiohttp the request at `at`, whose head ends at `end`. Returns where the next one begins, and whether it must wait."""
+        transport = self.transport
+        try:
+            framing = frame(data[at:end], self.context.limits)
+        except Problem as problem:
+            self._refuse(problem, now)
+            return len(data), False
         if transport is None:
+            return len(data), False
+        handoff = self._handoff
+        if handoff is None:
+            handoff = self._handoff = Handoff(transport, self._fallback, self)
+        handoff.begin(framing)
+        rest = handoff.feed(data[end:])
+        if self.ended:
+            handoff.end()
+        return len(data) - len(rest), True
+
+    def _check_beginning(self, data: bytes, at: int, now: float) -> int:
+        """Refuse the incomplete head at `at` if it cannot become one any more. Returns where what is to be kept begins."""
+        try:
+            self._look_at = check_beginning(data[at:], self.context.limits)
+        except Problem as problem:
+            self._refuse(problem, now)
+            return len(data)
+        return at
+
+    def _refuse(self, problem: Problem, began: float) -> None:
+        """Reply with `problem` when it is its turn, and close. Nothing that follows is looked at."""
+        context = self.context
+        context.counters.observe("other", problem.status, "error", context.clock.boottime() - began)
+        self._last = problem.raw(b"Date: " + context.replies.date(), b"Connection: close")
+        self._buffer.clear()
+        self._holding = False
+        if not self._parsing:
+            self._go_on()
+        else:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _keep(self, rest: bytes, *, holding: bool) -> None:
+        """Keep what no request was made of; with `holding` it cannot begin yet, and no more is read."""
+        if self.transport is None:
             return
         if rest:
             self._buffer += rest
-        if holding and rest:
-            if self._doubt is not None and not self.waiting and not self.paused:
-                self._go_on()
-                return
-            if not self._holding:
-                self._holding = True
-                transport.pause_reading()
-            # What it waits for may have happened while parsing.
-            if self._doubt is None and len(self.waiting) < MAX_PIPELINE:
-                asyncio.get_running_loop().call_soon(self._go_on)
-        elif self._holding:
-            self._holding = False
-            transport.resume_reading()
+        self._holding = holding and bool(self._buffer)
+        self.reading_changed()
+        if self.ended and not self._holding:
+            self._go_on()
 
-    def _plausible(self, data: bytes, at: int) -> bool:
-        """Whether the incomplete head at `at` may still become a request of ours."""
-        rest = data[at : at + 12]
-        limit = self.context.limits.max_target
-        return (
-            any(rest.startswith(ours) or ours.startswith(rest) for ours in _OURS)
-            and len(data) - at <= limit
-            and _bare_lf(data, at) is None
+    def _divert(self, data: bytes) -> bool:
+        """Take `data` if it is no beginning of a request: the rest of one that was handed over, or thrown away."""
+        if self.parting or self._last is not None:
+            self.discard(data)
+            return True
+        handoff = self._handoff
+        if handoff is None or not handoff.is_busy:
+            return False
+        self._keep(handoff.feed(data), holding=True)
+        return True
+
+    # -- from the handoff
+
+    def reading_changed(self) -> None:
+        """Read on, unless what was read has to wait here or at the borrower."""
+        handoff = self._handoff
+        self.read_on(
+            self.parting or not (self._holding or (handoff is not None and handoff.is_full))
         )
 
-    def _request_size(self, data: bytes, at: int, end: int) -> int:
-        """Bytes of the request at `at` whose head ends at `end`; 0 where only aiohttp can tell."""
-        line = _framed_line(data, at)
-        if line is None:
-            return 0
-        length = self.context.heads.length_of(data[line.end() : end + 2])
-        return 0 if length is None else end + 4 - at + length
+    def answered(self) -> None:
+        """The borrower's reply has left; its task has still to end."""
+        self.since = self.context.clock.boottime()
+        asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _lend(self, size: int) -> None:
-        """Let aiohttp answer the first `size` bytes of the buffer, one request."""
-        transport = self._transport
-        if transport is None:
-            return
-        self._doubt = None
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        loan = self._loan = Loan(transport, self._fallback, size, self._returned)
-        rest = loan.feed(data)
-        self._buffer += rest
-        if rest and not self._holding:
-            transport.pause_reading()
-        elif self._holding and not rest:
-            transport.resume_reading()
-        self._holding = bool(rest)
-
-    def _returned(self, loan: Loan) -> None:
-        """The reply has left; its task has still to end."""
-        asyncio.get_running_loop().call_soon(self._take_back, loan)
-
-    def _take_back(self, loan: Loan) -> None:
-        transport = self._transport
-        if self._loan is not loan or transport is None or transport.is_closing():
-            return
-        if loan.owed:
-            transport.close()
-            return
-        self._loan = None
-        loan.borrower.detach()
-        self._since = self.context.clock.boottime()
-        if not self._holding and not transport.is_reading():
-            transport.resume_reading()
-        self._go_on()
-
-    def _hand_over(self) -> None:
-        """Let aiohttp answer what is in the buffer, and close. All replies before it have left."""
-        transport = self._transport
-        if transport is None:
-            return
-        data = bytes(self._buffer)
-        self.connection_lost(None)
-        other = self._fallback(None)
-        transport.set_protocol(cast(asyncio.BaseProtocol, other))
-        other.connection_made(transport)
-        if self._holding:
-            transport.resume_reading()
-        other.data_received(data)
+    def dismissed(self) -> None:
+        """The borrower wants no more requests: close, after what of this one is still to come."""
+        handoff = self._handoff
+        self.part(at_once=not self._buffer and (handoff is None or not handoff.owes))

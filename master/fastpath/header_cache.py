@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import httptools
-
+from master.http.framing import parse_fields
 from master.http.origin_check import Authority, Forbidden
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry_meta import Meta, pack_meta
@@ -43,10 +42,6 @@ _HARMLESS: Final = frozenset(
     }
 )
 _ONCE: Final = frozenset({b"host", b"connection", b"content-length", b"content-type"})
-# They say where a request ends, or that something else follows it.
-_FRAMING: Final = frozenset(
-    {b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings"}
-)
 
 
 class Head:
@@ -76,9 +71,9 @@ class Heads:
 
     def judge(self, block: bytes) -> Head | None:
         """The head that `block` is (field lines, each with its CRLF), None if it is not plain."""
-        if len(block) > _MAX_BLOCK or b"\r\n\r\n" in block:
+        if len(block) > _MAX_BLOCK:
             return None
-        fields = _parsed(block)
+        fields = parse_fields(block)
         if fields is None:
             return None
         once: dict[bytes, bytes] = {}
@@ -86,7 +81,7 @@ class Heads:
             if name in _ONCE:
                 if name in once:
                     return None
-                once[name] = value.strip(b" \t")
+                once[name] = value
             elif name not in _HARMLESS:
                 return None
         head = self._plain(once)
@@ -95,27 +90,6 @@ class Heads:
                 self.known.clear()
             self.known[block] = head
         return head
-
-    def length_of(self, block: bytes) -> int | None:
-        """Bytes of the body that `block` announces, None where only aiohttp can tell the request's end."""
-        head = self.known.get(block)
-        if head is not None:
-            return max(head.length, 0)
-        fields = None if b"\r\n\r\n" in block else _parsed(block)
-        if fields is None:
-            return None
-        length = 0
-        for name, value in fields:
-            if name in _FRAMING:
-                return None
-            if name == b"connection" and value.strip(b" \t").lower() != b"keep-alive":
-                return None
-            if name == b"content-length":
-                digits = value.strip(b" \t")
-                if not digits.isdigit() or len(digits) > 10:
-                    return None
-                length = int(digits)
-        return length
 
     def _plain(self, once: dict[bytes, bytes]) -> Head | None:
         host = once.get(b"host")
@@ -132,28 +106,3 @@ class Heads:
         except (BadRequest, Forbidden):
             return None
         return Head(int(length) if length else -1, content_type.decode())
-
-
-class _Fields:
-    """What llhttp says of a header block."""
-
-    __slots__ = ("complete", "fields")
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
-def _parsed(block: bytes) -> list[tuple[bytes, bytes]] | None:
-    found = _Fields()
-    try:
-        httptools.HttpRequestParser(found).feed_data(b"PUT / HTTP/1.1\r\n" + block + b"\r\n")
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-        return None
-    return found.fields if found.complete else None

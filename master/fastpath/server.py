@@ -1,9 +1,7 @@
-"""The hot subset of /data served straight from the connection; everything else is aiohttp's.
+"""Makes and minds the connections of clients.
 
-Served here: plain `GET`, `PUT`, `DELETE` of a key and small `POST /data`, without a task and without
-an aiohttp request (`master/fastpath/connection.py` reads them, `master/fastpath/requests.py` answers them). Every doubt
-hands the request's bytes, untouched, to an aiohttp protocol on the same connection: for one request,
-if it is plain how many bytes belong to it, else for good, and it closes after that reply.
+Plain `GET`, `PUT`, `DELETE` of a key and small `POST /data` are served straight from the connection, without a task and
+without an aiohttp request: the fast path. Every other request is handed to an aiohttp protocol on the same connection.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import structlog
 from master.fastpath.connection import Connection
 from master.fastpath.context import Context
 from master.fastpath.handoff import Fallback
+from master.fastpath.peer import Peer
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.request_counters import Counters
@@ -34,7 +33,8 @@ _log = structlog.get_logger(__name__)
 
 
 class FastPath:
-    """Makes one `Connection` per client. `fallback` makes the protocol that answers in doubt.
+    """Makes one `Connection` per client. `fallback` makes the protocol that answers what the fast path does not; without
+    `fast` it answers everything.
 
     Give `protocol` to the listener, keep `run()` running.
     """
@@ -48,14 +48,18 @@ class FastPath:
         limits: Limits,
         clock: Clock,
         fallback: Fallback,
+        *,
+        fast: bool = True,
     ) -> None:
         self.context = Context(router, replies, counters, authority, limits, clock)
         self._fallback = fallback
-        self.connections: set[Connection] = set()
+        self._fast = fast
+        self.connections: set[Peer] = set()
 
     def protocol(self) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
-        return cast(asyncio.Protocol, Connection(self.context, self._fallback, self.connections))
+        connection = Connection(self.context, self._fallback, self.connections, fast=self._fast)
+        return cast(asyncio.Protocol, connection)
 
     async def run(self) -> None:
         """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""

@@ -11,6 +11,7 @@ from ringmaster.errors import Shed
 class Limits:
     """Sizes in bytes, times in seconds. nginx's template has the same figures.
 
+    `max_line`: the request line, or one header line, with its CR LF. `max_header`: all header lines together.
     `header_s`, `body_s`: how long headers and body may take to arrive. `drain_bytes`: how much of a body is read
     and thrown away after an early error. `buffered_bytes`: request bodies in memory at one time, all together.
     """
@@ -18,14 +19,15 @@ class Limits:
     max_value: int = 8 * 2**20
     max_bulk: int = 32 * 2**20
     max_items: int = 10_000
-    max_target: int = 8190
-    max_field: int = 8191
+    max_line: int = 8192
     max_header: int = 32 * 2**10
+    max_fields: int = 128
     header_s: float = 10.0
     body_s: float = 60.0
     keepalive_s: float = 75.0
     drain_bytes: int = 2**20
     drain_s: float = 5.0
+    linger_bytes: int = 64 * 2**20
     buffered_bytes: int = 256 * 2**20
     deadline_s: float = 6.0
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from master.api.application import Application
 from master.api.bulk import BulkApi
@@ -20,6 +20,7 @@ from master.api.health import HealthApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
+from master.fastpath.server import FastPath
 from master.http.bulk_body import BulkReads
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
@@ -28,6 +29,7 @@ from master.http.responses import Replies
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.coordinator.sqlite import SqliteCoordinator
+from ringmaster.routing.router import Router
 from ringmaster.runtime.clock import SystemClock
 from tests.fakes.router import TERM, FakeRouter
 
@@ -80,9 +82,10 @@ class FakeMaster:
             DocsApi(),
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
         )
-        self._date = replies.date
+        self._replies = replies
+        self._authority = Authority(["cache.example"])
         self._application = Application(
-            self.routes, Authority(["cache.example"]), limits, self.budget, clock, self.observed
+            self.routes, self._authority, limits, self.budget, clock, self.observed
         )
         self._loop = asyncio.new_event_loop()
 
@@ -114,15 +117,28 @@ class FakeMaster:
             self._loop.close()
 
     async def _listen(self) -> asyncio.AbstractServer:
-        self._server = HttpServer(self._application, self.limits, self._date)
-        listening = await self._loop.create_server(self._server, "127.0.0.1", 0)
+        self._server = HttpServer(self._application, self.limits, self._replies.date)
+        self._front = FastPath(
+            cast(Router, self.router),
+            self._replies,
+            Counters(),
+            self._authority,
+            self.limits,
+            SystemClock(),
+            self._server.protocol,
+            fast=False,
+        )
+        self._sweeping = asyncio.create_task(self._front.run())
+        listening = await self._loop.create_server(self._front.protocol, "127.0.0.1", 0)
         self.address = listening.sockets[0].getsockname()[:2]
         return listening
 
     async def _close(self, listening: asyncio.AbstractServer) -> None:
         listening.close()
         self.events.close()
-        await self._server.shutdown(1.0)
+        self._server.close_after_replies()
+        await self._front.close(1.0)
+        self._sweeping.cancel()
         await self.coordinator.close()
 
 

@@ -36,7 +36,7 @@ _DEADLINE_SLACK_S = 0.001
 def fast_path(router: Router, clock: Clock, deadline_s: float) -> FastPath:
     """The real one. Nothing that these clients send may be left to aiohttp."""
 
-    def fallback(_on_reply: Callable[[], None] | None) -> NoReturn:
+    def fallback(_on_reply: Callable[[], None]) -> NoReturn:
         raise AssertionError("a plain request was left to aiohttp")
 
     limits = Limits(deadline_s=deadline_s)
@@ -49,7 +49,7 @@ class Front:
     def __init__(self, path: FastPath, loop: NodeLoop, random: Random) -> None:
         self._path = path
         self._loop = loop
-        self._router = path.router
+        self._router = path.context.router
         self._random = random
         self._client = _Client(path)
 
@@ -111,7 +111,7 @@ class Front:
     def _goes_by_http(self, deadline: float) -> bool:
         """The fast path has one deadline for all; a call whose own is earlier cannot take it."""
         now = self._loop.boottime_at(self._loop.true_now())
-        usual = now + self._path.limits.deadline_s
+        usual = now + self._path.context.limits.deadline_s
         return deadline >= usual - _DEADLINE_SLACK_S and self._random.random() < 0.5
 
 

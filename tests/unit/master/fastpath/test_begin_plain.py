@@ -44,9 +44,11 @@ async def outcome(world: World, pieces: list[bytes]) -> tuple[object, ...]:
     before = len(world.fallbacks)
     for piece in pieces:
         client.receive(piece)
-    asked = await world.asked()
-    for command in asked:
-        world.aux.receive(entry(b'"v"') if command[0] == b"RM.GET" else WRITTEN % 1)
+    asked = []
+    while commands := await world.asked():
+        asked += commands
+        for command in commands:
+            world.aux.receive(entry(b'"v"') if command[0] == b"RM.GET" else WRITTEN % 1)
     said = client.said()
     borrowed = [fallback.data for fallback in world.fallbacks[before:]]
     client.protocol.connection_lost(None)

@@ -20,17 +20,19 @@ from tests.unit.master.fastpath.world import (
 @pytest.mark.parametrize("limits", [Limits(deadline_s=0.2)])
 async def test_deadlines_hold_without_a_timer_per_request(world: World) -> None:
     sweep = asyncio.create_task(world.path.run())
-    client = world.client()
-    client.receive(get() + put(b"v") + get(b"/data/c"))
+    reader, writer = world.client(), world.client()
+    reader.receive(get() + get(b"/data/c"))
+    writer.receive(put(b"v"))
     await world.asked()
-    await until(lambda: client.writes)
+    await until(lambda: reader.writes and writer.writes)
     await ticks()
-    raw = client.said()
-    assert statuses(raw) == [503, 503, 503]
+    assert statuses(reader.said()) == [503, 503]
+    raw = writer.said()
+    assert statuses(raw) == [503]
     assert b'"outcome":"unknown"' in raw
     assert b"Retry-After: 1\r\n" in raw
-    world.aux.receive(entry(b"1") + WRITTEN % 0 + entry(b"3"))
-    assert client.writes == []
+    world.aux.receive(entry(b"1") + entry(b"3") + WRITTEN % 0)
+    assert reader.writes == writer.writes == []
     sweep.cancel()
 
 
@@ -97,10 +99,10 @@ async def test_a_write_that_did_not_run_is_sent_again(world: World) -> None:
 
 async def test_a_client_that_leaves_costs_nothing_more(world: World) -> None:
     client = world.client()
-    client.receive(get() + put(b"v"))
+    client.receive(get() + get(b"/data/b"))
     await world.asked()
     client.lose()
-    world.aux.receive(b"-WAIT 1\r\n" + WRITTEN % 0)
+    world.aux.receive(b"-WAIT 1\r\n" + entry(b"1"))
     await ticks(5)
     assert client.writes == []
     assert not world.path.connections
@@ -119,7 +121,7 @@ async def test_a_request_that_does_not_arrive_gets_408(
         # Byte by byte, which buys no time.
         client.receive(sent[at : at + 1])
         world.clock.ahead += wait_s / len(sent)
-    await until(lambda: client.closed)
+    await until(lambda: client.shut)
     assert statuses(client.said()) == [408]
     sweep.cancel()
 

@@ -75,19 +75,73 @@ async def test_writes(world: World) -> None:
     ]
 
 
+REPLIES = {
+    b"RM.SET": WRITTEN % 0,
+    b"RM.DEL": WRITTEN % 0,
+    b"RM.GET": b"$-1\r\n",
+    b"RM.VALUES": b"*2\r\n$-1\r\n$-1\r\n",
+}
+
+
+def bulk_get(keys: bytes) -> bytes:
+    return b"POST /data/bulk/get HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        HOST,
+        len(keys),
+        keys,
+    )
+
+
 async def test_a_request_in_any_pieces_is_the_same_request(world: World) -> None:
     raw = put(b"value") + get() + post(b'{"key":"b","value":2}')
     for cut in range(1, len(raw)):
         client = world.client()
         client.receive(raw[:cut])
         client.receive(raw[cut:])
-        assert [command[0] for command in await world.asked()] == [b"RM.SET", b"RM.GET", b"RM.SET"]
-        world.aux.receive(WRITTEN % 0 + b"$-1\r\n" + WRITTEN % 1)
+        assert await in_turn(world) == [b"RM.SET", b"RM.GET", b"RM.SET"]
         assert statuses(client.said()) == [204, 404, 201]
     client = world.client()
     for at in range(len(raw)):
         client.receive(raw[at : at + 1])
-    assert len(await world.asked()) == 3
+    assert len(await in_turn(world)) == 3
+
+
+async def in_turn(world: World) -> list[bytes]:
+    """Answer the commands that come, until none does; their names."""
+    replies = [WRITTEN % 0, b"$-1\r\n", WRITTEN % 1]
+    names = []
+    while commands := await world.asked():
+        assert len(commands) == 1
+        names.append(commands[0][0])
+        world.aux.receive(replies[len(names) - 1])
+    return names
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [put(b"v"), get()],
+        [put(b"v"), put(b"w"), get()],
+        [post(b'{"key":"a","value":1}'), get()],
+        [put(b"v"), get(), b"DELETE /data/a HTTP/1.1\r\n" + HOST + b"\r\n"],
+        [post(b'{"key":"a","value":{"b":1}}'), bulk_get(b'["a","b"]')],
+        [bulk_get(b'["a","b"]'), put(b"v")],
+        [get(), get(b"/data/%61"), put(b"v"), get()],
+    ],
+)
+async def test_a_pipeline_sees_its_own_effects(world: World, requests: list[bytes]) -> None:
+    """Only reads run side by side (RFC 9112 9.3.2)."""
+    client = world.client()
+    client.receive(b"".join(requests))
+    seen: list[str] = []
+    in_flight: list[bytes] = []
+    while commands := await world.asked():
+        in_flight = [command[0] for command in commands]
+        seen += [name.decode() for name in in_flight]
+        assert len(commands) == 1 or not {b"RM.SET", b"RM.DEL"} & {*in_flight}
+        for command in commands:
+            world.aux.receive(REPLIES[command[0]])
+    assert len(client.said().split(b"HTTP/1.1 ")) - 1 == len(requests)
+    assert len(seen) == len(requests)
 
 
 async def test_replies_leave_in_the_order_of_the_requests(world: World) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from master.fastpath.server import FastPath
 from master.http.limits import Limits
 from master.http.origin_check import Authority
+from master.http.problem import Problem
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from ringmaster.cluster.view import NodeInfo, Partition, View
@@ -20,7 +21,7 @@ WRITTEN = b"*4\r\n:%d\r\n:26\r\n:43\r\n:0\r\n"
 
 
 class ShiftedClock(SystemClock):
-    """The machine's clock, moved by the test."""
+    """The machine's clock, moved by the test; its wall clock stands still, so that replies can be compared."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -28,17 +29,21 @@ class ShiftedClock(SystemClock):
     def boottime(self) -> float:
         return super().boottime() + self.ahead
 
+    def wall(self) -> float:
+        return 1_790_000_000.5
 
-class Fallback(asyncio.Protocol):
-    """Plays aiohttp. With `on_reply` the connection is lent for one request, else it is handed over."""
 
-    def __init__(self, on_reply: Callable[[], None] | None) -> None:
+class Fallback:
+    """Plays aiohttp: one for all requests of a connection that are handed over."""
+
+    def __init__(self, on_reply: Callable[[], None]) -> None:
         self.on_reply = on_reply
         self.data = b""
         self.calls: list[str] = []
+        self.problems: list[Problem] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, FakeTransport)
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -53,27 +58,41 @@ class Fallback(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.calls.append("resume")
 
-    def detach(self) -> None:
-        self.calls.append("detach")
+    def break_body(self, problem: Problem) -> None:
+        self.problems.append(problem)
+
+    def taken(self) -> bytes:
+        """What came since the last call."""
+        data, self.data = self.data, b""
+        return data
 
     def reply(self) -> None:
-        assert self.on_reply is not None
         self.transport.write(b"HTTP/1.1 299 Slow\r\n\r\n")
         self.on_reply()
+
+    def close(self) -> None:
+        """Reply, and want the connection closed."""
+        self.transport.write(b"HTTP/1.1 299 Slow\r\n\r\n")
+        self.transport.close()
 
 
 class Client(FakeTransport):
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__(protocol)
         self.unread = 0
+        self.shut = False
         protocol.connection_made(self)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
-        self.protocol = protocol
 
     def get_write_buffer_size(self) -> int:
         return self.unread
+
+    def end(self) -> None:
+        """The client shuts its sending side."""
+        if not self.protocol.eof_received():
+            self.close()
+
+    def write_eof(self) -> None:
+        self.shut = True
 
     def said(self) -> bytes:
         data = b"".join(self.writes)
@@ -112,7 +131,7 @@ class World:
             self.fall_back,
         )
 
-    def fall_back(self, on_reply: Callable[[], None] | None) -> Fallback:
+    def fall_back(self, on_reply: Callable[[], None]) -> Fallback:
         self.fallbacks.append(Fallback(on_reply))
         return self.fallbacks[-1]
 
@@ -161,3 +180,13 @@ def entry(value: bytes, flags: int = JSON) -> bytes:
         slot=0, term=26, seq=43, expires_ms=0, written_s=0, flags=flags, meta=b"", value=value
     )
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+def canonical(request: bytes, connection: bytes = b"keep-alive") -> bytes:
+    """How a request arrives that was in good form already."""
+    head, end, body = request.partition(b"\r\n\r\n")
+    line, *fields = head.split(b"\r\n")
+    names = [name.lower() + b":" + value for name, _, value in (f.partition(b":") for f in fields)]
+    kept = [f for f in names if not f.startswith((b"connection", b"content-length"))]
+    kept += [f for f in names if f.startswith(b"content-length")]
+    return b"\r\n".join([line, *kept, b"connection: " + connection]) + end + body

@@ -1,0 +1,111 @@
+"""A client's transport: when it is read from, and how to part so that the client gets to read the last reply."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from master.fastpath.context import Client, Context
+
+WRITE_S: Final = 60.0
+"""How long a client may leave a reply unread."""
+
+
+class Peer(Client):
+    """The other side of one connection. `peers`: those that are connected, this one among them meanwhile.
+
+    `paused`: it does not take what we write. `since`: when it last went idle, began what is incomplete, or stopped
+    reading; or when we began to part. `ended`: it has shut its sending side. `parting`: so have we, or are about to;
+    what still comes is thrown away.
+    """
+
+    __slots__ = (
+        "_discarded",
+        "_peers",
+        "_reading",
+        "ended",
+        "parting",
+        "paused",
+        "since",
+        "transport",
+    )
+
+    def __init__(self, context: Context, peers: set[Peer]) -> None:
+        super().__init__(context)
+        self.transport: asyncio.Transport | None = None
+        self.paused = False
+        self.since = 0.0
+        self.ended = False
+        self.parting = False
+        self._peers = peers
+        self._reading = True
+        self._discarded = 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes of replies that the client has not taken."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.since = self.context.clock.boottime()
+        self._peers.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._peers.discard(self)
+
+    def read_on(self, wanted: bool) -> None:
+        """Read from the client, or let it wait."""
+        transport = self.transport
+        if transport is not None and wanted is not self._reading:
+            self._reading = wanted
+            if wanted:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+    def discard(self, data: bytes) -> None:
+        """Throw `data` away; who sends too much of that is cut off."""
+        self._discarded += len(data)
+        if self._discarded > self.context.limits.linger_bytes:
+            self.abort()
+
+    def part(self, *, at_once: bool = False) -> None:
+        """Close after what is written. Unless `at_once`, the client may go on sending for a moment: a reset would overtake our reply."""
+        transport = self.transport
+        if transport is None or self.parting:
+            return
+        self.parting = True
+        self.since = self.context.clock.boottime()
+        if at_once or self.ended:
+            transport.close()
+            return
+        self.read_on(True)
+        try:
+            transport.write_eof()
+        except OSError:
+            # It is gone already.
+            transport.abort()
+
+    def abort(self) -> None:
+        """Drop the client."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def sweep_slow(self, now: float) -> bool:
+        """Drop the client if it is too slow to read or to part. Whether it is doing either."""
+        if not (self.parting or self.paused):
+            return False
+        patience_s = WRITE_S if self.paused or self.unread else self.context.limits.drain_s
+        if now - self.since > patience_s:
+            self.abort()
+        return True
+
+    def drain(self) -> None:
+        """Take no further request; close when those in flight are answered."""
+        raise NotImplementedError
+
+    def sweep(self, now: float) -> None:
+        """Enforce the deadlines of what waits here."""
+        raise NotImplementedError
