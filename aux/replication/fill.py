@@ -28,6 +28,10 @@ REST: Final = 9.0
 REST_IN_REPAIR: Final = 3.0
 """After a slice there is none for so many times what it took; the second while the partition has too few copies."""
 
+MOST_SLICE_S: Final = 0.05
+"""A slice counts as no longer than this. The largest value takes a few milliseconds; where the clock says more, this
+process was stopped meanwhile. Rests for that would leave copies lacking for ten times as long as it was stopped."""
+
 WORKERS: Final = 4
 ACK_TIMEOUT_S: Final = 5.0
 
@@ -139,7 +143,7 @@ class Filler:
         now, node = self._clock.boottime(), copy.node
         rate = self._bytes_per_s
         cost_s = sent_bytes / rate if rate else 0.0
-        rest_s = took_s * (REST_IN_REPAIR if self._is_repair(copy) else REST)
+        rest_s = min(took_s, MOST_SLICE_S) * (REST_IN_REPAIR if self._is_repair(copy) else REST)
         self._next_send = max(max(now, self._next_send) + cost_s, now + rest_s)
         senders = max(1, self._senders_to(node))
         paid_at = max(now, self._next_to.get(node, 0.0)) + cost_s * senders

@@ -153,6 +153,20 @@ async def test_slices_rest_longer_for_balance_than_where_a_copy_is_lacking() -> 
 
 
 @in_virtual_time
+async def test_a_process_that_was_stopped_during_a_slice_does_not_rest_for_it() -> None:
+    world = World(CHUNK_KEYS * 2)
+    world.peers.send_takes_s = 60.0 / CHUNK_KEYS
+    world.fill("b")
+    await asyncio.sleep(0.001)
+    assert len(world.peers.sent) == CHUNK_KEYS
+    world.peers.send_takes_s = 0.0
+    world.fill("c")
+    await asyncio.sleep(1.0)
+    assert {copy.node for copy in world.done} == {"b", "c"}
+    await world.end()
+
+
+@in_virtual_time
 async def test_a_fill_whose_link_breaks_is_closed_and_not_caught_up() -> None:
     world = World(10)
     assert world.peers.peer is not None
