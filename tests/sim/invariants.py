@@ -212,7 +212,7 @@ class Invariants:
             if moved and new.term <= old.term:
                 self.fail(f"partition {number}: another primary in the same term: {old} -> {new}")
             was = {(name, before.incarnation(name)) for name in old.in_sync}
-            if not was or self._lost(before, number):
+            if not was:
                 continue
             for name in new.in_sync:
                 if (name, view.incarnation(name)) in was:
@@ -221,6 +221,8 @@ class Invariants:
                 report = (number, old.term, name, old.session_of(name))
                 if report not in self._caught_up:
                     self.fail(f"partition {number}: {name} was not in sync: {old} -> {new}")
+            if new.in_sync and self._lost(before, number) and not self._lost(view, number):
+                self.losses.survived(number)
 
     # Losses
 
@@ -230,7 +232,10 @@ class Invariants:
         self.look_for_losses()
 
     def look_for_losses(self) -> None:
-        """Note partitions of which every listed copy was destroyed: from then on a miss is legal there."""
+        """Note partitions of which every listed copy was destroyed: from then on a miss is legal there.
+
+        Unless a filling copy turns out to have everything, since the last primary had reported it before it died.
+        """
         view = self.view
         if view is None:
             return

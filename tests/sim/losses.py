@@ -83,6 +83,12 @@ class Losses:
             loss.set_back = True
             loss.known_term = self._cluster.volume.highest_term()
 
+    def survived(self, partition: int) -> None:
+        """Nothing of `partition` was lost after all: a copy that no view listed in sync then had everything, and one lists it now."""
+        loss = self._open.pop(partition, None)
+        if loss is not None:
+            self.all.remove(loss)
+
     def loaded(self, primary: Primary) -> None:
         """A primary that held nothing has what there was to restore, if anything."""
         self._loaded.append(primary)

@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
+from ringmaster.status import CopyReport, NodeStatus
+from ringmaster.view import Filling, NodeInfo, Partition, View, encode_view
 from tests.sim.cluster import Cluster
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants, Served
 from tests.sim.loop import NodeLoop
+from tests.sim.volume import Section
 
 
 class FakeNode:
@@ -74,3 +77,64 @@ def test_a_dead_process_serves_nothing() -> None:
         world.nodes[index].serve(4)
     world.loops[0].crash()
     assert world.look() == []
+
+
+class LostPrimary:
+    """The only copy in sync, on a0, is destroyed while a1 is filled; there is a snapshot from before. a0's incarnation is "a0.1"."""
+
+    def __init__(self, *, reported: bool) -> None:
+        self.hub = Hub(1)
+        section = Section(0, (1, 1), {b"k": b"entry"}, True)
+        volume = SimpleNamespace(newest=lambda _: [section], known=lambda *_: [])
+        cluster = SimpleNamespace(hub=self.hub, volume=volume, sealing=False, node=lambda *_: None)
+        self.invariants = Invariants(cast(Cluster, cluster))
+        self.publish(2, Partition("a0", (), (Filling("a1", 2),), 2))
+        if reported:
+            caught_up = [CopyReport(0, 2, "a1", 2)]
+            self.invariants.reported(
+                NodeStatus(
+                    id="a0", incarnation="a0.1", epoch=2, lease_left_s=1, caught_up=caught_up
+                )
+            )
+        self.invariants.destroyed("a0.1")
+        assert self.invariants.losses.pending
+
+    def publish(self, epoch: int, row: Partition) -> None:
+        nodes = {
+            name: NodeInfo(id=name, incarnation=f"{name}.1", address=name) for name in ("a0", "a1")
+        }
+        view = View(cluster="c" * 32, epoch=epoch, replicas=2, table=(row,), nodes=nodes)
+        self.invariants.stored("view", encode_view(view))
+
+    def serve_empty(self, term: int) -> list[str]:
+        data = SimpleNamespace(entries={})
+        self.invariants.losses.served(
+            cast(Any, SimpleNamespace(number=0, term=term, data=data, pending=0, copies={}))
+        )
+        return self.hub.failures
+
+
+def test_nothing_was_lost_if_the_last_primary_had_reported_a_copy_that_a_view_then_lists() -> None:
+    world = LostPrimary(reported=True)
+    world.publish(3, Partition("a0", ("a1",), (), 2))
+    assert not world.invariants.losses.pending
+    assert world.invariants.losses.all == []
+    world.publish(4, Partition("a1", (), (), 4))
+    assert world.serve_empty(4) == []
+
+
+def test_it_was_lost_if_that_copy_was_destroyed_as_well_or_no_view_lists_it() -> None:
+    world = LostPrimary(reported=True)
+    world.invariants.destroyed("a1.1")
+    world.publish(3, Partition("a0", ("a1",), (), 2))
+    assert world.invariants.losses.pending
+    world = LostPrimary(reported=True)
+    world.publish(3, Partition(None, (), (), 2))
+    world.publish(4, Partition("a1", (), (), 4))
+    assert "began empty" in world.serve_empty(4)[0]
+
+
+def test_a_copy_that_the_last_primary_had_not_reported_must_not_take_its_place() -> None:
+    world = LostPrimary(reported=False)
+    world.publish(3, Partition("a0", ("a1",), (), 2))
+    assert "was not in sync" in world.hub.failures[0]
