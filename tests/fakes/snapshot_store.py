@@ -67,7 +67,10 @@ class MemoryStore:
     def publish(self, drafts: Sequence[Draft]) -> None:
         self.check("publish")
         for draft in drafts:
-            content = self.keeps(draft.name, bytes(self.drafts.pop(draft.name).content))
+            written = self.drafts.pop(draft.name, None)
+            if written is None:
+                raise FileNotFoundError(str(draft.name))
+            content = self.keeps(draft.name, bytes(written.content))
             if content is not None:
                 self.content[draft.name] = content
         self.published.append([draft.name for draft in drafts])

@@ -87,3 +87,14 @@ def test_rot_cuts_alters_or_loses_one_file() -> None:
         assert world.volume.trouble
         assert contents.count(b"content") == 1
         assert len(contents) == (1 if kind == 2 else 2)
+
+
+def test_a_draft_that_another_node_swept_cannot_be_published() -> None:
+    world = World()
+    store = world.volume.store
+    draft = store.begin(world.name(1))
+    assert store.sweep({"another"}) == 1
+    with pytest.raises(FileNotFoundError):
+        store.publish([draft])
+    world.volume.cut_short(lambda: store.publish([draft]))
+    assert world.there == []
