@@ -171,11 +171,11 @@ class Exchange:
 
 
 def _from_absolute(target: str) -> tuple[str, str]:
-    """Host and origin-form target of an absolute-form one."""
+    """Authority (whose credentials, if it has any, make it no legal Host) and origin-form target of an absolute-form one."""
     rest = target.split("://", 1)[1]
     end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
     path = rest[end:]
-    return rest[:end].rpartition("@")[2], path if path.startswith("/") else "/" + path
+    return rest[:end], path if path.startswith("/") else "/" + path
 
 
 def _too_large(limit: int) -> Problem:

@@ -20,10 +20,13 @@ CHUNKED: Final = -1
 """A body whose length is said piece by piece."""
 
 _MAX_LENGTH_DIGITS: Final = 15
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_line = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([!-~]+) HTTP/([0-9])\.([0-9])").fullmatch
+# As nginx has it; the standard allows more, nobody uses it.
+_METHOD: Final = rb"[A-Z_-]{1,32}"
+_line = re.compile(rb"(" + _METHOD + rb") ([!-~]+) HTTP/([0-9])\.([0-9])").fullmatch
 # What may still become such a line.
-_beginning = re.compile(_TOKEN + rb"{1,32}(?: (?:[!-~]+(?: [HTP/0-9.]{0,8})?)?)?\r?").fullmatch
+_beginning = re.compile(_METHOD + rb"(?: (?:[!-~]+(?: [HTP/0-9.]{0,8})?)?)?\r?").fullmatch
+# llhttp refuses all but chunked, without saying why.
+_codings = re.compile(rb"(?im)^transfer-encoding:([^\r\n]*)").findall
 _bare_line_feed = re.compile(rb"(?<!\r)\n").search
 
 METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -149,6 +152,8 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
         raise Problem(505, "version-not-supported", detail, close=True)
     if major == b"0":
         raise bad_http("its version must be 1.1 or 1.0")
+    if method == b"CONNECT":
+        raise bad_http("there is no tunnel here")
     if method not in _METHODS:
         detail = f"{method.decode()} does nothing here"
         raise Problem(405, "method-not-allowed", detail, headers=_ALLOW, close=True)
@@ -164,6 +169,10 @@ def _checked_fields(block: bytes, limits: Limits) -> list[Field]:
     if block.count(b"\r\n") > limits.max_fields:
         detail = f"at most {limits.max_fields} header fields are allowed"
         raise Problem(431, "headers-too-large", detail, close=True)
+    for coding in _codings(block):
+        if coding.strip(b" \t").lower() != b"chunked":
+            detail = "the only Transfer-Encoding known here is chunked"
+            raise Problem(501, "unknown-coding", detail, close=True)
     fields = parse_fields(block) if block else []
     if fields is None:
         raise bad_http("a header line is broken")
@@ -188,8 +197,6 @@ def _body_length(once: dict[bytes, bytes], version: bytes) -> int:
             raise bad_http("HTTP/1.0 knows no Transfer-Encoding (RFC 9112 6.1)")
         if length is not None:
             raise bad_http("Content-Length and Transfer-Encoding exclude each other")
-        if coding.lower() != b"chunked":
-            raise bad_http("the only Transfer-Encoding known here is chunked")
         return CHUNKED
     if length is None:
         return 0

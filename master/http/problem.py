@@ -40,6 +40,7 @@ TITLES: Final[dict[str, str]] = {
     "range-not-satisfiable": "The range is not satisfiable",
     "expectation-failed": "Unknown expectation",
     "headers-too-large": "The headers are too large",
+    "unknown-coding": "Unknown transfer coding",
     "version-not-supported": "This version of HTTP is not served",
     "internal-error": "Internal error",
     "unavailable": "Not available now",

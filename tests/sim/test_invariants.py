@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from ringmaster.status import CopyReport, NodeStatus
 from ringmaster.view import Filling, NodeInfo, Partition, View, encode_view
+
 from tests.sim.cluster import Cluster
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants, Served
