@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from aux.node.counters import Counters
 from aux.replication.primary import Primary
 from aux.storage.store import Store
 
@@ -18,19 +19,6 @@ SWEEP_SHARE: Final = 20
 """One in so many served partitions is swept for expired entries at each tick, but at least one."""
 
 _HEARD_AFTER_TICKS: Final = 2
-
-
-class Counters:
-    """Plain integers since start; the metrics collector reads them."""
-
-    __slots__ = ("evictions", "expirations", "hits", "misses", "writes")
-
-    def __init__(self) -> None:
-        self.hits = 0
-        self.misses = 0
-        self.writes = 0
-        self.evictions = 0
-        self.expirations = 0
 
 
 class Budget:

@@ -13,15 +13,17 @@ from typing import Final
 
 import structlog
 
-from aux.node.eviction import Budget, Counters
+from aux.node.counters import Counters
+from aux.node.eviction import Budget
 from aux.node.options import Lease, Loader, NodeOptions, NoLease
-from aux.node.status_report import LAG_SAMPLE_S, measure_lag
 from aux.replication.fill import Filler
 from aux.replication.handover import Releases
+from aux.replication.lag import LAG_SAMPLE_S, measure_lag
 from aux.replication.primary import Copy, CopyState, Primary
 from aux.replication.replica import Replica
 from aux.replication.sender import LinkFactory, Peers
-from aux.storage.store import PartitionData, Store
+from aux.storage.partition_data import PartitionData
+from aux.storage.store import Store
 from ringmaster.cluster.view import Partition, View, changed_rows
 from ringmaster.cluster.view_delta import ViewStep
 from ringmaster.runtime.clock import Clock

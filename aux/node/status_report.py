@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from aux.replication.primary import Copy, CopyState, Primary
+from aux.node.node import Node
+from aux.replication.lag import is_lagging
+from aux.replication.primary import Copy, Primary
 from ringmaster.cluster.node_status import CopyReport, NodeStatus
-
-if TYPE_CHECKING:
-    from aux.node.node import Node
-
-LAG_S: Final = 1.0
-"""A required copy that makes no progress for this long is reported as lagging."""
-
-LAG_SAMPLE_S: Final = 0.2
-"""How often progress is looked at."""
-
-
-def measure_lag(copy: Copy, seq: int, now: float, *, stalled: bool) -> None:
-    """Note since when a required copy has made no progress; `stalled`: we were stopped ourselves."""
-    behind = copy.state is not CopyState.STREAMING or copy.acked < seq
-    if not behind:
-        copy.behind_since = 0.0
-    elif stalled or not copy.behind_since or copy.acked != copy.seen_acked:
-        copy.behind_since = now
-    copy.seen_acked = copy.acked
 
 
 def status_of(node: Node) -> NodeStatus:
@@ -86,7 +67,7 @@ def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]
         for copy in primary.copies.values():
             if not (copy.lost or copy.behind_since or copy.fill_session) or not copy.required:
                 continue  # as nearly all are nearly always
-            if copy.lost or (copy.behind_since and now - copy.behind_since > LAG_S):
+            if copy.lost or is_lagging(copy, now):
                 if held:
                     lagging.append(_report(primary, copy))
             elif copy.fill_session and min(primary.committed, copy.acked) >= copy.in_sync_from:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol
 
-from aux.storage.store import PartitionData, Store
+from aux.storage.partition_data import PartitionData
+from aux.storage.store import Store
 from ringmaster.protocol.hashing import token_of
 
 _PENDING_BYTES: Final = 400

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.storage.store import PartitionData
+from aux.storage.partition_data import PartitionData
 from ringmaster.protocol.entry import HEADER_SIZE, JSON, RESTORED, meta_of
 
 MAX_REPLY_BYTES: Final = 16 * 2**20
@@ -23,8 +24,6 @@ _value_of = itemgetter(slice(HEADER_SIZE, None))
 _BARE: Final = frozenset({JSON, JSON | RESTORED})
 """Flags of an entry that is nothing but a header and a JSON value."""
 
-_Handler = Callable[[object, Sequence[bytes]], bytes]
-
 
 class BulkCommands:
     """Reads of many keys of `node`. `moved(token)` is the reply for what is not served; ValueError if it is no token."""
@@ -36,17 +35,17 @@ class BulkCommands:
         self._touch_many = node.store.touch_many
         self._counters = node.counters
 
-    def table(self) -> dict[bytes, _Handler]:
+    def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
         return {b"RM.MGET": self.get_many, b"RM.VALUES": self.values}
 
-    def get_many(self, _client: object, command: Sequence[bytes]) -> bytes:
+    def get_many(self, _client: Client, command: Command) -> bytes:
         """`RM.MGET (pt key)*`: what `RM.GET` replies, for each pair; `AGAIN` once the reply is full."""
         if not len(command) & 1:
             raise ValueError("RM.MGET takes pairs of a token and a key")
         return self._read(command[1::2], command[2::2], bare=False)
 
-    def values(self, _client: object, command: Sequence[bytes]) -> bytes:
+    def values(self, _client: Client, command: Command) -> bytes:
         """`RM.VALUES pts keys`, each joined by LF: the bare values where that is all there is to say.
 
         Else what `RM.MGET` replies to the same pairs. See `bare_values`.

@@ -6,43 +6,27 @@ the client will bring it. The lease was checked by the caller, after the bytes o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.node.status_report import status_of
-from aux.replication.primary import UNKNOWN, Primary, Waiter
+from aux.replication.primary import UNKNOWN, Primary
 from aux.server.bulk_commands import BulkCommands
 from aux.storage import write_rules
-from aux.storage.store import NEVER
+from aux.storage.expiry import is_expired
+from aux.storage.partition_data import NEVER
 from aux.storage.write_rules import Moment, Outcome
-from ringmaster.cluster.node_status import encode_status
-from ringmaster.cluster.view import decode_head, decode_view
-from ringmaster.cluster.view_delta import decode_step
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.resp import bulk_head, encode
 from ringmaster.protocol.write_options import PLAIN, WriteOptions, decode_options
 
 NIL: Final = b"$-1\r\n"
-OK: Final = b"+OK\r\n"
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
-_OTHER_CLUSTER: Final = b"-WRONG that view is of another cluster\r\n"
-MAX_KEY_BYTES: Final = 512
 _ENTRY_BYTES: Final = 256
 """Of an entry beside its key, value and meta, for the check of its size."""
-
-
-class Client(Protocol):
-    """The connection a command came on."""
-
-    def waiter(self) -> Waiter:
-        """Takes the place of this command's reply; later replies queue behind it."""
-
-
-Command = Sequence[bytes]
-Handler = Callable[[Client, Command], bytes | None]
 
 
 class DataCommands:
@@ -253,49 +237,6 @@ class DataCommands:
 
     def _is_expired(self, entry: bytes) -> bool:
         return is_expired(entry, self._node.wall_ms())
-
-
-class ControlCommands:
-    """What controllers and masters ask of a node beside data: no lease is needed to answer."""
-
-    def __init__(self, node: Node, cluster: str) -> None:
-        self._node = node
-        self._cluster = cluster
-
-    def table(self) -> dict[bytes, Handler]:
-        """Handlers by command name."""
-        return {b"RM.STATUS": self.status, b"RM.VIEW": self.view, b"RM.STEP": self.step}
-
-    def status(self, _client: Client, _command: Command) -> bytes:
-        """`RM.STATUS`."""
-        raw = encode_status(status_of(self._node))
-        return b"$%d\r\n%b\r\n" % (len(raw), raw)
-
-    def view(self, _client: Client, command: Command) -> bytes:
-        """`RM.VIEW json`: as good as one read from the coordinator."""
-        head = decode_head(command[1])
-        if head.cluster != self._cluster:
-            return _OTHER_CLUSTER
-        if head.epoch > self._node.epoch:
-            self._node.adopt(decode_view(command[1]))
-        return OK
-
-    def step(self, _client: Client, command: Command) -> bytes:
-        """`RM.STEP json`: as good as the view to which it leads."""
-        step = decode_step(command[1])
-        if step.cluster != self._cluster:
-            return _OTHER_CLUSTER
-        if not self._node.adopt_step(step):
-            return b"-BEHIND %d\r\n" % self._node.epoch
-        return OK
-
-
-def is_expired(entry: bytes, now_ms: int) -> bool:
-    """Whether the entry's expiry (and the time it may be served stale after that) has passed."""
-    expires_ms = entries.expires_ms_of(entry)
-    if not expires_ms or now_ms < expires_ms:
-        return False
-    return now_ms >= expires_ms + entries.meta_of(entry).swr_ms
 
 
 def bad_arguments(error: Exception) -> bytes:

@@ -11,26 +11,20 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import Primary, Waiter
-from aux.server.data_commands import (
-    NIL,
-    OK,
-    TOO_BIG,
-    Client,
-    Command,
-    DataCommands,
-    Handler,
-    is_expired,
-)
+from aux.server.data_commands import NIL, TOO_BIG, DataCommands
 from aux.storage import write_rules
-from aux.storage.store import NEVER
+from aux.storage.expiry import is_expired
+from aux.storage.partition_data import NEVER
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.resp import bulk_head
 from ringmaster.protocol.write_options import Status, WriteOptions
 
+_OK: Final = b"+OK\r\n"
 _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
 _KEY: Final = b"-ERR a key has 1 to 512 bytes\r\n"
@@ -73,9 +67,9 @@ class RedisCommands:
             b"INFO": self.info,
             b"CONFIG": self.config,
             b"COMMAND": lambda _client, _command: b"*0\r\n",
-            b"CLIENT": lambda _client, _command: OK,
+            b"CLIENT": lambda _client, _command: _OK,
             b"SELECT": lambda _client, command: (
-                OK if command[1] == b"0" else b"-ERR DB index is out of range\r\n"
+                _OK if command[1] == b"0" else b"-ERR DB index is out of range\r\n"
             ),
         }
 
@@ -151,7 +145,7 @@ class RedisCommands:
         return self._data.write(
             client, primary, key,
             lambda head, moment: write_rules.set_value(head, value, options, moment),
-            lambda outcome: NIL if outcome.status == Status.CONDITION_FAILED else OK,
+            lambda outcome: NIL if outcome.status == Status.CONDITION_FAILED else _OK,
         )  # fmt: skip
 
     def delete(self, client: Client, command: Command) -> bytes | None:

@@ -18,9 +18,11 @@ from typing import Final, cast
 import msgspec
 import structlog
 
+from aux.node.handlers import Command, Handler
 from aux.node.node import Node
 from aux.server import replication_commands
-from aux.server.data_commands import Command, ControlCommands, DataCommands, Handler, bad_arguments
+from aux.server.control_commands import ControlCommands
+from aux.server.data_commands import DataCommands, bad_arguments
 from aux.server.redis_commands import RedisCommands
 from ringmaster.errors import WireError
 from ringmaster.net.network import Listener, Network

@@ -18,9 +18,9 @@ import structlog
 
 from aux.node.node import Node
 from aux.replication.primary import Primary
-from aux.server.data_commands import is_expired
 from aux.snapshots.damage_log import Losses
 from aux.snapshots.retention import InThread
+from aux.storage.expiry import is_expired
 from ringmaster.errors import SnapshotDamaged, SnapshotError
 from ringmaster.protocol.entry import HEADER_SIZE, RESTORED
 from ringmaster.snapshot import SnapshotStore

@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import Primary
-from aux.server.data_commands import Client, Command, Handler
 from aux.snapshots.requests import Request
 from aux.snapshots.restore import Restorer
 from aux.snapshots.writer import SnapshotSetup, SnapshotWriter

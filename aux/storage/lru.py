@@ -17,10 +17,8 @@ from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from typing import Final
 
+from aux.storage.partition_data import PartitionData
 from ringmaster.protocol.entry import expires_ms_of as _expiry_of
-
-NEVER: Final = 1 << 62
-"""An expiry in milliseconds that never comes."""
 
 _slot_of = struct.Struct("<I").unpack_from
 _NO_SLOT: Final = (1 << 32) - 1
@@ -29,52 +27,6 @@ _FRONT_MIN: Final = 8
 _FRONT_MAX: Final = 4096
 LOADED_TICKS: Final = 1 << 32
 """Ticks below are for loaded entries: all are older than anything used since the start."""
-
-
-class PartitionData:
-    """The entries of one partition, oldest first. Read freely; change only through the `Store`.
-
-    `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
-    `next_due_ms`: nothing in it expires before that wall time.
-    """
-
-    __slots__ = (
-        "bytes",
-        "entries",
-        "evictable",
-        "front",
-        "front_tick",
-        "next_due_ms",
-        "number",
-        "rescan_ms",
-        "scan",
-        "scan_due_ms",
-        "table_bytes",
-    )
-
-    def __init__(self, number: int, *, evictable: bool) -> None:
-        self.number = number
-        self.evictable = evictable
-        self.entries: dict[bytes, bytes] = {}
-        self.bytes = 0
-        self.table_bytes = 0
-        self.front: list[bytes] = []
-        self.front_tick = 0
-        self.next_due_ms = NEVER
-        self.scan: list[bytes] = []
-        self.scan_due_ms = NEVER
-        self.rescan_ms = 0
-
-    @property
-    def expiring(self) -> bool:
-        """Whether anything in it may ever expire."""
-        return self.next_due_ms < NEVER or bool(self.scan)
-
-    def __repr__(self) -> str:
-        role = "primary" if self.evictable else "replica"
-        return (
-            f"<PartitionData {self.number} {role} entries={len(self.entries)} bytes={self.bytes}>"
-        )
 
 
 class Lru:

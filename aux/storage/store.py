@@ -15,26 +15,20 @@ import struct
 from collections.abc import Container, Iterable
 from typing import Final
 
-from aux.storage.lru import LOADED_TICKS, NEVER, Lru, PartitionData
+from aux.storage.expiry import due_keys, scan_begins
+from aux.storage.lru import LOADED_TICKS, Lru
 from aux.storage.memory_accounting import Accounting, ProcessAccounting
-from ringmaster.protocol.entry import HEADER_SIZE, META, meta_of
-
-__all__ = ["NEVER", "PartitionData", "Store"]
+from aux.storage.partition_data import NEVER, PartitionData
 
 _slot_of = struct.Struct("<I").unpack_from
 _pack_slot = struct.Struct("<I").pack
 # The slot, and the 48 bits of the expiry with 16 of the next field above them.
 _slot_and_expiry = struct.Struct("<I10xQ").unpack_from
-_expiry = struct.Struct("<14xQ").unpack_from
 _EXPIRY_MASK: Final = (1 << 48) - 1
 
 _COPIED_AT_ONCE: Final = 4096
 _DROP_AT_ONCE: Final = 64
 _RECLAIM_STEP: Final = 64
-_SCAN_STEP: Final = 2048
-_RESCAN_MIN_MS: Final = 1_000
-_RESCAN_MAX_MS: Final = 16_000
-_WORTH_SCANNING: Final = 16
 
 
 class Store:
@@ -259,57 +253,12 @@ class Store:
         return max(0, self._replica_bytes - self._replica_share)
 
     def due(self, data: PartitionData, now_ms: int) -> list[builtins.bytes]:
-        """Keys past expiry and grace (swr) at wall time `now_ms`.
-
-        Looks at no more than 2,048 entries a call (0.3 ms) and goes on from there in the next. A partition is
-        gone through when its earliest expiry has passed, and then not again for 1 to 16 seconds, the
-        longer the less there was to find.
-        """
+        """Keys past expiry and grace (swr) at wall time `now_ms`, some at a time: see `due_keys`."""
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
-        if not data.scan:
-            if now_ms < data.next_due_ms:
-                return []
-            self._begin_scan(data)
-        due: list[builtins.bytes] = []
-        entries = data.entries
-        scan = data.scan
-        next_due_ms = data.scan_due_ms
-        for _ in range(min(len(scan), _SCAN_STEP)):
-            key = scan.pop()
-            entry = entries.get(key)
-            if entry is None:
-                continue
-            expires_ms = _expiry(entry)[0] & _EXPIRY_MASK
-            if not expires_ms:
-                continue
-            if expires_ms <= now_ms and entry[HEADER_SIZE - 1] & META:
-                expires_ms += meta_of(entry).swr_ms
-            if expires_ms <= now_ms:
-                due.append(key)
-            elif expires_ms < next_due_ms:
-                next_due_ms = expires_ms
-        data.scan_due_ms = next_due_ms
-        if due:
-            # The caller may leave some where they are: what is due is looked at again.
-            data.scan_due_ms = min(next_due_ms, now_ms)
-        if not scan:
-            self._end_scan(data, now_ms, found=len(due))
-        return due
-
-    def _begin_scan(self, data: PartitionData) -> None:
-        data.scan = list(data.entries)
-        data.next_due_ms = NEVER  # puts lower it while the scan goes on
-        data.scan_due_ms = NEVER
-        self._resurvey(data)
-
-    def _end_scan(self, data: PartitionData, now_ms: int, *, found: int) -> None:
-        if found * _WORTH_SCANNING >= len(data.entries):
-            data.rescan_ms = _RESCAN_MIN_MS
-        else:
-            data.rescan_ms = min(_RESCAN_MAX_MS, max(_RESCAN_MIN_MS, 2 * data.rescan_ms))
-        bound = min(data.next_due_ms, data.scan_due_ms)
-        data.next_due_ms = bound if bound == NEVER else max(bound, now_ms + data.rescan_ms)
+        if scan_begins(data, now_ms):
+            self._resurvey(data)
+        return due_keys(data, now_ms)
 
     def _share(self) -> None:
         """Divides the budget anew between primaries and replicas."""

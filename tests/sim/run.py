@@ -19,7 +19,7 @@ import structlog
 
 import aux.incarnation
 import aux.node.status_report
-import aux.server.data_commands
+import aux.server.control_commands
 import aux.storage.store
 from aux.node.node import Node
 from aux.replication.primary import Primary
@@ -282,7 +282,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(aux.incarnation, "Node", WatchedNode))
         stack.enter_context(patch.object(aux.storage.store, "ProcessAccounting", _accounting))
-        stack.enter_context(patch.object(aux.server.data_commands, "status_of", status_of))
+        stack.enter_context(patch.object(aux.server.control_commands, "status_of", status_of))
         stack.enter_context(patch.object(Connection, "data_received", data_received))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire)))

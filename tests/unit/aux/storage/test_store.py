@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from aux.storage.lru import PartitionData
-from aux.storage.store import NEVER, Store
+from aux.storage.partition_data import NEVER, PartitionData
+from aux.storage.store import Store
 from ringmaster.protocol import entry as layout
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 
