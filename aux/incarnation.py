@@ -95,14 +95,14 @@ class Life:
         self.snapshots: SnapshotKeeper | None = None
         if around.snapshots is not None:
             self.snapshots = SnapshotKeeper(self.node, around.snapshots, cluster.id)
-            self.node.loader = self.snapshots
+            self.node.roles.loader = self.snapshots
             self.server.always |= self.snapshots.table()
         self.follower = ViewFollower(
             around.coordinator,
             around.clock,
             cluster.id,
-            self.node.adopt,
-            known=lambda: self.node.epoch,
+            self.node.roles.adopt,
+            known=lambda: self.node.roles.epoch,
         )
 
     async def start(self) -> None:
@@ -129,7 +129,7 @@ class Life:
         self._keeper = registration.keeper(
             around.coordinator, around.clock, lambda: self.node.give_up("its lease was revoked")
         )
-        self.node.lease = self._keeper
+        self.node.clock.lease = self._keeper
         _log.info(
             "node registered", id=info.id, incarnation=self.node.incarnation, address=info.address
         )
@@ -144,12 +144,12 @@ class Life:
 
         False at once when the whole cluster is stopping: then there is nowhere to move it to.
         """
-        node, clock = self.node, self._around.clock
+        node, clock, roles = self.node, self._around.clock, self.node.roles
         node.stopping = True
         deadline = clock.boottime() + timeout_s
         await self._say_leaving()
         while clock.boottime() < deadline and not self.ended.done():
-            if not (node.primaries or node.replicas or node.awaiting or node.releasing):
+            if not (roles.primaries or roles.replicas or roles.awaiting or roles.releasing):
                 return True
             if await self._everybody_leaves():
                 _log.info("the whole cluster stops, not draining", id=node.id)
@@ -159,7 +159,7 @@ class Life:
 
     async def seal(self, timeout_s: float) -> None:
         """Serve nothing more and write the last snapshot. For a node that stops and could not move its data off."""
-        self.node.seal()
+        self.node.roles.seal()
         if self.snapshots is not None:
             complete = await self.snapshots.writer.seal(timeout_s)
             _log.info("sealed", id=self.node.id, complete=complete)
@@ -227,7 +227,7 @@ class Life:
 
     async def _everybody_leaves(self) -> bool:
         """Whether the whole cluster stops: it was said so, or every node that is up wants to leave."""
-        view = self.node.view
+        view = self.node.roles.view
         try:
             keys = await self._around.coordinator.read("admin/", timeout_s=1.0)
         except CoordinatorUnavailable:

@@ -29,6 +29,7 @@ class NodeCollector:
         if life is None:
             return
         node = life.node
+        roles, lease = node.roles, node.clock.lease
         for name in _COUNTERS:
             yield _counter(name, f"{name.capitalize()} since start.", getattr(node.counters, name))
         yield _counter("filled_keys", "Keys sent to copies being filled.", node.filler.filled_keys)
@@ -39,24 +40,24 @@ class NodeCollector:
         yield _gauge("bytes", "Bytes that the entries cost.", node.store.bytes)
         yield _gauge("max_bytes", "The budget.", node.options.max_bytes)
         yield _gauge("connections", "Open RESP connections.", len(life.server.connections))
-        yield _gauge("epoch", "Epoch of the view followed.", node.epoch)
+        yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",
             "How long the lease still holds; negative when it has lapsed.",
-            node.lease.held_until - node.clock.boottime() if node.lease.held_until else 0.0,
+            lease.held_until - node.clock.boottime() if lease.held_until else 0.0,
         )
         yield _gauge(
             "replication_pending",
             "Writes sequenced and not acknowledged by every copy that must.",
-            sum(primary.pending for primary in node.primaries.values()),
+            sum(primary.pending for primary in roles.primaries.values()),
         )
         yield from _snapshots(life.snapshots)
         partitions = GaugeMetricFamily(
             "ringmaster_aux_partitions", "Partitions held, by role.", labels=["role"]
         )
-        filling = sum(replica.fill_session != 0 for replica in node.replicas.values())
-        partitions.add_metric(["primary"], len(node.primaries))
-        partitions.add_metric(["replica"], len(node.replicas) - filling)
+        filling = sum(replica.fill_session != 0 for replica in roles.replicas.values())
+        partitions.add_metric(["primary"], len(roles.primaries))
+        partitions.add_metric(["replica"], len(roles.replicas) - filling)
         partitions.add_metric(["filling"], filling)
         yield partitions
 
@@ -154,10 +155,10 @@ class HealthServer:
             return web.json_response({"status": "registering"}, status=503)
         node = life.node
         body = {
-            "status": "ok" if node.lease_held() else "suspended",
+            "status": "ok" if node.clock.lease_held() else "suspended",
             "id": node.id,
             "incarnation": node.incarnation,
-            "epoch": node.epoch,
+            "epoch": node.roles.epoch,
         }
         return web.json_response(body)
 

@@ -114,21 +114,21 @@ class _World:
             lambda *_a, **_k: None,  # type: ignore[arg-type,return-value]
             lambda _reason: None,
         )
-        self.node.lease = _Held()
+        self.node.clock.lease = _Held()
 
         def in_thread(call: Callable[[], _T], /) -> asyncio.Future[_T]:
             return loop.run_in_executor(threads, call)
 
         setup = SnapshotSetup(LocalDirectory(folder, CLUSTER), in_thread, SnapshotOptions())
         self.keeper = SnapshotKeeper(self.node, setup, CLUSTER)
-        self.node.loader = self.keeper
+        self.node.roles.loader = self.keeper
 
     async def appoint(self, term: int, before: int) -> None:
         """Primary of its partitions; waits until they are restored."""
         for epoch, row in ((term - 1, Partition(term=before)), (term, Partition("n1", term=term))):
             table = tuple(row if n in self.mine else Partition() for n in range(PARTITIONS))
             info = NodeInfo(id="n1", incarnation=self.node.incarnation, address="x:1")
-            self.node.adopt(
+            self.node.roles.adopt(
                 View(cluster=CLUSTER, epoch=epoch, replicas=1, table=table, nodes={"n1": info})
             )
         while self.keeper.restorer.waiting:  # noqa: ASYNC110 - there is no event for it
@@ -139,7 +139,7 @@ class _World:
         source = random.Random(1)
         numbers = list(self.mine)
         for n in range(entries):
-            primary = self.node.primaries[numbers[n % len(numbers)]]
+            primary = self.node.roles.primaries[numbers[n % len(numbers)]]
             seq = primary.next_seq
             primary.submit(
                 b"key:%012d" % n,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aux.node.node import Node
+from aux.node.roles import Roles
 from aux.replication.lag import is_lagging
 from aux.replication.primary import Copy, Primary
 from ringmaster.cluster.node_status import CopyReport, NodeStatus
@@ -10,26 +11,27 @@ from ringmaster.cluster.node_status import CopyReport, NodeStatus
 
 def status_of(node: Node) -> NodeStatus:
     """For the controller and the console. To report a copy as caught up binds us to wait for it (R3)."""
+    roles, loader = node.roles, node.roles.loader
     now = node.clock.boottime()
     caught_up, lagging = _copies(node, now)
     # Asked for ten times a second by every master: nothing is gone through that cannot have something to say.
-    waiting = [primary for primary in node.primaries.values() if not primary.serving]
-    awaiting = [*node.awaiting]
-    awaiting += [primary.number for primary in waiting if primary.number not in node.releasing]
+    waiting = [primary for primary in roles.primaries.values() if not primary.serving]
+    awaiting = [*roles.awaiting]
+    awaiting += [primary.number for primary in waiting if primary.number not in roles.releasing]
     return NodeStatus(
         id=node.id,
         incarnation=node.incarnation,
-        epoch=node.epoch,
-        lease_left_s=node.lease.held_until - now,
+        epoch=roles.epoch,
+        lease_left_s=node.clock.lease.held_until - now,
         caught_up=caught_up,
         lagging=lagging,
         awaiting=awaiting,
-        released=_released(node),
+        released=_released(roles),
         unreachable=node.peers.unreachable(),
         restoring=[primary.number for primary in waiting if primary.restoring],
-        snapshot_term=0 if node.loader is None else node.loader.highest_term,
-        restored_entries=0 if node.loader is None else node.loader.loaded_entries,
-        snapshot_problems=[] if node.loader is None else node.loader.problems(),
+        snapshot_term=0 if loader is None else loader.highest_term,
+        restored_entries=0 if loader is None else loader.loaded_entries,
+        snapshot_problems=[] if loader is None else loader.problems(),
         stopping=node.stopping,
         entries=node.store.entries,
         bytes=node.store.bytes,
@@ -43,13 +45,13 @@ def status_of(node: Node) -> NodeStatus:
     )
 
 
-def _released(node: Node) -> list[tuple[int, int]]:
+def _released(roles: Roles) -> list[tuple[int, int]]:
     """Partitions it has stopped to serve for good, by the term of the successor that is still to hear of it."""
-    if node.view is None:
+    if roles.view is None:
         return []
-    table = node.view.table
+    table = roles.view.table
     return [
-        (number, table[number].term) for number in node.releasing if number not in node.primaries
+        (number, table[number].term) for number in roles.releasing if number not in roles.primaries
     ]
 
 
@@ -62,8 +64,8 @@ def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]
     """
     caught_up: list[CopyReport] = []
     lagging: list[CopyReport] = []
-    held = now < node.lease.held_until
-    for primary in node.primaries.values():
+    held = now < node.clock.lease.held_until
+    for primary in node.roles.primaries.values():
         for copy in primary.copies.values():
             if not (copy.lost or copy.behind_since or copy.fill_session) or not copy.required:
                 continue  # as nearly all are nearly always

@@ -29,9 +29,9 @@ class BulkCommands:
     """Reads of many keys of `node`. `moved(token)` is the reply for what is not served; ValueError if it is no token."""
 
     def __init__(self, node: Node, moved: Callable[[bytes], bytes]) -> None:
-        self._node = node
+        self._clock = node.clock
         self._moved = moved
-        self._served = node.served
+        self._served = node.roles.served
         self._touch_many = node.store.touch_many
         self._counters = node.counters
 
@@ -92,7 +92,7 @@ class BulkCommands:
         """The entries, used from now on; None where there is none, or it has expired."""
         found, dated = self._touch_many(datas, keys)
         if dated:
-            now_ms = self._node.wall_ms()
+            now_ms = self._clock.wall_ms()
             for index, expires_ms in dated:
                 if now_ms < expires_ms:
                     continue

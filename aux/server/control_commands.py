@@ -36,8 +36,8 @@ class ControlCommands:
         head = decode_head(command[1])
         if head.cluster != self._cluster:
             return _OTHER_CLUSTER
-        if head.epoch > self._node.epoch:
-            self._node.adopt(decode_view(command[1]))
+        if head.epoch > self._node.roles.epoch:
+            self._node.roles.adopt(decode_view(command[1]))
         return _OK
 
     def step(self, _client: Client, command: Command) -> bytes:
@@ -45,6 +45,6 @@ class ControlCommands:
         step = decode_step(command[1])
         if step.cluster != self._cluster:
             return _OTHER_CLUSTER
-        if not self._node.adopt_step(step):
-            return b"-BEHIND %d\r\n" % self._node.epoch
+        if not self._node.roles.adopt_step(step):
+            return b"-BEHIND %d\r\n" % self._node.roles.epoch
         return _OK

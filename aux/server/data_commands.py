@@ -34,7 +34,9 @@ class DataCommands:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._served = node.served
+        self._clock = node.clock
+        self._housekeeping = node.housekeeping
+        self._served = node.roles.served
         self._lru = node.store.lru
         self._counters = node.counters
         self._min_in_sync = node.options.min_in_sync
@@ -105,33 +107,31 @@ class DataCommands:
             return TOO_BIG
         if primary is None:
             return self.moved(token)
-        node = self._node
-        if node.overloaded or primary.in_sync < self._min_in_sync:
+        if self._housekeeping.overloaded or primary.in_sync < self._min_in_sync:
             return self._refusal(primary)
-        wall_ms = node.wall_ms()
+        wall_ms = self._clock.wall_ms()
         head = primary.head(key)
         if head is not None and is_expired(head, wall_ms):
             primary.expire(key)
-            node.counters.expirations += 1
+            self._counters.expirations += 1
             head = None
         term, seq = primary.term, primary.next_seq
         entry = entries.pack_json(term, seq, wall_ms, value)
-        node.counters.writes += 1
+        self._counters.writes += 1
         reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (head is None, term, seq)
         if primary.is_alone:
             primary.submit(key, entry)
-            return reply if node.lease_held() else UNKNOWN
+            return reply if self._clock.lease_held() else UNKNOWN
         primary.submit(key, entry, reply, client.waiter())
         return None
 
     def _refusal(self, primary: Primary) -> bytes | None:
         """Why no write is taken just now."""
-        node = self._node
-        if node.overloaded:
+        if self._housekeeping.overloaded:
             return b"-SHED too much waits for replication\r\n"
-        if primary.in_sync < node.options.min_in_sync:
+        if primary.in_sync < self._min_in_sync:
             return b"-MINSYNC %d of %d copies are in sync\r\n" % (
-                primary.in_sync, node.options.min_in_sync,
+                primary.in_sync, self._min_in_sync,
             )  # fmt: skip
         return None
 
@@ -169,7 +169,7 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         _, _, cursor, limit, prefix = command
-        now_ms = self._node.wall_ms()
+        now_ms = self._clock.wall_ms()
         keys = sorted(
             key
             for key, entry in primary.data.entries.items()
@@ -188,21 +188,20 @@ class DataCommands:
         render: Callable[[Outcome], bytes],
     ) -> bytes | None:
         """Decide on the head state, sequence what changes, answer once it is committed (R3, R8)."""
-        node = self._node
         if (refusal := self._refusal(primary)) is not None:
             return refusal
-        wall_ms = node.wall_ms()
+        wall_ms = self._clock.wall_ms()
         head = primary.head(key)
         if head is not None and is_expired(head, wall_ms):
             primary.expire(key)
-            node.counters.expirations += 1
+            self._counters.expirations += 1
             head = None
         outcome = decide(head, Moment(primary.term, primary.next_seq, wall_ms))
-        node.counters.writes += 1
+        self._counters.writes += 1
         if outcome.changes:
             if primary.is_alone:
                 primary.submit(key, outcome.entry)
-                return render(outcome) if node.lease_held() else UNKNOWN
+                return render(outcome) if self._clock.lease_held() else UNKNOWN
             primary.submit(key, outcome.entry, render(outcome), client.waiter())
             return None
         if primary.in_overlay(key):
@@ -228,15 +227,15 @@ class DataCommands:
 
     def moved(self, token: bytes) -> bytes:
         """Not served: ours in that term but not ready (`WAIT`), or not ours (`MOVED`)."""
-        node = self._node
+        roles = self._node.roles
         number, _, term = token.partition(b".")
-        primary = node.primaries.get(int(number))
-        if (primary is not None and primary.term == int(term)) or int(number) in node.awaiting:
-            return b"-WAIT %d\r\n" % node.epoch
-        return b"-MOVED %d\r\n" % node.epoch
+        primary = roles.primaries.get(int(number))
+        if (primary is not None and primary.term == int(term)) or int(number) in roles.awaiting:
+            return b"-WAIT %d\r\n" % roles.epoch
+        return b"-MOVED %d\r\n" % roles.epoch
 
     def _is_expired(self, entry: bytes) -> bool:
-        return is_expired(entry, self._node.wall_ms())
+        return is_expired(entry, self._clock.wall_ms())
 
 
 def bad_arguments(error: Exception) -> bytes:

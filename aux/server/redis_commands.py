@@ -37,8 +37,10 @@ class RedisCommands:
 
     def __init__(self, node: Node, data: DataCommands, connections: Callable[[], int]) -> None:
         self._node = node
-        self._served = node.served
-        self._primaries = node.primaries
+        self._roles = node.roles
+        self._clock = node.clock
+        self._served = node.roles.served
+        self._primaries = node.roles.primaries
         self._lru = node.store.lru
         self._counters = node.counters
         self._data = data
@@ -80,7 +82,7 @@ class RedisCommands:
         if len(command) != 2:
             return _ARITY
         # As `mget` does it, without the calls.
-        key, view = command[1], self._node.view
+        key, view = command[1], self._roles.view
         if view is None:
             return self._moved(key)
         primary = self._primaries.get(xxh3_64_intdigest(key) & (len(view.table) - 1))
@@ -123,7 +125,7 @@ class RedisCommands:
         expires_ms = entries.header(entry).expires_ms
         if not expires_ms:
             return b":-1\r\n"
-        return b":%d\r\n" % (max(0, expires_ms - self._node.wall_ms() + unit_ms // 2) // unit_ms)
+        return b":%d\r\n" % (max(0, expires_ms - self._clock.wall_ms() + unit_ms // 2) // unit_ms)
 
     # Writes
 
@@ -199,7 +201,7 @@ class RedisCommands:
         counters = node.counters
         lines = [
             "# Server", "redis_version:7.0.0", "redis_mode:standalone", f"node:{node.id}",
-            f"incarnation:{node.incarnation}", f"epoch:{node.epoch}",
+            f"incarnation:{node.incarnation}", f"epoch:{node.roles.epoch}",
             "# Clients", f"connected_clients:{self._connections()}",
             "# Memory", f"used_memory:{node.store.bytes}", f"maxmemory:{node.options.max_bytes}",
             "maxmemory_policy:allkeys-lru",
@@ -227,7 +229,7 @@ class RedisCommands:
     # Below
 
     def _primary(self, key: bytes) -> Primary | None:
-        view = self._node.view
+        view = self._roles.view
         if view is None:
             return None
         primary = self._primaries.get(partition_of(key, len(view.table)))
@@ -235,7 +237,7 @@ class RedisCommands:
 
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
         entry = primary.data.entries.get(key)
-        if entry is None or is_expired(entry, self._node.wall_ms()):
+        if entry is None or is_expired(entry, self._clock.wall_ms()):
             return None
         return entry
 
@@ -243,7 +245,7 @@ class RedisCommands:
         data = primary.data
         entry = self._lru.touch(data, key)
         if entry is None or (
-            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._node.wall_ms())
+            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._clock.wall_ms())
         ):
             self._counters.misses += 1
             return NIL
@@ -253,7 +255,7 @@ class RedisCommands:
 
     def _moved(self, key: bytes) -> bytes:
         """As Redis Cluster says it, so that `redis-cli -c` follows: partition and address."""
-        view = self._node.view
+        view = self._roles.view
         if view is None:
             return b"-CLUSTERDOWN this node has no view yet\r\n"
         number = partition_of(key, len(view.table))

@@ -184,7 +184,7 @@ class Connection:
     def _serve(self, commands: Sequence[Command]) -> None:
         """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
         node = self._node
-        live = node.clock.boottime() < node.lease.held_until
+        live = node.clock.lease_held()
         # Most commands need nothing but their handler; `_run` knows the others.
         leased = self._leased if live and self._authorized else {}
         out, queue = self._out, self._queue
@@ -247,7 +247,7 @@ class Connection:
         handler = self._leased.get(name)
         if handler is not None:
             if not live:
-                return b"-WAIT %d the lease has lapsed\r\n" % self._node.epoch
+                return b"-WAIT %d the lease has lapsed\r\n" % self._node.roles.epoch
         else:
             handler = self._always.get(name)
             if handler is None:

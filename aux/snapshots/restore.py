@@ -93,7 +93,7 @@ class Restorer:
     @property
     def waiting(self) -> int:
         """Partitions that are not loaded yet."""
-        return sum(primary.restoring for primary in self._node.primaries.values())
+        return sum(primary.restoring for primary in self._node.roles.primaries.values())
 
     def is_as_stored(self, primary: Primary) -> bool:
         """Whether what `primary` was appointed with is what a restore of it would find."""
@@ -170,7 +170,7 @@ class Restorer:
         if places and self._restores:
             self._ready.put_nowait((primary, places))
         else:
-            self._node.loaded(primary)
+            self._node.roles.loaded(primary)
 
     def _report_files(self, catalog: Catalog, *, restoring: bool) -> None:
         """Say what is wrong with whole files: those that no reader here can read at once, others when they are needed."""
@@ -194,7 +194,7 @@ class Restorer:
                 await self._restore(primary, places)
             except Exception as error:  # noqa: BLE001 - a partition without its past is better than no node
                 self._report(places[0], repr(error), 0)
-            self._node.loaded(primary)
+            self._node.roles.loaded(primary)
 
     async def _restore(self, primary: Primary, places: list[Place]) -> None:
         """Load the newest of `places` that can be read, newest first. Whatever happens, the partition is served."""
@@ -252,7 +252,7 @@ class Restorer:
         """Put a block's entries into the store in slices; how many the block has. Raises `SnapshotDamaged`."""
         node = self._node
         keys, entries = split_payload(block.raw, block.entries)
-        now_ms = node.wall_ms()
+        now_ms = node.clock.wall_ms()
         for at in range(0, len(keys), SLICE):
             if not self._is_current(primary):
                 break
@@ -274,7 +274,7 @@ class Restorer:
         return len(keys)
 
     def _is_current(self, primary: Primary) -> bool:
-        return self._node.primaries.get(primary.number) is primary and primary.restoring
+        return self._node.roles.primaries.get(primary.number) is primary and primary.restoring
 
     def _is_too_old(self, place: Place) -> bool:
         if self._max_age_s is None:

@@ -75,7 +75,7 @@ class SnapshotKeeper:
         """What this node knows: the newest files of its partitions, and how writing them goes."""
         writer, restorer = self.writer, self.restorer
         rows = []
-        for number, primary in self._node.primaries.items():
+        for number, primary in self._node.roles.primaries.items():
             saved = writer.saved.get(number)
             loaded = restorer.loaded_from.get(number)
             entries: int | None

@@ -182,8 +182,8 @@ class SnapshotWriter:
         """Partitions that are this node's to write: one being restored has nothing that is not in its snapshot."""
         return [
             (number, primary)
-            for number, primary in self._node.primaries.items()
-            if not primary.restoring and (primary.serving or self._node.sealed)
+            for number, primary in self._node.roles.primaries.items()
+            if not primary.restoring and (primary.serving or self._node.roles.sealed)
         ]
 
     def _is_dirty(self, primary: Primary) -> bool:
@@ -255,7 +255,9 @@ class SnapshotWriter:
         """Write what is due; False if something could not be written, which stays due."""
         node = self._node
         async with self._turn:
-            sizes = [node.primaries[n].data.bytes for n in self._due if n in node.primaries]
+            sizes = [
+                node.roles.primaries[n].data.bytes for n in self._due if n in node.roles.primaries
+            ]
             began, before = node.clock.boottime(), self.written_bytes
             done = await self._write(Pace(node.clock, self._schedule.share(sum(sizes))))
             if done and sizes:
@@ -281,7 +283,7 @@ class SnapshotWriter:
             for number in sorted(self._due):
                 if self.failures > failures:
                     break
-                primary = self._node.primaries.get(number)
+                primary = self._node.roles.primaries.get(number)
                 if primary is None or primary.restoring:
                     self._settled(number)
                     continue
@@ -341,8 +343,8 @@ class SnapshotWriter:
         node = self._node
         mine = [number for number, _ in self._primaries()]
         live = {node.incarnation}
-        if node.view is not None:
-            live.update(info.incarnation for info in node.view.nodes.values() if info.up)
+        if node.roles.view is not None:
+            live.update(info.incarnation for info in node.roles.view.nodes.values() if info.up)
         try:
             call = partial(self._retention.tidy, mine, live, written)
             self._rewrite = await self._in_thread(call)
@@ -380,8 +382,8 @@ class SnapshotWriter:
         node = self._node
 
         def busy() -> bool:
-            return bool(node.awaiting or node.releasing) or any(
-                primary.pending for primary in node.primaries.values()
+            return bool(node.roles.awaiting or node.roles.releasing) or any(
+                primary.pending for primary in node.roles.primaries.values()
             )
 
         while busy() and node.clock.boottime() < until:  # noqa: ASYNC110 - looks at many partitions

@@ -66,17 +66,17 @@ class SnapshotNode:
             _no_link,
             self.voided.append,
         )
-        self.node.lease = Held()
+        self.node.clock.lease = Held()
         setup = SnapshotSetup(store, right_here, SnapshotOptions(**options))
         self.keeper = SnapshotKeeper(self.node, setup, CLUSTER)
-        self.node.loader = self.keeper
+        self.node.roles.loader = self.keeper
         self._task: asyncio.Task[None] | None = None
 
     def appoint(self, term: int, *, before: int | None = None) -> None:
         """A view of epoch `term` in which n1 is primary of everything, after one with terms `before`, if given."""
         if before is not None:
-            self.node.adopt(self._view(term - 1, Partition(term=before)))
-        self.node.adopt(self._view(term, Partition("n1", term=term)))
+            self.node.roles.adopt(self._view(term - 1, Partition(term=before)))
+        self.node.roles.adopt(self._view(term, Partition("n1", term=term)))
 
     def _view(self, epoch: int, row: Partition) -> View:
         info = NodeInfo(id="n1", incarnation=self.node.incarnation, address="x:1")
@@ -89,13 +89,13 @@ class SnapshotNode:
         )
 
     def put(self, partition: int, key: bytes, value: bytes = b"1", *, expires_ms: int = 0) -> None:
-        primary = self.node.primaries[partition]
+        primary = self.node.roles.primaries[partition]
         primary.submit(
             key, entry(primary.next_seq, value, term=primary.term, expires_ms=expires_ms)
         )
 
     def data(self, partition: int) -> dict[bytes, bytes]:
-        return self.node.primaries[partition].data.entries
+        return self.node.roles.primaries[partition].data.entries
 
     async def restored(self) -> None:
         """Run the restorer until nothing is being restored."""

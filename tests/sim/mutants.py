@@ -13,14 +13,13 @@ from unittest.mock import patch
 import msgspec
 
 import aux.incarnation
-import aux.node.node
 import aux.replication.sender
 import aux.storage.write_rules
 import master.control.planning.planner
 import master.control.planning.target
 import ringmaster.cluster.lease
 import ringmaster.routing.router
-from aux.node.node import Node
+from aux.node.roles import Roles
 from aux.replication.fill import Filler
 from aux.replication.primary import Copy, Primary
 from aux.replication.replica import Replica
@@ -236,13 +235,13 @@ def promoted_while_filling() -> Iterator[None]:
 @mutant
 def predecessor_not_awaited() -> Iterator[None]:
     """R6: the successor serves before its predecessor has stopped."""
-    adopt = Node._adopt_as_primary
+    adopt = Roles._adopt_as_primary
 
-    def hasty(node: Node, number: int, row: Any, primary: Primary | None) -> None:
+    def hasty(roles: Roles, number: int, row: Any, primary: Primary | None) -> None:
         alone = tuple(name for name in row.replicas if name != row.awaits)
-        adopt(node, number, msgspec.structs.replace(row, awaits=None, replicas=alone), primary)
+        adopt(roles, number, msgspec.structs.replace(row, awaits=None, replicas=alone), primary)
 
-    with patch.object(Node, "_adopt_as_primary", hasty):
+    with patch.object(Roles, "_adopt_as_primary", hasty):
         yield
 
 

@@ -102,7 +102,7 @@ async def test_expired_entries_are_swept_while_nobody_asks_and_copies_follow() -
         await world.settle()
         for _ in range(100):
             world["a"].clock.now += 0.3
-            world["a"].node.tick()
+            world["a"].node.housekeeping.tick()
         await world.settle()
         assert list(world["a"].holds()) == list(world["b"].holds()) == [b"stays"]
         assert world["a"].node.counters.expirations == 100
@@ -116,7 +116,7 @@ async def test_who_does_not_serve_sweeps_nothing() -> None:
         world["a"].ask(b"RM.SET", PT, b"k", b"1", ttl)
         await world.settle()
         world["a"].put(b"pending", b"1")
-        world["a"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
+        world["a"].node.roles.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
         world["a"].clock.now += 60.0
         for _ in range(50):
             world["a"].node.budget.tick()

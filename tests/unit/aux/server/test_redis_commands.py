@@ -87,8 +87,8 @@ async def test_keys_of_other_nodes_are_pointed_to(world: World) -> None:
     ]  # fmt: skip
     for command in commands:
         assert str(node.ask(*command).reply) == "MOVED 1 b", command
-    assert node.node.primaries[0].seq == 0
-    assert node.node.replicas[1].seq == 0
+    assert node.node.roles.primaries[0].seq == 0
+    assert node.node.roles.replicas[1].seq == 0
 
 
 async def test_a_del_of_many_keys_is_answered_when_all_are_gone_everywhere(world: World) -> None:
@@ -128,7 +128,9 @@ async def test_a_write_waits_for_the_copies_and_a_read_does_not_see_it_before(wo
 
 async def test_a_draining_partition_is_not_served(world: World) -> None:
     [key] = keys_of(0, 1)
-    world["a"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a"), row("b", "a", term=1)))
+    world["a"].node.roles.adopt(
+        world.view(2, row("b", "a", term=2, awaits="a"), row("b", "a", term=1))
+    )
     assert str(world["a"].ask(b"GET", key).reply) == "MOVED 0 b"
 
 

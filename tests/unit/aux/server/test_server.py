@@ -150,7 +150,7 @@ async def test_commands_that_waited_their_turn_ask_for_the_lease_again(alone: Wo
     alone["a"].put(b"big", bytes(2**20))
     client = Client(alone["a"].server)
     client.send(encode(b"RM.GET", b"0.1", b"big") * 3)
-    alone["a"].node.lease.held_until = 0.0
+    alone["a"].node.clock.lease.held_until = 0.0
     await until(lambda: client.transport.reading)
     first, *others = client.replies()
     assert isinstance(first, bytes)
@@ -158,7 +158,7 @@ async def test_commands_that_waited_their_turn_ask_for_the_lease_again(alone: Wo
 
 
 async def test_without_the_lease_nothing_is_served_and_what_needs_none_is(alone: World) -> None:
-    alone["a"].node.lease.held_until = 0.0
+    alone["a"].node.clock.lease.held_until = 0.0
     client = Client(alone["a"].server)
     served: list[tuple[bytes, ...]] = [
         (b"RM.GET", b"0.1", b"k"), (b"RM.MGET", b"0.1", b"k"), (b"RM.VALUES", b"0.1", b"k"), (b"RM.HEAD", b"0.1", b"k"),
@@ -289,7 +289,7 @@ async def test_not_even_the_first_view_may_be_of_another_cluster() -> None:
         other = msgspec.structs.replace(world.view(1, row("a", term=1)), cluster="d" * 32)
         reply = Client(world["a"].server).ask(b"RM.VIEW", encode_view(other))
         assert str(reply).startswith("WRONG")
-        assert world["a"].node.view is None
+        assert world["a"].node.roles.view is None
 
 
 async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_other() -> None:
@@ -306,8 +306,8 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 1"
         assert client.ask(b"RM.VIEW", encode_view(before)) == b"OK"
         assert client.ask(b"RM.STEP", raw) == b"OK"
-        assert node.view == after
-        assert node.primaries[0].term == 3
+        assert node.roles.view == after
+        assert node.roles.primaries[0].term == 3
         assert client.ask(b"RM.STEP", raw) == b"OK"
         other_past = msgspec.structs.replace(step, after=4, epoch=5)
         assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 4"
@@ -316,7 +316,7 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         assert str(client.ask(b"RM.STEP", encode_step(foreign))).startswith("WRONG")
         beyond = msgspec.structs.replace(step, rows={4: row("a", term=1)})
         assert str(client.ask(b"RM.STEP", encode_step(beyond))).startswith("ERR")
-        assert node.epoch == 4
+        assert node.roles.epoch == 4
 
 
 async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(

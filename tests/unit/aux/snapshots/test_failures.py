@@ -126,7 +126,7 @@ async def test_a_seal_that_cannot_be_written_ends_in_time(store: MemoryStore) ->
         raise OSError(errno.ENOSPC, "No space left on device")
 
     store.fails = fail
-    world.node.seal()
+    world.node.roles.seal()
     assert not await world.keeper.writer.seal(0.05)
 
 

@@ -37,7 +37,7 @@ async def test_everything_comes_back_in_its_order_and_says_that_it_was_restored(
     store: MemoryStore,
 ) -> None:
     first = await written(store)
-    first.node.store.touch(first.node.primaries[0].data, b"0")
+    first.node.store.touch(first.node.roles.primaries[0].data, b"0")
     await first.put_and_cycle(0, b"new")
     second = await next_node(store)
     assert list(second.data(0)) == [*KEYS[1:], b"0", b"new"]
@@ -54,10 +54,10 @@ async def test_a_partition_is_not_served_before_it_is_loaded(store: MemoryStore)
     await written(store)
     second = SnapshotNode(store, incarnation="second")
     second.appoint(9, before=1)
-    assert second.node.served == {}
+    assert second.node.roles.served == {}
     assert status_of(second.node).restoring == [0, 1, 2, 3]
     await second.restored()
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
 
 
 async def test_a_new_write_has_a_version_above_every_restored_one_and_no_flag(
@@ -107,7 +107,7 @@ async def test_a_snapshot_with_a_higher_term_waits_for_a_view_above_it(store: Me
     status = status_of(second.node)
     assert status.restoring
     assert status.snapshot_term == 20
-    assert second.node.served == {}
+    assert second.node.roles.served == {}
     second.appoint(21)
     await restoring
     assert b"a" in second.data(0)
@@ -146,7 +146,7 @@ async def test_restore_off_starts_empty_but_still_above_every_term(store: Memory
     second = await next_node(store, restore=False)
     assert all(not second.data(n) for n in range(4))
     assert second.keeper.highest_term == 1
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
 
 
 async def test_what_restore_off_left_out_does_not_come_back_later(store: MemoryStore) -> None:
@@ -170,7 +170,7 @@ async def test_a_missing_file_is_not_silently_taken_for_empty(store: MemoryStore
     (name,) = store.bundles
     del store.content[name]
     second = await next_node(store)
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
     (problem,) = status_of(second.node).snapshot_problems
     assert "no snapshot was found of 4 partitions" in problem
     assert str(name) in problem
@@ -235,7 +235,7 @@ async def test_values_that_were_deleted_do_not_come_back_with_a_damaged_empty_se
 ) -> None:
     first = await written(store)
     for key in KEYS:
-        first.node.primaries[0].submit(key, None)
+        first.node.roles.primaries[0].submit(key, None)
     await first.cycle()
     place = store.of(0)[0]
     flip(store, place.name, place.section.end - 5)
@@ -265,7 +265,7 @@ async def test_a_damaged_block_costs_its_entries_alone_and_is_named(store: Memor
 
 async def test_lost_entries_are_not_taken_from_an_older_file(store: MemoryStore) -> None:
     first = await written(store)
-    first.node.primaries[3].submit(b"0", None)
+    first.node.roles.primaries[3].submit(b"0", None)
     await first.cycle()
     section, name, _ = store.of(3)[0]
     flip(store, name, section.end - 100_000)
@@ -324,7 +324,7 @@ async def test_whatever_is_done_to_the_bytes_the_node_serves_and_says_what_is_wr
             damaged[noise.randrange(len(raw))] ^= 1 << noise.randrange(8)
         store.content[name] = bytes(damaged)
         second = await next_node(store)
-        assert len(second.node.served) == 4
+        assert len(second.node.roles.served) == 4
         for partition in range(4):
             assert set(second.data(partition)) <= set(first.data(partition))
         assert second.keeper.problems()
@@ -341,7 +341,7 @@ async def test_a_disk_that_cannot_be_read_is_damage_not_emptiness(store: MemoryS
 
     store.fails = fail
     second = await next_node(store)
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
     problems = second.keeper.problems()
     assert len([each for each in problems if "Input/output error" in each]) == 2
 
@@ -376,7 +376,7 @@ async def test_a_section_that_cannot_be_read_while_it_is_restored_is_damage(
 
     store.fails = fail
     second = await next_node(store)
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
     assert len(second.keeper.restorer.losses.damages()) == 4
     assert "Input/output error" in second.keeper.problems()[0]
 

@@ -56,7 +56,7 @@ async def test_a_partition_that_never_held_anything_is_not_written(store: Memory
     again = await next_node(store)
     assert status_of(again.node).snapshot_problems == []
     await again.cycle()
-    again.node.seal()
+    again.node.roles.seal()
     assert await again.keeper.writer.seal(5)
     assert len(store.bundles) == 1
 
@@ -64,7 +64,7 @@ async def test_a_partition_that_never_held_anything_is_not_written(store: Memory
 async def test_a_partition_that_became_empty_says_so(store: MemoryStore) -> None:
     world = await started(store)
     await world.put_and_cycle(1, b"a")
-    world.node.primaries[1].submit(b"a", None)
+    world.node.roles.primaries[1].submit(b"a", None)
     await world.cycle()
     assert versions(store, 1) == [(1, 2), (1, 1)]
     assert store.of(1)[0].section.entries == 0
@@ -123,7 +123,7 @@ async def test_entries_are_written_in_recency_order(store: MemoryStore) -> None:
     world = await started(store)
     for key in (b"a", b"b", b"c"):
         world.put(0, key)
-    world.node.store.touch(world.node.primaries[0].data, b"a")
+    world.node.store.touch(world.node.roles.primaries[0].data, b"a")
     await world.cycle()
     assert store.newest_keys(0) == [b"b", b"c", b"a"]
 
@@ -171,10 +171,10 @@ async def test_the_seal_holds_everything_and_the_last_order(store: MemoryStore) 
     for key in (b"a", b"b"):
         world.put(0, key)
     await world.cycle()
-    world.node.store.touch(world.node.primaries[0].data, b"a")
+    world.node.store.touch(world.node.roles.primaries[0].data, b"a")
     world.put(1, b"late")
-    world.node.seal()
-    assert not world.node.served
+    world.node.roles.seal()
+    assert not world.node.roles.served
     assert await world.keeper.writer.seal(5)
     assert store.newest_keys(0) == [b"b", b"a"]
     assert store.newest_keys(1) == [b"late"]
@@ -195,7 +195,7 @@ async def test_what_is_handed_over_to_a_node_while_it_seals_is_in_its_last_snaps
             world.put(1, b"late")
 
     store.fails = hand_over
-    world.node.seal()
+    world.node.roles.seal()
     assert await world.keeper.writer.seal(5)
     assert store.newest_keys(1) == [b"late"]
     assert store.of(1)[0].header.sealed
@@ -208,7 +208,7 @@ async def test_a_partition_that_is_being_restored_is_not_written(store: MemorySt
     second = SnapshotNode(store, incarnation="inc2")
     second.appoint(9, before=1)
     await second.cycle()
-    second.node.seal()
+    second.node.roles.seal()
     await second.keeper.writer.seal(1)
     assert store.content == before
 
