@@ -14,7 +14,7 @@ import uvloop
 
 from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
 from aux.metrics import HealthServer
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from aux.storage.memory_accounting import Footprint, look_after_s
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import node_key

@@ -16,8 +16,8 @@ import structlog
 from aux.node.node import Node
 from aux.node.options import NodeOptions
 from aux.server.server import Server
+from aux.snapshots.options import SnapshotSetup
 from aux.snapshots.service import SnapshotKeeper
-from aux.snapshots.writer import SnapshotSetup
 from aux.storage.store import Store
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.cluster.process_lock import HeldLock, Liveness

@@ -65,13 +65,13 @@ class NodeCollector:
 def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
     if keeper is None:
         return
-    writer, restorer = keeper.writer, keeper.restorer
+    writer, pipeline, restorer = keeper.writer, keeper.writer.pipeline, keeper.restorer
     for name, text, value in (
-        ("failures", "Attempts to write snapshots that failed.", writer.failures),
-        ("files", "Snapshot files written.", writer.written_files),
-        ("partitions", "Partitions written to snapshots.", writer.written),
-        ("entries", "Entries written to snapshots.", writer.written_entries),
-        ("bytes", "Bytes written to snapshots.", writer.written_bytes),
+        ("failures", "Attempts to write snapshots that failed.", pipeline.failures),
+        ("files", "Snapshot files written.", pipeline.written_files),
+        ("partitions", "Partitions written to snapshots.", pipeline.written_partitions),
+        ("entries", "Entries written to snapshots.", pipeline.written_entries),
+        ("bytes", "Bytes written to snapshots.", pipeline.written_bytes),
         ("restored_entries", "Entries loaded from snapshots.", restorer.loaded_entries),
         (
             "damaged",

@@ -30,8 +30,8 @@ import uvloop
 
 from aux.node.node import Node
 from aux.node.options import NodeOptions
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from aux.snapshots.service import SnapshotKeeper
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
 from aux.storage.store import Store
 from ringmaster.client import Client
 from ringmaster.cluster.view import NodeInfo, Partition, View
@@ -167,8 +167,8 @@ async def measure_node(entries: int, folder: Path, *, compressible: bool) -> dic
         result["write"] = {
             "seconds": round(took, 2),
             "entries_per_s": round(entries / took),
-            "bytes": world.keeper.writer.written_bytes,
-            "files": world.keeper.writer.written_files,
+            "bytes": world.keeper.writer.pipeline.written_bytes,
+            "files": world.keeper.writer.pipeline.written_files,
             **watch.stop(),
         }
         running.cancel()

@@ -19,7 +19,7 @@ import structlog
 from aux.node.node import Node
 from aux.replication.primary import Primary
 from aux.snapshots.damage_log import Losses
-from aux.snapshots.retention import InThread
+from aux.snapshots.options import InThread
 from aux.storage.expiry import is_expired
 from ringmaster.errors import SnapshotDamaged, SnapshotError
 from ringmaster.protocol.entry import HEADER_SIZE, RESTORED

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from aux.node.node import Node
 from aux.node.options import NodeOptions
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from aux.snapshots.service import SnapshotKeeper
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
 from aux.storage.store import Store
 from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.protocol.entry import JSON, pack
@@ -113,7 +113,7 @@ class SnapshotNode:
         """Time goes on by one interval, and so a round is due."""
         writer = self.keeper.writer
         self.clock.now += writer.options.interval_s
-        writer.find_due()
+        writer.due.find()
         return await writer.write_due()
 
     async def put_and_cycle(self, partition: int, key: bytes, value: bytes = b"1") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
 from aux.node.node import Node
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit

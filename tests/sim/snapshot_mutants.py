@@ -7,8 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 import aux.snapshots.restore
-import aux.snapshots.writer
 import tests.sim.masters
+from aux.snapshots.due import DuePartitions
+from aux.snapshots.pipeline import SnapshotPipeline
 from aux.snapshots.restore import Restorer
 from aux.snapshots.retention import Retention
 from aux.snapshots.service import SnapshotKeeper
@@ -109,10 +110,10 @@ def stopped_without_a_last_snapshot() -> Iterator[None]:
 def snapshots_not_renewed() -> Iterator[None]:
     """A partition is written once, whatever changes in it."""
 
-    def once(writer: SnapshotWriter, primary: Any) -> bool:
-        return primary.number not in writer.saved
+    def once(due: DuePartitions, primary: Any) -> bool:
+        return primary.number not in due.saved
 
-    with patch.object(SnapshotWriter, "_is_dirty", once):
+    with patch.object(DuePartitions, "_is_dirty", once):
         yield
 
 
@@ -136,15 +137,15 @@ def newest_snapshot_removed() -> Iterator[None]:
 @mutant
 def snapshot_claims_what_is_pending() -> Iterator[None]:
     """A snapshot is named by what was sequenced, and has what was committed."""
-    cut = SnapshotWriter._cut
+    cut = SnapshotPipeline._cut
 
-    def ahead(writer: SnapshotWriter, primary: Any, **more: Any) -> Any:
+    def ahead(pipeline: SnapshotPipeline, primary: Any, **more: Any) -> Any:
         committed = primary.committed
         primary.committed = primary.seq
         try:
-            return cut(writer, primary, **more)
+            return cut(pipeline, primary, **more)
         finally:
             primary.committed = committed
 
-    with patch.object(SnapshotWriter, "_cut", ahead):
+    with patch.object(SnapshotPipeline, "_cut", ahead):
         yield

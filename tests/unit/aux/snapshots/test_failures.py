@@ -15,7 +15,7 @@ async def test_a_large_round_is_several_files_and_a_failure_loses_only_the_last(
     store: MemoryStore,
 ) -> None:
     world = await started(store, partitions=8, max_bytes=200_000_000)
-    world.keeper.writer._disk._bundle_bytes = 3_000_000
+    world.keeper.writer.pipeline._disk._bundle_bytes = 3_000_000
     for n in range(8):
         world.put(n, b"a", random.Random(n).randbytes(1_024_000))
     fail_at_the_second(store)
@@ -58,7 +58,7 @@ async def test_a_failing_disk_is_reported_and_costs_nothing_but_the_snapshot(
     world.put(0, b"b")
     assert not await world.cycle()
     writer = world.keeper.writer
-    assert writer.failures == 1
+    assert writer.pipeline.failures == 1
     assert "No space left" in status_of(world.node).snapshot_problems[0]
     assert store.drafts == {}
     assert store.newest_keys(0) == [b"a"]
@@ -102,7 +102,7 @@ async def test_an_unforeseen_error_does_not_end_the_node(store: MemoryStore) -> 
     store.fails = fail
     world.put(0, b"a")
     assert not await world.cycle()
-    assert world.keeper.writer.last_error == "a bug"
+    assert world.keeper.writer.pipeline.last_error == "a bug"
 
 
 async def test_a_request_that_fails_says_so(store: MemoryStore) -> None:

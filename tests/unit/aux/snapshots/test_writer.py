@@ -1,8 +1,8 @@
 """Which partitions are written when, and what goes to disk."""
 
 from aux.node.status_report import status_of
+from aux.snapshots.due import EARLY_S
 from aux.snapshots.schedule import SLICE_BYTES, Schedule
-from aux.snapshots.writer import EARLY_S
 from ringmaster.snapshot.format import Mark
 from ringmaster.snapshot.names import BundleName, ManifestName
 from tests.fakes.cluster import FakeClock
@@ -38,7 +38,7 @@ async def test_nothing_is_written_before_half_an_interval_has_passed(store: Memo
     world.put(0, b"a")
     writer = world.keeper.writer
     world.clock.now += writer.options.interval_s * 0.49
-    writer.find_due()
+    writer.due.find()
     assert await writer.write_due()
     assert store.content == {}
 
@@ -89,7 +89,7 @@ async def test_an_entry_is_on_disk_an_interval_after_it_was_written_whenever_tha
         world.put(step % 16, b"key-%d" % step)
         for _ in range(20):
             world.clock.now += writer.options.interval_s / 20
-            writer.find_due()
+            writer.due.find()
             assert await writer.write_due()
         assert b"key-%d" % step in store.newest_keys(step % 16)
         world.clock.now += 0.37
@@ -103,7 +103,7 @@ async def test_what_was_taken_over_from_another_node_is_written_ahead_of_the_rou
     world.appoint(5)
     writer = world.keeper.writer
     world.clock.now += EARLY_S
-    writer.find_due()
+    writer.due.find()
     assert await writer.write_due()
     assert versions(store, 2)[0][0] == 5
     assert store.catalog().places.keys() == {2}
@@ -161,7 +161,7 @@ async def test_without_an_interval_nothing_is_written_by_itself(store: MemorySto
     world = await started(store, interval_s=0)
     world.put(0, b"a")
     world.clock.now += 1000
-    world.keeper.writer.find_due()
+    world.keeper.writer.due.find()
     await world.keeper.writer.write_due()
     assert store.content == {}
 

@@ -210,7 +210,7 @@ async def test_a_full_disk_costs_a_node_its_snapshot_and_leaves_no_draft(
     with file_size_limit(100_000):
         assert not await world.cycle()
     assert "too large" in world.keeper.problems()[0]
-    assert world.keeper.writer.failures == 1
+    assert world.keeper.writer.pipeline.failures == 1
     assert names_in(store) == set(map(str, before))
     assert await world.keeper.writer.write_due()
     assert world.keeper.problems() == []
