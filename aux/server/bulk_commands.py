@@ -12,13 +12,13 @@ from typing import Final
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.storage.partition_data import PartitionData
-from ringmaster.protocol.entry import HEADER_SIZE, JSON, RESTORED, meta_of
+from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, meta_of
 
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """No more values are added to a reply beyond this."""
 
 _NIL: Final = b"$-1\r\n"
-_flags_of = itemgetter(HEADER_SIZE - 1)
+_flags_of = itemgetter(FLAGS_OFFSET)
 _value_of = itemgetter(slice(HEADER_SIZE, None))
 """The value of an entry without meta."""
 _BARE: Final = frozenset({JSON, JSON | RESTORED})

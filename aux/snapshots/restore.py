@@ -22,7 +22,12 @@ from aux.snapshots.damage_log import Losses
 from aux.snapshots.options import InThread
 from aux.storage.expiry import is_expired
 from ringmaster.errors import SnapshotDamaged, SnapshotError
-from ringmaster.protocol.entry import HEADER_SIZE, RESTORED
+from ringmaster.protocol.entry import (
+    EXPIRY_OFFSET,
+    EXPIRY_SIZE,
+    FLAGS_OFFSET,
+    RESTORED,
+)
 from ringmaster.snapshot import SnapshotStore
 from ringmaster.snapshot.catalog import Catalog, Place, Survey
 from ringmaster.snapshot.format import split_payload
@@ -36,8 +41,8 @@ READ_AHEAD: Final = 8
 """Blocks read by one call into the thread: half a MiB."""
 
 _RETRY_S: Final = 1.0
-_EXPIRY: Final = slice(14, 20)
-_NEVER: Final = bytes(6)
+_EXPIRY: Final = slice(EXPIRY_OFFSET, EXPIRY_OFFSET + EXPIRY_SIZE)
+_NEVER: Final = bytes(EXPIRY_SIZE)
 _FLAGGED: Final = [bytes((flags | RESTORED,)) for flags in range(256)]
 
 _log = structlog.get_logger(__name__)
@@ -259,9 +264,9 @@ class Restorer:
             items = [
                 (
                     key,
-                    entry[: HEADER_SIZE - 1]
-                    + _FLAGGED[entry[HEADER_SIZE - 1]]
-                    + entry[HEADER_SIZE:],
+                    entry[:FLAGS_OFFSET]
+                    + _FLAGGED[entry[FLAGS_OFFSET]]
+                    + entry[FLAGS_OFFSET + 1 :],
                 )
                 for key, entry in zip(keys[at : at + SLICE], entries[at : at + SLICE], strict=True)
                 if entry[_EXPIRY] == _NEVER or not is_expired(entry, now_ms)

@@ -11,7 +11,6 @@ the processor's cache; among a million entries at random, cache misses make that
 from __future__ import annotations
 
 import builtins
-import struct
 from collections.abc import Container, Iterable
 from typing import Final
 
@@ -19,12 +18,13 @@ from aux.storage.expiry import due_keys, scan_begins
 from aux.storage.lru import LOADED_TICKS, Lru
 from aux.storage.memory_accounting import Accounting, ProcessAccounting
 from aux.storage.partition_data import NEVER, PartitionData
-
-_slot_of = struct.Struct("<I").unpack_from
-_pack_slot = struct.Struct("<I").pack
-# The slot, and the 48 bits of the expiry with 16 of the next field above them.
-_slot_and_expiry = struct.Struct("<I10xQ").unpack_from
-_EXPIRY_MASK: Final = (1 << 48) - 1
+from ringmaster.protocol.entry import (
+    EXPIRY_MASK,
+    SLOT_SIZE,
+    pack_slot,
+    unpack_slot,
+    unpack_slot_and_expiry,
+)
 
 _COPIED_AT_ONCE: Final = 4096
 _DROP_AT_ONCE: Final = 64
@@ -141,23 +141,23 @@ class Store:
         """Stores `entry` under `key`, most recently used. What is stored differs from `entry` in the slot only."""
         entries = data.entries
         old = entries.pop(key, None)
-        given, expires_ms = _slot_and_expiry(entry)
+        given, expires_ms = unpack_slot_and_expiry(entry)
         size = len(entry)
         if old is None:
             slot = self.lru.stamp()
             delta = self._cost(len(key), size)
         else:
-            (slot,) = _slot_of(old)
+            (slot,) = unpack_slot(old)
             self.lru.renew(slot)
             old_size = len(old)
             delta = 0 if size == old_size else self._cost(0, size) - self._cost(0, old_size)
         if given != slot:
             if size < _COPIED_AT_ONCE:
-                entry = _pack_slot(slot) + entry[4:]
+                entry = pack_slot(slot) + entry[SLOT_SIZE:]
             else:
-                entry = b"".join((_pack_slot(slot), memoryview(entry)[4:]))
+                entry = b"".join((pack_slot(slot), memoryview(entry)[SLOT_SIZE:]))
         entries[key] = entry
-        expires_ms &= _EXPIRY_MASK
+        expires_ms &= EXPIRY_MASK
         if expires_ms and expires_ms < data.next_due_ms:
             data.next_due_ms = expires_ms
         if not slot & 15:
@@ -204,7 +204,7 @@ class Store:
         if not data.entries:
             return 0
         newest = data.entries[next(reversed(data.entries))]
-        tick: int = self.lru.ticks[_slot_of(newest)[0]]
+        tick: int = self.lru.ticks[unpack_slot(newest)[0]]
         return tick
 
     def remove(self, data: PartitionData, key: builtins.bytes) -> builtins.bytes | None:
@@ -213,7 +213,7 @@ class Store:
         entry = entries.pop(key, None)
         if entry is None:
             return None
-        self.lru.release(_slot_of(entry)[0])
+        self.lru.release(unpack_slot(entry)[0])
         self.entries -= 1
         delta = -self._cost(len(key), len(entry))
         if not entries:
@@ -288,7 +288,7 @@ class Store:
             entries = self._doomed[-1]
             for _ in range(min(steps, len(entries))):
                 key, entry = entries.popitem()
-                self.lru.release(_slot_of(entry)[0])
+                self.lru.release(unpack_slot(entry)[0])
                 self._doomed_bytes -= self._cost(len(key), len(entry))
                 steps -= 1
             if not entries:
