@@ -10,25 +10,25 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from aux.incarnation import Life
-from aux.snapshots.service import SnapshotKeeper
+from aux.incarnation import Incarnation
+from aux.snapshots.service import SnapshotService
 from ringmaster.errors import SettingsError
 
 _COUNTERS: Final = ("hits", "misses", "writes", "evictions", "expirations")
 
 
 class NodeCollector:
-    """Reads the plain integers of the present life; they start again with each incarnation."""
+    """Reads the plain integers of the present incarnation; they start again with the next."""
 
-    def __init__(self, life: Callable[[], Life | None]) -> None:
-        self._life = life
+    def __init__(self, incarnation: Callable[[], Incarnation | None]) -> None:
+        self._incarnation = incarnation
 
     def collect(self) -> Iterator[Metric]:
         """One sample each, all from the same turn of the loop."""
-        life = self._life()
-        if life is None:
+        incarnation = self._incarnation()
+        if incarnation is None:
             return
-        node = life.node
+        node = incarnation.node
         roles, lease = node.roles, node.clock.lease
         for name in _COUNTERS:
             yield _counter(name, f"{name.capitalize()} since start.", getattr(node.counters, name))
@@ -39,7 +39,7 @@ class NodeCollector:
         yield _gauge("entries", "Entries held, replicas included.", node.store.entries)
         yield _gauge("bytes", "Bytes that the entries cost.", node.store.bytes)
         yield _gauge("max_bytes", "The budget.", node.options.max_bytes)
-        yield _gauge("connections", "Open RESP connections.", len(life.server.connections))
+        yield _gauge("connections", "Open RESP connections.", len(incarnation.server.connections))
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",
@@ -51,7 +51,7 @@ class NodeCollector:
             "Writes sequenced and not acknowledged by every copy that must.",
             sum(primary.pending for primary in roles.primaries.values()),
         )
-        yield from _snapshots(life.snapshots)
+        yield from _snapshots(incarnation.snapshots)
         partitions = GaugeMetricFamily(
             "ringmaster_aux_partitions", "Partitions held, by role.", labels=["role"]
         )
@@ -62,10 +62,10 @@ class NodeCollector:
         yield partitions
 
 
-def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
-    if keeper is None:
+def _snapshots(service: SnapshotService | None) -> Iterator[Metric]:
+    if service is None:
         return
-    writer, pipeline, restorer = keeper.writer, keeper.writer.pipeline, keeper.restorer
+    writer, pipeline, restorer = service.writer, service.writer.pipeline, service.restorer
     for name, text, value in (
         ("failures", "Attempts to write snapshots that failed.", pipeline.failures),
         ("files", "Snapshot files written.", pipeline.written_files),
@@ -76,13 +76,13 @@ def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
         (
             "damaged",
             "Damaged files and partitions of snapshots met by restores.",
-            restorer.losses.damaged_files,
+            restorer.damage_log.damaged_files,
         ),
-        ("lost_entries", "Entries that damaged snapshots lost.", restorer.losses.lost_entries),
+        ("lost_entries", "Entries that damaged snapshots lost.", restorer.damage_log.lost_entries),
         (
             "missing",
             "Partitions whose newest snapshot was not found by a restore.",
-            restorer.losses.missing_files,
+            restorer.damage_log.missing_files,
         ),
     ):
         yield CounterMetricFamily(f"ringmaster_snapshot_{name}", text, value=value)
@@ -94,7 +94,7 @@ def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "ringmaster_snapshot_losses",
         "Snapshots damaged or missing when they were needed, within the last hour.",
-        value=restorer.losses.remembered,
+        value=restorer.damage_log.remembered,
     )
     if not writer.options.interval_s:
         return
@@ -121,10 +121,10 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 class HealthServer:
     """`GET /healthz` and `GET /metrics` of a node."""
 
-    def __init__(self, life: Callable[[], Life | None]) -> None:
-        self._life = life
+    def __init__(self, incarnation: Callable[[], Incarnation | None]) -> None:
+        self._incarnation = incarnation
         self._registry = CollectorRegistry()
-        self._registry.register(NodeCollector(life))
+        self._registry.register(NodeCollector(incarnation))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._runner: web.AppRunner | None = None
@@ -150,10 +150,10 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _health(self, _request: web.Request) -> web.Response:
-        life = self._life()
-        if life is None:
+        incarnation = self._incarnation()
+        if incarnation is None:
             return web.json_response({"status": "registering"}, status=503)
-        node = life.node
+        node = incarnation.node
         body = {
             "status": "ok" if node.clock.lease_held() else "suspended",
             "id": node.id,

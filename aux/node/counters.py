@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Counters:
+class NodeCounters:
     """Plain integers since start; the metrics collector reads them."""
 
     __slots__ = ("evictions", "expirations", "hits", "misses", "writes")

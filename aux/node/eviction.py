@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aux.node.counters import Counters
+from aux.node.counters import NodeCounters
 from aux.replication.primary import Primary
 from aux.storage.store import Store
 
@@ -21,14 +21,14 @@ SWEEP_SHARE: Final = 20
 _HEARD_AFTER_TICKS: Final = 2
 
 
-class Budget:
+class Eviction:
     """Evicts and expires entries of `primaries`; replicas follow by the entries this sequences."""
 
     def __init__(
         self,
         store: Store,
         primaries: dict[int, Primary],
-        counters: Counters,
+        counters: NodeCounters,
         wall_ms: Callable[[], int],
     ) -> None:
         self._store = store

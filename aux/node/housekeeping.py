@@ -6,8 +6,8 @@ import asyncio
 from operator import attrgetter
 from typing import Final
 
-from aux.node.counters import Counters
-from aux.node.eviction import Budget
+from aux.node.counters import NodeCounters
+from aux.node.eviction import Eviction
 from aux.node.roles import Roles
 from aux.replication.lag import LAG_SAMPLE_S, measure_lag
 from aux.replication.sender import Peers
@@ -30,7 +30,7 @@ class Housekeeping:
     """The tick loop of one node. `overloaded`: writes are shed."""
 
     def __init__(
-        self, roles: Roles, peers: Peers, eviction: Budget, counters: Counters, clock: Clock
+        self, roles: Roles, peers: Peers, eviction: Eviction, counters: NodeCounters, clock: Clock
     ) -> None:
         self.overloaded = False
         self._roles = roles

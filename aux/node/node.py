@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aux.node.counters import Counters
-from aux.node.eviction import Budget
+from aux.node.counters import NodeCounters
+from aux.node.eviction import Eviction
 from aux.node.housekeeping import Housekeeping
 from aux.node.node_clock import NodeClock
 from aux.node.options import NodeOptions
@@ -34,15 +34,17 @@ class Node:
         self.incarnation = options.incarnation
         self.store = store
         self.clock = NodeClock(clock)
-        self.counters = Counters()
+        self.counters = NodeCounters()
         self.stopping = False
         self.peers = Peers(options.incarnation, self, make_link, self.clock.wall_ms)
         self.roles = Roles(options, store, self.peers, self.clock.lease_held, self.give_up)
         self.filler = Filler(
             self.peers, clock, options.fill_bytes_per_s, _require, lambda: self.roles.view
         )
-        self.budget = Budget(store, self.roles.primaries, self.counters, self.clock.wall_ms)
-        self.housekeeping = Housekeeping(self.roles, self.peers, self.budget, self.counters, clock)
+        self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.wall_ms)
+        self.housekeeping = Housekeeping(
+            self.roles, self.peers, self.eviction, self.counters, clock
+        )
         self._on_void = on_void
         self._void = False
 
@@ -84,7 +86,7 @@ class Node:
 
     def over_budget(self, node: str, over_bytes: int) -> None:
         """A replica is over its budget (R8)."""
-        self.budget.trim_replica(node, over_bytes)
+        self.eviction.trim_replica(node, over_bytes)
 
 
 def _require(copy: Copy) -> None:

@@ -93,13 +93,13 @@ class DataCommands:
             client,
             command,
             options,
-            lambda head, moment: write_rules.set_value(head, value, options, moment),
+            lambda newest, moment: write_rules.set_value(newest, value, options, moment),
         )
 
     def _set_plain(self, client: Client, command: Command) -> bytes | None:
         """`RM.SET pt key value`: what `write` and `write_rules.set_value` do without options, in one piece.
 
-        Most writes come this way; it takes half the time (a test compares the two).
+        Most writes come this way; it takes half the time. `test_plain_set.py` compares the two.
         """
         _, token, key, value = command
         primary = self._served.get(token)
@@ -110,15 +110,15 @@ class DataCommands:
         if self._housekeeping.overloaded or primary.in_sync < self._min_in_sync:
             return self._refusal(primary)
         wall_ms = self._clock.wall_ms()
-        head = primary.head(key)
-        if head is not None and is_expired(head, wall_ms):
+        newest = primary.newest(key)
+        if newest is not None and is_expired(newest, wall_ms):
             primary.expire(key)
             self._counters.expirations += 1
-            head = None
+            newest = None
         term, seq = primary.term, primary.next_seq
         entry = entries.pack_json(term, seq, wall_ms, value)
         self._counters.writes += 1
-        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (head is None, term, seq)
+        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (newest is None, term, seq)
         if primary.is_alone:
             primary.submit(key, entry)
             return reply if self._clock.lease_held() else UNKNOWN
@@ -144,7 +144,10 @@ class DataCommands:
         """`RM.DEL pt key [opt]`."""
         options = decode_options(command[3]) if len(command) > 3 else PLAIN
         return self._write(
-            client, command, options, lambda head, moment: write_rules.delete(head, options, moment)
+            client,
+            command,
+            options,
+            lambda newest, moment: write_rules.delete(newest, options, moment),
         )
 
     def increment(self, client: Client, command: Command) -> bytes | None:
@@ -153,14 +156,17 @@ class DataCommands:
         delta = int(command[3])
         return self._write(
             client, command, options,
-            lambda head, moment: write_rules.increment(head, delta, options, moment), number=True,
+            lambda newest, moment: write_rules.increment(newest, delta, options, moment), number=True,
         )  # fmt: skip
 
     def touch(self, client: Client, command: Command) -> bytes | None:
         """`RM.TOUCH pt key [opt]`."""
         options = decode_options(command[3]) if len(command) > 3 else PLAIN
         return self._write(
-            client, command, options, lambda head, moment: write_rules.touch(head, options, moment)
+            client,
+            command,
+            options,
+            lambda newest, moment: write_rules.touch(newest, options, moment),
         )
 
     def scan(self, _client: Client, command: Command) -> bytes:
@@ -187,16 +193,16 @@ class DataCommands:
         decide: Callable[[bytes | None, Moment], Outcome],
         render: Callable[[Outcome], bytes],
     ) -> bytes | None:
-        """Decide on the head state, sequence what changes, answer once it is committed (R3, R8)."""
+        """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8)."""
         if (refusal := self._refusal(primary)) is not None:
             return refusal
         wall_ms = self._clock.wall_ms()
-        head = primary.head(key)
-        if head is not None and is_expired(head, wall_ms):
+        newest = primary.newest(key)
+        if newest is not None and is_expired(newest, wall_ms):
             primary.expire(key)
             self._counters.expirations += 1
-            head = None
-        outcome = decide(head, Moment(primary.term, primary.next_seq, wall_ms))
+            newest = None
+        outcome = decide(newest, Moment(primary.term, primary.next_seq, wall_ms))
         self._counters.writes += 1
         if outcome.changes:
             if primary.is_alone:

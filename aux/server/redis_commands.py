@@ -146,7 +146,7 @@ class RedisCommands:
             return self._moved(key)
         return self._data.write(
             client, primary, key,
-            lambda head, moment: write_rules.set_value(head, value, options, moment),
+            lambda newest, moment: write_rules.set_value(newest, value, options, moment),
             lambda outcome: NIL if outcome.status == Status.CONDITION_FAILED else _OK,
         )  # fmt: skip
 
@@ -163,7 +163,7 @@ class RedisCommands:
             assert primary is not None  # noqa: S101 - looked at above
             reply = self._data.write(
                 total, primary, key,
-                lambda head, moment: write_rules.delete(head, _PLAIN, moment),
+                lambda newest, moment: write_rules.delete(newest, _PLAIN, moment),
                 lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
             )  # fmt: skip
             if reply is not None:
@@ -179,10 +179,10 @@ class RedisCommands:
         if primary is None:
             return self._moved(key)
 
-        def decide(head: bytes | None, moment: Moment) -> Outcome:
+        def decide(newest: bytes | None, moment: Moment) -> Outcome:
             if ttl_ms > 0:
-                return write_rules.touch(head, WriteOptions(flags=0, ttl_ms=ttl_ms), moment)
-            return write_rules.delete(head, _PLAIN, moment)
+                return write_rules.touch(newest, WriteOptions(flags=0, ttl_ms=ttl_ms), moment)
+            return write_rules.delete(newest, _PLAIN, moment)
 
         return self._data.write(
             client, primary, key, decide,

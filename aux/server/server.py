@@ -54,7 +54,7 @@ class Server:
         self.node = node
         self.cluster = cluster.encode()
         self.secret = secret.encode()
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
         self.leased: dict[bytes, Handler] = {}
         self.always: dict[bytes, Handler] = {}
         self._network = network
@@ -67,7 +67,7 @@ class Server:
     async def listen(self, address: str, *, guarded: bool = False) -> str:
         """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
         listener = await self._network.listen(
-            address, lambda: cast(asyncio.Protocol, Connection(self, guarded=guarded))
+            address, lambda: cast(asyncio.Protocol, ClientConnection(self, guarded=guarded))
         )
         self._listeners.append(listener)
         return listener.address
@@ -114,7 +114,7 @@ class _Cell:
 
     __slots__ = ("_connection", "reply")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self.reply: bytes | None = None
 
@@ -125,7 +125,7 @@ class _Cell:
             connection.resolved()
 
 
-class Connection:
+class ClientConnection:
     """One client.
 
     An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
@@ -211,7 +211,7 @@ class Connection:
                     break
         self._running = False
         self._backlog = [] if self._closing else list(rest)
-        node.budget.trim()
+        node.eviction.trim()
         if self._backlog:
             self._pause_reading("backlog")
         self._flush()

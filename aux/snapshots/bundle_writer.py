@@ -54,7 +54,7 @@ class Part:
         self.last = False
 
 
-class Batch:
+class BlockBatch:
     """What the thread gets at a time."""
 
     __slots__ = ("parts", "size")
@@ -106,7 +106,7 @@ class BundleWriter:
         """Whether the manifest does not name what was published."""
         return self._stale
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: BlockBatch) -> None:
         """Write what is in `batch`. Raises `OSError`; then call `give_up`."""
         chunks: list[bytes] = []
         for part in batch.parts:

@@ -13,7 +13,7 @@ _MAX_DAMAGES: Final = 1000
 _SHOWN: Final = 10
 
 
-class Losses:
+class DamageLog:
     """What restores could not bring back, for the health of the cluster; forgotten after `REMEMBER_S`."""
 
     def __init__(self, now: Callable[[], float]) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from aux.node.node import Node
 from aux.replication.primary import Primary
-from aux.snapshots.bundle_writer import Batch, BundleWriter, Cut, Written
+from aux.snapshots.bundle_writer import BlockBatch, BundleWriter, Cut, Written
 from aux.snapshots.due import DuePartitions
 from aux.snapshots.options import SnapshotSetup
 from aux.snapshots.schedule import Pace
@@ -56,10 +56,10 @@ class SnapshotPipeline:
         if not due.numbers and not name_nothing and not self._disk.is_behind:
             return True
         failures = self.failures
-        queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
+        queue: asyncio.Queue[BlockBatch | None] = asyncio.Queue(maxsize=1)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write_batches(queue, name_nothing), name="snapshot-batches")
-            batch = Batch()
+            batch = BlockBatch()
             for number in sorted(due.numbers):
                 if self.failures > failures:
                     break
@@ -77,7 +77,7 @@ class SnapshotPipeline:
                     await pace.worked(payload.size)
                     if batch.size >= BATCH_BYTES:
                         await queue.put(batch)
-                        batch = Batch()
+                        batch = BlockBatch()
                         part = batch.open(cut)
                 part.last = True
             await queue.put(batch)
@@ -101,7 +101,9 @@ class SnapshotPipeline:
         cut = Cut(mark, len(keys), number, created_ms=created_ms, sealed=sealed)
         return cut, keys, entries
 
-    async def _write_batches(self, queue: asyncio.Queue[Batch | None], name_nothing: bool) -> None:
+    async def _write_batches(
+        self, queue: asyncio.Queue[BlockBatch | None], name_nothing: bool
+    ) -> None:
         """Hand batches to the thread; after a failure only take them off the queue."""
         disk = self._disk
         failed = not await self._on_disk(disk.give_up)  # of a round that was interrupted

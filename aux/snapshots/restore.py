@@ -18,7 +18,7 @@ import structlog
 
 from aux.node.node import Node
 from aux.replication.primary import Primary
-from aux.snapshots.damage_log import Losses
+from aux.snapshots.damage_log import DamageLog
 from aux.snapshots.options import InThread
 from aux.storage.expiry import is_expired
 from ringmaster.errors import SnapshotDamaged, SnapshotError
@@ -71,7 +71,7 @@ class Restorer:
         self.highest_term = 0
         self.loaded_entries = 0
         self.expired_entries = 0
-        self.losses = Losses(node.clock.boottime)
+        self.damage_log = DamageLog(node.clock.boottime)
         self.loaded_from: dict[int, Loaded] = {}
         """Partitions that a restore would bring back as they were loaded: nothing of them was lost or left out."""
 
@@ -115,8 +115,8 @@ class Restorer:
         """What was lost, and what cannot be restored just now."""
         if self._listing_error:
             waiting = f"cannot list the snapshots in {self._store.place}: {self._listing_error}"
-            return [waiting, *self.losses.sentences()]
-        return self.losses.sentences()
+            return [waiting, *self.damage_log.sentences()]
+        return self.damage_log.sentences()
 
     async def run(self) -> None:
         """Restore what is asked for, until cancelled."""
@@ -167,7 +167,7 @@ class Restorer:
             return
         lost = self._restores and bool(primary.lost_term) and self._is_current(primary)
         if self._restores and (missed or (lost and not places and catalog.is_blank)):
-            self.losses.missing(number, str(missed or ""), older=bool(places))
+            self.damage_log.missing(number, str(missed or ""), older=bool(places))
             self._unsettled.add(number)
             _log.error("the newest snapshot is missing", partition=number, file=str(missed or ""))
         elif not places and not missed:
@@ -189,7 +189,7 @@ class Restorer:
                 self._tell_file(f"{problem.file}: {problem.reason}")
 
     def _tell_file(self, sentence: str) -> None:
-        self.losses.damaged(None, sentence)
+        self.damage_log.damaged(None, sentence)
         _log.error("a snapshot file is damaged", detail=sentence)
 
     async def _worker(self) -> None:
@@ -274,7 +274,7 @@ class Restorer:
             node.store.load(primary.data, items, first + at, total)
             self.loaded_entries += len(items)
             self.expired_entries += min(SLICE, len(keys) - at) - len(items)
-            node.budget.trim()
+            node.eviction.trim()
             await asyncio.sleep(0)
         return len(keys)
 
@@ -291,7 +291,7 @@ class Restorer:
         number, file = place.section.mark.partition, str(place.name)
         self.kept.add(file)
         self._unsettled.add(number)
-        self.losses.damaged(number, f"{file}, {extent} ({reason})", lost)
+        self.damage_log.damaged(number, f"{file}, {extent} ({reason})", lost)
         _log.error(
             "a snapshot is damaged", partition=number, file=file, lost=lost, of=total, reason=reason
         )

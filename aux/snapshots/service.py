@@ -21,7 +21,7 @@ _REQUEST: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
 
-class SnapshotKeeper:
+class SnapshotService:
     """One incarnation's snapshots; the node's `Loader` as well."""
 
     def __init__(self, node: Node, setup: SnapshotSetup, cluster: str) -> None:
@@ -96,7 +96,7 @@ class SnapshotKeeper:
             id=self._node.id,
             files=rows,
             requests=[_reported(request) for request in writer.due.requests],
-            damaged=restorer.losses.damages(),
+            damaged=restorer.damage_log.damages(),
             written=pipeline.written_partitions,
             failures=pipeline.failures,
             last_success=writer.last_success_s if pipeline.written_partitions else 0.0,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from aux.node.node import Node
 from aux.node.options import NodeOptions
 from aux.snapshots.options import SnapshotOptions, SnapshotSetup
-from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.service import SnapshotService
 from aux.storage.store import Store
 from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.protocol.entry import JSON, pack
@@ -68,8 +68,8 @@ class SnapshotNode:
         )
         self.node.clock.lease = Held()
         setup = SnapshotSetup(store, right_here, SnapshotOptions(**options))
-        self.keeper = SnapshotKeeper(self.node, setup, CLUSTER)
-        self.node.roles.loader = self.keeper
+        self.service = SnapshotService(self.node, setup, CLUSTER)
+        self.node.roles.loader = self.service
         self._task: asyncio.Task[None] | None = None
 
     def appoint(self, term: int, *, before: int | None = None) -> None:
@@ -99,10 +99,10 @@ class SnapshotNode:
 
     async def restored(self) -> None:
         """Run the restorer until nothing is being restored."""
-        task = asyncio.create_task(self.keeper.restorer.run())
+        task = asyncio.create_task(self.service.restorer.run())
         try:
             async with asyncio.timeout(10):
-                while self.keeper.restorer.waiting:  # noqa: ASYNC110 - there is nothing else to wait for
+                while self.service.restorer.waiting:  # noqa: ASYNC110 - there is nothing else to wait for
                     await asyncio.sleep(0)
         finally:
             task.cancel()
@@ -111,7 +111,7 @@ class SnapshotNode:
 
     async def cycle(self) -> bool:
         """Time goes on by one interval, and so a round is due."""
-        writer = self.keeper.writer
+        writer = self.service.writer
         self.clock.now += writer.options.interval_s
         writer.due.find()
         return await writer.write_due()

@@ -146,7 +146,7 @@ class Invariants:
 
     def evicted(self, loop: NodeLoop, primary: Primary, key: bytes) -> None:
         """A primary is about to sequence the removal of `key` by itself."""
-        entry = primary.head(key)
+        entry = primary.newest(key)
         if entry is not None:
             head = entries.header(entry)
             self.removals.append((loop.true_now(), primary.number, key, (head.term, head.seq)))

@@ -160,7 +160,7 @@ def dirty_bulk_reads() -> Iterator[None]:
     ) -> bytes:
         served = commands._served
         if bare and all(token in served for token in tokens):
-            found = [served[token].head(key) for token, key in zip(tokens, keys, strict=True)]
+            found = [served[token].newest(key) for token, key in zip(tokens, keys, strict=True)]
             text = bare_values(found, [*filter(None, found)])
             if text is not None:
                 return b"$%d\r\n%b\r\n" % (len(text), text)
@@ -262,7 +262,7 @@ def filled_from_committed_state() -> Iterator[None]:
     send_chunk = Filler._send_chunk
 
     def committed(filler: Filler, copy: Copy, keys: Any) -> Any:
-        with patch.object(Primary, "head", lambda primary, key: primary.data.entries.get(key)):
+        with patch.object(Primary, "newest", lambda primary, key: primary.data.entries.get(key)):
             return send_chunk(filler, copy, keys)
 
     with patch.object(Filler, "_send_chunk", committed):

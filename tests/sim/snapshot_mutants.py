@@ -12,7 +12,7 @@ from aux.snapshots.due import DuePartitions
 from aux.snapshots.pipeline import SnapshotPipeline
 from aux.snapshots.restore import Restorer
 from aux.snapshots.retention import Retention
-from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.service import SnapshotService
 from aux.snapshots.writer import SnapshotWriter
 from master.control.planning.observation import Observation
 from ringmaster.errors import SnapshotError
@@ -56,9 +56,9 @@ def holes_filled_from_an_older_snapshot() -> Iterator[None]:
     restore = Restorer._restore
 
     async def both(restorer: Restorer, primary: Any, versions: Any) -> None:
-        damaged = restorer.losses.damaged_files
+        damaged = restorer.damage_log.damaged_files
         await restore(restorer, primary, versions)
-        if restorer.losses.damaged_files > damaged:
+        if restorer.damage_log.damaged_files > damaged:
             for file in versions[1:]:
                 await restore(restorer, primary, [file])
 
@@ -77,7 +77,7 @@ def restored_without_saying_so() -> Iterator[None]:
 @mutant
 def served_before_it_is_restored() -> Iterator[None]:
     """A new primary of a lost partition begins empty."""
-    with patch.object(SnapshotKeeper, "start", lambda _keeper, _primary: False):
+    with patch.object(SnapshotService, "start", lambda _service, _primary: False):
         yield
 
 

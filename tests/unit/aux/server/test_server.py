@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aux.server.server import MAX_QUEUED, MAX_TURN_BYTES, MAX_UNKNOWN_BYTES, Connection, Server
+from aux.server.server import (
+    MAX_QUEUED,
+    MAX_TURN_BYTES,
+    MAX_UNKNOWN_BYTES,
+    ClientConnection,
+    Server,
+)
 from ringmaster.cluster.node_status import decode_status
 from ringmaster.cluster.view import encode_view
 from ringmaster.cluster.view_delta import checksum_of, encode_step, step_between
@@ -26,7 +32,7 @@ class Client:
     """Speaks to one connection of a node's server."""
 
     def __init__(self, server: Server, *, guarded: bool = False) -> None:
-        self.connection = Connection(server, guarded=guarded)
+        self.connection = ClientConnection(server, guarded=guarded)
         self.transport = FakeTransport(self.connection)
         self.connection.connection_made(self.transport)
         self._reader = Reader()
