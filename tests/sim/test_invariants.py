@@ -3,9 +3,8 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ringmaster.status import CopyReport, NodeStatus
-from ringmaster.view import Filling, NodeInfo, Partition, View, encode_view
-
+from ringmaster.cluster.node_status import CopyReport, NodeStatus
+from ringmaster.cluster.view import Filling, NodeInfo, Partition, View, encode_view
 from tests.sim.cluster import Cluster
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants, Served
