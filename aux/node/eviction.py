@@ -16,7 +16,7 @@ MAX_EVICTIONS: Final = 1000
 """Evictions at a time, about 3 ms: the rest follows with the next commands or tick."""
 
 SWEEP_SHARE: Final = 20
-"""One in so many served partitions is swept for expired entries at each tick, but at least one."""
+"""Each tick sweeps a 20th of the served partitions for expired entries, at least one."""
 
 _HEARD_AFTER_TICKS: Final = 2
 
@@ -45,9 +45,9 @@ class Eviction:
             self._evict(over, None)
 
     def trim_replica(self, node: str, over_bytes: int) -> None:
-        """`node` is so much over its share: evict what it keeps for us, then wait until it has heard of it.
+        """A replica on `node` is `over_bytes` over its share: evict entries of which it has copies.
 
-        Half of the excess at a time, since other primaries are told the same.
+        Half of the excess at a time, since other primaries are told the same; then nothing until it has heard of that.
         """
         if node in self._trimming:
             return
@@ -59,7 +59,7 @@ class Eviction:
 
     @property
     def is_trimming(self) -> bool:
-        """Whether a copy was over its share and has not heard yet of what was evicted for it."""
+        """Whether a node was over its share and has not heard yet of what was evicted for it."""
         return bool(self._trimming)
 
     def tick(self, times: int = 1) -> None:

@@ -56,7 +56,7 @@ def _released(roles: Roles) -> list[tuple[int, int]]:
 
 
 def _copies(node: Node, now: float) -> tuple[list[CopyReport], list[CopyReport]]:
-    """(caught up, lagging). Who does not hold its lease blames nobody.
+    """(caught up, lagging). A node without its lease reports no copy as lagging.
 
     A filled copy has caught up once all is *committed* that was sequenced before writes began to wait for it: it got
     that by the scan, without numbers, so it could not tell a successor which of it another copy may lack (R6). And

@@ -26,7 +26,7 @@ CHUNK_KEYS: Final = 100
 
 REST: Final = 9.0
 REST_IN_REPAIR: Final = 3.0
-"""After a slice there is none for so many times what it took; the second while the partition has too few copies."""
+"""The pause after a slice, as a multiple of what the slice took; the second while the partition has too few copies."""
 
 MOST_SLICE_S: Final = 0.05
 """A slice counts as no longer than this. The largest value takes a few milliseconds; where the clock says more, this

@@ -48,7 +48,8 @@ class BulkCommands:
     def values(self, _client: Client, command: Command) -> bytes:
         """`RM.VALUES pts keys`, each joined by LF: the bare values where that is all there is to say.
 
-        Else what `RM.MGET` replies to the same pairs. See `bare_values`.
+        Else what `RM.MGET` replies to the same pairs. See `bare_values`. `test_values_are_those_of_the_entries` compares
+        both, and single `RM.GET`s.
         """
         _, tokens, keys = command
         return self._read(tokens.split(b"\n"), keys.split(b"\n"), bare=True)

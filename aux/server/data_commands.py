@@ -56,13 +56,13 @@ class DataCommands:
         }
 
     def get(self, _client: Client, command: Command) -> bytes:
-        """`RM.GET pt key`."""
+        """`RM.GET pt key`. `test_values_are_those_of_the_entries` compares it with the bulk reads."""
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
         data = primary.data
         entry = self._lru.touch(data, command[2])
-        # As `data.expiring` says, without a call.
+        # An expiry is looked at only where anything in the partition may ever expire.
         if entry is None or ((data.next_due_ms < NEVER or data.scan) and self._is_expired(entry)):
             self._counters.misses += 1
             return NIL

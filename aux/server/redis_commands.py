@@ -78,10 +78,10 @@ class RedisCommands:
     # Reads
 
     def get(self, _client: Client, command: Command) -> bytes:
-        """`GET key`."""
+        """`GET key`. `test_a_get_is_an_mget_of_one_key` compares the two."""
         if len(command) != 2:
             return _ARITY
-        # As `mget` does it, without the calls.
+        # What `_primary` does, without the calls.
         key, view = command[1], self._roles.view
         if view is None:
             return self._moved(key)

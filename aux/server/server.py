@@ -185,7 +185,8 @@ class ClientConnection:
         """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
         node = self._node
         live = node.clock.lease_held()
-        # Most commands need nothing but their handler; `_run` knows the others.
+        # Most commands need nothing but their handler; `_run` knows the others, and runs these in the same way:
+        # `test_a_command_is_run_in_the_same_way_in_any_case` compares the two.
         leased = self._leased if live and self._authorized else {}
         out, queue = self._out, self._queue
         self._running = True

@@ -22,7 +22,7 @@ BUNDLE_BYTES: Final = 64 * 1024 * 1024
 """A bundle is ended behind the section that makes it this large, so that a failure costs no more than that."""
 
 _TRY_AGAIN: Final = 16
-"""Where compression does not pay, it is tried at every so many-th block."""
+"""Where compression does not pay, it is tried again at every 16th block."""
 
 
 class Cut:

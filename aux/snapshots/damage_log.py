@@ -45,7 +45,7 @@ class DamageLog:
 
     @property
     def remembered(self) -> int:
-        """How many sections or files were damaged or missing, of late."""
+        """How many sections or files were damaged or missing within the last `REMEMBER_S`."""
         since = self._now() - REMEMBER_S
         return len(self.damages()) + sum(at > since for at, _, _ in self._missing.values())
 

@@ -70,7 +70,6 @@ class Restorer:
     ) -> None:
         self.highest_term = 0
         self.loaded_entries = 0
-        self.expired_entries = 0
         self.damage_log = DamageLog(node.clock.boottime)
         self.loaded_from: dict[int, Loaded] = {}
         """Partitions that a restore would bring back as they were loaded: nothing of them was lost or left out."""
@@ -273,7 +272,6 @@ class Restorer:
             ]
             node.store.load(primary.data, items, first + at, total)
             self.loaded_entries += len(items)
-            self.expired_entries += min(SLICE, len(keys) - at) - len(items)
             node.eviction.trim()
             await asyncio.sleep(0)
         return len(keys)

@@ -1,4 +1,4 @@
-"""All of snapshots that a node has: the writer, the restorer, and what it answers when asked about them."""
+"""A node's snapshots: the writer, the restorer, and the commands that ask about them."""
 
 from __future__ import annotations
 

@@ -42,11 +42,6 @@ class PartitionData:
         self.scan_due_ms = NEVER
         self.rescan_ms = 0
 
-    @property
-    def expiring(self) -> bool:
-        """Whether anything in it may ever expire."""
-        return self.next_due_ms < NEVER or bool(self.scan)
-
     def __repr__(self) -> str:
         role = "primary" if self.evictable else "replica"
         return (

@@ -79,7 +79,7 @@ async def test_a_write_reply_has_status_version_and_expiry(node: TestNode) -> No
     assert node.ask(b"RM.TOUCH", PT, b"k").reply == [Status.ABSENT, 0, 0, 0]
 
 
-async def test_conditions_are_those_of_the_head_entry(node: TestNode) -> None:
+async def test_conditions_are_those_of_the_newest_entry(node: TestNode) -> None:
     create = with_options(if_none_match=ANY)
     assert node.ask(b"RM.SET", PT, b"k", b"1", create).reply[0] == Status.CREATED
     assert node.ask(b"RM.SET", PT, b"k", b"2", create).reply == [Status.CONDITION_FAILED, 1, 1, 0]

@@ -48,6 +48,32 @@ async def test_values_are_bytes(node: TestNode, value: bytes) -> None:
     assert node.ask(b"GET", b"k").reply == value
 
 
+async def test_a_get_is_an_mget_of_one_key(world: World) -> None:
+    [ours, gone, brief], [theirs] = keys_of(0, 3), keys_of(1, 1)
+    node = world["a"]
+    node.ask(b"SET", ours, b"v")
+    node.ask(b"SET", brief, b"v", b"PX", b"100")
+    await world.settle()
+    for _ in range(2):
+        for key in (ours, gone, brief, theirs):
+            counters, seen = node.node.counters, []
+            for command in (b"GET", b"MGET"):
+                before = counters.hits, counters.misses
+                reply = node.ask(command, key).reply
+                seen.append(
+                    (
+                        str(
+                            reply if command == b"GET" or not isinstance(reply, list) else reply[0]
+                        ),
+                        counters.hits - before[0],
+                        counters.misses - before[1],
+                        list(node.holds(0)),
+                    )
+                )
+            assert seen[0] == seen[1], key
+        node.clock.now += 0.2
+
+
 async def test_set_s_options(node: TestNode) -> None:
     assert node.ask(b"SET", b"k", b"1", b"XX").reply is None
     assert node.ask(b"SET", b"k", b"1", b"nx", b"px", b"1500").reply == b"OK"

@@ -266,6 +266,24 @@ async def test_lines_typed_by_hand_are_commands_in_any_case(alone: World) -> Non
     assert client.replies() == [b"PONG", b"OK", b"v"]
 
 
+async def test_a_command_is_run_in_the_same_way_in_any_case(alone: World) -> None:
+    commands: list[tuple[bytes, ...]] = [
+        (b"RM.SET", b"0.1", b"k", b"v"), (b"RM.GET", b"0.1", b"k"), (b"RM.GET", b"0.9", b"k"),
+        (b"RM.GET", b"0.1"), (b"GET", b"k"), (b"SET", b"k"), (b"DEL", b"none"),
+    ]  # fmt: skip
+    for words in commands:
+        client = Client(alone["a"].server)
+        upper, lower = client.ask(*words), client.ask(words[0].lower(), *words[1:])
+        if words[0] == b"RM.SET":
+            assert (upper, lower) == ([1, 1, 1, 0], [0, 1, 2, 0])
+        else:
+            assert str(upper) == str(lower), words
+    alone["a"].node.clock.lease.held_until = 0.0
+    for words in commands:
+        client = Client(alone["a"].server)
+        assert str(client.ask(*words)) == str(client.ask(words[0].lower(), *words[1:])), words
+
+
 @pytest.mark.parametrize(
     "head", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /x HTTP/1.1\r\n\r\n"]
 )
