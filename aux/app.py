@@ -1,4 +1,4 @@
-"""The aux process: all wiring, signals, and one life after another."""
+"""The aux process: all wiring, signals, and one incarnation after another."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 import uvloop
 
-from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
+from aux.incarnation import Incarnation, NodeEnvironment, NodeSpec, leaving_key
 from aux.metrics import HealthServer
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from aux.storage.memory_accounting import Footprint, look_after_s
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import node_key
@@ -37,7 +37,7 @@ SEAL_S: Final = 25.0
 
 _COORDINATOR_PATIENCE_S: Final = 60.0
 _RETRY_S: Final = 0.5
-_LIFE_PAUSE_S: Final = 0.2
+_RESTART_PAUSE_S: Final = 0.2
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class AuxProcess:
 
     def __init__(self, settings: AuxSettings) -> None:
         self._settings = settings
-        self._life: Life | None = None
+        self._incarnation: Incarnation | None = None
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="snapshots")
         self._stop = asyncio.Event()
 
@@ -58,11 +58,11 @@ class AuxProcess:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.lease_path.mkdir(mode=0o700, parents=True, exist_ok=True)
         coordinator = configured_coordinator(settings)
-        health = HealthServer(lambda: self._life)
+        health = HealthServer(lambda: self._incarnation)
         try:
             port = await health.start(settings.host, settings.http_port)
             cluster = await self._find_cluster(coordinator, clock)
-            around = Surroundings(
+            environment = NodeEnvironment(
                 clock=clock,
                 network=AsyncioNetwork(),
                 coordinator=coordinator,
@@ -73,7 +73,7 @@ class AuxProcess:
             spec = _spec(settings, port)
             settle_collector()
             while not self._stop.is_set():
-                await self._live(spec, around)
+                await self._live(spec, environment)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
             await health.close()
@@ -83,48 +83,52 @@ class AuxProcess:
         """Drain and stop; the second time, stop at once."""
         self._stop.set()
 
-    async def _live(self, spec: NodeSpec, around: Surroundings) -> None:
-        life = Life(spec, around)
-        await life.start()
-        self._life = life
+    async def _live(self, spec: NodeSpec, environment: NodeEnvironment) -> None:
+        incarnation = Incarnation(spec, environment)
+        await incarnation.start()
+        self._incarnation = incarnation
         stop: asyncio.Future[bool] = asyncio.ensure_future(self._stop.wait())
         try:
-            ends: list[asyncio.Future[bool] | asyncio.Future[str]] = [stop, life.ended]
-            footprint = asyncio.create_task(_keep_footprint(life), name="footprint")
+            ends: list[asyncio.Future[bool] | asyncio.Future[str]] = [stop, incarnation.ended]
+            footprint = asyncio.create_task(_keep_footprint(incarnation), name="footprint")
             footprint.add_done_callback(_report_failure)
             try:
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 footprint.cancel()
             drained = False
-            if not life.ended.done():
-                drained = await life.drain(self._settings.drain_timeout)
-                if not drained and not life.ended.done():
-                    await life.seal(SEAL_S)
-                _log.info("stopping", id=life.node.id, drained=drained)
+            if not incarnation.ended.done():
+                drained = await incarnation.drain(self._settings.drain_timeout)
+                if not drained and not incarnation.ended.done():
+                    await incarnation.seal(SEAL_S)
+                _log.info("stopping", id=incarnation.node.id, drained=drained)
             else:
                 _log.warning(
-                    "this incarnation is void", id=life.node.id, reason=life.ended.result()
+                    "this incarnation is void",
+                    id=incarnation.node.id,
+                    reason=incarnation.ended.result(),
                 )
-            self._life = None
-            await life.close(leave=True)
+            self._incarnation = None
+            await incarnation.close(leave=True)
             if self._stop.is_set():
-                await self._take_back(around, life, forget=drained)
+                await self._take_back(environment, incarnation, forget=drained)
             else:
-                await asyncio.sleep(_LIFE_PAUSE_S)
+                await asyncio.sleep(_RESTART_PAUSE_S)
         finally:
             stop.cancel()
 
-    async def _take_back(self, around: Surroundings, life: Life, *, forget: bool) -> None:
+    async def _take_back(
+        self, environment: NodeEnvironment, incarnation: Incarnation, *, forget: bool
+    ) -> None:
         """Say that we are gone; a drained node takes its registration along."""
         if not forget:
             # Others that stop at this time must see that we left as well; the key says which incarnation.
             return
-        keys = {leaving_key(life.node.id), node_key(life.node.id)}
+        keys = {leaving_key(incarnation.node.id), node_key(incarnation.node.id)}
         try:
-            await around.coordinator.commit(Commit(delete=frozenset(keys)), timeout_s=1.0)
+            await environment.coordinator.commit(Commit(delete=frozenset(keys)), timeout_s=1.0)
         except CoordinatorUnavailable as error:
-            _log.warning("could not sign off", id=life.node.id, reason=str(error))
+            _log.warning("could not sign off", id=incarnation.node.id, reason=str(error))
 
     def _snapshots(self, cluster: ClusterRecord) -> SnapshotSetup:
         settings = self._settings
@@ -152,13 +156,13 @@ class AuxProcess:
             await asyncio.sleep(_RETRY_S)
 
 
-async def _keep_footprint(life: Life) -> None:
+async def _keep_footprint(incarnation: Incarnation) -> None:
     """Keep resident memory within the budget: what is not counted is measured (`accounting.py`)."""
-    store = life.node.store
+    store = incarnation.node.store
     footprint = Footprint(store)
     while True:
         overhead = footprint.correct()
-        life.node.budget.trim()
+        incarnation.node.eviction.trim()
         await asyncio.sleep(look_after_s(store.max_bytes - store.bytes - overhead))
 
 

@@ -1,7 +1,7 @@
-"""One life of a node: from its registration under a new incarnation until it is void or stopped.
+"""One incarnation of a node: from its registration until it is void or stopped.
 
-A node that was given up by a view (it hung, or was cut off) begins another life in the same process:
-a new incarnation, empty, to be filled.
+A node that was given up by a view (it hung, or was cut off) begins another one in the same process,
+empty, to be filled.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import structlog
 from aux.node.node import Node
 from aux.node.options import NodeOptions
 from aux.server.server import Server
-from aux.snapshots.service import SnapshotKeeper
-from aux.snapshots.writer import SnapshotSetup
+from aux.snapshots.options import SnapshotSetup
+from aux.snapshots.service import SnapshotService
 from aux.storage.store import Store
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.cluster.process_lock import HeldLock, Liveness
@@ -43,8 +43,8 @@ def leaving_key(node_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a life needs from outside; the simulation gives its own. Without `snapshots` none are kept."""
+class NodeEnvironment:
+    """What an incarnation needs from outside; the simulation gives its own. Without `snapshots` none are kept."""
 
     clock: Clock
     network: Network
@@ -70,17 +70,17 @@ class NodeSpec:
     overhead_bytes: int = 0
 
 
-class Life:
+class Incarnation:
     """Start it, wait for `ended`, close it. `ended` has the reason why the incarnation is void."""
 
-    def __init__(self, spec: NodeSpec, around: Surroundings) -> None:
+    def __init__(self, spec: NodeSpec, environment: NodeEnvironment) -> None:
         self.spec = spec
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._around = around
+        self._environment = environment
         self._tasks: list[asyncio.Task[None]] = []
         self._keeper: LeaseKeeper | None = None
         self._lock: HeldLock | None = None
-        info, cluster = spec.info, around.cluster
+        info, cluster = spec.info, environment.cluster
         options = NodeOptions(
             id=info.id,
             incarnation=new_incarnation(),
@@ -90,19 +90,19 @@ class Life:
             fill_bytes_per_s=spec.fill_bytes_per_s,
         )
         store = Store(info.max_bytes, cluster.partitions, overhead_bytes=spec.overhead_bytes)
-        self.node = Node(options, store, around.clock, self._make_link, self._void)
-        self.server = Server(self.node, around.network, cluster.id, cluster.secret)
-        self.snapshots: SnapshotKeeper | None = None
-        if around.snapshots is not None:
-            self.snapshots = SnapshotKeeper(self.node, around.snapshots, cluster.id)
-            self.node.loader = self.snapshots
+        self.node = Node(options, store, environment.clock, self._make_link, self._void)
+        self.server = Server(self.node, environment.network, cluster.id, cluster.secret)
+        self.snapshots: SnapshotService | None = None
+        if environment.snapshots is not None:
+            self.snapshots = SnapshotService(self.node, environment.snapshots, cluster.id)
+            self.node.roles.loader = self.snapshots
             self.server.always |= self.snapshots.table()
         self.follower = ViewFollower(
-            around.coordinator,
-            around.clock,
+            environment.coordinator,
+            environment.clock,
             cluster.id,
-            self.node.adopt,
-            known=lambda: self.node.epoch,
+            self.node.roles.adopt,
+            known=lambda: self.node.roles.epoch,
         )
 
     async def start(self) -> None:
@@ -110,7 +110,7 @@ class Life:
 
         Raises `DuplicateId` or `SettingsError`; nothing is left running then.
         """
-        spec, around = self.spec, self._around
+        spec, environment = self.spec, self._environment
         try:
             address = await self.server.listen(spec.listen, guarded=spec.guarded)
             if spec.info.unix:
@@ -119,7 +119,7 @@ class Life:
             if info.address.endswith(":0"):
                 info = msgspec.structs.replace(info, address=address)
             registration = await register(
-                around.coordinator, around.liveness, info, around.clock,
+                environment.coordinator, environment.liveness, info, environment.clock,
                 incarnate=lambda: self.node.incarnation,
             )  # fmt: skip
         except BaseException:
@@ -127,9 +127,11 @@ class Life:
             raise
         self._lock = registration.lock
         self._keeper = registration.keeper(
-            around.coordinator, around.clock, lambda: self.node.give_up("its lease was revoked")
+            environment.coordinator,
+            environment.clock,
+            lambda: self.node.give_up("its lease was revoked"),
         )
-        self.node.lease = self._keeper
+        self.node.clock.lease = self._keeper
         _log.info(
             "node registered", id=info.id, incarnation=self.node.incarnation, address=info.address
         )
@@ -144,12 +146,12 @@ class Life:
 
         False at once when the whole cluster is stopping: then there is nowhere to move it to.
         """
-        node, clock = self.node, self._around.clock
+        node, clock, roles = self.node, self._environment.clock, self.node.roles
         node.stopping = True
         deadline = clock.boottime() + timeout_s
         await self._say_leaving()
         while clock.boottime() < deadline and not self.ended.done():
-            if not (node.primaries or node.replicas or node.awaiting or node.releasing):
+            if not (roles.primaries or roles.replicas or roles.awaiting or roles.releasing):
                 return True
             if await self._everybody_leaves():
                 _log.info("the whole cluster stops, not draining", id=node.id)
@@ -159,7 +161,7 @@ class Life:
 
     async def seal(self, timeout_s: float) -> None:
         """Serve nothing more and write the last snapshot. For a node that stops and could not move its data off."""
-        self.node.seal()
+        self.node.roles.seal()
         if self.snapshots is not None:
             complete = await self.snapshots.writer.seal(timeout_s)
             _log.info("sealed", id=self.node.id, complete=complete)
@@ -187,7 +189,7 @@ class Life:
         self._tasks.append(task)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        """A loop of ours must not end by an error unseen: the life ends with it."""
+        """A loop of ours must not end by an error unseen: the incarnation ends with it."""
         if task.cancelled():
             return
         error = task.exception()
@@ -202,12 +204,12 @@ class Life:
     def _make_link(
         self, peer: NodeInfo, *, on_up: Callable[[], None], on_down: Callable[[], None]
     ) -> Link:
-        cluster = self._around.cluster
+        cluster = self._environment.cluster
         hello = encode(b"RM.HELLO", cluster.id.encode(), peer.incarnation.encode())
         if cluster.secret:
             hello = encode(b"AUTH", cluster.secret.encode()) + hello
         return Link(
-            self._around.network,
+            self._environment.network,
             peer.address,
             name=peer.id,
             hello=hello,
@@ -219,7 +221,7 @@ class Life:
     async def _say_leaving(self) -> None:
         key = leaving_key(self.node.id)
         try:
-            await self._around.coordinator.commit(
+            await self._environment.coordinator.commit(
                 Commit(put={key: self.node.incarnation.encode()}), timeout_s=1.0
             )
         except CoordinatorUnavailable as error:
@@ -227,9 +229,9 @@ class Life:
 
     async def _everybody_leaves(self) -> bool:
         """Whether the whole cluster stops: it was said so, or every node that is up wants to leave."""
-        view = self.node.view
+        view = self.node.roles.view
         try:
-            keys = await self._around.coordinator.read("admin/", timeout_s=1.0)
+            keys = await self._environment.coordinator.read("admin/", timeout_s=1.0)
         except CoordinatorUnavailable:
             return False
         if STOPPING_KEY in keys:

@@ -10,25 +10,26 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from aux.incarnation import Life
-from aux.snapshots.service import SnapshotKeeper
+from aux.incarnation import Incarnation
+from aux.snapshots.service import SnapshotService
 from ringmaster.errors import SettingsError
 
 _COUNTERS: Final = ("hits", "misses", "writes", "evictions", "expirations")
 
 
 class NodeCollector:
-    """Reads the plain integers of the present life; they start again with each incarnation."""
+    """Reads the plain integers of the present incarnation; they start again with the next."""
 
-    def __init__(self, life: Callable[[], Life | None]) -> None:
-        self._life = life
+    def __init__(self, incarnation: Callable[[], Incarnation | None]) -> None:
+        self._incarnation = incarnation
 
     def collect(self) -> Iterator[Metric]:
         """One sample each, all from the same turn of the loop."""
-        life = self._life()
-        if life is None:
+        incarnation = self._incarnation()
+        if incarnation is None:
             return
-        node = life.node
+        node = incarnation.node
+        roles, lease = node.roles, node.clock.lease
         for name in _COUNTERS:
             yield _counter(name, f"{name.capitalize()} since start.", getattr(node.counters, name))
         yield _counter("filled_keys", "Keys sent to copies being filled.", node.filler.filled_keys)
@@ -38,50 +39,50 @@ class NodeCollector:
         yield _gauge("entries", "Entries held, replicas included.", node.store.entries)
         yield _gauge("bytes", "Bytes that the entries cost.", node.store.bytes)
         yield _gauge("max_bytes", "The budget.", node.options.max_bytes)
-        yield _gauge("connections", "Open RESP connections.", len(life.server.connections))
-        yield _gauge("epoch", "Epoch of the view followed.", node.epoch)
+        yield _gauge("connections", "Open RESP connections.", len(incarnation.server.connections))
+        yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",
             "How long the lease still holds; negative when it has lapsed.",
-            node.lease.held_until - node.clock.boottime() if node.lease.held_until else 0.0,
+            lease.held_until - node.clock.boottime() if lease.held_until else 0.0,
         )
         yield _gauge(
             "replication_pending",
             "Writes sequenced and not acknowledged by every copy that must.",
-            sum(primary.pending for primary in node.primaries.values()),
+            sum(primary.pending for primary in roles.primaries.values()),
         )
-        yield from _snapshots(life.snapshots)
+        yield from _snapshots(incarnation.snapshots)
         partitions = GaugeMetricFamily(
             "ringmaster_aux_partitions", "Partitions held, by role.", labels=["role"]
         )
-        filling = sum(replica.fill_session != 0 for replica in node.replicas.values())
-        partitions.add_metric(["primary"], len(node.primaries))
-        partitions.add_metric(["replica"], len(node.replicas) - filling)
+        filling = sum(replica.fill_session != 0 for replica in roles.replicas.values())
+        partitions.add_metric(["primary"], len(roles.primaries))
+        partitions.add_metric(["replica"], len(roles.replicas) - filling)
         partitions.add_metric(["filling"], filling)
         yield partitions
 
 
-def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
-    if keeper is None:
+def _snapshots(service: SnapshotService | None) -> Iterator[Metric]:
+    if service is None:
         return
-    writer, restorer = keeper.writer, keeper.restorer
+    writer, pipeline, restorer = service.writer, service.writer.pipeline, service.restorer
     for name, text, value in (
-        ("failures", "Attempts to write snapshots that failed.", writer.failures),
-        ("files", "Snapshot files written.", writer.written_files),
-        ("partitions", "Partitions written to snapshots.", writer.written),
-        ("entries", "Entries written to snapshots.", writer.written_entries),
-        ("bytes", "Bytes written to snapshots.", writer.written_bytes),
+        ("failures", "Attempts to write snapshots that failed.", pipeline.failures),
+        ("files", "Snapshot files written.", pipeline.written_files),
+        ("partitions", "Partitions written to snapshots.", pipeline.written_partitions),
+        ("entries", "Entries written to snapshots.", pipeline.written_entries),
+        ("bytes", "Bytes written to snapshots.", pipeline.written_bytes),
         ("restored_entries", "Entries loaded from snapshots.", restorer.loaded_entries),
         (
             "damaged",
             "Damaged files and partitions of snapshots met by restores.",
-            restorer.losses.damaged_files,
+            restorer.damage_log.damaged_files,
         ),
-        ("lost_entries", "Entries that damaged snapshots lost.", restorer.losses.lost_entries),
+        ("lost_entries", "Entries that damaged snapshots lost.", restorer.damage_log.lost_entries),
         (
             "missing",
             "Partitions whose newest snapshot was not found by a restore.",
-            restorer.losses.missing_files,
+            restorer.damage_log.missing_files,
         ),
     ):
         yield CounterMetricFamily(f"ringmaster_snapshot_{name}", text, value=value)
@@ -93,7 +94,7 @@ def _snapshots(keeper: SnapshotKeeper | None) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "ringmaster_snapshot_losses",
         "Snapshots damaged or missing when they were needed, within the last hour.",
-        value=restorer.losses.remembered,
+        value=restorer.damage_log.remembered,
     )
     if not writer.options.interval_s:
         return
@@ -120,10 +121,10 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 class HealthServer:
     """`GET /healthz` and `GET /metrics` of a node."""
 
-    def __init__(self, life: Callable[[], Life | None]) -> None:
-        self._life = life
+    def __init__(self, incarnation: Callable[[], Incarnation | None]) -> None:
+        self._incarnation = incarnation
         self._registry = CollectorRegistry()
-        self._registry.register(NodeCollector(life))
+        self._registry.register(NodeCollector(incarnation))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._runner: web.AppRunner | None = None
@@ -149,15 +150,15 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _health(self, _request: web.Request) -> web.Response:
-        life = self._life()
-        if life is None:
+        incarnation = self._incarnation()
+        if incarnation is None:
             return web.json_response({"status": "registering"}, status=503)
-        node = life.node
+        node = incarnation.node
         body = {
-            "status": "ok" if node.lease_held() else "suspended",
+            "status": "ok" if node.clock.lease_held() else "suspended",
             "id": node.id,
             "incarnation": node.incarnation,
-            "epoch": node.epoch,
+            "epoch": node.roles.epoch,
         }
         return web.json_response(body)
 

@@ -29,7 +29,8 @@ from aux.storage.memory_accounting import (
     resident_bytes,
     tune_allocator,
 )
-from aux.storage.store import PartitionData, Store
+from aux.storage.partition_data import PartitionData
+from aux.storage.store import Store
 from ringmaster.protocol.entry import pack
 from ringmaster.protocol.hashing import partition_of
 

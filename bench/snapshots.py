@@ -30,8 +30,8 @@ import uvloop
 
 from aux.node.node import Node
 from aux.node.options import NodeOptions
-from aux.snapshots.service import SnapshotKeeper
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
+from aux.snapshots.service import SnapshotService
 from aux.storage.store import Store
 from ringmaster.client import Client
 from ringmaster.cluster.view import NodeInfo, Partition, View
@@ -114,24 +114,24 @@ class _World:
             lambda *_a, **_k: None,  # type: ignore[arg-type,return-value]
             lambda _reason: None,
         )
-        self.node.lease = _Held()
+        self.node.clock.lease = _Held()
 
         def in_thread(call: Callable[[], _T], /) -> asyncio.Future[_T]:
             return loop.run_in_executor(threads, call)
 
         setup = SnapshotSetup(LocalDirectory(folder, CLUSTER), in_thread, SnapshotOptions())
-        self.keeper = SnapshotKeeper(self.node, setup, CLUSTER)
-        self.node.loader = self.keeper
+        self.service = SnapshotService(self.node, setup, CLUSTER)
+        self.node.roles.loader = self.service
 
     async def appoint(self, term: int, before: int) -> None:
         """Primary of its partitions; waits until they are restored."""
         for epoch, row in ((term - 1, Partition(term=before)), (term, Partition("n1", term=term))):
             table = tuple(row if n in self.mine else Partition() for n in range(PARTITIONS))
             info = NodeInfo(id="n1", incarnation=self.node.incarnation, address="x:1")
-            self.node.adopt(
+            self.node.roles.adopt(
                 View(cluster=CLUSTER, epoch=epoch, replicas=1, table=table, nodes={"n1": info})
             )
-        while self.keeper.restorer.waiting:  # noqa: ASYNC110 - there is no event for it
+        while self.service.restorer.waiting:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
 
     def fill(self, entries: int, *, compressible: bool) -> None:
@@ -139,7 +139,7 @@ class _World:
         source = random.Random(1)
         numbers = list(self.mine)
         for n in range(entries):
-            primary = self.node.primaries[numbers[n % len(numbers)]]
+            primary = self.node.roles.primaries[numbers[n % len(numbers)]]
             seq = primary.next_seq
             primary.submit(
                 b"key:%012d" % n,
@@ -152,7 +152,7 @@ async def measure_node(entries: int, folder: Path, *, compressible: bool) -> dic
     """Write and restore `entries` in this process."""
     with ThreadPoolExecutor(3) as threads:
         world = _World(folder, "first", threads)
-        running = asyncio.create_task(world.keeper.restorer.run())
+        running = asyncio.create_task(world.service.restorer.run())
         await world.appoint(2, 0)
         world.fill(entries, compressible=compressible)
         await asyncio.sleep(0.1)
@@ -161,25 +161,25 @@ async def measure_node(entries: int, folder: Path, *, compressible: bool) -> dic
         result: dict[str, Any] = {"entries": entries, "idle": idle.stop()}
         watch = _Watch()
         began = time.perf_counter()
-        world.keeper.writer.request("bench")
-        await world.keeper.writer.write_due()
+        world.service.writer.request("bench")
+        await world.service.writer.write_due()
         took = time.perf_counter() - began
         result["write"] = {
             "seconds": round(took, 2),
             "entries_per_s": round(entries / took),
-            "bytes": world.keeper.writer.written_bytes,
-            "files": world.keeper.writer.written_files,
+            "bytes": world.service.writer.pipeline.written_bytes,
+            "files": world.service.writer.pipeline.written_files,
             **watch.stop(),
         }
         running.cancel()
         del world
         restored = _World(folder, "second", threads)
-        running = asyncio.create_task(restored.keeper.restorer.run())
+        running = asyncio.create_task(restored.service.restorer.run())
         watch = _Watch()
         began = time.perf_counter()
         await restored.appoint(9, 2)
         took = time.perf_counter() - began
-        count = restored.keeper.loaded_entries
+        count = restored.service.loaded_entries
         result["restore"] = {
             "seconds": round(took, 2),
             "entries": count,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from aux.node.counters import NodeCounters
 from aux.replication.primary import Primary
 from aux.storage.store import Store
 
@@ -15,32 +16,19 @@ MAX_EVICTIONS: Final = 1000
 """Evictions at a time, about 3 ms: the rest follows with the next commands or tick."""
 
 SWEEP_SHARE: Final = 20
-"""One in so many served partitions is swept for expired entries at each tick, but at least one."""
+"""Each tick sweeps a 20th of the served partitions for expired entries, at least one."""
 
 _HEARD_AFTER_TICKS: Final = 2
 
 
-class Counters:
-    """Plain integers since start; the metrics collector reads them."""
-
-    __slots__ = ("evictions", "expirations", "hits", "misses", "writes")
-
-    def __init__(self) -> None:
-        self.hits = 0
-        self.misses = 0
-        self.writes = 0
-        self.evictions = 0
-        self.expirations = 0
-
-
-class Budget:
+class Eviction:
     """Evicts and expires entries of `primaries`; replicas follow by the entries this sequences."""
 
     def __init__(
         self,
         store: Store,
         primaries: dict[int, Primary],
-        counters: Counters,
+        counters: NodeCounters,
         wall_ms: Callable[[], int],
     ) -> None:
         self._store = store
@@ -57,9 +45,9 @@ class Budget:
             self._evict(over, None)
 
     def trim_replica(self, node: str, over_bytes: int) -> None:
-        """`node` is so much over its share: evict what it keeps for us, then wait until it has heard of it.
+        """A replica on `node` is `over_bytes` over its share: evict entries of which it has copies.
 
-        Half of the excess at a time, since other primaries are told the same.
+        Half of the excess at a time, since other primaries are told the same; then nothing until it has heard of that.
         """
         if node in self._trimming:
             return
@@ -71,7 +59,7 @@ class Budget:
 
     @property
     def is_trimming(self) -> bool:
-        """Whether a copy was over its share and has not heard yet of what was evicted for it."""
+        """Whether a node was over its share and has not heard yet of what was evicted for it."""
         return bool(self._trimming)
 
     def tick(self, times: int = 1) -> None:

@@ -1,50 +1,25 @@
-"""A node: what this incarnation holds, and how each view changes it.
-
-Everything here happens synchronously in one turn of the loop: a view is adopted, a session opened, an
-entry applied. Reads and writes of clients look at `served` only; what is not in it is not served.
-"""
+"""A node: the parts of one incarnation, and which of them hears of what."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from operator import attrgetter
-from typing import Final
+from collections.abc import Callable
 
-import structlog
-
-from aux.node.eviction import Budget, Counters
-from aux.node.options import Lease, Loader, NodeOptions, NoLease
-from aux.node.status_report import LAG_SAMPLE_S, measure_lag
+from aux.node.counters import NodeCounters
+from aux.node.eviction import Eviction
+from aux.node.housekeeping import Housekeeping
+from aux.node.node_clock import NodeClock
+from aux.node.options import NodeOptions
+from aux.node.roles import Roles
 from aux.replication.fill import Filler
-from aux.replication.handover import Releases
-from aux.replication.primary import Copy, CopyState, Primary
-from aux.replication.replica import Replica
+from aux.replication.primary import Copy
 from aux.replication.sender import LinkFactory, Peers
-from aux.storage.store import PartitionData, Store
-from ringmaster.cluster.view import Partition, View, changed_rows
-from ringmaster.cluster.view_delta import ViewStep
+from aux.storage.store import Store
 from ringmaster.runtime.clock import Clock
-
-TICK_S: Final = 0.05
-CALM_TICKS: Final = 4
-"""At rest one tick stands for so many. What is sent to a copy ends the rest at once."""
-
-STALL_S: Final = 0.5
-"""A gap between ticks above which this process was stopped itself: nobody else is to blame."""
-
-MAX_UNACKED_BYTES: Final = 64 * 1024 * 1024
-"""Above this many bytes sent to copies, or of entries that wait for copies, writes are shed."""
-
-_pending_bytes = attrgetter("pending_bytes")
-_log = structlog.get_logger(__name__)
 
 
 class Node:
-    """One incarnation. `on_void` is called once if a view shows that it was given up: its data is void.
-
-    `loader`, if set, is asked for a snapshot of a partition of which we hold nothing before it is served.
-    """
+    """One incarnation; the `Sessions` of its peers. `on_void` is called once, when it is given up: its data is void."""
 
     def __init__(
         self,
@@ -58,317 +33,44 @@ class Node:
         self.id = options.id
         self.incarnation = options.incarnation
         self.store = store
-        self.clock = clock
-        self.lease: Lease = NoLease()
-        self.counters = Counters()
-        self.view: View | None = None
-        self.served: dict[bytes, Primary] = {}
-        self.primaries: dict[int, Primary] = {}
-        self.replicas: dict[int, Replica] = {}
-        self.awaiting: dict[int, Partition] = {}
-        self.loader: Loader | None = None
+        self.clock = NodeClock(clock)
+        self.counters = NodeCounters()
         self.stopping = False
-        self.sealed = False
-        self.overloaded = False
-        self.peers = Peers(options.incarnation, self, make_link)
-        self.releasing = Releases(
-            options.id,
-            options.incarnation,
-            self.peers,
-            lambda: self.view,
-            lambda number: number not in self.primaries,
-        )
+        self.peers = Peers(options.incarnation, self, make_link, self.clock.wall_ms)
+        self.roles = Roles(options, store, self.peers, self.clock.lease_held, self.give_up)
         self.filler = Filler(
-            self.peers, clock, options.fill_bytes_per_s, self._scanned, lambda: self.view
+            self.peers, clock, options.fill_bytes_per_s, _require, lambda: self.roles.view
+        )
+        self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.wall_ms)
+        self.housekeeping = Housekeeping(
+            self.roles, self.peers, self.eviction, self.counters, clock
         )
         self._on_void = on_void
         self._void = False
-        self._listed = False
-        self._before: View | None = None
-        self._wall_floor_ms = 0
-        self._last_tick = 0.0
-        self._lag_measured = 0.0
-        self._writes_seen = -1
-        self._hurry: asyncio.Future[None] | None = None
-        self.budget = Budget(store, self.primaries, self.counters, self.wall_ms)
 
     def __repr__(self) -> str:
+        roles = self.roles
         return (
-            f"<Node {self.id} {self.incarnation} epoch {self.epoch} serves {len(self.served)} of"
-            f" {len(self.primaries)} primaries, {len(self.replicas)} replicas>"
+            f"<Node {self.id} {self.incarnation} epoch {roles.epoch} serves {len(roles.served)} of"
+            f" {len(roles.primaries)} primaries, {len(roles.replicas)} replicas>"
         )
-
-    # Clocks and the lease.
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the view adopted last, 0 before the first."""
-        return 0 if self.view is None else self.view.epoch
-
-    def lease_held(self) -> bool:
-        """Whether the lease holds by the boot-time clock, read now."""
-        return self.clock.boottime() < self.lease.held_until
-
-    def wall_ms(self) -> int:
-        """Wall time in milliseconds, never behind what a primary has told us (R8)."""
-        now = int(self.clock.wall() * 1000)
-        if now < self._wall_floor_ms:
-            return self._wall_floor_ms
-        self._wall_floor_ms = now
-        return now
-
-    def hear_wall(self, wall_ms: int) -> None:
-        """A primary's wall time; ours does not fall behind it from now on."""
-        self._wall_floor_ms = max(self._wall_floor_ms, wall_ms)
-
-    # Views.
-
-    def adopt(self, view: View, rows: Iterable[int] | None = None) -> None:
-        """Take on what `view` says; older ones are ignored. `rows`: the partitions it changes, if that is known."""
-        if self._void or (self.view is not None and view.epoch <= self.view.epoch):
-            return
-        listed = view.incarnation(self.id) == self.incarnation
-        if not listed:
-            # It may have been taken in and out again before it heard of either; who was taken out stays out.
-            known = view.nodes.get(self.id)
-            if self._listed or (known is not None and known.incarnation == self.incarnation):
-                self.give_up(f"view {view.epoch} does not list this incarnation")
-            return
-        self._listed = True
-        self._before, self.view = self.view, view
-        self.peers.forget(view)
-        for number in changed_rows(self._before, view) if rows is None else rows:
-            self._adopt_row(number, view.table[number])
-        self.advance_serving()
-
-    def adopt_step(self, step: ViewStep) -> bool:
-        """Take on the view to which `step` leads; False if it does not lead on from ours."""
-        if step.epoch <= self.epoch:
-            return True
-        before = self.view
-        if before is None or not step.follows(before):
-            return False
-        view = step.applied_to(before)
-        self.adopt(view, step.rows if view.up == before.up else None)
-        return True
 
     def give_up(self, reason: str) -> None:
         """Be void from now on: stop serving, answer who waits, forget all data. Idempotent."""
         if self._void:
             return
         self._void = True
-        self.served.clear()
-        self.lease.held_until = 0.0
-        for primary in self.primaries.values():
-            self._drop_copies(primary)
-            primary.abandon()
-        for number in [*self.primaries, *self.replicas]:
-            self.store.drop(number)
-        self.primaries.clear()
-        self.replicas.clear()
-        self.awaiting.clear()
-        self.releasing.clear()
+        self.clock.lease.held_until = 0.0
+        self.roles.abandon()
         self._on_void(reason)
 
-    def _adopt_row(self, number: int, row: Partition) -> None:
-        primary = self.primaries.get(number)
-        if row.primary == self.id:
-            self._adopt_as_primary(number, row, primary)
-            return
-        self.awaiting.pop(number, None)
-        if primary is not None:
-            if row.awaits == self.id and primary.term < row.term:
-                self._drain(primary, row)
-                return
-            self._demote(number, primary, row)
-        self._adopt_as_copy(number, row)
-        if row.awaits == self.id and row.primary is not None:
-            # Stopped already, but this successor may not have heard of it: it took over from the one that has.
-            self.releasing.begin(number)
-            self.releasing.say(number)
+    async def run(self) -> None:
+        """The node's own loops, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.filler.run(), name="filler")
+            group.create_task(self.housekeeping.run(), name="ticks")
 
-    def _adopt_as_primary(self, number: int, row: Partition, primary: Primary | None) -> None:
-        if primary is not None and primary.term == row.term:
-            self._follow_copies(primary, row)
-            return
-        self.releasing.cancel(number)
-        awaits = row.awaits if row.awaits != self.id else None
-        if awaits is None:
-            self._appoint(number, row)
-            return
-        if primary is not None:
-            self._demote(number, primary, row)
-        if number not in self.replicas:
-            data = self.store.get(number) or self.store.open(number, evictable=False)
-            self.replicas[number] = Replica(number, data, self.store, 0)
-        self.awaiting[number] = row
-
-    def _appoint(self, number: int, row: Partition) -> None:
-        """Become primary in the row's term: what is not known committed is restated first (R6)."""
-        keys: list[bytes] = []
-        data: PartitionData | None = None
-        lost_term = self._term_before(number)
-        old = self.primaries.pop(number, None)
-        if old is not None and old.restoring:
-            # Begin again: a higher term was needed to load what there is.
-            lost_term = old.lost_term
-            self.store.drop(number)
-        elif old is not None:
-            self.served.pop(old.token, None)
-            self._drop_copies(old)
-            keys, data = old.abandon(), old.data
-        replica = self.replicas.pop(number, None)
-        if replica is not None:
-            keys, data = replica.uncommitted_keys(), replica.data
-        self.awaiting.pop(number, None)
-        fresh = data is None
-        if data is None:
-            data = self.store.open(number, evictable=True)
-        else:
-            self.store.set_evictable(number, True)
-        primary = Primary(number, row.term, data, self.store, self.peers, self.lease_held)
-        self.primaries[number] = primary
-        if fresh and self.loader is not None:
-            primary.lost_term = lost_term
-            primary.restoring = self.loader.start(primary)
-        self._follow_copies(primary, row)
-        if any(copy.required for copy in primary.copies.values()):
-            primary.restate(keys)
-
-    def _term_before(self, number: int) -> int:
-        """The term of the partition in the view before this one, 0 if it never had a primary that we know of."""
-        return 0 if self._before is None else self._before.table[number].term
-
-    def _follow_copies(self, primary: Primary, row: Partition) -> None:
-        """Make the primary's copies those of the row; nothing waits for the others any more."""
-        assert self.view is not None  # noqa: S101 - only called with a view
-        view = self.view
-        primary.in_sync = 1 + len(row.replicas)
-        if primary.restoring:
-            return  # what is loaded is not sequenced: copies begin after it
-        wanted = dict.fromkeys(row.in_sync, 0)
-        wanted.pop(self.id, None)
-        if row.primary == self.id:
-            wanted |= {filling.node: filling.session for filling in row.filling}
-        for node, copy in list(primary.copies.items()):
-            peer = self.peers.get(node)
-            same = peer is not None and peer.info.incarnation == view.incarnation(node)
-            session = wanted.get(node)
-            in_sync = session == 0 and copy.required
-            if not same or not (in_sync or session == copy.fill_session):
-                self.peers.drop(copy)
-                primary.drop_copy(node)
-            elif in_sync:
-                copy.fill_session = 0
-        for node, session in wanted.items():
-            if node not in primary.copies:
-                self.peers.keep(primary.set_copy(node, session), view)
-
-    def _drain(self, primary: Primary, row: Partition) -> None:
-        """Planned handover: no new requests; once all is committed, release (R6)."""
-        self.served.pop(primary.token, None)
-        primary.serving = False
-        self._follow_copies(primary, row)
-        self.releasing.begin(primary.number)
-        self._release_if_drained(primary)
-
-    def _release_if_drained(self, primary: Primary) -> None:
-        number = primary.number
-        if primary.pending or number not in self.releasing or number not in self.primaries:
-            return
-        assert self.view is not None  # noqa: S101 - releasing comes from a view
-        self._demote(number, primary, self.view.table[number])
-        self.releasing.say(number)
-
-    def _demote(self, number: int, primary: Primary, row: Partition) -> None:
-        """From primary to replica, or to nothing where the row does not list us in sync."""
-        self.served.pop(primary.token, None)
-        self._drop_copies(primary)
-        keys = primary.abandon()
-        del self.primaries[number]
-        if self.id in row.replicas or row.primary == self.id:
-            self.store.set_evictable(number, False)
-            replica = Replica(number, primary.data, self.store, 0)
-            replica.term, replica.seq, replica.commit = primary.term, primary.seq, primary.committed
-            replica.carried = dict.fromkeys(keys)
-            self.replicas[number] = replica
-        else:
-            self.store.drop(number)
-
-    def take_over(self, number: int, row: Partition, predecessor: str) -> None:
-        """The awaited predecessor (an incarnation) has released the partition: begin."""
-        assert self.view is not None  # noqa: S101 - the row comes from it
-        if number in self.awaiting and self.view.incarnation(row.awaits or "") == predecessor:
-            self._appoint(number, row)
-            self.serve_if_ready(self.primaries[number])
-
-    def loaded(self, primary: Primary) -> None:
-        """The loader is done with `primary`, with whatever it found: give it its copies and serve."""
-        if self.primaries.get(primary.number) is not primary or self.view is None:
-            return
-        primary.restoring = False
-        self._follow_copies(primary, self.view.table[primary.number])
-        for copy in primary.copies.values():
-            # The view took it for in sync with an empty partition; have it dropped and filled.
-            copy.lost = copy.required and bool(primary.data.entries)
-        self.serve_if_ready(primary)
-
-    def _drop_copies(self, primary: Primary) -> None:
-        for copy in primary.copies.values():
-            self.peers.drop(copy)
-
-    def _adopt_as_copy(self, number: int, row: Partition) -> None:
-        replica = self.replicas.get(number)
-        session = row.session_of(self.id)
-        if self.id in row.replicas:
-            if replica is None:
-                self._new_replica(number, 0)
-            else:
-                replica.fill_session = 0
-        elif session is not None:
-            if replica is None or replica.fill_session != session:
-                self._drop_replica(number)
-                self._new_replica(number, session)
-        else:
-            self._drop_replica(number)
-        replica = self.replicas.get(number)
-        if replica is not None and row.awaits is None and replica.term < row.term:
-            replica.session = -1  # an older term writes no more (R4)
-
-    def _new_replica(self, number: int, session: int) -> None:
-        data = self.store.open(number, evictable=False)
-        self.replicas[number] = Replica(number, data, self.store, session)
-
-    def _drop_replica(self, number: int) -> None:
-        if self.replicas.pop(number, None) is not None:
-            self.store.drop(number)
-
-    # Serving.
-
-    def seal(self) -> None:
-        """Serve nothing from now on; what was sequenced is still committed. For the last snapshot."""
-        self.sealed = True
-        self.served.clear()
-
-    def advance_serving(self) -> None:
-        """Serve every primary that is ready: all required copies merged and nothing pending (R6)."""
-        for primary in list(self.primaries.values()):
-            if not primary.serving:
-                self.serve_if_ready(primary)
-
-    def serve_if_ready(self, primary: Primary) -> None:
-        """Begin to serve `primary` if nothing stands in the way any more."""
-        if self.primaries.get(primary.number) is not primary:
-            return
-        if primary.number in self.releasing:
-            self._release_if_drained(primary)
-        elif (
-            not primary.serving and not primary.restoring and not self.sealed and primary.settled()
-        ):
-            primary.serving = True
-            self.served[primary.token] = primary
-
-    # Sessions: what replication.py reports.
+    # Sessions: what the peers report.
 
     def fill(self, copy: Copy) -> None:
         """The fill of `copy` is open."""
@@ -376,84 +78,17 @@ class Node:
 
     def progressed(self, copy: Copy) -> None:
         """A session opened or an acknowledgement came."""
-        if not copy.primary.serving:
-            self.serve_if_ready(copy.primary)
+        self.roles.progressed(copy)
+
+    def wake(self) -> None:
+        """Writes are on their way to copies."""
+        self.housekeeping.wake()
 
     def over_budget(self, node: str, over_bytes: int) -> None:
         """A replica is over its budget (R8)."""
-        self.budget.trim_replica(node, over_bytes)
+        self.eviction.trim_replica(node, over_bytes)
 
-    def _scanned(self, copy: Copy) -> None:
-        copy.primary.require(copy)
 
-    # Time.
-
-    def hurry(self) -> None:
-        """End the rest between ticks, if there is one: writes are on their way to copies."""
-        if self._hurry is not None and not self._hurry.done():
-            self._hurry.set_result(None)
-
-    def tick(self, times: int = 1) -> bool:
-        """Every `TICK_S`: mend sessions, measure lag, sweep a few partitions for expired entries.
-
-        `times`: for how many ticks this one stands. Whether the node is at rest: the next may be `CALM_TICKS` away.
-        """
-        now = self.clock.boottime()
-        stalled = now - self._last_tick > STALL_S
-        self._last_tick = now
-        self.peers.tick()
-        for number in self.releasing:
-            self._release(number)
-        if len(self.served) < len(self.primaries):
-            self.advance_serving()
-        if stalled or now - self._lag_measured >= LAG_SAMPLE_S:
-            self._lag_measured = now
-            for primary in self.primaries.values():
-                for copy in primary.copies.values():
-                    if copy.required:
-                        measure_lag(copy, primary.seq, now, stalled=stalled)
-        pending_bytes = sum(map(_pending_bytes, self.primaries.values()))
-        unacked_bytes = self.peers.unacked_bytes
-        self.overloaded = max(unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
-        self.budget.tick(times)
-        writes, self._writes_seen = self._writes_seen, self.counters.writes
-        return writes == self._writes_seen and not (
-            pending_bytes or unacked_bytes or self.budget.is_trimming or self._is_moving()
-        )
-
-    def _is_moving(self) -> bool:
-        """Whether a partition is on its way here or from here, or a copy is not in step."""
-        if self.releasing or self.awaiting or len(self.served) < len(self.primaries):
-            return True
-        streaming = CopyState.STREAMING
-        return any(
-            copy.state is not streaming or copy.fill_session
-            for primary in self.primaries.values()
-            for copy in primary.copies.values()
-        )
-
-    def _release(self, number: int) -> None:
-        if number in self.primaries:
-            self._release_if_drained(self.primaries[number])
-        else:
-            self.releasing.say(number)
-
-    async def run(self) -> None:
-        """The node's own loops, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.filler.run(), name="filler")
-            group.create_task(self._ticks(), name="ticks")
-
-    async def _ticks(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._last_tick = self.clock.boottime()
-        times = 1
-        while True:
-            if not self.tick(times):
-                times = 1
-                await asyncio.sleep(TICK_S)
-                continue
-            self._hurry = loop.create_future()
-            await asyncio.wait([self._hurry], timeout=CALM_TICKS * TICK_S)
-            times = 1 if self._hurry.done() else CALM_TICKS
-            self._hurry = None
+def _require(copy: Copy) -> None:
+    """The scan for `copy` has arrived: writes wait for it from now on (R7)."""
+    copy.primary.require(copy)

@@ -32,7 +32,7 @@ class Loader(Protocol):
         """Entries brought back so far."""
 
     def start(self, primary: Primary) -> bool:
-        """Begin to load the newest snapshot into `primary`, then call `Node.loaded`; False: there is nothing to wait for."""
+        """Begin to load the newest snapshot into `primary`, then call `Roles.loaded`; False: there is nothing to wait for."""
 
     def problems(self) -> list[str]:
         """What an operator must know of snapshots, a sentence each."""

@@ -1,4 +1,4 @@
-"""Fills: the head state of a partition is sent to a new copy while writes go on (R7).
+"""Fills: the newest entries of a partition, uncommitted ones included, are sent to a new copy while writes go on (R7).
 
 The session is open and streams everything sequenced since, so the order of the FIFO makes a scan
 correct without tombstones: what is sent for a key is its newest state at the moment of sending.
@@ -26,7 +26,7 @@ CHUNK_KEYS: Final = 100
 
 REST: Final = 9.0
 REST_IN_REPAIR: Final = 3.0
-"""After a slice there is none for so many times what it took; the second while the partition has too few copies."""
+"""The pause after a slice, as a multiple of what the slice took; the second while the partition has too few copies."""
 
 MOST_SLICE_S: Final = 0.05
 """A slice counts as no longer than this. The largest value takes a few milliseconds; where the clock says more, this
@@ -118,12 +118,12 @@ class Filler:
         self._caught_up(copy)
 
     def _send_chunk(self, copy: Copy, keys: Iterator[bytes]) -> tuple[bool, int]:
-        """Send the next keys' head state: whether there may be more keys, and how many bytes that was."""
+        """Send the next keys' newest entries: whether there may be more keys, and how many bytes that was."""
         primary = copy.primary
         sent_bytes = sent_keys = 0
         more = False
         for key in keys:
-            entry = primary.head(key)
+            entry = primary.newest(key)
             if entry is None:
                 continue
             self._peers.send(copy, 0, key, entry)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol
 
-from aux.storage.store import PartitionData, Store
+from aux.storage.partition_data import PartitionData
+from aux.storage.store import Store
 from ringmaster.protocol.hashing import token_of
 
 _PENDING_BYTES: Final = 400
@@ -33,7 +34,7 @@ class CopyState(Enum):
 
     CLOSED = "closed"  # must be opened
     OPENING = "opening"  # RM.OPEN is in flight
-    SCANNING = "scanning"  # a fill: the head state is being sent
+    SCANNING = "scanning"  # a fill: the newest entries are being sent
     STREAMING = "streaming"  # it has all there was; it gets what comes
 
 
@@ -172,7 +173,7 @@ class Primary:
 
     # What writes look at.
 
-    def head(self, key: bytes) -> bytes | None:
+    def newest(self, key: bytes) -> bytes | None:
         """The newest entry of `key`, committed or not; expiry is the caller's concern."""
         pending = self._overlay.get(key)
         return self.data.entries.get(key) if pending is None else pending.entry
@@ -252,7 +253,7 @@ class Primary:
         return True
 
     def expire(self, key: bytes) -> None:
-        """Sequence the removal of an expired head entry, committed or not."""
+        """Sequence the removal of an expired newest entry, committed or not."""
         if self.in_overlay(key):
             self.submit(key, None)
         else:
@@ -318,10 +319,10 @@ class Primary:
                 self._outlet.send(copy, pending.seq, pending.key, pending.entry)
 
     def restate(self, keys: Iterable[bytes]) -> None:
-        """Sequence the head state of `keys` again, so that every copy takes it for theirs (R6)."""
+        """Sequence the newest entries of `keys` again, so that every copy takes it for theirs (R6)."""
         for key in keys:
             if self.in_overlay(key):
-                self.submit(key, self.head(key))
+                self.submit(key, self.newest(key))
             else:
                 self.submit(key, self.data.entries.get(key), applied=True)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from aux.storage.store import PartitionData, Store
+from aux.storage.partition_data import PartitionData
+from aux.storage.store import Store
 
 
 class Replica:

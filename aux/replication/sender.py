@@ -63,16 +63,13 @@ class LinkFactory(Protocol):
 class Sessions(Protocol):
     """What the node does with the course of sessions."""
 
-    def wall_ms(self) -> int:
-        """Wall time for the frame, milliseconds."""
-
     def fill(self, copy: Copy) -> None:
         """The fill of `copy` is open: scan."""
 
     def progressed(self, copy: Copy) -> None:
         """`copy` opened or, while its primary does not serve, acknowledged something."""
 
-    def hurry(self) -> None:
+    def wake(self) -> None:
         """Something is sent to a copy: look after it from now on."""
 
     def over_budget(self, node: str, over_bytes: int) -> None:
@@ -83,7 +80,12 @@ class Peer:
     """One incarnation of another node, and the copies it keeps for our primaries."""
 
     def __init__(
-        self, info: NodeInfo, incarnation: str, sessions: Sessions, make_link: LinkFactory
+        self,
+        info: NodeInfo,
+        incarnation: str,
+        sessions: Sessions,
+        make_link: LinkFactory,
+        wall_ms: Callable[[], int],
     ) -> None:
         self.info = info
         self.copies: dict[Copy, None] = {}  # in the order they came
@@ -91,6 +93,7 @@ class Peer:
         self.over_bytes = 0  # how far it was over its budget, by its last word
         self._incarnation = incarnation
         self._sessions = sessions
+        self._wall_ms = wall_ms
         self._items: list[bytes | int] = []
         self._items_bytes = 0
         self._marks: dict[Copy, tuple[int, int]] = {}
@@ -124,7 +127,7 @@ class Peer:
     def barrier(self, on_reply: Callable[[bool], None]) -> None:
         """Call back with True once everything queued up to now is acknowledged, False if it never will be."""
         self._flush()
-        frame = encode(b"RM.REPL", self._sessions.wall_ms())
+        frame = encode(b"RM.REPL", self._wall_ms())
 
         def replied(reply: Reply) -> None:
             if isinstance(reply, list):
@@ -245,8 +248,8 @@ class Peer:
         items, size, marks = self._items, self._items_bytes, self._marks
         self._items, self._items_bytes, self._marks = [], 0, {}
         self.unacked_bytes += size
-        self._sessions.hurry()
-        frame = encode(b"RM.REPL", self._sessions.wall_ms(), *items)
+        self._sessions.wake()
+        frame = encode(b"RM.REPL", self._wall_ms(), *items)
         self.link.send(frame, lambda reply: self._acknowledged(marks, size, reply))
 
     def _acknowledged(self, marks: dict[Copy, tuple[int, int]], size: int, reply: Reply) -> None:
@@ -281,12 +284,19 @@ class Peer:
 
 
 class Peers:
-    """Every peer the view lists that keeps copies for us; the primaries' `Outlet`."""
+    """Every peer the view lists that keeps copies for us; the primaries' `Outlet`. `wall_ms()` goes with each frame."""
 
-    def __init__(self, incarnation: str, sessions: Sessions, make_link: LinkFactory) -> None:
+    def __init__(
+        self,
+        incarnation: str,
+        sessions: Sessions,
+        make_link: LinkFactory,
+        wall_ms: Callable[[], int],
+    ) -> None:
         self._incarnation = incarnation
         self._sessions = sessions
         self._make_link = make_link
+        self._wall_ms = wall_ms
         self._peers: dict[str, Peer] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -312,7 +322,9 @@ class Peers:
             self._close(node)
         if not incarnation:
             return None
-        peer = Peer(view.nodes[node], self._incarnation, self._sessions, self._make_link)
+        peer = Peer(
+            view.nodes[node], self._incarnation, self._sessions, self._make_link, self._wall_ms
+        )
         self._peers[node] = peer
         return peer
 

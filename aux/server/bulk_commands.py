@@ -9,47 +9,47 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.storage.store import PartitionData
-from ringmaster.protocol.entry import HEADER_SIZE, JSON, RESTORED, meta_of
+from aux.storage.partition_data import PartitionData
+from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, meta_of
 
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """No more values are added to a reply beyond this."""
 
 _NIL: Final = b"$-1\r\n"
-_flags_of = itemgetter(HEADER_SIZE - 1)
+_flags_of = itemgetter(FLAGS_OFFSET)
 _value_of = itemgetter(slice(HEADER_SIZE, None))
 """The value of an entry without meta."""
 _BARE: Final = frozenset({JSON, JSON | RESTORED})
 """Flags of an entry that is nothing but a header and a JSON value."""
-
-_Handler = Callable[[object, Sequence[bytes]], bytes]
 
 
 class BulkCommands:
     """Reads of many keys of `node`. `moved(token)` is the reply for what is not served; ValueError if it is no token."""
 
     def __init__(self, node: Node, moved: Callable[[bytes], bytes]) -> None:
-        self._node = node
+        self._clock = node.clock
         self._moved = moved
-        self._served = node.served
+        self._served = node.roles.served
         self._touch_many = node.store.touch_many
         self._counters = node.counters
 
-    def table(self) -> dict[bytes, _Handler]:
+    def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
         return {b"RM.MGET": self.get_many, b"RM.VALUES": self.values}
 
-    def get_many(self, _client: object, command: Sequence[bytes]) -> bytes:
+    def get_many(self, _client: Client, command: Command) -> bytes:
         """`RM.MGET (pt key)*`: what `RM.GET` replies, for each pair; `AGAIN` once the reply is full."""
         if not len(command) & 1:
             raise ValueError("RM.MGET takes pairs of a token and a key")
         return self._read(command[1::2], command[2::2], bare=False)
 
-    def values(self, _client: object, command: Sequence[bytes]) -> bytes:
+    def values(self, _client: Client, command: Command) -> bytes:
         """`RM.VALUES pts keys`, each joined by LF: the bare values where that is all there is to say.
 
-        Else what `RM.MGET` replies to the same pairs. See `bare_values`.
+        Else what `RM.MGET` replies to the same pairs. See `bare_values`. `test_values_are_those_of_the_entries` compares
+        both, and single `RM.GET`s.
         """
         _, tokens, keys = command
         return self._read(tokens.split(b"\n"), keys.split(b"\n"), bare=True)
@@ -93,7 +93,7 @@ class BulkCommands:
         """The entries, used from now on; None where there is none, or it has expired."""
         found, dated = self._touch_many(datas, keys)
         if dated:
-            now_ms = self._node.wall_ms()
+            now_ms = self._clock.wall_ms()
             for index, expires_ms in dated:
                 if now_ms < expires_ms:
                     continue

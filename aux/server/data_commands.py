@@ -6,43 +6,27 @@ the client will bring it. The lease was checked by the caller, after the bytes o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.node.status_report import status_of
-from aux.replication.primary import UNKNOWN, Primary, Waiter
+from aux.replication.primary import UNKNOWN, Primary
 from aux.server.bulk_commands import BulkCommands
 from aux.storage import write_rules
-from aux.storage.store import NEVER
+from aux.storage.expiry import is_expired
+from aux.storage.partition_data import NEVER
 from aux.storage.write_rules import Moment, Outcome
-from ringmaster.cluster.node_status import encode_status
-from ringmaster.cluster.view import decode_head, decode_view
-from ringmaster.cluster.view_delta import decode_step
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.resp import bulk_head, encode
 from ringmaster.protocol.write_options import PLAIN, WriteOptions, decode_options
 
 NIL: Final = b"$-1\r\n"
-OK: Final = b"+OK\r\n"
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
-_OTHER_CLUSTER: Final = b"-WRONG that view is of another cluster\r\n"
-MAX_KEY_BYTES: Final = 512
 _ENTRY_BYTES: Final = 256
 """Of an entry beside its key, value and meta, for the check of its size."""
-
-
-class Client(Protocol):
-    """The connection a command came on."""
-
-    def waiter(self) -> Waiter:
-        """Takes the place of this command's reply; later replies queue behind it."""
-
-
-Command = Sequence[bytes]
-Handler = Callable[[Client, Command], bytes | None]
 
 
 class DataCommands:
@@ -50,7 +34,9 @@ class DataCommands:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._served = node.served
+        self._clock = node.clock
+        self._housekeeping = node.housekeeping
+        self._served = node.roles.served
         self._lru = node.store.lru
         self._counters = node.counters
         self._min_in_sync = node.options.min_in_sync
@@ -70,13 +56,13 @@ class DataCommands:
         }
 
     def get(self, _client: Client, command: Command) -> bytes:
-        """`RM.GET pt key`."""
+        """`RM.GET pt key`. `test_values_are_those_of_the_entries` compares it with the bulk reads."""
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
         data = primary.data
         entry = self._lru.touch(data, command[2])
-        # As `data.expiring` says, without a call.
+        # An expiry is looked at only where anything in the partition may ever expire.
         if entry is None or ((data.next_due_ms < NEVER or data.scan) and self._is_expired(entry)):
             self._counters.misses += 1
             return NIL
@@ -107,13 +93,13 @@ class DataCommands:
             client,
             command,
             options,
-            lambda head, moment: write_rules.set_value(head, value, options, moment),
+            lambda newest, moment: write_rules.set_value(newest, value, options, moment),
         )
 
     def _set_plain(self, client: Client, command: Command) -> bytes | None:
         """`RM.SET pt key value`: what `write` and `write_rules.set_value` do without options, in one piece.
 
-        Most writes come this way; it takes half the time (a test compares the two).
+        Most writes come this way; it takes half the time. `test_plain_set.py` compares the two.
         """
         _, token, key, value = command
         primary = self._served.get(token)
@@ -121,33 +107,31 @@ class DataCommands:
             return TOO_BIG
         if primary is None:
             return self.moved(token)
-        node = self._node
-        if node.overloaded or primary.in_sync < self._min_in_sync:
+        if self._housekeeping.overloaded or primary.in_sync < self._min_in_sync:
             return self._refusal(primary)
-        wall_ms = node.wall_ms()
-        head = primary.head(key)
-        if head is not None and is_expired(head, wall_ms):
+        wall_ms = self._clock.wall_ms()
+        newest = primary.newest(key)
+        if newest is not None and is_expired(newest, wall_ms):
             primary.expire(key)
-            node.counters.expirations += 1
-            head = None
+            self._counters.expirations += 1
+            newest = None
         term, seq = primary.term, primary.next_seq
         entry = entries.pack_json(term, seq, wall_ms, value)
-        node.counters.writes += 1
-        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (head is None, term, seq)
+        self._counters.writes += 1
+        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (newest is None, term, seq)
         if primary.is_alone:
             primary.submit(key, entry)
-            return reply if node.lease_held() else UNKNOWN
+            return reply if self._clock.lease_held() else UNKNOWN
         primary.submit(key, entry, reply, client.waiter())
         return None
 
     def _refusal(self, primary: Primary) -> bytes | None:
         """Why no write is taken just now."""
-        node = self._node
-        if node.overloaded:
+        if self._housekeeping.overloaded:
             return b"-SHED too much waits for replication\r\n"
-        if primary.in_sync < node.options.min_in_sync:
+        if primary.in_sync < self._min_in_sync:
             return b"-MINSYNC %d of %d copies are in sync\r\n" % (
-                primary.in_sync, node.options.min_in_sync,
+                primary.in_sync, self._min_in_sync,
             )  # fmt: skip
         return None
 
@@ -160,7 +144,10 @@ class DataCommands:
         """`RM.DEL pt key [opt]`."""
         options = decode_options(command[3]) if len(command) > 3 else PLAIN
         return self._write(
-            client, command, options, lambda head, moment: write_rules.delete(head, options, moment)
+            client,
+            command,
+            options,
+            lambda newest, moment: write_rules.delete(newest, options, moment),
         )
 
     def increment(self, client: Client, command: Command) -> bytes | None:
@@ -169,14 +156,17 @@ class DataCommands:
         delta = int(command[3])
         return self._write(
             client, command, options,
-            lambda head, moment: write_rules.increment(head, delta, options, moment), number=True,
+            lambda newest, moment: write_rules.increment(newest, delta, options, moment), number=True,
         )  # fmt: skip
 
     def touch(self, client: Client, command: Command) -> bytes | None:
         """`RM.TOUCH pt key [opt]`."""
         options = decode_options(command[3]) if len(command) > 3 else PLAIN
         return self._write(
-            client, command, options, lambda head, moment: write_rules.touch(head, options, moment)
+            client,
+            command,
+            options,
+            lambda newest, moment: write_rules.touch(newest, options, moment),
         )
 
     def scan(self, _client: Client, command: Command) -> bytes:
@@ -185,7 +175,7 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         _, _, cursor, limit, prefix = command
-        now_ms = self._node.wall_ms()
+        now_ms = self._clock.wall_ms()
         keys = sorted(
             key
             for key, entry in primary.data.entries.items()
@@ -203,22 +193,21 @@ class DataCommands:
         decide: Callable[[bytes | None, Moment], Outcome],
         render: Callable[[Outcome], bytes],
     ) -> bytes | None:
-        """Decide on the head state, sequence what changes, answer once it is committed (R3, R8)."""
-        node = self._node
+        """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8)."""
         if (refusal := self._refusal(primary)) is not None:
             return refusal
-        wall_ms = node.wall_ms()
-        head = primary.head(key)
-        if head is not None and is_expired(head, wall_ms):
+        wall_ms = self._clock.wall_ms()
+        newest = primary.newest(key)
+        if newest is not None and is_expired(newest, wall_ms):
             primary.expire(key)
-            node.counters.expirations += 1
-            head = None
-        outcome = decide(head, Moment(primary.term, primary.next_seq, wall_ms))
-        node.counters.writes += 1
+            self._counters.expirations += 1
+            newest = None
+        outcome = decide(newest, Moment(primary.term, primary.next_seq, wall_ms))
+        self._counters.writes += 1
         if outcome.changes:
             if primary.is_alone:
                 primary.submit(key, outcome.entry)
-                return render(outcome) if node.lease_held() else UNKNOWN
+                return render(outcome) if self._clock.lease_held() else UNKNOWN
             primary.submit(key, outcome.entry, render(outcome), client.waiter())
             return None
         if primary.in_overlay(key):
@@ -244,58 +233,15 @@ class DataCommands:
 
     def moved(self, token: bytes) -> bytes:
         """Not served: ours in that term but not ready (`WAIT`), or not ours (`MOVED`)."""
-        node = self._node
+        roles = self._node.roles
         number, _, term = token.partition(b".")
-        primary = node.primaries.get(int(number))
-        if (primary is not None and primary.term == int(term)) or int(number) in node.awaiting:
-            return b"-WAIT %d\r\n" % node.epoch
-        return b"-MOVED %d\r\n" % node.epoch
+        primary = roles.primaries.get(int(number))
+        if (primary is not None and primary.term == int(term)) or int(number) in roles.awaiting:
+            return b"-WAIT %d\r\n" % roles.epoch
+        return b"-MOVED %d\r\n" % roles.epoch
 
     def _is_expired(self, entry: bytes) -> bool:
-        return is_expired(entry, self._node.wall_ms())
-
-
-class ControlCommands:
-    """What controllers and masters ask of a node beside data: no lease is needed to answer."""
-
-    def __init__(self, node: Node, cluster: str) -> None:
-        self._node = node
-        self._cluster = cluster
-
-    def table(self) -> dict[bytes, Handler]:
-        """Handlers by command name."""
-        return {b"RM.STATUS": self.status, b"RM.VIEW": self.view, b"RM.STEP": self.step}
-
-    def status(self, _client: Client, _command: Command) -> bytes:
-        """`RM.STATUS`."""
-        raw = encode_status(status_of(self._node))
-        return b"$%d\r\n%b\r\n" % (len(raw), raw)
-
-    def view(self, _client: Client, command: Command) -> bytes:
-        """`RM.VIEW json`: as good as one read from the coordinator."""
-        head = decode_head(command[1])
-        if head.cluster != self._cluster:
-            return _OTHER_CLUSTER
-        if head.epoch > self._node.epoch:
-            self._node.adopt(decode_view(command[1]))
-        return OK
-
-    def step(self, _client: Client, command: Command) -> bytes:
-        """`RM.STEP json`: as good as the view to which it leads."""
-        step = decode_step(command[1])
-        if step.cluster != self._cluster:
-            return _OTHER_CLUSTER
-        if not self._node.adopt_step(step):
-            return b"-BEHIND %d\r\n" % self._node.epoch
-        return OK
-
-
-def is_expired(entry: bytes, now_ms: int) -> bool:
-    """Whether the entry's expiry (and the time it may be served stale after that) has passed."""
-    expires_ms = entries.expires_ms_of(entry)
-    if not expires_ms or now_ms < expires_ms:
-        return False
-    return now_ms >= expires_ms + entries.meta_of(entry).swr_ms
+        return is_expired(entry, self._clock.wall_ms())
 
 
 def bad_arguments(error: Exception) -> bytes:

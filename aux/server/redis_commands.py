@@ -11,26 +11,20 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import Primary, Waiter
-from aux.server.data_commands import (
-    NIL,
-    OK,
-    TOO_BIG,
-    Client,
-    Command,
-    DataCommands,
-    Handler,
-    is_expired,
-)
+from aux.server.data_commands import NIL, TOO_BIG, DataCommands
 from aux.storage import write_rules
-from aux.storage.store import NEVER
+from aux.storage.expiry import is_expired
+from aux.storage.partition_data import NEVER
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.resp import bulk_head
 from ringmaster.protocol.write_options import Status, WriteOptions
 
+_OK: Final = b"+OK\r\n"
 _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
 _KEY: Final = b"-ERR a key has 1 to 512 bytes\r\n"
@@ -43,8 +37,10 @@ class RedisCommands:
 
     def __init__(self, node: Node, data: DataCommands, connections: Callable[[], int]) -> None:
         self._node = node
-        self._served = node.served
-        self._primaries = node.primaries
+        self._roles = node.roles
+        self._clock = node.clock
+        self._served = node.roles.served
+        self._primaries = node.roles.primaries
         self._lru = node.store.lru
         self._counters = node.counters
         self._data = data
@@ -73,20 +69,20 @@ class RedisCommands:
             b"INFO": self.info,
             b"CONFIG": self.config,
             b"COMMAND": lambda _client, _command: b"*0\r\n",
-            b"CLIENT": lambda _client, _command: OK,
+            b"CLIENT": lambda _client, _command: _OK,
             b"SELECT": lambda _client, command: (
-                OK if command[1] == b"0" else b"-ERR DB index is out of range\r\n"
+                _OK if command[1] == b"0" else b"-ERR DB index is out of range\r\n"
             ),
         }
 
     # Reads
 
     def get(self, _client: Client, command: Command) -> bytes:
-        """`GET key`."""
+        """`GET key`. `test_a_get_is_an_mget_of_one_key` compares the two."""
         if len(command) != 2:
             return _ARITY
-        # As `mget` does it, without the calls.
-        key, view = command[1], self._node.view
+        # What `_primary` does, without the calls.
+        key, view = command[1], self._roles.view
         if view is None:
             return self._moved(key)
         primary = self._primaries.get(xxh3_64_intdigest(key) & (len(view.table) - 1))
@@ -129,7 +125,7 @@ class RedisCommands:
         expires_ms = entries.header(entry).expires_ms
         if not expires_ms:
             return b":-1\r\n"
-        return b":%d\r\n" % (max(0, expires_ms - self._node.wall_ms() + unit_ms // 2) // unit_ms)
+        return b":%d\r\n" % (max(0, expires_ms - self._clock.wall_ms() + unit_ms // 2) // unit_ms)
 
     # Writes
 
@@ -150,8 +146,8 @@ class RedisCommands:
             return self._moved(key)
         return self._data.write(
             client, primary, key,
-            lambda head, moment: write_rules.set_value(head, value, options, moment),
-            lambda outcome: NIL if outcome.status == Status.CONDITION_FAILED else OK,
+            lambda newest, moment: write_rules.set_value(newest, value, options, moment),
+            lambda outcome: NIL if outcome.status == Status.CONDITION_FAILED else _OK,
         )  # fmt: skip
 
     def delete(self, client: Client, command: Command) -> bytes | None:
@@ -167,7 +163,7 @@ class RedisCommands:
             assert primary is not None  # noqa: S101 - looked at above
             reply = self._data.write(
                 total, primary, key,
-                lambda head, moment: write_rules.delete(head, _PLAIN, moment),
+                lambda newest, moment: write_rules.delete(newest, _PLAIN, moment),
                 lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
             )  # fmt: skip
             if reply is not None:
@@ -183,10 +179,10 @@ class RedisCommands:
         if primary is None:
             return self._moved(key)
 
-        def decide(head: bytes | None, moment: Moment) -> Outcome:
+        def decide(newest: bytes | None, moment: Moment) -> Outcome:
             if ttl_ms > 0:
-                return write_rules.touch(head, WriteOptions(flags=0, ttl_ms=ttl_ms), moment)
-            return write_rules.delete(head, _PLAIN, moment)
+                return write_rules.touch(newest, WriteOptions(flags=0, ttl_ms=ttl_ms), moment)
+            return write_rules.delete(newest, _PLAIN, moment)
 
         return self._data.write(
             client, primary, key, decide,
@@ -205,7 +201,7 @@ class RedisCommands:
         counters = node.counters
         lines = [
             "# Server", "redis_version:7.0.0", "redis_mode:standalone", f"node:{node.id}",
-            f"incarnation:{node.incarnation}", f"epoch:{node.epoch}",
+            f"incarnation:{node.incarnation}", f"epoch:{node.roles.epoch}",
             "# Clients", f"connected_clients:{self._connections()}",
             "# Memory", f"used_memory:{node.store.bytes}", f"maxmemory:{node.options.max_bytes}",
             "maxmemory_policy:allkeys-lru",
@@ -233,7 +229,7 @@ class RedisCommands:
     # Below
 
     def _primary(self, key: bytes) -> Primary | None:
-        view = self._node.view
+        view = self._roles.view
         if view is None:
             return None
         primary = self._primaries.get(partition_of(key, len(view.table)))
@@ -241,7 +237,7 @@ class RedisCommands:
 
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
         entry = primary.data.entries.get(key)
-        if entry is None or is_expired(entry, self._node.wall_ms()):
+        if entry is None or is_expired(entry, self._clock.wall_ms()):
             return None
         return entry
 
@@ -249,7 +245,7 @@ class RedisCommands:
         data = primary.data
         entry = self._lru.touch(data, key)
         if entry is None or (
-            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._node.wall_ms())
+            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._clock.wall_ms())
         ):
             self._counters.misses += 1
             return NIL
@@ -259,7 +255,7 @@ class RedisCommands:
 
     def _moved(self, key: bytes) -> bytes:
         """As Redis Cluster says it, so that `redis-cli -c` follows: partition and address."""
-        view = self._node.view
+        view = self._roles.view
         if view is None:
             return b"-CLUSTERDOWN this node has no view yet\r\n"
         number = partition_of(key, len(view.table))

@@ -17,13 +17,13 @@ def open_session(
     incarnation: str,
 ) -> bytes:  # fmt: skip
     """`RM.OPEN`: the sender must be the row's primary, or the predecessor that is awaited, in its own term."""
-    view = node.view
+    view = node.roles.view
     if view is None or not 0 <= number < len(view.table):
         return _unlisted(node)
     row = view.table[number]
     if (refusal := _refuse_sender(node, row, term, incarnation)) is not None:
         return refusal
-    replica = node.replicas.get(number)
+    replica = node.roles.replicas.get(number)
     if replica is None:
         return _unlisted(node)
     if (term, session) < (replica.term, replica.session):
@@ -40,20 +40,21 @@ def open_session(
 
 
 def _refuse_sender(node: Node, row: Partition, term: int, incarnation: str) -> bytes | None:
-    assert node.view is not None  # noqa: S101 - the caller looked
+    view = node.roles.view
+    assert view is not None  # noqa: S101 - the caller looked
     if term > row.term:
         return _unlisted(node)
     sender = row.primary if term == row.term else row.awaits
-    if sender is None or node.view.incarnation(sender) != incarnation:
+    if sender is None or view.incarnation(sender) != incarnation:
         return _stale(node)
     return None
 
 
 def apply_entries(node: Node, args: Sequence[bytes]) -> bytes:
     """`RM.REPL`: `args` is the sender's wall time, then (head, key, entry) triples in order."""
-    node.hear_wall(int(args[1]))
+    node.clock.hear_wall(int(args[1]))
     refused: dict[int, None] = {}
-    replicas = node.replicas
+    replicas = node.roles.replicas
     unpack = ENTRY_HEAD.unpack
     for head, key, entry in zip(args[2::3], args[3::3], args[4::3], strict=False):
         number, session, seq, commit = unpack(head)
@@ -73,13 +74,13 @@ def apply_entries(node: Node, args: Sequence[bytes]) -> bytes:
 
 def released(node: Node, number: int, term: int, incarnation: str) -> bytes:
     """`RM.RELEASED`: the predecessor of `term` has stopped. One of another term is late or early: it opens nothing."""
-    view = node.view
+    view = node.roles.view
     if view is None or not 0 <= number < len(view.table):
         return _unlisted(node)
     row = view.table[number]
     if row.term != term:
         return _unlisted(node) if row.term < term else _stale(node)
-    node.take_over(number, row, incarnation)
+    node.roles.take_over(number, row, incarnation)
     return OK
 
 
@@ -90,8 +91,8 @@ def encode_reply(term: int, seq: int, keys: Sequence[bytes]) -> bytes:
 
 
 def _unlisted(node: Node) -> bytes:
-    return b"-UNLISTED %d this node's view does not list the copy\r\n" % node.epoch
+    return b"-UNLISTED %d this node's view does not list the copy\r\n" % node.roles.epoch
 
 
 def _stale(node: Node) -> bytes:
-    return b"-STALE %d an older term or session\r\n" % node.epoch
+    return b"-STALE %d an older term or session\r\n" % node.roles.epoch

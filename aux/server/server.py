@@ -18,9 +18,11 @@ from typing import Final, cast
 import msgspec
 import structlog
 
+from aux.node.handlers import Command, Handler
 from aux.node.node import Node
 from aux.server import replication_commands
-from aux.server.data_commands import Command, ControlCommands, DataCommands, Handler, bad_arguments
+from aux.server.control_commands import ControlCommands
+from aux.server.data_commands import DataCommands, bad_arguments
 from aux.server.redis_commands import RedisCommands
 from ringmaster.errors import WireError
 from ringmaster.net.network import Listener, Network
@@ -52,7 +54,7 @@ class Server:
         self.node = node
         self.cluster = cluster.encode()
         self.secret = secret.encode()
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
         self.leased: dict[bytes, Handler] = {}
         self.always: dict[bytes, Handler] = {}
         self._network = network
@@ -65,7 +67,7 @@ class Server:
     async def listen(self, address: str, *, guarded: bool = False) -> str:
         """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
         listener = await self._network.listen(
-            address, lambda: cast(asyncio.Protocol, Connection(self, guarded=guarded))
+            address, lambda: cast(asyncio.Protocol, ClientConnection(self, guarded=guarded))
         )
         self._listeners.append(listener)
         return listener.address
@@ -112,7 +114,7 @@ class _Cell:
 
     __slots__ = ("_connection", "reply")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self.reply: bytes | None = None
 
@@ -123,7 +125,7 @@ class _Cell:
             connection.resolved()
 
 
-class Connection:
+class ClientConnection:
     """One client.
 
     An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
@@ -182,8 +184,9 @@ class Connection:
     def _serve(self, commands: Sequence[Command]) -> None:
         """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
         node = self._node
-        live = node.clock.boottime() < node.lease.held_until
-        # Most commands need nothing but their handler; `_run` knows the others.
+        live = node.clock.lease_held()
+        # Most commands need nothing but their handler; `_run` knows the others, and runs these in the same way:
+        # `test_a_command_is_run_in_the_same_way_in_any_case` compares the two.
         leased = self._leased if live and self._authorized else {}
         out, queue = self._out, self._queue
         self._running = True
@@ -209,7 +212,7 @@ class Connection:
                     break
         self._running = False
         self._backlog = [] if self._closing else list(rest)
-        node.budget.trim()
+        node.eviction.trim()
         if self._backlog:
             self._pause_reading("backlog")
         self._flush()
@@ -245,7 +248,7 @@ class Connection:
         handler = self._leased.get(name)
         if handler is not None:
             if not live:
-                return b"-WAIT %d the lease has lapsed\r\n" % self._node.epoch
+                return b"-WAIT %d the lease has lapsed\r\n" % self._node.roles.epoch
         else:
             handler = self._always.get(name)
             if handler is None:

@@ -22,7 +22,7 @@ BUNDLE_BYTES: Final = 64 * 1024 * 1024
 """A bundle is ended behind the section that makes it this large, so that a failure costs no more than that."""
 
 _TRY_AGAIN: Final = 16
-"""Where compression does not pay, it is tried at every so many-th block."""
+"""Where compression does not pay, it is tried again at every 16th block."""
 
 
 class Cut:
@@ -54,7 +54,7 @@ class Part:
         self.last = False
 
 
-class Batch:
+class BlockBatch:
     """What the thread gets at a time."""
 
     __slots__ = ("parts", "size")
@@ -106,7 +106,7 @@ class BundleWriter:
         """Whether the manifest does not name what was published."""
         return self._stale
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: BlockBatch) -> None:
         """Write what is in `batch`. Raises `OSError`; then call `give_up`."""
         chunks: list[bytes] = []
         for part in batch.parts:

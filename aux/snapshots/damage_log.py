@@ -13,7 +13,7 @@ _MAX_DAMAGES: Final = 1000
 _SHOWN: Final = 10
 
 
-class Losses:
+class DamageLog:
     """What restores could not bring back, for the health of the cluster; forgotten after `REMEMBER_S`."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -45,7 +45,7 @@ class Losses:
 
     @property
     def remembered(self) -> int:
-        """How many sections or files were damaged or missing, of late."""
+        """How many sections or files were damaged or missing within the last `REMEMBER_S`."""
         since = self._now() - REMEMBER_S
         return len(self.damages()) + sum(at > since for at, _, _ in self._missing.values())
 

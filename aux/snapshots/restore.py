@@ -18,11 +18,16 @@ import structlog
 
 from aux.node.node import Node
 from aux.replication.primary import Primary
-from aux.server.data_commands import is_expired
-from aux.snapshots.damage_log import Losses
-from aux.snapshots.retention import InThread
+from aux.snapshots.damage_log import DamageLog
+from aux.snapshots.options import InThread
+from aux.storage.expiry import is_expired
 from ringmaster.errors import SnapshotDamaged, SnapshotError
-from ringmaster.protocol.entry import HEADER_SIZE, RESTORED
+from ringmaster.protocol.entry import (
+    EXPIRY_OFFSET,
+    EXPIRY_SIZE,
+    FLAGS_OFFSET,
+    RESTORED,
+)
 from ringmaster.snapshot import SnapshotStore
 from ringmaster.snapshot.catalog import Catalog, Place, Survey
 from ringmaster.snapshot.format import split_payload
@@ -36,8 +41,8 @@ READ_AHEAD: Final = 8
 """Blocks read by one call into the thread: half a MiB."""
 
 _RETRY_S: Final = 1.0
-_EXPIRY: Final = slice(14, 20)
-_NEVER: Final = bytes(6)
+_EXPIRY: Final = slice(EXPIRY_OFFSET, EXPIRY_OFFSET + EXPIRY_SIZE)
+_NEVER: Final = bytes(EXPIRY_SIZE)
 _FLAGGED: Final = [bytes((flags | RESTORED,)) for flags in range(256)]
 
 _log = structlog.get_logger(__name__)
@@ -65,8 +70,7 @@ class Restorer:
     ) -> None:
         self.highest_term = 0
         self.loaded_entries = 0
-        self.expired_entries = 0
-        self.losses = Losses(node.clock.boottime)
+        self.damage_log = DamageLog(node.clock.boottime)
         self.loaded_from: dict[int, Loaded] = {}
         """Partitions that a restore would bring back as they were loaded: nothing of them was lost or left out."""
 
@@ -93,7 +97,7 @@ class Restorer:
     @property
     def waiting(self) -> int:
         """Partitions that are not loaded yet."""
-        return sum(primary.restoring for primary in self._node.primaries.values())
+        return sum(primary.restoring for primary in self._node.roles.primaries.values())
 
     def is_as_stored(self, primary: Primary) -> bool:
         """Whether what `primary` was appointed with is what a restore of it would find."""
@@ -110,8 +114,8 @@ class Restorer:
         """What was lost, and what cannot be restored just now."""
         if self._listing_error:
             waiting = f"cannot list the snapshots in {self._store.place}: {self._listing_error}"
-            return [waiting, *self.losses.sentences()]
-        return self.losses.sentences()
+            return [waiting, *self.damage_log.sentences()]
+        return self.damage_log.sentences()
 
     async def run(self) -> None:
         """Restore what is asked for, until cancelled."""
@@ -162,7 +166,7 @@ class Restorer:
             return
         lost = self._restores and bool(primary.lost_term) and self._is_current(primary)
         if self._restores and (missed or (lost and not places and catalog.is_blank)):
-            self.losses.missing(number, str(missed or ""), older=bool(places))
+            self.damage_log.missing(number, str(missed or ""), older=bool(places))
             self._unsettled.add(number)
             _log.error("the newest snapshot is missing", partition=number, file=str(missed or ""))
         elif not places and not missed:
@@ -170,7 +174,7 @@ class Restorer:
         if places and self._restores:
             self._ready.put_nowait((primary, places))
         else:
-            self._node.loaded(primary)
+            self._node.roles.loaded(primary)
 
     def _report_files(self, catalog: Catalog, *, restoring: bool) -> None:
         """Say what is wrong with whole files: those that no reader here can read at once, others when they are needed."""
@@ -184,7 +188,7 @@ class Restorer:
                 self._tell_file(f"{problem.file}: {problem.reason}")
 
     def _tell_file(self, sentence: str) -> None:
-        self.losses.damaged(None, sentence)
+        self.damage_log.damaged(None, sentence)
         _log.error("a snapshot file is damaged", detail=sentence)
 
     async def _worker(self) -> None:
@@ -194,7 +198,7 @@ class Restorer:
                 await self._restore(primary, places)
             except Exception as error:  # noqa: BLE001 - a partition without its past is better than no node
                 self._report(places[0], repr(error), 0)
-            self._node.loaded(primary)
+            self._node.roles.loaded(primary)
 
     async def _restore(self, primary: Primary, places: list[Place]) -> None:
         """Load the newest of `places` that can be read, newest first. Whatever happens, the partition is served."""
@@ -252,29 +256,28 @@ class Restorer:
         """Put a block's entries into the store in slices; how many the block has. Raises `SnapshotDamaged`."""
         node = self._node
         keys, entries = split_payload(block.raw, block.entries)
-        now_ms = node.wall_ms()
+        now_ms = node.clock.wall_ms()
         for at in range(0, len(keys), SLICE):
             if not self._is_current(primary):
                 break
             items = [
                 (
                     key,
-                    entry[: HEADER_SIZE - 1]
-                    + _FLAGGED[entry[HEADER_SIZE - 1]]
-                    + entry[HEADER_SIZE:],
+                    entry[:FLAGS_OFFSET]
+                    + _FLAGGED[entry[FLAGS_OFFSET]]
+                    + entry[FLAGS_OFFSET + 1 :],
                 )
                 for key, entry in zip(keys[at : at + SLICE], entries[at : at + SLICE], strict=True)
                 if entry[_EXPIRY] == _NEVER or not is_expired(entry, now_ms)
             ]
             node.store.load(primary.data, items, first + at, total)
             self.loaded_entries += len(items)
-            self.expired_entries += min(SLICE, len(keys) - at) - len(items)
-            node.budget.trim()
+            node.eviction.trim()
             await asyncio.sleep(0)
         return len(keys)
 
     def _is_current(self, primary: Primary) -> bool:
-        return self._node.primaries.get(primary.number) is primary and primary.restoring
+        return self._node.roles.primaries.get(primary.number) is primary and primary.restoring
 
     def _is_too_old(self, place: Place) -> bool:
         if self._max_age_s is None:
@@ -286,7 +289,7 @@ class Restorer:
         number, file = place.section.mark.partition, str(place.name)
         self.kept.add(file)
         self._unsettled.add(number)
-        self.losses.damaged(number, f"{file}, {extent} ({reason})", lost)
+        self.damage_log.damaged(number, f"{file}, {extent} ({reason})", lost)
         _log.error(
             "a snapshot is damaged", partition=number, file=file, lost=lost, of=total, reason=reason
         )

@@ -8,8 +8,8 @@ together take no more than twice what the newest sections take, the last `keep` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from typing import Final, Protocol, TypeVar
+from collections.abc import Collection
+from typing import Final
 
 from ringmaster.snapshot import FileName, SnapshotStore
 from ringmaster.snapshot.catalog import Catalog, Place, Survey
@@ -20,15 +20,6 @@ MAX_BUNDLES: Final = 32
 
 REWRITE_BYTES: Final = 16 * 1024 * 1024
 """Written again in a round, at most, or as much as the round before had."""
-
-_T = TypeVar("_T")
-
-
-class InThread(Protocol):
-    """Runs a blocking call elsewhere; in a simulation, right here."""
-
-    def __call__(self, call: Callable[[], _T], /) -> Awaitable[_T]:
-        """The result, or what it raises."""
 
 
 class Retention:

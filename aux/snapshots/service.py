@@ -1,4 +1,4 @@
-"""All of snapshots that a node has: the writer, the restorer, and what it answers when asked about them."""
+"""A node's snapshots: the writer, the restorer, and the commands that ask about them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Final
 
 import msgspec
 
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import Primary
-from aux.server.data_commands import Client, Command, Handler
+from aux.snapshots.options import SnapshotSetup
 from aux.snapshots.requests import Request
 from aux.snapshots.restore import Restorer
-from aux.snapshots.writer import SnapshotSetup, SnapshotWriter
+from aux.snapshots.writer import SnapshotWriter
 from ringmaster.snapshot.report import FileRow, RequestReport, SnapshotReport
 
 _REQUEST: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
 
-class SnapshotKeeper:
+class SnapshotService:
     """One incarnation's snapshots; the node's `Loader` as well."""
 
     def __init__(self, node: Node, setup: SnapshotSetup, cluster: str) -> None:
@@ -73,10 +74,10 @@ class SnapshotKeeper:
 
     def report(self) -> SnapshotReport:
         """What this node knows: the newest files of its partitions, and how writing them goes."""
-        writer, restorer = self.writer, self.restorer
+        writer, restorer, pipeline = self.writer, self.restorer, self.writer.pipeline
         rows = []
-        for number, primary in self._node.primaries.items():
-            saved = writer.saved.get(number)
+        for number, primary in self._node.roles.primaries.items():
+            saved = writer.due.saved.get(number)
             loaded = restorer.loaded_from.get(number)
             entries: int | None
             if saved is not None:
@@ -94,12 +95,12 @@ class SnapshotKeeper:
         return SnapshotReport(
             id=self._node.id,
             files=rows,
-            requests=[_reported(request) for request in writer.requests],
-            damaged=restorer.losses.damages(),
-            written=writer.written,
-            failures=writer.failures,
-            last_success=writer.last_success_s if writer.written else 0.0,
-            last_error=writer.last_error,
+            requests=[_reported(request) for request in writer.due.requests],
+            damaged=restorer.damage_log.damages(),
+            written=pipeline.written_partitions,
+            failures=pipeline.failures,
+            last_success=writer.last_success_s if pipeline.written_partitions else 0.0,
+            last_error=pipeline.last_error,
             interval_s=writer.options.interval_s,
         )
 

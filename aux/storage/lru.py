@@ -10,71 +10,21 @@ A policy is what `Store` calls: `touch`, `stamp`, `renew`, `release`, `enlist`, 
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Container, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from typing import Final
 
-from ringmaster.protocol.entry import expires_ms_of as _expiry_of
+from aux.storage.partition_data import PartitionData
+from ringmaster.protocol.entry import expires_ms_of, unpack_slot
 
-NEVER: Final = 1 << 62
-"""An expiry in milliseconds that never comes."""
-
-_slot_of = struct.Struct("<I").unpack_from
 _NO_SLOT: Final = (1 << 32) - 1
 _FRONT_SHARE: Final = 64
 _FRONT_MIN: Final = 8
 _FRONT_MAX: Final = 4096
 LOADED_TICKS: Final = 1 << 32
 """Ticks below are for loaded entries: all are older than anything used since the start."""
-
-
-class PartitionData:
-    """The entries of one partition, oldest first. Read freely; change only through the `Store`.
-
-    `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
-    `next_due_ms`: nothing in it expires before that wall time.
-    """
-
-    __slots__ = (
-        "bytes",
-        "entries",
-        "evictable",
-        "front",
-        "front_tick",
-        "next_due_ms",
-        "number",
-        "rescan_ms",
-        "scan",
-        "scan_due_ms",
-        "table_bytes",
-    )
-
-    def __init__(self, number: int, *, evictable: bool) -> None:
-        self.number = number
-        self.evictable = evictable
-        self.entries: dict[bytes, bytes] = {}
-        self.bytes = 0
-        self.table_bytes = 0
-        self.front: list[bytes] = []
-        self.front_tick = 0
-        self.next_due_ms = NEVER
-        self.scan: list[bytes] = []
-        self.scan_due_ms = NEVER
-        self.rescan_ms = 0
-
-    @property
-    def expiring(self) -> bool:
-        """Whether anything in it may ever expire."""
-        return self.next_due_ms < NEVER or bool(self.scan)
-
-    def __repr__(self) -> str:
-        role = "primary" if self.evictable else "replica"
-        return (
-            f"<PartitionData {self.number} {role} entries={len(self.entries)} bytes={self.bytes}>"
-        )
 
 
 class Lru:
@@ -114,13 +64,16 @@ class Lru:
             return None
         entries[key] = entry
         self._tick = tick = self._tick + 1
-        self.ticks[_slot_of(entry)[0]] = tick
+        self.ticks[unpack_slot(entry)[0]] = tick
         return entry
 
     def touch_many(
         self, datas: Sequence[PartitionData], keys: Sequence[bytes]
     ) -> tuple[list[bytes | None], list[tuple[int, int]]]:
-        """`touch` for each pair in its order; also (index, `expires_ms`) of each of them that may expire."""
+        """`touch` for each pair in its order; also (index, `expires_ms`) of each of them that may expire.
+
+        The `test_many_touches_at_once_…` in `test_lru.py` compare the two.
+        """
         found: list[bytes | None] = []
         dated: list[tuple[int, int]] = []
         tick, ticks = self._tick, self.ticks
@@ -131,13 +84,14 @@ class Lru:
                 if entry is not None:
                     entries[key] = entry
                     tick += 1
-                    # `_slot_of` and `_expiry_of` byte by byte (`ringmaster/protocol/entry.py`): compiled that makes no objects.
+                    # `unpack_slot` and `expires_ms_of` byte by byte, with the offsets of `protocol/entry.py` as
+                    # numbers: compiled that makes no objects.
                     ticks[entry[0] | entry[1] << 8 | entry[2] << 16 | entry[3] << 24] = tick
                     if entry[14] | entry[15] | entry[16] | entry[17] | entry[18] | entry[19]:
-                        dated.append((len(found), _expiry_of(entry)))
+                        dated.append((len(found), expires_ms_of(entry)))
             else:
                 entry = entries.get(key)
-                if entry is not None and (expires_ms := _expiry_of(entry)):
+                if entry is not None and (expires_ms := expires_ms_of(entry)):
                     dated.append((len(found), expires_ms))
             found.append(entry)
         self._tick = tick
@@ -240,7 +194,7 @@ class Lru:
                 key = front[-1]
                 entry = entries.get(key)
                 if entry is not None:
-                    tick = ticks[_slot_of(entry)[0]]
+                    tick = ticks[unpack_slot(entry)[0]]
                     if tick <= limit:
                         return key, entry, tick
                 front.pop()

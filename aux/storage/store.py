@@ -11,30 +11,24 @@ the processor's cache; among a million entries at random, cache misses make that
 from __future__ import annotations
 
 import builtins
-import struct
 from collections.abc import Container, Iterable
 from typing import Final
 
-from aux.storage.lru import LOADED_TICKS, NEVER, Lru, PartitionData
+from aux.storage.expiry import due_keys, scan_begins
+from aux.storage.lru import LOADED_TICKS, Lru
 from aux.storage.memory_accounting import Accounting, ProcessAccounting
-from ringmaster.protocol.entry import HEADER_SIZE, META, meta_of
-
-__all__ = ["NEVER", "PartitionData", "Store"]
-
-_slot_of = struct.Struct("<I").unpack_from
-_pack_slot = struct.Struct("<I").pack
-# The slot, and the 48 bits of the expiry with 16 of the next field above them.
-_slot_and_expiry = struct.Struct("<I10xQ").unpack_from
-_expiry = struct.Struct("<14xQ").unpack_from
-_EXPIRY_MASK: Final = (1 << 48) - 1
+from aux.storage.partition_data import NEVER, PartitionData
+from ringmaster.protocol.entry import (
+    EXPIRY_MASK,
+    SLOT_SIZE,
+    pack_slot,
+    unpack_slot,
+    unpack_slot_and_expiry,
+)
 
 _COPIED_AT_ONCE: Final = 4096
 _DROP_AT_ONCE: Final = 64
 _RECLAIM_STEP: Final = 64
-_SCAN_STEP: Final = 2048
-_RESCAN_MIN_MS: Final = 1_000
-_RESCAN_MAX_MS: Final = 16_000
-_WORTH_SCANNING: Final = 16
 
 
 class Store:
@@ -147,23 +141,23 @@ class Store:
         """Stores `entry` under `key`, most recently used. What is stored differs from `entry` in the slot only."""
         entries = data.entries
         old = entries.pop(key, None)
-        given, expires_ms = _slot_and_expiry(entry)
+        given, expires_ms = unpack_slot_and_expiry(entry)
         size = len(entry)
         if old is None:
             slot = self.lru.stamp()
             delta = self._cost(len(key), size)
         else:
-            (slot,) = _slot_of(old)
+            (slot,) = unpack_slot(old)
             self.lru.renew(slot)
             old_size = len(old)
             delta = 0 if size == old_size else self._cost(0, size) - self._cost(0, old_size)
         if given != slot:
             if size < _COPIED_AT_ONCE:
-                entry = _pack_slot(slot) + entry[4:]
+                entry = pack_slot(slot) + entry[SLOT_SIZE:]
             else:
-                entry = b"".join((_pack_slot(slot), memoryview(entry)[4:]))
+                entry = b"".join((pack_slot(slot), memoryview(entry)[SLOT_SIZE:]))
         entries[key] = entry
-        expires_ms &= _EXPIRY_MASK
+        expires_ms &= EXPIRY_MASK
         if expires_ms and expires_ms < data.next_due_ms:
             data.next_due_ms = expires_ms
         if not slot & 15:
@@ -210,7 +204,7 @@ class Store:
         if not data.entries:
             return 0
         newest = data.entries[next(reversed(data.entries))]
-        tick: int = self.lru.ticks[_slot_of(newest)[0]]
+        tick: int = self.lru.ticks[unpack_slot(newest)[0]]
         return tick
 
     def remove(self, data: PartitionData, key: builtins.bytes) -> builtins.bytes | None:
@@ -219,7 +213,7 @@ class Store:
         entry = entries.pop(key, None)
         if entry is None:
             return None
-        self.lru.release(_slot_of(entry)[0])
+        self.lru.release(unpack_slot(entry)[0])
         self.entries -= 1
         delta = -self._cost(len(key), len(entry))
         if not entries:
@@ -259,57 +253,12 @@ class Store:
         return max(0, self._replica_bytes - self._replica_share)
 
     def due(self, data: PartitionData, now_ms: int) -> list[builtins.bytes]:
-        """Keys past expiry and grace (swr) at wall time `now_ms`.
-
-        Looks at no more than 2,048 entries a call (0.3 ms) and goes on from there in the next. A partition is
-        gone through when its earliest expiry has passed, and then not again for 1 to 16 seconds, the
-        longer the less there was to find.
-        """
+        """Keys past expiry and grace (swr) at wall time `now_ms`, some at a time: see `due_keys`."""
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
-        if not data.scan:
-            if now_ms < data.next_due_ms:
-                return []
-            self._begin_scan(data)
-        due: list[builtins.bytes] = []
-        entries = data.entries
-        scan = data.scan
-        next_due_ms = data.scan_due_ms
-        for _ in range(min(len(scan), _SCAN_STEP)):
-            key = scan.pop()
-            entry = entries.get(key)
-            if entry is None:
-                continue
-            expires_ms = _expiry(entry)[0] & _EXPIRY_MASK
-            if not expires_ms:
-                continue
-            if expires_ms <= now_ms and entry[HEADER_SIZE - 1] & META:
-                expires_ms += meta_of(entry).swr_ms
-            if expires_ms <= now_ms:
-                due.append(key)
-            elif expires_ms < next_due_ms:
-                next_due_ms = expires_ms
-        data.scan_due_ms = next_due_ms
-        if due:
-            # The caller may leave some where they are: what is due is looked at again.
-            data.scan_due_ms = min(next_due_ms, now_ms)
-        if not scan:
-            self._end_scan(data, now_ms, found=len(due))
-        return due
-
-    def _begin_scan(self, data: PartitionData) -> None:
-        data.scan = list(data.entries)
-        data.next_due_ms = NEVER  # puts lower it while the scan goes on
-        data.scan_due_ms = NEVER
-        self._resurvey(data)
-
-    def _end_scan(self, data: PartitionData, now_ms: int, *, found: int) -> None:
-        if found * _WORTH_SCANNING >= len(data.entries):
-            data.rescan_ms = _RESCAN_MIN_MS
-        else:
-            data.rescan_ms = min(_RESCAN_MAX_MS, max(_RESCAN_MIN_MS, 2 * data.rescan_ms))
-        bound = min(data.next_due_ms, data.scan_due_ms)
-        data.next_due_ms = bound if bound == NEVER else max(bound, now_ms + data.rescan_ms)
+        if scan_begins(data, now_ms):
+            self._resurvey(data)
+        return due_keys(data, now_ms)
 
     def _share(self) -> None:
         """Divides the budget anew between primaries and replicas."""
@@ -339,7 +288,7 @@ class Store:
             entries = self._doomed[-1]
             for _ in range(min(steps, len(entries))):
                 key, entry = entries.popitem()
-                self.lru.release(_slot_of(entry)[0])
+                self.lru.release(unpack_slot(entry)[0])
                 self._doomed_bytes -= self._cost(len(key), len(entry))
                 steps -= 1
             if not entries:

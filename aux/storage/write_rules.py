@@ -1,6 +1,6 @@
 """What a write does to a key: pure decisions from the current entry to the next.
 
-The caller gives the *head* entry (uncommitted writes included, expired ones taken as absent) and the
+The caller gives the *newest* entry of the key (an uncommitted one included, an expired one taken as absent) and the
 version the write would get; nothing here has side effects, reads a clock or knows of replication.
 """
 
@@ -45,9 +45,9 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
         return self.wall_ms + ttl_ms if ttl_ms else 0
 
 
-def set_value(head: bytes | None, value: bytes, options: WriteOptions, moment: Moment) -> Outcome:
+def set_value(newest: bytes | None, value: bytes, options: WriteOptions, moment: Moment) -> Outcome:
     """Replace whatever there is, if the conditions hold."""
-    if failed := _condition_failure(head, options):
+    if failed := _condition_failure(newest, options):
         return failed
     expires_ms = moment.expiry(options.ttl_ms)
     new = entries.pack(
@@ -60,34 +60,34 @@ def set_value(head: bytes | None, value: bytes, options: WriteOptions, moment: M
         meta=options.meta,
         value=value,
     )
-    status = Status.CREATED if head is None else Status.REPLACED
+    status = Status.CREATED if newest is None else Status.REPLACED
     return Outcome(status, True, new, moment.term, moment.seq, expires_ms)
 
 
-def delete(head: bytes | None, options: WriteOptions, moment: Moment) -> Outcome:
+def delete(newest: bytes | None, options: WriteOptions, moment: Moment) -> Outcome:
     """Remove the entry. An absent one is removed too: a copy elsewhere may still have it (R8)."""
-    if failed := _condition_failure(head, options):
+    if failed := _condition_failure(newest, options):
         return failed
-    status = Status.ABSENT if head is None else Status.REPLACED
+    status = Status.ABSENT if newest is None else Status.REPLACED
     return Outcome(status, True, None, moment.term, moment.seq)
 
 
-def increment(head: bytes | None, delta: int, options: WriteOptions, moment: Moment) -> Outcome:
+def increment(newest: bytes | None, delta: int, options: WriteOptions, moment: Moment) -> Outcome:
     """Add to a signed 64-bit integer kept as a JSON value; a missing key starts at 0 with the ttl."""
-    if failed := _condition_failure(head, options):
+    if failed := _condition_failure(newest, options):
         return failed
-    if head is None:
+    if newest is None:
         current, expires_ms, flags, meta = 0, moment.expiry(options.ttl_ms), options.flags, b""
     else:
-        kept = entries.header(head)
-        expires_ms, flags, meta = kept.expires_ms, kept.flags, entries.raw_meta(head)
-        number = _integer(head[entries.value_offset(head) :])
+        kept = entries.header(newest)
+        expires_ms, flags, meta = kept.expires_ms, kept.flags, entries.raw_meta(newest)
+        number = _integer(newest[entries.value_offset(newest) :])
         if number is None:
             return Outcome(Status.NOT_INTEGER, term=kept.term, seq=kept.seq)
         current = number
     total = current + delta
     if not INT64_MIN <= total <= INT64_MAX:
-        term, seq = _version(head)
+        term, seq = _version(newest)
         return Outcome(Status.OVERFLOW, term=term, seq=seq)
     new = entries.pack(
         slot=0,
@@ -99,17 +99,17 @@ def increment(head: bytes | None, delta: int, options: WriteOptions, moment: Mom
         meta=meta,
         value=b"%d" % total,
     )
-    status = Status.CREATED if head is None else Status.REPLACED
+    status = Status.CREATED if newest is None else Status.REPLACED
     return Outcome(status, True, new, moment.term, moment.seq, expires_ms, total)
 
 
-def touch(head: bytes | None, options: WriteOptions, moment: Moment) -> Outcome:
+def touch(newest: bytes | None, options: WriteOptions, moment: Moment) -> Outcome:
     """Change the expiry alone; the version stays."""
-    if failed := _condition_failure(head, options):
+    if failed := _condition_failure(newest, options):
         return failed
-    if head is None:
+    if newest is None:
         return Outcome(Status.ABSENT)
-    kept = entries.header(head)
+    kept = entries.header(newest)
     expires_ms = moment.expiry(options.ttl_ms)
     new = entries.pack(
         slot=0,
@@ -118,35 +118,35 @@ def touch(head: bytes | None, options: WriteOptions, moment: Moment) -> Outcome:
         expires_ms=expires_ms,
         written_s=kept.written_s,
         flags=kept.flags,
-        meta=entries.raw_meta(head),
-        value=head[entries.value_offset(head) :],
+        meta=entries.raw_meta(newest),
+        value=newest[entries.value_offset(newest) :],
     )
     return Outcome(Status.REPLACED, True, new, kept.term, kept.seq, expires_ms)
 
 
-def _condition_failure(head: bytes | None, options: WriteOptions) -> Outcome | None:
+def _condition_failure(newest: bytes | None, options: WriteOptions) -> Outcome | None:
     """RFC 9110 section 13.2.2: If-Match first, then If-None-Match; None if both hold."""
     if options.if_match is None and options.if_none_match is None:
         return None
-    version = _version(head)
-    matched = options.if_match is None or _matches(options.if_match, head, version)
+    version = _version(newest)
+    matched = options.if_match is None or _matches(options.if_match, newest, version)
     if matched and not (
-        options.if_none_match is not None and _matches(options.if_none_match, head, version)
+        options.if_none_match is not None and _matches(options.if_none_match, newest, version)
     ):
         return None
     return Outcome(Status.CONDITION_FAILED, term=version[0], seq=version[1])
 
 
-def _matches(wanted: str | tuple[Version, ...], head: bytes | None, version: Version) -> bool:
-    if head is None:
+def _matches(wanted: str | tuple[Version, ...], newest: bytes | None, version: Version) -> bool:
+    if newest is None:
         return False
     return wanted == ANY or version in wanted
 
 
-def _version(head: bytes | None) -> Version:
-    if head is None:
+def _version(newest: bytes | None) -> Version:
+    if newest is None:
         return (0, 0)
-    kept = entries.header(head)
+    kept = entries.header(newest)
     return (kept.term, kept.seq)
 
 

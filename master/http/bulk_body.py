@@ -15,15 +15,14 @@ from master.http.request_counters import Counters
 from master.http.responses import Replies, json_text, plain_text
 from master.http.target import MAX_KEY
 from ringmaster.errors import RingmasterError
-from ringmaster.protocol.entry import HEADER_SIZE, JSON, header, meta_of, value_offset
+from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, header, meta_of, value_offset
 from ringmaster.runtime.clock import Clock
 
 FIRST_SLICE: Final = 512
 """Keys that are asked for together before anything is known of the size of their values."""
 
 _MOST_SLICE: Final = 4096
-_FLAGS: Final = HEADER_SIZE - 1
-_flags_of = itemgetter(_FLAGS)
+_flags_of = itemgetter(FLAGS_OFFSET)
 
 Answer = bytes | RingmasterError | None
 """An entry, what came instead of one, or None: there is none."""
@@ -146,7 +145,7 @@ class BulkReads:
         return size
 
     def _value(self, entry: bytes, *, meta: bool) -> bytes:
-        if entry[_FLAGS] == JSON and not meta:
+        if entry[FLAGS_OFFSET] == JSON and not meta:
             return entry[HEADER_SIZE:]
         decoded = header(entry)
         value = entry[value_offset(entry) :]

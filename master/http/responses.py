@@ -15,6 +15,7 @@ import msgspec
 
 from master.http.target import location_of
 from ringmaster.protocol.entry import (
+    FLAGS_OFFSET,
     HEADER_SIZE,
     JSON,
     META,
@@ -182,7 +183,7 @@ class Replies:
     def content(key: bytes, entry: bytes) -> tuple[bytes, bytes]:
         """(header lines that describe the content, the content)."""
         value = entry[value_offset(entry) :]
-        if entry[HEADER_SIZE - 1] & JSON:
+        if entry[FLAGS_OFFSET] & JSON:
             value = b'{"key":%b,"value":%b}' % (json_text(key), value)
         return _content_lines(entry), value
 
@@ -304,7 +305,7 @@ def _framed_head(content: bytes, lines: bytes, size: int, date: bytes) -> bytes:
 
 
 def _content_lines(head: bytes) -> bytes:
-    flags = head[HEADER_SIZE - 1]
+    flags = head[FLAGS_OFFSET]
     if flags & JSON:
         return b"Content-Type: application/json\r\n"
     if not flags & META:

@@ -148,7 +148,7 @@ class TestNode:
             lambda peer, *, on_up, on_down: Wire(world, info.id, peer, on_up, on_down),  # type: ignore[arg-type]
             self.reasons.append,
         )
-        self.node.lease.held_until = 1e9
+        self.node.clock.lease.held_until = 1e9
         self.server = Server(self.node, AsyncioNetwork(), CLUSTER)
 
     def takes(self, frame: bytes) -> Reply:
@@ -172,7 +172,7 @@ class TestNode:
         return table[words[0]](answer, words)
 
     def token(self, number: int = 0) -> bytes:
-        return token_of(number, self.node.primaries[number].term)
+        return token_of(number, self.node.roles.primaries[number].term)
 
     def put(self, key: bytes, value: bytes, number: int = 0) -> Answer:
         return self.ask(b"RM.SET", self.token(number), key, value)
@@ -190,7 +190,7 @@ class TestNode:
         return {key: entry[entries.value_offset(entry) :] for key, entry in found.items()}
 
     def serves(self) -> bool:
-        return bool(self.node.served)
+        return bool(self.node.roles.served)
 
 
 class World:
@@ -231,7 +231,7 @@ class World:
     def adopt(self, view: View, names: Iterable[str] = "abc") -> View:
         for name in names:
             if name in self.nodes:
-                self.nodes[name].node.adopt(view)
+                self.nodes[name].node.roles.adopt(view)
         return view
 
     def wire(self, sender: str, to: str) -> Wire:
@@ -250,7 +250,7 @@ class World:
                     quiet = 0
         if ticks:
             for each in self.nodes.values():
-                each.node.tick()
+                each.node.housekeeping.tick()
             await self.settle(ticks=False)
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from aux.node.node import Node
 from aux.node.options import NodeOptions
-from aux.snapshots.service import SnapshotKeeper
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
+from aux.snapshots.service import SnapshotService
 from aux.storage.store import Store
 from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.protocol.entry import JSON, pack
@@ -66,17 +66,17 @@ class SnapshotNode:
             _no_link,
             self.voided.append,
         )
-        self.node.lease = Held()
+        self.node.clock.lease = Held()
         setup = SnapshotSetup(store, right_here, SnapshotOptions(**options))
-        self.keeper = SnapshotKeeper(self.node, setup, CLUSTER)
-        self.node.loader = self.keeper
+        self.service = SnapshotService(self.node, setup, CLUSTER)
+        self.node.roles.loader = self.service
         self._task: asyncio.Task[None] | None = None
 
     def appoint(self, term: int, *, before: int | None = None) -> None:
         """A view of epoch `term` in which n1 is primary of everything, after one with terms `before`, if given."""
         if before is not None:
-            self.node.adopt(self._view(term - 1, Partition(term=before)))
-        self.node.adopt(self._view(term, Partition("n1", term=term)))
+            self.node.roles.adopt(self._view(term - 1, Partition(term=before)))
+        self.node.roles.adopt(self._view(term, Partition("n1", term=term)))
 
     def _view(self, epoch: int, row: Partition) -> View:
         info = NodeInfo(id="n1", incarnation=self.node.incarnation, address="x:1")
@@ -89,20 +89,20 @@ class SnapshotNode:
         )
 
     def put(self, partition: int, key: bytes, value: bytes = b"1", *, expires_ms: int = 0) -> None:
-        primary = self.node.primaries[partition]
+        primary = self.node.roles.primaries[partition]
         primary.submit(
             key, entry(primary.next_seq, value, term=primary.term, expires_ms=expires_ms)
         )
 
     def data(self, partition: int) -> dict[bytes, bytes]:
-        return self.node.primaries[partition].data.entries
+        return self.node.roles.primaries[partition].data.entries
 
     async def restored(self) -> None:
         """Run the restorer until nothing is being restored."""
-        task = asyncio.create_task(self.keeper.restorer.run())
+        task = asyncio.create_task(self.service.restorer.run())
         try:
             async with asyncio.timeout(10):
-                while self.keeper.restorer.waiting:  # noqa: ASYNC110 - there is nothing else to wait for
+                while self.service.restorer.waiting:  # noqa: ASYNC110 - there is nothing else to wait for
                     await asyncio.sleep(0)
         finally:
             task.cancel()
@@ -111,9 +111,9 @@ class SnapshotNode:
 
     async def cycle(self) -> bool:
         """Time goes on by one interval, and so a round is due."""
-        writer = self.keeper.writer
+        writer = self.service.writer
         self.clock.now += writer.options.interval_s
-        writer.find_due()
+        writer.due.find()
         return await writer.write_due()
 
     async def put_and_cycle(self, partition: int, key: bytes, value: bytes = b"1") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from aux.incarnation import Life
+from aux.incarnation import Incarnation
 from aux.node.node import Node
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo, decode_view
@@ -160,11 +160,11 @@ class Cluster:
         process.loop.on_crash.append(lambda: self._crashed(process))
         process.start()
 
-    def watch(self, process: AuxProcess, life: Life) -> None:
+    def watch(self, process: AuxProcess, incarnation: Incarnation) -> None:
         """A new incarnation begins."""
-        self._incarnations.setdefault(process.loop, []).append(life.node.incarnation)
-        self.invariants.watch(process.loop, life.node)
-        self.hub.trace(process.loop.name, f"incarnation {life.node.incarnation}")
+        self._incarnations.setdefault(process.loop, []).append(incarnation.node.incarnation)
+        self.invariants.watch(process.loop, incarnation.node)
+        self.hub.trace(process.loop.name, f"incarnation {incarnation.node.incarnation}")
 
     # Crashes and restarts
 

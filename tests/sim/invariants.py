@@ -94,7 +94,7 @@ class Invariants:
             ):
                 continue
             node = self._cluster.node(copy.node, view.incarnation(copy.node))
-            replica = None if node is None else node.replicas.get(primary.number)
+            replica = None if node is None else node.roles.replicas.get(primary.number)
             if replica is None or replica.term != primary.term:
                 continue
             if mine is None:
@@ -122,7 +122,7 @@ class Invariants:
         holders: dict[int, list[tuple[NodeLoop, Node]]] = {}
         for loop, node in self._nodes:
             if not loop.crashed:
-                for number in {primary.number for primary in node.served.values()}:
+                for number in {primary.number for primary in node.roles.served.values()}:
                     holders.setdefault(number, []).append((loop, node))
         self._suspects = [each for each in holders.values() if len(each) > 1]
 
@@ -132,7 +132,7 @@ class Invariants:
             live = [
                 node
                 for loop, node in holders
-                if loop.boottime_at(now) < node.lease.held_until and not loop.crashed
+                if loop.boottime_at(now) < node.clock.lease.held_until and not loop.crashed
             ]
             if len(live) > 1:
                 self.fail(f"two nodes may serve one partition: {live}")
@@ -146,7 +146,7 @@ class Invariants:
 
     def evicted(self, loop: NodeLoop, primary: Primary, key: bytes) -> None:
         """A primary is about to sequence the removal of `key` by itself."""
-        entry = primary.head(key)
+        entry = primary.newest(key)
         if entry is not None:
             head = entries.header(entry)
             self.removals.append((loop.true_now(), primary.number, key, (head.term, head.seq)))
@@ -161,8 +161,8 @@ class Invariants:
         number = partition_of(operation.key, view.partitions)
         name = view.table[number].primary or ""
         holder = self._cluster.node(name, view.incarnation(name))
-        if holder is not None and number in holder.primaries:
-            self.agree(holder.primaries[number])
+        if holder is not None and number in holder.roles.primaries:
+            self.agree(holder.roles.primaries[number])
         for name in view.table[number].in_sync:
             node = self._cluster.node(name, view.incarnation(name))
             if node is None:
@@ -178,7 +178,7 @@ class Invariants:
         for loop, node in self._nodes:
             if (
                 not loop.crashed
-                and sum(each.pending for each in node.primaries.values()) > MAX_PENDING
+                and sum(each.pending for each in node.roles.primaries.values()) > MAX_PENDING
             ):
                 self.fail(f"too much is pending on {node}")
 
@@ -297,16 +297,16 @@ class Invariants:
             node = self._cluster.node(name, view.incarnation(name))
             if node is None:
                 return f"partition {number}: {name} does not live"
-            role = node.primaries if name == names[0] else node.replicas
+            role = node.roles.primaries if name == names[0] else node.roles.replicas
             data = node.store.get(number)
             if number not in role or data is None:
                 return f"partition {number}: {name} does not hold it as the view says"
             contents.append({key: value[4:] for key, value in data.entries.items()})
         primary = self._cluster.node(names[0], view.incarnation(names[0]))
         assert primary is not None
-        if not any(each.number == number for each in primary.served.values()):
+        if not any(each.number == number for each in primary.roles.served.values()):
             return f"partition {number}: {names[0]} does not serve it"
-        if not primary.lease_held():
+        if not primary.clock.lease_held():
             return f"partition {number}: {names[0]} has no lease"
         for name, content in zip(names, contents, strict=True):
             if content != contents[0]:
@@ -326,10 +326,10 @@ def requests_of(node: Node) -> int:
 
 def _stands(node: Node, number: int) -> tuple[int, int] | None:
     """(term, seq) up to which `node` has the partition, None if it has not got it."""
-    primary = node.primaries.get(number)
+    primary = node.roles.primaries.get(number)
     if primary is not None:
         return (primary.term, primary.seq)
-    replica = node.replicas.get(number)
+    replica = node.roles.replicas.get(number)
     return None if replica is None else (replica.term, replica.seq)
 
 

@@ -27,7 +27,7 @@ INTERVAL_S = 1.0
 WINDOW_S = (INTERVAL_S + 2.0) / 0.95
 """Older than this by the slowest clock, and it is in a snapshot."""
 
-_FLAGS = entries.HEADER_SIZE - 1
+_FLAGS = entries.FLAGS_OFFSET
 
 
 @dataclass(slots=True)

@@ -13,14 +13,13 @@ from unittest.mock import patch
 import msgspec
 
 import aux.incarnation
-import aux.node.node
 import aux.replication.sender
 import aux.storage.write_rules
 import master.control.planning.planner
 import master.control.planning.target
 import ringmaster.cluster.lease
 import ringmaster.routing.router
-from aux.node.node import Node
+from aux.node.roles import Roles
 from aux.replication.fill import Filler
 from aux.replication.primary import Copy, Primary
 from aux.replication.replica import Replica
@@ -161,7 +160,7 @@ def dirty_bulk_reads() -> Iterator[None]:
     ) -> bytes:
         served = commands._served
         if bare and all(token in served for token in tokens):
-            found = [served[token].head(key) for token, key in zip(tokens, keys, strict=True)]
+            found = [served[token].newest(key) for token, key in zip(tokens, keys, strict=True)]
             text = bare_values(found, [*filter(None, found)])
             if text is not None:
                 return b"$%d\r\n%b\r\n" % (len(text), text)
@@ -236,13 +235,13 @@ def promoted_while_filling() -> Iterator[None]:
 @mutant
 def predecessor_not_awaited() -> Iterator[None]:
     """R6: the successor serves before its predecessor has stopped."""
-    adopt = Node._adopt_as_primary
+    adopt = Roles._adopt_as_primary
 
-    def hasty(node: Node, number: int, row: Any, primary: Primary | None) -> None:
+    def hasty(roles: Roles, number: int, row: Any, primary: Primary | None) -> None:
         alone = tuple(name for name in row.replicas if name != row.awaits)
-        adopt(node, number, msgspec.structs.replace(row, awaits=None, replicas=alone), primary)
+        adopt(roles, number, msgspec.structs.replace(row, awaits=None, replicas=alone), primary)
 
-    with patch.object(Node, "_adopt_as_primary", hasty):
+    with patch.object(Roles, "_adopt_as_primary", hasty):
         yield
 
 
@@ -263,7 +262,7 @@ def filled_from_committed_state() -> Iterator[None]:
     send_chunk = Filler._send_chunk
 
     def committed(filler: Filler, copy: Copy, keys: Any) -> Any:
-        with patch.object(Primary, "head", lambda primary, key: primary.data.entries.get(key)):
+        with patch.object(Primary, "newest", lambda primary, key: primary.data.entries.get(key)):
             return send_chunk(filler, copy, keys)
 
     with patch.object(Filler, "_send_chunk", committed):

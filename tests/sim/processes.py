@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
+from aux.incarnation import Incarnation, NodeEnvironment, NodeSpec, leaving_key
 from aux.node.node import Node
-from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
+from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit
@@ -89,7 +89,7 @@ class Process:
 
 
 class AuxProcess(Process):
-    """What `aux.app.AuxProcess` does, one life after another, without signals and files."""
+    """What `aux.app.AuxProcess` does, one incarnation after another, without signals and files."""
 
     kind = "aux"
 
@@ -108,17 +108,17 @@ class AuxProcess(Process):
             if cluster.plan.snapshots
             else None
         )
-        self.life: Life | None = None
+        self.incarnation: Incarnation | None = None
 
     @property
     def node(self) -> Node | None:
-        """The node of the present life."""
-        return None if self.life is None else self.life.node
+        """The node of the present incarnation."""
+        return None if self.incarnation is None else self.incarnation.node
 
     async def main(self, stop: asyncio.Event) -> None:
         cluster = self.cluster
         record = ClusterRecord(cluster.id, "", cluster.plan.partitions, 0.0)
-        around = Surroundings(
+        environment = NodeEnvironment(
             self.clock, self.network, self.coordinator, self.liveness, record, self._snapshots
         )
         address = f"{self.name}:{self._port}"
@@ -130,34 +130,36 @@ class AuxProcess(Process):
             max_bytes=cluster.max_bytes,
         )
         while not stop.is_set():
-            life = Life(NodeSpec(info, address), around)
-            cluster.watch(self, life)
-            await life.start()
-            self.life = life
+            incarnation = Incarnation(NodeSpec(info, address), environment)
+            cluster.watch(self, incarnation)
+            await incarnation.start()
+            self.incarnation = incarnation
             cluster.registered(self)
-            await self._live(life, stop, around)
+            await self._live(incarnation, stop, environment)
 
-    async def _live(self, life: Life, stop: asyncio.Event, around: Surroundings) -> None:
+    async def _live(
+        self, incarnation: Incarnation, stop: asyncio.Event, environment: NodeEnvironment
+    ) -> None:
         waiting = asyncio.get_running_loop().create_task(stop.wait())
         try:
-            await asyncio.wait([waiting, life.ended], return_when=asyncio.FIRST_COMPLETED)
-            drained = not life.ended.done() and await life.drain(DRAIN_TIMEOUT_S)
-            if not drained and not life.ended.done():
-                await life.seal(SEAL_S)
-            self.life = None
-            await life.close(leave=True)
+            await asyncio.wait([waiting, incarnation.ended], return_when=asyncio.FIRST_COMPLETED)
+            drained = not incarnation.ended.done() and await incarnation.drain(DRAIN_TIMEOUT_S)
+            if not drained and not incarnation.ended.done():
+                await incarnation.seal(SEAL_S)
+            self.incarnation = None
+            await incarnation.close(leave=True)
             if stop.is_set():
-                await self._sign_off(around, forget=drained)
+                await self._sign_off(environment, forget=drained)
             else:
                 await asyncio.sleep(0.2)
         finally:
             waiting.cancel()
 
-    async def _sign_off(self, around: Surroundings, *, forget: bool) -> None:
+    async def _sign_off(self, environment: NodeEnvironment, *, forget: bool) -> None:
         if not forget:
             return
         keys = {leaving_key(self.name), node_key(self.name)}
         try:
-            await around.coordinator.commit(Commit(delete=frozenset(keys)), timeout_s=1.0)
+            await environment.coordinator.commit(Commit(delete=frozenset(keys)), timeout_s=1.0)
         except CoordinatorUnavailable:
             self.cluster.hub.trace(self.name, "could not sign off")

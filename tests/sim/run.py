@@ -17,13 +17,14 @@ from unittest.mock import patch
 
 import structlog
 
-import aux.incarnation
+import aux.node.node
 import aux.node.status_report
-import aux.server.data_commands
+import aux.server.control_commands
 import aux.storage.store
 from aux.node.node import Node
+from aux.node.roles import Roles
 from aux.replication.primary import Primary
-from aux.server.server import Connection
+from aux.server.server import ClientConnection
 from aux.storage.memory_accounting import ProcessAccounting
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.snapshot import format as layout
@@ -244,7 +245,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     invariants = cluster.invariants
     evict, expire = Primary.evict, Primary.expire
 
-    class WatchedNode(Node):
+    class WatchedRoles(Roles):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             self.served = Served(invariants.served_changed)
@@ -261,11 +262,11 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         invariants.reported(status)
         return status
 
-    receive = Connection.data_received
+    receive = ClientConnection.data_received
 
-    def data_received(connection: Connection, data: bytes) -> None:
+    def data_received(connection: ClientConnection, data: bytes) -> None:
         node, loop = connection._node, cluster.running()
-        held = loop.boottime_at(loop.true_now()) < node.lease.held_until
+        held = loop.boottime_at(loop.true_now()) < node.clock.lease.held_until
         before = requests_of(node)
         receive(connection, data)
         invariants.served(loop, node, held, before)
@@ -280,10 +281,10 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
     state = random.getstate()
     random.seed(seed)
     with ExitStack() as stack:
-        stack.enter_context(patch.object(aux.incarnation, "Node", WatchedNode))
+        stack.enter_context(patch.object(aux.node.node, "Roles", WatchedRoles))
         stack.enter_context(patch.object(aux.storage.store, "ProcessAccounting", _accounting))
-        stack.enter_context(patch.object(aux.server.data_commands, "status_of", status_of))
-        stack.enter_context(patch.object(Connection, "data_received", data_received))
+        stack.enter_context(patch.object(aux.server.control_commands, "status_of", status_of))
+        stack.enter_context(patch.object(ClientConnection, "data_received", data_received))
         stack.enter_context(patch.object(Primary, "evict", watched(evict)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire)))
         stack.enter_context(

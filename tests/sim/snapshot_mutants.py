@@ -7,11 +7,12 @@ from typing import Any
 from unittest.mock import patch
 
 import aux.snapshots.restore
-import aux.snapshots.writer
 import tests.sim.masters
+from aux.snapshots.due import DuePartitions
+from aux.snapshots.pipeline import SnapshotPipeline
 from aux.snapshots.restore import Restorer
 from aux.snapshots.retention import Retention
-from aux.snapshots.service import SnapshotKeeper
+from aux.snapshots.service import SnapshotService
 from aux.snapshots.writer import SnapshotWriter
 from master.control.planning.observation import Observation
 from ringmaster.errors import SnapshotError
@@ -55,9 +56,9 @@ def holes_filled_from_an_older_snapshot() -> Iterator[None]:
     restore = Restorer._restore
 
     async def both(restorer: Restorer, primary: Any, versions: Any) -> None:
-        damaged = restorer.losses.damaged_files
+        damaged = restorer.damage_log.damaged_files
         await restore(restorer, primary, versions)
-        if restorer.losses.damaged_files > damaged:
+        if restorer.damage_log.damaged_files > damaged:
             for file in versions[1:]:
                 await restore(restorer, primary, [file])
 
@@ -76,7 +77,7 @@ def restored_without_saying_so() -> Iterator[None]:
 @mutant
 def served_before_it_is_restored() -> Iterator[None]:
     """A new primary of a lost partition begins empty."""
-    with patch.object(SnapshotKeeper, "start", lambda _keeper, _primary: False):
+    with patch.object(SnapshotService, "start", lambda _service, _primary: False):
         yield
 
 
@@ -109,10 +110,10 @@ def stopped_without_a_last_snapshot() -> Iterator[None]:
 def snapshots_not_renewed() -> Iterator[None]:
     """A partition is written once, whatever changes in it."""
 
-    def once(writer: SnapshotWriter, primary: Any) -> bool:
-        return primary.number not in writer.saved
+    def once(due: DuePartitions, primary: Any) -> bool:
+        return primary.number not in due.saved
 
-    with patch.object(SnapshotWriter, "_is_dirty", once):
+    with patch.object(DuePartitions, "_is_dirty", once):
         yield
 
 
@@ -136,15 +137,15 @@ def newest_snapshot_removed() -> Iterator[None]:
 @mutant
 def snapshot_claims_what_is_pending() -> Iterator[None]:
     """A snapshot is named by what was sequenced, and has what was committed."""
-    cut = SnapshotWriter._cut
+    cut = SnapshotPipeline._cut
 
-    def ahead(writer: SnapshotWriter, primary: Any, **more: Any) -> Any:
+    def ahead(pipeline: SnapshotPipeline, primary: Any, **more: Any) -> Any:
         committed = primary.committed
         primary.committed = primary.seq
         try:
-            return cut(writer, primary, **more)
+            return cut(pipeline, primary, **more)
         finally:
             primary.committed = committed
 
-    with patch.object(SnapshotWriter, "_cut", ahead):
+    with patch.object(SnapshotPipeline, "_cut", ahead):
         yield

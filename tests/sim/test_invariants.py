@@ -3,9 +3,8 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ringmaster.status import CopyReport, NodeStatus
-from ringmaster.view import Filling, NodeInfo, Partition, View, encode_view
-
+from ringmaster.cluster.node_status import CopyReport, NodeStatus
+from ringmaster.cluster.view import Filling, NodeInfo, Partition, View, encode_view
 from tests.sim.cluster import Cluster
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants, Served
@@ -17,11 +16,11 @@ class FakeNode:
     """Serves partitions while its lease holds."""
 
     def __init__(self, invariants: Invariants) -> None:
-        self.lease = SimpleNamespace(held_until=0.0)
-        self.served = Served(lambda *_: invariants.served_changed())
+        self.clock = SimpleNamespace(lease=SimpleNamespace(held_until=0.0))
+        self.roles = SimpleNamespace(served=Served(lambda *_: invariants.served_changed()))
 
     def serve(self, number: int) -> None:
-        self.served[b"%d.1" % number] = cast(Any, SimpleNamespace(number=number))
+        self.roles.served[b"%d.1" % number] = cast(Any, SimpleNamespace(number=number))
 
 
 class World:
@@ -38,7 +37,7 @@ class World:
 
     def grant(self, index: int, seconds: float) -> None:
         now = self.loops[index].boottime_at(self.hub.now)
-        self.nodes[index].lease.held_until = now + seconds
+        self.nodes[index].clock.lease.held_until = now + seconds
 
     def look(self) -> list[str]:
         self.invariants.step()

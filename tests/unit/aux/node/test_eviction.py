@@ -18,7 +18,7 @@ async def test_a_primary_over_its_share_evicts_the_least_recently_used() -> None
         for number in range(20):
             node.put(b"%d" % number, bytes(MIB // 2))
             assert node.get(b"0") is not None
-            node.node.budget.trim()
+            node.node.eviction.trim()
         assert node.node.store.over_bytes() == 0
         assert node.get(b"0") is not None
         assert node.get(b"1") is None
@@ -33,7 +33,7 @@ async def test_copies_follow_the_evictions_of_their_primary() -> None:
         node = world["a"]
         for number in range(20):
             node.put(b"%d" % number, bytes(MIB // 2))
-            node.node.budget.trim()
+            node.node.eviction.trim()
             await world.settle(ticks=False)
         await world.settle()
         assert 0 < len(node.holds()) < 20
@@ -69,7 +69,7 @@ async def test_entries_that_are_being_written_are_passed_over_and_the_search_end
         world.wire("a", "b").held = True
         for number in range(50):
             node.put(b"%d" % number, bytes(1000))
-        node.node.budget._evict(10 * MIB, None)
+        node.node.eviction._evict(10 * MIB, None)
         assert len(node.holds()) == 50
         assert MAX_SKIPPED < 10_000
 
@@ -102,7 +102,7 @@ async def test_expired_entries_are_swept_while_nobody_asks_and_copies_follow() -
         await world.settle()
         for _ in range(100):
             world["a"].clock.now += 0.3
-            world["a"].node.tick()
+            world["a"].node.housekeeping.tick()
         await world.settle()
         assert list(world["a"].holds()) == list(world["b"].holds()) == [b"stays"]
         assert world["a"].node.counters.expirations == 100
@@ -116,10 +116,10 @@ async def test_who_does_not_serve_sweeps_nothing() -> None:
         world["a"].ask(b"RM.SET", PT, b"k", b"1", ttl)
         await world.settle()
         world["a"].put(b"pending", b"1")
-        world["a"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
+        world["a"].node.roles.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
         world["a"].clock.now += 60.0
         for _ in range(50):
-            world["a"].node.budget.tick()
+            world["a"].node.eviction.tick()
         assert b"k" in world["a"].holds()
 
 

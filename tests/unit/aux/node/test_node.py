@@ -14,7 +14,7 @@ async def test_views_may_be_skipped() -> None:
         await world.settle()
         world["a"].put(b"gone", b"1")
         await world.settle()
-        world["a"].node.adopt(world.view(2, row("a", term=1)))
+        world["a"].node.roles.adopt(world.view(2, row("a", term=1)))
         world["a"].ask(b"RM.DEL", world["a"].token(), b"gone")
         world.adopt(world.view(3, row("a", term=1, b=3)))
         await world.settle()
@@ -32,12 +32,12 @@ async def test_an_older_view_changes_nothing() -> None:
 
 async def test_a_view_without_this_incarnation_voids_it_once_it_was_listed() -> None:
     async with World("ab") as world:
-        world["b"].node.adopt(world.view(1, row("a", term=1), without="b"))
+        world["b"].node.roles.adopt(world.view(1, row("a", term=1), without="b"))
         assert world["b"].reasons == []
         world.adopt(world.view(2, row("a", "b", term=1)))
         await world.settle()
         pending = world["a"].put(b"k", b"1")
-        world["a"].node.adopt(world.view(3, row("b", term=3), without="a"))
+        world["a"].node.roles.adopt(world.view(3, row("b", term=3), without="a"))
         assert pending.text.startswith("-UNKNOWN")
         assert world["a"].reasons == ["view 3 does not list this incarnation"]
         assert world["a"].node.store.entries == 0
@@ -50,7 +50,9 @@ async def test_a_node_that_was_taken_out_before_it_heard_of_being_listed_is_void
         earlier = msgspec.structs.replace(down, incarnation="b-0")
         for info in (earlier, down):
             assert world["b"].reasons == []
-            world["b"].node.adopt(msgspec.structs.replace(view, nodes={**view.nodes, "b": info}))
+            world["b"].node.roles.adopt(
+                msgspec.structs.replace(view, nodes={**view.nodes, "b": info})
+            )
         assert world["b"].reasons == ["view 4 does not list this incarnation"]
 
 
@@ -69,7 +71,7 @@ async def test_a_void_node_does_not_begin_to_serve_by_a_late_reply() -> None:
 async def test_an_alone_primary_whose_lease_lapsed_while_it_wrote_does_not_acknowledge() -> None:
     async with World("a") as world:
         world.adopt(world.view(1, row("a", term=1)))
-        world["a"].node.lease.held_until = 0.0
+        world["a"].node.clock.lease.held_until = 0.0
         assert world["a"].put(b"k", b"1").text.startswith("-UNKNOWN")
 
 
@@ -79,8 +81,8 @@ async def test_the_last_copy_dropped_by_a_view_frees_writes_only_while_the_lease
         await world.settle()
         world.wire("a", "b").held = True
         pending = world["a"].put(b"k", b"1")
-        world["a"].node.lease.held_until = 0.0
-        world["a"].node.adopt(world.view(2, row("a", term=1)))
+        world["a"].node.clock.lease.held_until = 0.0
+        world["a"].node.roles.adopt(world.view(2, row("a", term=1)))
         assert pending.text.startswith("-UNKNOWN")
 
 
@@ -90,7 +92,7 @@ async def test_a_sealed_node_serves_by_no_command_but_commits_what_was_sequenced
         await world.settle()
         pending = world["a"].put(b"k", b"1")
         token = world["a"].token()
-        world["a"].node.seal()
+        world["a"].node.roles.seal()
         ours: list[tuple[bytes, ...]] = [
             (b"RM.GET", token, b"k"), (b"RM.SET", token, b"k", b"2"),
         ]  # fmt: skip
@@ -113,13 +115,13 @@ async def test_copies_take_evictions_and_expiries_from_the_primary_alone() -> No
         world["a"].ask(b"RM.SET", world["a"].token(), b"k", b"1", options)
         await world.settle()
         world["b"].clock.now += 60
-        world["b"].node.tick()
+        world["b"].node.housekeeping.tick()
         assert world["b"].holds() == {b"k": b"1"}
         world["a"].clock.now += 2
         assert world["a"].get(b"k") is None
         for _ in range(50):
             world["a"].clock.now += 0.5
-            world["a"].node.tick()
+            world["a"].node.housekeeping.tick()
         await world.settle()
         assert world["a"].holds() == world["b"].holds() == {}
 
@@ -131,7 +133,7 @@ async def test_a_promoted_node_s_clock_is_not_behind_its_primary_s() -> None:
         await world.settle()
         world["a"].put(b"k", b"1")
         await world.settle()
-        assert world["b"].node.wall_ms() >= world["a"].node.wall_ms()
+        assert world["b"].node.clock.wall_ms() >= world["a"].node.clock.wall_ms()
 
 
 async def test_below_min_in_sync_writes_are_refused_and_reads_go_on() -> None:

@@ -24,7 +24,7 @@ async def test_a_fill_counts_as_caught_up_only_when_what_it_carried_is_committed
         world.adopt(world.view(2, row("a", "c", term=1, b=2)))
         await world.settle()
         assert world["b"].holds() == {b"k": b"2"}
-        assert world["a"].node.primaries[0].copies["b"].required
+        assert world["a"].node.roles.primaries[0].copies["b"].required
         assert caught_up(world, "a") == []
         world.wire("a", "c").held = False
         await world.settle()
@@ -93,7 +93,7 @@ async def test_a_node_listed_again_takes_nothing_of_the_session_it_had_before() 
         world["a"].put(b"k", b"2")
         await asyncio.sleep(0)
         late, _ = world.wire("a", "b").queue[0]
-        world["b"].node.adopt(world.view(3, row("a", term=1, b=3)))
+        world["b"].node.roles.adopt(world.view(3, row("a", term=1, b=3)))
         assert world["b"].takes(late) == [0, 0]
         assert world["b"].holds() == {}
 

@@ -16,9 +16,9 @@ async def test_a_planned_hand_over_loses_no_write_and_two_never_serve() -> None:
         await world.settle()
         written = world["a"].put(b"k", b"1")
         view = world.view(2, row("b", "a", term=2, awaits="a"))
-        world["b"].node.adopt(view)
+        world["b"].node.roles.adopt(view)
         assert not world["b"].serves()
-        world["a"].node.adopt(view)
+        world["a"].node.roles.adopt(view)
         assert not world["a"].serves()  # draining: its write is pending
         assert not world["b"].serves()
         await world.settle()
@@ -26,7 +26,7 @@ async def test_a_planned_hand_over_loses_no_write_and_two_never_serve() -> None:
         assert world["b"].serves()
         assert not world["a"].serves()
         assert world["b"].get(b"k") == b"1"
-        assert not list(world["a"].node.releasing)
+        assert not list(world["a"].node.roles.releasing)
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -35,27 +35,27 @@ async def test_released_is_said_again_when_the_link_breaks(heard: bool) -> None:
         world.adopt(world.view(1, row("a", "b", term=1)))
         await world.settle()
         view = world.view(2, row("b", "a", term=2, awaits="a"))
-        world["a"].node.adopt(view)
+        world["a"].node.roles.adopt(view)
         if heard:
-            world["b"].node.adopt(view)
+            world["b"].node.roles.adopt(view)
         wire = world.wire("a", "b")
         assert wire.names() == [b"RM.RELEASED"]
         wire.deliver(answer=False)
         wire.cut()
         wire.mend()
-        world["b"].node.adopt(view)
+        world["b"].node.roles.adopt(view)
         await world.settle()
         assert world["b"].serves()
-        assert not list(world["a"].node.releasing)
+        assert not list(world["a"].node.roles.releasing)
 
 
 async def test_released_is_not_piled_up_while_nobody_answers() -> None:
     async with World("ab") as world:
         world.adopt(world.view(1, row("a", "b", term=1)))
         await world.settle()
-        world["a"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
+        world["a"].node.roles.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
         for _ in range(100):
-            world["a"].node.tick()
+            world["a"].node.housekeeping.tick()
         assert world.wire("a", "b").names() == [b"RM.RELEASED"]
 
 
@@ -72,7 +72,7 @@ async def test_released_of_an_earlier_hand_over_opens_nothing() -> None:
         await world.settle()
         world.adopt(world.view(5, row("a", "b", term=4)))
         assert world["a"].serves()
-        world["b"].node.adopt(world.view(6, row("b", "a", term=6, awaits="a")))
+        world["b"].node.roles.adopt(world.view(6, row("b", "a", term=6, awaits="a")))
         assert str(world["b"].takes(late)).startswith("STALE")
         assert not world["b"].serves()
         assert world["a"].serves()
@@ -86,11 +86,11 @@ async def test_released_is_said_to_a_successor_s_successor_too() -> None:
         world.adopt(world.view(2, row("b", "c", "a", term=2, awaits="a")))
         await world.settle()
         assert world["b"].serves()
-        assert not list(world["a"].node.releasing)
+        assert not list(world["a"].node.roles.releasing)
         world.adopt(world.view(3, row("c", "a", term=3, awaits="a"), without="b"), "ac")
         await world.settle()
         assert world["c"].serves()
-        assert not list(world["a"].node.releasing)
+        assert not list(world["a"].node.roles.releasing)
 
 
 async def test_a_late_answer_of_a_dead_successor_does_not_silence_the_release() -> None:

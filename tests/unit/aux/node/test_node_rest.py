@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from aux.node.node import CALM_TICKS, TICK_S, Node
+from aux.node.housekeeping import IDLE_TICKS, TICK_S
+from aux.node.node import Node
 from tests.fakes.nodes import World, row
 from tests.fakes.virtual_time import in_virtual_time
 
@@ -12,13 +13,13 @@ from tests.fakes.virtual_time import in_virtual_time
 def counted(node: Node) -> list[int]:
     """What each tick from now on stands for."""
     ticks: list[int] = []
-    tick = node.tick
+    tick = node.housekeeping.tick
 
     def count(times: int = 1) -> bool:
         ticks.append(times)
         return tick(times)
 
-    node.tick = count  # type: ignore[method-assign]
+    node.housekeeping.tick = count  # type: ignore[method-assign]
     return ticks
 
 
@@ -30,8 +31,8 @@ async def test_at_rest_one_tick_stands_for_several() -> None:
         ticks = counted(world["a"].node)
         task = asyncio.create_task(world["a"].node.run())
         await asyncio.sleep(2.0)
-        assert len(ticks) <= 2.0 / TICK_S / CALM_TICKS + 3
-        assert sum(ticks) >= 2.0 / TICK_S - CALM_TICKS - 1
+        assert len(ticks) <= 2.0 / TICK_S / IDLE_TICKS + 3
+        assert sum(ticks) >= 2.0 / TICK_S - IDLE_TICKS - 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -56,7 +57,7 @@ async def test_what_is_sent_to_a_copy_ends_the_rest_until_it_is_acknowledged() -
         await asyncio.sleep(TICK_S)
         ticks.clear()
         await asyncio.sleep(1.0)
-        assert len(ticks) <= 1.0 / TICK_S / CALM_TICKS + 1
+        assert len(ticks) <= 1.0 / TICK_S / IDLE_TICKS + 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -65,15 +66,15 @@ async def test_a_copy_that_is_not_in_step_gives_no_rest() -> None:
     async with World("ab") as world:
         world.adopt(world.view(1, row("a", "b", term=1)))
         node = world["a"].node
-        node.tick()
-        assert not node.tick()
+        node.housekeeping.tick()
+        assert not node.housekeeping.tick()
         await world.settle()
-        node.tick()
-        assert node.tick()
+        node.housekeeping.tick()
+        assert node.housekeeping.tick()
         world["a"].put(b"k", b"v")
-        assert not node.tick()
+        assert not node.housekeeping.tick()
         await world.settle()
-        node.tick()
-        assert node.tick()
+        node.housekeeping.tick()
+        assert node.housekeeping.tick()
         world.adopt(world.view(2, row("a", term=1, b=2)))
-        assert not node.tick()
+        assert not node.housekeeping.tick()

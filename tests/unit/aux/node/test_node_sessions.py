@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aux.node.node import MAX_UNACKED_BYTES
+from aux.node.housekeeping import MAX_UNACKED_BYTES
 from ringmaster.protocol.resp import encode
 from tests.fakes.nodes import World, lagging, row
 
@@ -40,7 +40,7 @@ async def test_a_write_whose_acknowledgement_is_lost_is_committed_after_the_sess
         wire.mend()
         await world.settle()
         assert written.reply == [1, 1, 1, 0]
-        assert world["b"].node.replicas[0].seq == 1
+        assert world["b"].node.roles.replicas[0].seq == 1
 
 
 async def test_what_was_sent_in_an_old_session_is_refused_in_the_new_one() -> None:
@@ -159,7 +159,7 @@ async def test_a_copy_that_lacks_what_is_committed_and_forgotten_is_reported_and
         await world.settle()
         wire = world.wire("a", "b")
         wire.cut()
-        world["b"].node.replicas[0].seq = 1  # what can only happen by a fault
+        world["b"].node.roles.replicas[0].seq = 1  # what can only happen by a fault
         wire.mend()
         await world.settle()
         assert lagging(world, "a") == ["b"]
@@ -174,15 +174,15 @@ async def test_a_copy_that_makes_no_progress_is_reported_after_a_second_but_not_
         world.wire("a", "b").held = True
         world["a"].put(b"k", b"1")
         node, clock = world["a"].node, world["a"].clock
-        node.tick()
+        node.housekeeping.tick()
         clock.now += 3.0  # stopped
-        node.tick()
+        node.housekeeping.tick()
         assert lagging(world, "a") == []
         for _ in range(25):
             clock.now += 0.05
-            node.tick()
+            node.housekeeping.tick()
         assert lagging(world, "a") == ["b"]
-        node.lease.held_until = 0.0
+        node.clock.lease.held_until = 0.0
         assert lagging(world, "a") == []
 
 
@@ -195,11 +195,11 @@ async def test_what_waits_for_a_copy_whose_link_is_down_is_bounded() -> None:
         answers = []
         for number in range(20):
             answers.append(world["a"].put(b"%d" % number, value))
-            world["a"].node.tick()
+            world["a"].node.housekeeping.tick()
         shed = [answer for answer in answers if answer.text.startswith("-SHED")]
         assert len(shed) >= 20 - MAX_UNACKED_BYTES // len(value) - 1
         world.wire("a", "b").mend()
         await world.settle()
-        assert world["a"].node.primaries[0].pending_bytes == 0
-        world["a"].node.tick()
+        assert world["a"].node.roles.primaries[0].pending_bytes == 0
+        world["a"].node.housekeeping.tick()
         assert world["a"].put(b"k", b"1").raw is None  # accepted again

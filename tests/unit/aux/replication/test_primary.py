@@ -70,7 +70,7 @@ def test_readers_see_nothing_that_a_required_copy_lacks_and_writers_do() -> None
     b, c = streaming(primary, "b"), streaming(primary, "c")
     waiting = Waiting()
     primary.submit(b"k", value(b"1"), b"done", waiting)
-    assert primary.head(b"k") is not None
+    assert primary.newest(b"k") is not None
     primary.acknowledge(b, 1)
     assert (shown(primary), waiting.replies) == ({}, [])
     primary.acknowledge(c, 1)
@@ -159,7 +159,7 @@ def test_the_expiry_of_a_pending_entry_comes_behind_it() -> None:
     primary.submit(b"k", value(b"1"))
     primary.expire(b"k")
     assert [item[1:] for item in sent.items] == [(1, b"k", b"1"), (2, b"k", None)]
-    assert primary.head(b"k") is None
+    assert primary.newest(b"k") is None
     primary.acknowledge(b, 2)
     assert shown(primary) == {}
 

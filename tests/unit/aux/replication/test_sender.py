@@ -22,7 +22,7 @@ async def opens(world: World, wire: Wire, seconds: float) -> list[float]:
                 wire.deliver()
         if loop.time() - ticked_at >= 0.05:
             ticked_at = loop.time()
-            world["a"].node.tick()
+            world["a"].node.housekeeping.tick()
         await asyncio.sleep(0.001)
     return asked
 
@@ -81,7 +81,7 @@ async def test_one_refused_copy_does_not_hold_up_the_others() -> None:
         # The peer's view is one that lists it for one of the two.
         world.adopt(world.view(2, row("a", "b", term=1), row("a", term=1)), "b")
         await opens(world, wire, RETRY_MAX_S + 0.1)
-        assert [primary.number for primary in world["a"].node.served.values()] == [0]
+        assert [primary.number for primary in world["a"].node.roles.served.values()] == [0]
 
 
 async def test_how_far_a_peer_is_over_its_budget_is_known_from_its_last_word() -> None:

@@ -76,19 +76,22 @@ async def test_values_are_those_of_the_entries(
     pairs: list[tuple[bytes, bytes]], bare: bool
 ) -> None:
     found = []
-    for command in (b"RM.MGET", b"RM.VALUES"):
+    for command in (b"RM.MGET", b"RM.VALUES", b"RM.GET"):
         async with filled() as world:
             node = world["a"]
             args = [word for pair in pairs for word in pair]
             if command == b"RM.VALUES":
                 tokens, keys = zip(*pairs, strict=True)
                 args = [b"\n".join(tokens), b"\n".join(keys)]
-            reply = node.ask(command, *args).reply
+            if command == b"RM.GET":
+                reply = [node.ask(command, *pair).reply for pair in pairs]
+            else:
+                reply = node.ask(command, *args).reply
             assert isinstance(reply, bytes) is (bare and command == b"RM.VALUES")
             counters = node.node.counters
             order = [list(node.holds(number)) for number in (0, 1)]
             found.append((taken_apart(reply, len(pairs)), counters.hits, counters.misses, order))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 async def test_an_entry_from_a_snapshot_is_as_bare_as_others() -> None:

@@ -68,7 +68,7 @@ async def test_many_are_read_at_once_up_to_a_full_reply(node: TestNode) -> None:
 
 
 async def test_a_write_reply_has_status_version_and_expiry(node: TestNode) -> None:
-    wall_ms = node.node.wall_ms()
+    wall_ms = node.node.clock.wall_ms()
     assert node.put(b"k", b"1").reply == [Status.CREATED, 1, 1, 0]
     ttl = with_options(ttl_ms=1000)
     assert node.ask(b"RM.SET", PT, b"k", b"2", ttl).reply == [Status.REPLACED, 1, 2, wall_ms + 1000]
@@ -79,7 +79,7 @@ async def test_a_write_reply_has_status_version_and_expiry(node: TestNode) -> No
     assert node.ask(b"RM.TOUCH", PT, b"k").reply == [Status.ABSENT, 0, 0, 0]
 
 
-async def test_conditions_are_those_of_the_head_entry(node: TestNode) -> None:
+async def test_conditions_are_those_of_the_newest_entry(node: TestNode) -> None:
     create = with_options(if_none_match=ANY)
     assert node.ask(b"RM.SET", PT, b"k", b"1", create).reply[0] == Status.CREATED
     assert node.ask(b"RM.SET", PT, b"k", b"2", create).reply == [Status.CONDITION_FAILED, 1, 1, 0]
@@ -128,7 +128,7 @@ async def test_absent_because_of_an_eviction_waits_until_every_copy_has_evicted(
     node.put(b"k", b"1")
     await world.settle()
     world.wire("a", "b").held = True
-    node.node.primaries[0].evict(b"k")
+    node.node.roles.primaries[0].evict(b"k")
     assert node.get(b"k") is None
     touched = node.ask(b"RM.TOUCH", PT, b"k")
     counted = node.ask(b"RM.INCR", PT, b"k", b"5")
@@ -147,7 +147,7 @@ async def test_a_touch_that_is_under_way_keeps_the_key_from_being_swept(world: W
     touched = node.ask(b"RM.TOUCH", PT, b"k")
     node.clock.now += 20.0
     for _ in range(5):
-        node.node.tick()
+        node.node.housekeeping.tick()
     world.wire("a", "b").held = False
     await world.settle()
     assert touched.reply[0] == Status.REPLACED
@@ -159,7 +159,7 @@ async def test_deleting_an_absent_key_reaches_every_copy(world: World) -> None:
     assert deleted.raw is None
     await world.settle()
     assert deleted.reply[0] == Status.ABSENT
-    assert world["b"].node.replicas[0].seq == 1
+    assert world["b"].node.roles.replicas[0].seq == 1
 
 
 async def test_keys_are_listed_in_order_by_prefix_and_cursor(node: TestNode) -> None:
@@ -179,7 +179,7 @@ async def test_what_is_not_served_is_moved_or_will_be_served_in_a_moment(world: 
     node = world["a"]
     assert code(node.ask(b"RM.GET", b"0.9", b"k").reply) == "MOVED"
     assert code(world["b"].ask(b"RM.GET", PT, b"k").reply) == "MOVED"
-    world["b"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
+    world["b"].node.roles.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
     for command in (b"RM.GET", b"RM.HEAD", b"RM.DEL", b"RM.TOUCH"):
         assert code(world["b"].ask(command, b"0.2", b"k").reply) == "WAIT"
     world.adopt(world.view(2, row("b", "a", term=2, awaits="a")))
@@ -189,7 +189,7 @@ async def test_what_is_not_served_is_moved_or_will_be_served_in_a_moment(world: 
 async def test_nothing_is_said_to_have_moved_once_it_was_sequenced(world: World) -> None:
     world.wire("a", "b").held = True
     written = world["a"].put(b"k", b"1")
-    world["a"].node.adopt(world.view(2, row("b", term=2), without="a"))
+    world["a"].node.roles.adopt(world.view(2, row("b", term=2), without="a"))
     assert code(written.reply) == "UNKNOWN"
 
 
@@ -201,7 +201,7 @@ async def test_an_entry_that_could_never_fit_is_refused(node: TestNode) -> None:
 
 async def test_an_overloaded_node_sheds_writes_and_reads_on(node: TestNode) -> None:
     node.put(b"k", b"1")
-    node.node.overloaded = True
+    node.node.housekeeping.overloaded = True
     for command in (
         (b"RM.SET", PT, b"k", b"2"),
         (b"RM.DEL", PT, b"k", b"\x90"),

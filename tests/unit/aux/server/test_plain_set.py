@@ -29,16 +29,16 @@ def expired(node: TestNode) -> None:
 
 
 def overloaded(node: TestNode) -> None:
-    node.node.overloaded = True
+    node.node.housekeeping.overloaded = True
 
 
 def lapsing(node: TestNode) -> None:
     """The lease ends between the first look at it and the second."""
-    node.node.lease.held_until = 0.0
+    node.node.clock.lease.held_until = 0.0
 
 
 def not_serving(node: TestNode) -> None:
-    node.node.seal()
+    node.node.roles.seal()
 
 
 @pytest.mark.parametrize("before", [nothing, present, expired, overloaded, lapsing, not_serving])
@@ -60,7 +60,7 @@ async def test_a_plain_set_is_a_set_without_options(
                     answer.raw,
                     {
                         key: entries.with_slot(entry, 0)
-                        for key, entry in node.node.primaries[0].data.entries.items()
+                        for key, entry in node.node.roles.primaries[0].data.entries.items()
                     },
                     (counters.writes, counters.expirations),
                 )

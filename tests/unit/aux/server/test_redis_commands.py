@@ -48,6 +48,32 @@ async def test_values_are_bytes(node: TestNode, value: bytes) -> None:
     assert node.ask(b"GET", b"k").reply == value
 
 
+async def test_a_get_is_an_mget_of_one_key(world: World) -> None:
+    [ours, gone, brief], [theirs] = keys_of(0, 3), keys_of(1, 1)
+    node = world["a"]
+    node.ask(b"SET", ours, b"v")
+    node.ask(b"SET", brief, b"v", b"PX", b"100")
+    await world.settle()
+    for _ in range(2):
+        for key in (ours, gone, brief, theirs):
+            counters, seen = node.node.counters, []
+            for command in (b"GET", b"MGET"):
+                before = counters.hits, counters.misses
+                reply = node.ask(command, key).reply
+                seen.append(
+                    (
+                        str(
+                            reply if command == b"GET" or not isinstance(reply, list) else reply[0]
+                        ),
+                        counters.hits - before[0],
+                        counters.misses - before[1],
+                        list(node.holds(0)),
+                    )
+                )
+            assert seen[0] == seen[1], key
+        node.clock.now += 0.2
+
+
 async def test_set_s_options(node: TestNode) -> None:
     assert node.ask(b"SET", b"k", b"1", b"XX").reply is None
     assert node.ask(b"SET", b"k", b"1", b"nx", b"px", b"1500").reply == b"OK"
@@ -87,8 +113,8 @@ async def test_keys_of_other_nodes_are_pointed_to(world: World) -> None:
     ]  # fmt: skip
     for command in commands:
         assert str(node.ask(*command).reply) == "MOVED 1 b", command
-    assert node.node.primaries[0].seq == 0
-    assert node.node.replicas[1].seq == 0
+    assert node.node.roles.primaries[0].seq == 0
+    assert node.node.roles.replicas[1].seq == 0
 
 
 async def test_a_del_of_many_keys_is_answered_when_all_are_gone_everywhere(world: World) -> None:
@@ -128,7 +154,9 @@ async def test_a_write_waits_for_the_copies_and_a_read_does_not_see_it_before(wo
 
 async def test_a_draining_partition_is_not_served(world: World) -> None:
     [key] = keys_of(0, 1)
-    world["a"].node.adopt(world.view(2, row("b", "a", term=2, awaits="a"), row("b", "a", term=1)))
+    world["a"].node.roles.adopt(
+        world.view(2, row("b", "a", term=2, awaits="a"), row("b", "a", term=1))
+    )
     assert str(world["a"].ask(b"GET", key).reply) == "MOVED 0 b"
 
 

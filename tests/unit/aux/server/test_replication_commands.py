@@ -29,7 +29,7 @@ async def test_only_the_row_s_primary_in_its_term_opens_a_session() -> None:
     async with World() as world:
         b = world["b"]
         assert code(opens(b)) == "UNLISTED"  # no view yet
-        b.node.adopt(world.view(5, row("a", "b", term=5)))
+        b.node.roles.adopt(world.view(5, row("a", "b", term=5)))
         assert code(opens(b, sender=b"c-1")) == "STALE"
         assert code(opens(b, sender=b"a-0")) == "STALE"  # an incarnation before
         assert code(opens(b, term=4)) == "STALE"
@@ -39,14 +39,14 @@ async def test_only_the_row_s_primary_in_its_term_opens_a_session() -> None:
 
 async def test_a_node_that_the_view_does_not_list_keeps_nothing() -> None:
     async with World() as world:
-        world["c"].node.adopt(world.view(5, row("a", "b", term=5)))
+        world["c"].node.roles.adopt(world.view(5, row("a", "b", term=5)))
         assert code(opens(world["c"])) == "UNLISTED"
 
 
 async def test_a_newer_session_closes_older_ones_and_an_older_one_is_refused() -> None:
     async with World() as world:
         b = world["b"]
-        b.node.adopt(world.view(5, row("a", "b", term=5)))
+        b.node.roles.adopt(world.view(5, row("a", "b", term=5)))
         assert opens(b, session=3) == [0, 0]
         assert code(opens(b, session=2)) == "STALE"
         assert opens(b, session=4) == [5, 0]
@@ -55,7 +55,7 @@ async def test_a_newer_session_closes_older_ones_and_an_older_one_is_refused() -
 async def test_a_fill_needs_the_view_s_session_number() -> None:
     async with World() as world:
         b = world["b"]
-        b.node.adopt(world.view(7, row("a", term=5, b=7)))
+        b.node.roles.adopt(world.view(7, row("a", term=5, b=7)))
         assert code(opens(b, mode=b"fill", fill=6)) == "UNLISTED"
         assert code(opens(b, mode=b"fill", fill=0)) == "UNLISTED"
         assert code(opens(b, mode=b"sync", fill=7)) == "UNLISTED"  # nothing to go on from
@@ -66,17 +66,17 @@ async def test_a_fill_needs_the_view_s_session_number() -> None:
 async def test_an_in_sync_copy_is_not_emptied_by_a_fill() -> None:
     async with World() as world:
         b = world["b"]
-        b.node.adopt(world.view(7, row("a", "b", term=5)))
+        b.node.roles.adopt(world.view(7, row("a", "b", term=5)))
         assert code(opens(b, mode=b"fill", fill=7)) == "UNLISTED"
 
 
 async def test_the_awaited_predecessor_goes_on_in_its_own_term() -> None:
     async with World() as world:
         b = world["b"]
-        b.node.adopt(world.view(5, row("a", "b", term=5)))
-        b.node.adopt(world.view(6, row("b", "a", term=6, awaits="a")))
+        b.node.roles.adopt(world.view(5, row("a", "b", term=5)))
+        b.node.roles.adopt(world.view(6, row("b", "a", term=6, awaits="a")))
         assert opens(b) == [0, 0]
-        b.node.adopt(world.view(7, row("b", "a", term=6)))  # it is fenced
+        b.node.roles.adopt(world.view(7, row("b", "a", term=6)))  # it is fenced
         assert code(opens(b, session=2)) == "STALE"
 
 
@@ -95,8 +95,8 @@ async def test_released_counts_from_the_awaited_incarnation_for_this_term(
 ) -> None:
     async with World() as world:
         b = world["b"]
-        b.node.adopt(world.view(5, row("a", "b", term=5)))
-        b.node.adopt(world.view(6, row("b", term=6, awaits="a")))
+        b.node.roles.adopt(world.view(5, row("a", "b", term=5)))
+        b.node.roles.adopt(world.view(6, row("b", term=6, awaits="a")))
         assert code(b.takes(encode(b"RM.RELEASED", 0, term, sender))) == answer
         assert b.serves() is serves
         assert code(b.takes(encode(b"RM.RELEASED", 0, term, sender))) == answer  # once more
@@ -107,7 +107,7 @@ async def test_one_refused_partition_does_not_hold_up_the_others() -> None:
         world.adopt(world.view(1, row("a", "b", term=1), row("a", "b", term=1)))
         await world.settle()
         b = world["b"]
-        b.node.replicas[0].seq = 9  # what can only happen by a fault
+        b.node.roles.replicas[0].seq = 9  # what can only happen by a fault
         world["a"].put(b"k", b"1", 0)
         written = world["a"].put(b"k", b"1", 1)
         await world.settle(ticks=False)

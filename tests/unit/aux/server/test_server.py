@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aux.server.server import MAX_QUEUED, MAX_TURN_BYTES, MAX_UNKNOWN_BYTES, Connection, Server
+from aux.server.server import (
+    MAX_QUEUED,
+    MAX_TURN_BYTES,
+    MAX_UNKNOWN_BYTES,
+    ClientConnection,
+    Server,
+)
 from ringmaster.cluster.node_status import decode_status
 from ringmaster.cluster.view import encode_view
 from ringmaster.cluster.view_delta import checksum_of, encode_step, step_between
@@ -26,7 +32,7 @@ class Client:
     """Speaks to one connection of a node's server."""
 
     def __init__(self, server: Server, *, guarded: bool = False) -> None:
-        self.connection = Connection(server, guarded=guarded)
+        self.connection = ClientConnection(server, guarded=guarded)
         self.transport = FakeTransport(self.connection)
         self.connection.connection_made(self.transport)
         self._reader = Reader()
@@ -150,7 +156,7 @@ async def test_commands_that_waited_their_turn_ask_for_the_lease_again(alone: Wo
     alone["a"].put(b"big", bytes(2**20))
     client = Client(alone["a"].server)
     client.send(encode(b"RM.GET", b"0.1", b"big") * 3)
-    alone["a"].node.lease.held_until = 0.0
+    alone["a"].node.clock.lease.held_until = 0.0
     await until(lambda: client.transport.reading)
     first, *others = client.replies()
     assert isinstance(first, bytes)
@@ -158,7 +164,7 @@ async def test_commands_that_waited_their_turn_ask_for_the_lease_again(alone: Wo
 
 
 async def test_without_the_lease_nothing_is_served_and_what_needs_none_is(alone: World) -> None:
-    alone["a"].node.lease.held_until = 0.0
+    alone["a"].node.clock.lease.held_until = 0.0
     client = Client(alone["a"].server)
     served: list[tuple[bytes, ...]] = [
         (b"RM.GET", b"0.1", b"k"), (b"RM.MGET", b"0.1", b"k"), (b"RM.VALUES", b"0.1", b"k"), (b"RM.HEAD", b"0.1", b"k"),
@@ -260,6 +266,24 @@ async def test_lines_typed_by_hand_are_commands_in_any_case(alone: World) -> Non
     assert client.replies() == [b"PONG", b"OK", b"v"]
 
 
+async def test_a_command_is_run_in_the_same_way_in_any_case(alone: World) -> None:
+    commands: list[tuple[bytes, ...]] = [
+        (b"RM.SET", b"0.1", b"k", b"v"), (b"RM.GET", b"0.1", b"k"), (b"RM.GET", b"0.9", b"k"),
+        (b"RM.GET", b"0.1"), (b"GET", b"k"), (b"SET", b"k"), (b"DEL", b"none"),
+    ]  # fmt: skip
+    for words in commands:
+        client = Client(alone["a"].server)
+        upper, lower = client.ask(*words), client.ask(words[0].lower(), *words[1:])
+        if words[0] == b"RM.SET":
+            assert (upper, lower) == ([1, 1, 1, 0], [0, 1, 2, 0])
+        else:
+            assert str(upper) == str(lower), words
+    alone["a"].node.clock.lease.held_until = 0.0
+    for words in commands:
+        client = Client(alone["a"].server)
+        assert str(client.ask(*words)) == str(client.ask(words[0].lower(), *words[1:])), words
+
+
 @pytest.mark.parametrize(
     "head", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /x HTTP/1.1\r\n\r\n"]
 )
@@ -289,7 +313,7 @@ async def test_not_even_the_first_view_may_be_of_another_cluster() -> None:
         other = msgspec.structs.replace(world.view(1, row("a", term=1)), cluster="d" * 32)
         reply = Client(world["a"].server).ask(b"RM.VIEW", encode_view(other))
         assert str(reply).startswith("WRONG")
-        assert world["a"].node.view is None
+        assert world["a"].node.roles.view is None
 
 
 async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_other() -> None:
@@ -306,8 +330,8 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 1"
         assert client.ask(b"RM.VIEW", encode_view(before)) == b"OK"
         assert client.ask(b"RM.STEP", raw) == b"OK"
-        assert node.view == after
-        assert node.primaries[0].term == 3
+        assert node.roles.view == after
+        assert node.roles.primaries[0].term == 3
         assert client.ask(b"RM.STEP", raw) == b"OK"
         other_past = msgspec.structs.replace(step, after=4, epoch=5)
         assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 4"
@@ -316,7 +340,7 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         assert str(client.ask(b"RM.STEP", encode_step(foreign))).startswith("WRONG")
         beyond = msgspec.structs.replace(step, rows={4: row("a", term=1)})
         assert str(client.ask(b"RM.STEP", encode_step(beyond))).startswith("ERR")
-        assert node.epoch == 4
+        assert node.roles.epoch == 4
 
 
 async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(

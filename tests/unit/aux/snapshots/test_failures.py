@@ -15,7 +15,7 @@ async def test_a_large_round_is_several_files_and_a_failure_loses_only_the_last(
     store: MemoryStore,
 ) -> None:
     world = await started(store, partitions=8, max_bytes=200_000_000)
-    world.keeper.writer._disk._bundle_bytes = 3_000_000
+    world.service.writer.pipeline._disk._bundle_bytes = 3_000_000
     for n in range(8):
         world.put(n, b"a", random.Random(n).randbytes(1_024_000))
     fail_at_the_second(store)
@@ -24,7 +24,7 @@ async def test_a_large_round_is_several_files_and_a_failure_loses_only_the_last(
     kept = set(store.catalog().places)
     assert kept == {0, 1, 2}
     store.fails = lambda _: None
-    assert await world.keeper.writer.write_due()
+    assert await world.service.writer.write_due()
     assert len(store.bundles) == 3
     assert store.catalog().places.keys() == set(range(8))
     assert all(len(store.of(n)) == 1 for n in range(8))
@@ -57,8 +57,8 @@ async def test_a_failing_disk_is_reported_and_costs_nothing_but_the_snapshot(
     store.fails = fail
     world.put(0, b"b")
     assert not await world.cycle()
-    writer = world.keeper.writer
-    assert writer.failures == 1
+    writer = world.service.writer
+    assert writer.pipeline.failures == 1
     assert "No space left" in status_of(world.node).snapshot_problems[0]
     assert store.drafts == {}
     assert store.newest_keys(0) == [b"a"]
@@ -72,7 +72,7 @@ async def test_a_failing_disk_is_reported_and_costs_nothing_but_the_snapshot(
 async def test_success_is_claimed_only_when_nothing_is_overdue(store: MemoryStore) -> None:
     world = await started(store)
     await world.cycle()
-    writer = world.keeper.writer
+    writer = world.service.writer
     success = writer.last_success_s
     assert success == world.clock.wall()
 
@@ -88,9 +88,9 @@ async def test_snapshots_that_hang_are_a_problem_after_three_intervals(store: Me
     world = await started(store)
     await world.cycle()
     world.clock.now += 29
-    assert world.keeper.problems() == []
+    assert world.service.problems() == []
     world.clock.now += 2
-    assert "behind" in world.keeper.problems()[0]
+    assert "behind" in world.service.problems()[0]
 
 
 async def test_an_unforeseen_error_does_not_end_the_node(store: MemoryStore) -> None:
@@ -102,7 +102,7 @@ async def test_an_unforeseen_error_does_not_end_the_node(store: MemoryStore) -> 
     store.fails = fail
     world.put(0, b"a")
     assert not await world.cycle()
-    assert world.keeper.writer.last_error == "a bug"
+    assert world.service.writer.pipeline.last_error == "a bug"
 
 
 async def test_a_request_that_fails_says_so(store: MemoryStore) -> None:
@@ -113,8 +113,8 @@ async def test_a_request_that_fails_says_so(store: MemoryStore) -> None:
 
     store.fails = fail
     world.put(0, b"a")
-    request = world.keeper.writer.request("one")
-    await world.keeper.writer.write_due()
+    request = world.service.writer.request("one")
+    await world.service.writer.write_due()
     assert (request.state, request.error) == ("failed", "[Errno 30] Read-only file system")
 
 
@@ -126,8 +126,8 @@ async def test_a_seal_that_cannot_be_written_ends_in_time(store: MemoryStore) ->
         raise OSError(errno.ENOSPC, "No space left on device")
 
     store.fails = fail
-    world.node.seal()
-    assert not await world.keeper.writer.seal(0.05)
+    world.node.roles.seal()
+    assert not await world.service.writer.seal(0.05)
 
 
 async def test_a_manifest_that_could_not_be_written_is_written_later(store: MemoryStore) -> None:
@@ -143,8 +143,8 @@ async def test_a_manifest_that_could_not_be_written_is_written_later(store: Memo
 
     store.fails = fail
     assert not await world.cycle()
-    assert world.keeper.problems()
+    assert world.service.problems()
     assert store.newest_keys(0) == [b"a"]
-    assert await world.keeper.writer.write_due()
+    assert await world.service.writer.write_due()
     assert ManifestName("inc1") in store.content
     assert len(store.bundles) == 1

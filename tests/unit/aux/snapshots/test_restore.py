@@ -37,7 +37,7 @@ async def test_everything_comes_back_in_its_order_and_says_that_it_was_restored(
     store: MemoryStore,
 ) -> None:
     first = await written(store)
-    first.node.store.touch(first.node.primaries[0].data, b"0")
+    first.node.store.touch(first.node.roles.primaries[0].data, b"0")
     await first.put_and_cycle(0, b"new")
     second = await next_node(store)
     assert list(second.data(0)) == [*KEYS[1:], b"0", b"new"]
@@ -54,10 +54,10 @@ async def test_a_partition_is_not_served_before_it_is_loaded(store: MemoryStore)
     await written(store)
     second = SnapshotNode(store, incarnation="second")
     second.appoint(9, before=1)
-    assert second.node.served == {}
+    assert second.node.roles.served == {}
     assert status_of(second.node).restoring == [0, 1, 2, 3]
     await second.restored()
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
 
 
 async def test_a_new_write_has_a_version_above_every_restored_one_and_no_flag(
@@ -92,7 +92,7 @@ async def test_the_highest_term_and_sequence_is_the_newest_whatever_its_date(
     await later.cycle()
     second = await next_node(store)
     assert b"third round" in second.data(0)
-    assert second.keeper.highest_term == 4
+    assert second.service.highest_term == 4
 
 
 async def test_a_snapshot_with_a_higher_term_waits_for_a_view_above_it(store: MemoryStore) -> None:
@@ -107,7 +107,7 @@ async def test_a_snapshot_with_a_higher_term_waits_for_a_view_above_it(store: Me
     status = status_of(second.node)
     assert status.restoring
     assert status.snapshot_term == 20
-    assert second.node.served == {}
+    assert second.node.roles.served == {}
     second.appoint(21)
     await restoring
     assert b"a" in second.data(0)
@@ -145,8 +145,8 @@ async def test_restore_off_starts_empty_but_still_above_every_term(store: Memory
     await written(store)
     second = await next_node(store, restore=False)
     assert all(not second.data(n) for n in range(4))
-    assert second.keeper.highest_term == 1
-    assert len(second.node.served) == 4
+    assert second.service.highest_term == 1
+    assert len(second.node.roles.served) == 4
 
 
 async def test_what_restore_off_left_out_does_not_come_back_later(store: MemoryStore) -> None:
@@ -155,7 +155,7 @@ async def test_what_restore_off_left_out_does_not_come_back_later(store: MemoryS
     await second.cycle()
     third = await next_node(store, term=12, before=9, incarnation="third")
     assert all(not third.data(n) for n in range(4))
-    assert third.keeper.problems() == []
+    assert third.service.problems() == []
 
 
 async def test_snapshots_that_are_too_old_are_not_loaded(store: MemoryStore) -> None:
@@ -170,12 +170,12 @@ async def test_a_missing_file_is_not_silently_taken_for_empty(store: MemoryStore
     (name,) = store.bundles
     del store.content[name]
     second = await next_node(store)
-    assert len(second.node.served) == 4
+    assert len(second.node.roles.served) == 4
     (problem,) = status_of(second.node).snapshot_problems
     assert "no snapshot was found of 4 partitions" in problem
     assert str(name) in problem
     assert problem.endswith(": 0, 1, 2, 3")
-    assert second.keeper.restorer.losses.missing_files == 4
+    assert second.service.restorer.damage_log.missing_files == 4
 
 
 async def test_an_older_file_beside_the_missing_one_does_not_hide_it(store: MemoryStore) -> None:
@@ -187,20 +187,20 @@ async def test_an_older_file_beside_the_missing_one_does_not_hide_it(store: Memo
     del store.content[newest]
     second = await next_node(store)
     assert list(second.data(2)) == KEYS
-    (problem,) = second.keeper.problems()
+    (problem,) = second.service.problems()
     assert "the newest snapshot of 2 partitions was not found" in problem
     assert str(newest) in problem
     await second.cycle()
     third = await next_node(store, term=12, before=9)
     assert list(third.data(2)) == KEYS
-    assert third.keeper.problems() == []
+    assert third.service.problems() == []
 
 
 async def test_a_store_that_lost_everything_is_not_taken_for_a_new_one(store: MemoryStore) -> None:
     await written(store)
     store.content.clear()
     second = await next_node(store)
-    assert "no snapshot was found of 4 partitions" in second.keeper.problems()[0]
+    assert "no snapshot was found of 4 partitions" in second.service.problems()[0]
 
 
 async def test_a_manifest_that_is_missing_or_damaged_is_named(store: MemoryStore) -> None:
@@ -210,11 +210,11 @@ async def test_a_manifest_that_is_missing_or_damaged_is_named(store: MemoryStore
     for length in range(len(good)):
         store.content[name] = good[:length]
         second = await next_node(store)
-        assert str(name) in second.keeper.problems()[0]
+        assert str(name) in second.service.problems()[0]
         assert list(second.data(0)) == KEYS
     del store.content[name]
     second = await next_node(store)
-    assert str(name) in second.keeper.problems()[0]
+    assert str(name) in second.service.problems()[0]
     assert list(second.data(0)) == KEYS
 
 
@@ -224,10 +224,10 @@ async def test_files_of_version_1_are_named_and_their_terms_are_not_used_again(
     old = OldName("p00002-t7-s12-first.snap", 2, 7)
     store.content[old] = b"RMSNAP"  # type: ignore[index]
     second = await next_node(store)
-    assert "version 1" in second.keeper.problems()[0]
-    assert str(old) in second.keeper.problems()[0]
-    assert second.keeper.highest_term == 7
-    assert "started empty" in second.keeper.problems()[1]
+    assert "version 1" in second.service.problems()[0]
+    assert str(old) in second.service.problems()[0]
+    assert second.service.highest_term == 7
+    assert "started empty" in second.service.problems()[1]
 
 
 async def test_values_that_were_deleted_do_not_come_back_with_a_damaged_empty_section(
@@ -235,18 +235,18 @@ async def test_values_that_were_deleted_do_not_come_back_with_a_damaged_empty_se
 ) -> None:
     first = await written(store)
     for key in KEYS:
-        first.node.primaries[0].submit(key, None)
+        first.node.roles.primaries[0].submit(key, None)
     await first.cycle()
     place = store.of(0)[0]
     flip(store, place.name, place.section.end - 5)
     second = await next_node(store)
     assert second.data(0) == {}
-    assert second.keeper.problems()
+    assert second.service.problems()
 
 
 async def test_a_new_cluster_misses_no_snapshot(store: MemoryStore) -> None:
     world = await started(store)
-    assert world.keeper.problems() == []
+    assert world.service.problems() == []
 
 
 async def test_a_damaged_block_costs_its_entries_alone_and_is_named(store: MemoryStore) -> None:
@@ -259,13 +259,13 @@ async def test_a_damaged_block_costs_its_entries_alone_and_is_named(store: Memor
     (problem,) = status_of(second.node).snapshot_problems
     assert "partition 3 is damaged" in problem
     assert str(name) in problem
-    assert second.keeper.restorer.losses.damaged_files == 1
-    assert second.keeper.restorer.losses.lost_entries == 10 - len(second.data(3))
+    assert second.service.restorer.damage_log.damaged_files == 1
+    assert second.service.restorer.damage_log.lost_entries == 10 - len(second.data(3))
 
 
 async def test_lost_entries_are_not_taken_from_an_older_file(store: MemoryStore) -> None:
     first = await written(store)
-    first.node.primaries[3].submit(b"0", None)
+    first.node.roles.primaries[3].submit(b"0", None)
     await first.cycle()
     section, name, _ = store.of(3)[0]
     flip(store, name, section.end - 100_000)
@@ -281,7 +281,7 @@ async def test_an_unreadable_file_gives_way_to_the_one_before(store: MemoryStore
     store.content[name] = b"garbage"
     second = await next_node(store)
     assert list(second.data(0)) == KEYS
-    assert all(str(name) in problem for problem in second.keeper.problems())
+    assert all(str(name) in problem for problem in second.service.problems())
 
 
 async def test_a_section_of_which_nothing_can_be_read_gives_way_to_the_one_before(
@@ -293,7 +293,7 @@ async def test_a_section_of_which_nothing_can_be_read_gives_way_to_the_one_befor
     flip(store, name, section.offset + 150)
     second = await next_node(store)
     assert list(second.data(0)) == KEYS
-    assert "nothing" in second.keeper.problems()[0] or "11 of 11" in second.keeper.problems()[0]
+    assert "nothing" in second.service.problems()[0] or "11 of 11" in second.service.problems()[0]
 
 
 async def test_a_damaged_file_is_kept_for_whoever_looks_into_it(store: MemoryStore) -> None:
@@ -324,11 +324,11 @@ async def test_whatever_is_done_to_the_bytes_the_node_serves_and_says_what_is_wr
             damaged[noise.randrange(len(raw))] ^= 1 << noise.randrange(8)
         store.content[name] = bytes(damaged)
         second = await next_node(store)
-        assert len(second.node.served) == 4
+        assert len(second.node.roles.served) == 4
         for partition in range(4):
             assert set(second.data(partition)) <= set(first.data(partition))
-        assert second.keeper.problems()
-        losses = second.keeper.restorer.losses
+        assert second.service.problems()
+        losses = second.service.restorer.damage_log
         assert losses.damaged_files or losses.missing_files
 
 
@@ -341,8 +341,8 @@ async def test_a_disk_that_cannot_be_read_is_damage_not_emptiness(store: MemoryS
 
     store.fails = fail
     second = await next_node(store)
-    assert len(second.node.served) == 4
-    problems = second.keeper.problems()
+    assert len(second.node.roles.served) == 4
+    problems = second.service.problems()
     assert len([each for each in problems if "Input/output error" in each]) == 2
 
 
@@ -376,9 +376,9 @@ async def test_a_section_that_cannot_be_read_while_it_is_restored_is_damage(
 
     store.fails = fail
     second = await next_node(store)
-    assert len(second.node.served) == 4
-    assert len(second.keeper.restorer.losses.damages()) == 4
-    assert "Input/output error" in second.keeper.problems()[0]
+    assert len(second.node.roles.served) == 4
+    assert len(second.service.restorer.damage_log.damages()) == 4
+    assert "Input/output error" in second.service.problems()[0]
 
 
 async def test_a_file_under_the_name_of_another_is_refused(store: MemoryStore) -> None:
@@ -387,7 +387,7 @@ async def test_a_file_under_the_name_of_another_is_refused(store: MemoryStore) -
     store.content[BundleName("other", 5)] = store.content[name]
     second = await next_node(store)
     assert list(second.data(0)) == KEYS
-    assert any("another file" in problem for problem in second.keeper.problems())
+    assert any("another file" in problem for problem in second.service.problems())
 
 
 async def test_a_partition_lost_again_while_it_is_restored_leaves_the_store_in_order(

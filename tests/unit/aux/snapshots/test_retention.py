@@ -105,7 +105,7 @@ async def test_a_file_of_a_live_node_is_its_own_affair(store: MemoryStore) -> No
     first = await started(store, keep=1)
     await round_of(first, 0, 1, 2, 3)
     second = await next_node(store, keep=1)
-    retention = second.keeper.writer._retention
+    retention = second.service.writer._retention
     for _ in range(3):
         await round_of(second, 0, 1, 2, 3)
     store.content[BundleName("inc3", 1)] = store.content[store.bundles[0]]
@@ -133,7 +133,7 @@ async def test_a_failure_to_remove_costs_nothing(store: MemoryStore) -> None:
     store.fails = fail
     for _ in range(3):
         await round_of(world, 0)
-    assert world.keeper.problems() == []
+    assert world.service.problems() == []
     assert numbers(store) == [1, 2, 3]
     store.fails = lambda _: None
     await round_of(world, 0)

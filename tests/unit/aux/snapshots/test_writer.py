@@ -1,8 +1,8 @@
 """Which partitions are written when, and what goes to disk."""
 
 from aux.node.status_report import status_of
+from aux.snapshots.due import EARLY_S
 from aux.snapshots.schedule import SLICE_BYTES, Schedule
-from aux.snapshots.writer import EARLY_S
 from ringmaster.snapshot.format import Mark
 from ringmaster.snapshot.names import BundleName, ManifestName
 from tests.fakes.cluster import FakeClock
@@ -36,9 +36,9 @@ async def test_a_round_writes_one_file_of_all_that_changed_and_nothing_if_nothin
 async def test_nothing_is_written_before_half_an_interval_has_passed(store: MemoryStore) -> None:
     world = await started(store)
     world.put(0, b"a")
-    writer = world.keeper.writer
+    writer = world.service.writer
     world.clock.now += writer.options.interval_s * 0.49
-    writer.find_due()
+    writer.due.find()
     assert await writer.write_due()
     assert store.content == {}
 
@@ -56,15 +56,15 @@ async def test_a_partition_that_never_held_anything_is_not_written(store: Memory
     again = await next_node(store)
     assert status_of(again.node).snapshot_problems == []
     await again.cycle()
-    again.node.seal()
-    assert await again.keeper.writer.seal(5)
+    again.node.roles.seal()
+    assert await again.service.writer.seal(5)
     assert len(store.bundles) == 1
 
 
 async def test_a_partition_that_became_empty_says_so(store: MemoryStore) -> None:
     world = await started(store)
     await world.put_and_cycle(1, b"a")
-    world.node.primaries[1].submit(b"a", None)
+    world.node.roles.primaries[1].submit(b"a", None)
     await world.cycle()
     assert versions(store, 1) == [(1, 2), (1, 1)]
     assert store.of(1)[0].section.entries == 0
@@ -77,19 +77,19 @@ async def test_where_nothing_was_ever_written_a_manifest_says_so(store: MemorySt
     await world.cycle()
     assert list(store.content) == [ManifestName("inc1")]
     again = await next_node(store)
-    assert again.keeper.problems() == []
+    assert again.service.problems() == []
 
 
 async def test_an_entry_is_on_disk_an_interval_after_it_was_written_whenever_that_was(
     store: MemoryStore,
 ) -> None:
     world = await started(store, partitions=16)
-    writer = world.keeper.writer
+    writer = world.service.writer
     for step in range(60):
         world.put(step % 16, b"key-%d" % step)
         for _ in range(20):
             world.clock.now += writer.options.interval_s / 20
-            writer.find_due()
+            writer.due.find()
             assert await writer.write_due()
         assert b"key-%d" % step in store.newest_keys(step % 16)
         world.clock.now += 0.37
@@ -101,9 +101,9 @@ async def test_what_was_taken_over_from_another_node_is_written_ahead_of_the_rou
     world = await started(store)
     await world.put_and_cycle(2, b"a")
     world.appoint(5)
-    writer = world.keeper.writer
+    writer = world.service.writer
     world.clock.now += EARLY_S
-    writer.find_due()
+    writer.due.find()
     assert await writer.write_due()
     assert versions(store, 2)[0][0] == 5
     assert store.catalog().places.keys() == {2}
@@ -123,7 +123,7 @@ async def test_entries_are_written_in_recency_order(store: MemoryStore) -> None:
     world = await started(store)
     for key in (b"a", b"b", b"c"):
         world.put(0, key)
-    world.node.store.touch(world.node.primaries[0].data, b"a")
+    world.node.store.touch(world.node.roles.primaries[0].data, b"a")
     await world.cycle()
     assert store.newest_keys(0) == [b"b", b"c", b"a"]
 
@@ -147,7 +147,7 @@ async def test_a_partition_larger_than_a_batch_arrives_whole(store: MemoryStore)
 
 async def test_a_request_writes_everything_now_and_says_how_it_stands(store: MemoryStore) -> None:
     world = await started(store, interval_s=0)
-    writer = world.keeper.writer
+    writer = world.service.writer
     world.put(0, b"a")
     request = writer.request("one")
     assert writer.request("one") is request
@@ -161,8 +161,8 @@ async def test_without_an_interval_nothing_is_written_by_itself(store: MemorySto
     world = await started(store, interval_s=0)
     world.put(0, b"a")
     world.clock.now += 1000
-    world.keeper.writer.find_due()
-    await world.keeper.writer.write_due()
+    world.service.writer.due.find()
+    await world.service.writer.write_due()
     assert store.content == {}
 
 
@@ -171,11 +171,11 @@ async def test_the_seal_holds_everything_and_the_last_order(store: MemoryStore) 
     for key in (b"a", b"b"):
         world.put(0, key)
     await world.cycle()
-    world.node.store.touch(world.node.primaries[0].data, b"a")
+    world.node.store.touch(world.node.roles.primaries[0].data, b"a")
     world.put(1, b"late")
-    world.node.seal()
-    assert not world.node.served
-    assert await world.keeper.writer.seal(5)
+    world.node.roles.seal()
+    assert not world.node.roles.served
+    assert await world.service.writer.seal(5)
     assert store.newest_keys(0) == [b"b", b"a"]
     assert store.newest_keys(1) == [b"late"]
     assert store.of(1)[0].header.sealed
@@ -195,8 +195,8 @@ async def test_what_is_handed_over_to_a_node_while_it_seals_is_in_its_last_snaps
             world.put(1, b"late")
 
     store.fails = hand_over
-    world.node.seal()
-    assert await world.keeper.writer.seal(5)
+    world.node.roles.seal()
+    assert await world.service.writer.seal(5)
     assert store.newest_keys(1) == [b"late"]
     assert store.of(1)[0].header.sealed
 
@@ -208,8 +208,8 @@ async def test_a_partition_that_is_being_restored_is_not_written(store: MemorySt
     second = SnapshotNode(store, incarnation="inc2")
     second.appoint(9, before=1)
     await second.cycle()
-    second.node.seal()
-    await second.keeper.writer.seal(1)
+    second.node.roles.seal()
+    await second.service.writer.seal(1)
     assert store.content == before
 
 
@@ -254,7 +254,7 @@ async def test_a_node_has_one_file_open_at_a_time(store: MemoryStore) -> None:
 
 async def test_a_request_is_not_met_by_a_cut_that_was_made_before_it(store: MemoryStore) -> None:
     world = await started(store)
-    writer = world.keeper.writer
+    writer = world.service.writer
     world.put(0, b"a")
     requests = []
 

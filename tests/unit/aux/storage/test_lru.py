@@ -6,7 +6,8 @@ from collections import OrderedDict
 
 import pytest
 
-from aux.storage.lru import LOADED_TICKS, NEVER, PartitionData
+from aux.storage.lru import LOADED_TICKS
+from aux.storage.partition_data import NEVER, PartitionData
 from aux.storage.store import Store
 from bench.traces import kind_of, read_trace, replay
 from ringmaster.protocol.entry import pack

@@ -58,6 +58,41 @@ def test_the_header_has_the_documented_25_bytes_in_the_documented_order():
     assert entry == bytes(range(1, 0x19)) + b"\x02v"
 
 
+def test_the_exported_offsets_are_where_the_fields_are():
+    entry = layout.pack(
+        slot=0x04030201, term=0x0E0D0C0B, seq=0x0A0908070605, expires_ms=0x14131211100F,
+        written_s=0x18171615, flags=2, meta=b"", value=b"v",
+    )  # fmt: skip
+    assert entry[: layout.SLOT_SIZE] == layout.pack_slot(0x04030201)
+    assert layout.unpack_slot(entry) == (0x04030201,)
+    expiry = entry[layout.EXPIRY_OFFSET : layout.EXPIRY_OFFSET + layout.EXPIRY_SIZE]
+    assert int.from_bytes(expiry, "little") == layout.expires_ms_of(entry) == 0x14131211100F
+    slot, expires_ms = layout.unpack_slot_and_expiry(entry)
+    assert (slot, expires_ms & layout.EXPIRY_MASK) == (0x04030201, 0x14131211100F)
+    assert entry[layout.FLAGS_OFFSET] == 2
+    assert layout.FLAGS_OFFSET + 1 == layout.HEADER_SIZE
+
+
+@given(term=U32, seq=U48, wall_ms=st.integers(0, 2**41), value=st.binary(max_size=20))
+def test_a_plain_entry_is_what_pack_makes(term, seq, wall_ms, value):
+    assert layout.pack_json(term, seq, wall_ms, value) == layout.pack(
+        slot=0, term=term, seq=seq, expires_ms=0, written_s=wall_ms // 1000, flags=layout.JSON,
+        meta=b"", value=value,
+    )  # fmt: skip
+
+
+@given(term=U32, seq=U48, expires_ms=U48, written_s=U32)
+def test_an_unnamed_header_is_the_header_without_the_slot(term, seq, expires_ms, written_s):
+    entry = layout.pack(
+        slot=7, term=term, seq=seq, expires_ms=expires_ms, written_s=written_s, flags=2, meta=b"",
+        value=b"v",
+    )  # fmt: skip
+    head = layout.header(entry)
+    assert layout.unnamed_header(entry) == (
+        head.seq, head.term, head.expires_ms, head.written_s, head.flags,
+    )  # fmt: skip
+
+
 def test_the_version_is_ordered_by_term_then_sequence_beyond_32_bits():
     entry = layout.pack(
         slot=0, term=1, seq=(1 << 32) + 5, expires_ms=0, written_s=0, flags=0, meta=b"", value=b""

@@ -209,11 +209,11 @@ async def test_a_full_disk_costs_a_node_its_snapshot_and_leaves_no_draft(
     world.put(2, b"b", random.Random(1).randbytes(300_000))
     with file_size_limit(100_000):
         assert not await world.cycle()
-    assert "too large" in world.keeper.problems()[0]
-    assert world.keeper.writer.failures == 1
+    assert "too large" in world.service.problems()[0]
+    assert world.service.writer.pipeline.failures == 1
     assert names_in(store) == set(map(str, before))
-    assert await world.keeper.writer.write_due()
-    assert world.keeper.problems() == []
+    assert await world.service.writer.write_due()
+    assert world.service.problems() == []
     assert len(store.files()) == len(before) + 1
 
 
@@ -230,12 +230,12 @@ async def test_an_fsync_that_fails_costs_a_node_its_snapshot_and_leaves_no_draft
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fail)
         assert not await world.cycle()
-    assert "Input/output error" in world.keeper.problems()[0]
+    assert "Input/output error" in world.service.problems()[0]
     assert names_in(store) == before
-    assert await world.keeper.writer.write_due()
+    assert await world.service.writer.write_due()
     again = await next_node(store)
     assert list(again.data(2)) == [b"a", b"b"]
-    assert again.keeper.problems() == []
+    assert again.service.problems() == []
 
 
 async def test_a_round_costs_two_syncs_for_the_bundle_and_two_for_the_manifest(

@@ -1,0 +1,16 @@
+"""What a node counts: hits, misses, writes, and what it removed."""
+
+from __future__ import annotations
+
+
+class NodeCounters:
+    """Plain integers since start; the metrics collector reads them."""
+
+    __slots__ = ("evictions", "expirations", "hits", "misses", "writes")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.writes = 0
+        self.evictions = 0
+        self.expirations = 0
