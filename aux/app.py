@@ -153,7 +153,7 @@ class AuxProcess:
 
 
 async def _keep_footprint(life: Life) -> None:
-    """Keep resident memory within the budget: what is not counted is measured (`accounting.py`)."""
+    """Keep resident memory within the budget: what is not counted is measured (`aux/storage/memory_accounting.py`)."""
     store = life.node.store
     footprint = Footprint(store)
     while True:

@@ -1,7 +1,7 @@
 """Writes this node's partitions to the store of snapshots, in rounds: one per interval, of what changed.
 
 The cut of a partition is one turn of the loop: what is committed, in recency order. From there on the loop gathers a
-block of it at a time, in short slices with rests between (`pace.py`), and a thread compresses, writes and syncs. A
+block of it at a time, in short slices with rests between (`schedule.py`), and a thread compresses, writes and syncs. A
 partition that is appointed with data that another node wrote down last is written ahead of the round. So a write is on
 disk, at the latest, an interval and a moment after its acknowledgement.
 """
