@@ -37,6 +37,9 @@ test-compiled: compiled ## run the tests of the compiled modules against them
 	@tooling/debian-packages $(TEST_PACKAGES)
 	@tooling/run-tests --compiled $(ARGS)
 
+test-fast: setup ## run the unit tests, within a minute; without those marked thorough
+	@$(BIN)/python -m pytest -n 2 -m 'not slow and not thorough' tests/unit $(ARGS)
+
 test-slow: setup ## run the tests that take minutes
 	@tooling/debian-packages $(TEST_PACKAGES)
 	@$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
@@ -68,4 +71,4 @@ clean: ## remove what these targets made; a cluster's data stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup compiled up test test-compiled test-slow test-compose check format bench sim lock clean
+.PHONY: help setup compiled up test test-compiled test-fast test-slow test-compose check format bench sim lock clean

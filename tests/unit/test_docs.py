@@ -170,6 +170,15 @@ def test_adrs_that_documents_and_comments_name_exist() -> None:
     assert unknown == set()
 
 
+def test_the_index_lists_every_adr() -> None:
+    files = {path.name for path in ROOT.glob("docs/adr/[0-9]*.md")}
+    listed = re.findall(
+        r"^\| (\d{4}) \| \[[^]]+\]\(([^)]+)\)", read("docs/adr/README.md"), re.MULTILINE
+    )
+    assert {name for _, name in listed} == files
+    assert all(name.startswith(f"{number}-") for number, name in listed)
+
+
 def test_rules_that_documents_and_comments_name_are_defined() -> None:
     defined = set(rules())
     unknown = {
