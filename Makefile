@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-CODE := ringmaster master aux tests $(wildcard bench load_test tooling/*.py)
+CODE := ringmaster master aux tests examples $(wildcard bench load_test tooling/*.py)
 
 TEST_PACKAGES := nginx redis-tools wrk prometheus etcd-server
 BENCH_PACKAGES := nginx redis-tools redis-server wrk etcd-server webdis
