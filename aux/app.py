@@ -157,7 +157,7 @@ class AuxProcess:
 
 
 async def _keep_footprint(incarnation: Incarnation) -> None:
-    """Keep resident memory within the budget: what is not counted is measured (`accounting.py`)."""
+    """Keep resident memory within the budget: what is not counted is measured (`aux/storage/memory_accounting.py`)."""
     store = incarnation.node.store
     footprint = Footprint(store)
     while True:

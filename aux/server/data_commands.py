@@ -99,7 +99,8 @@ class DataCommands:
     def _set_plain(self, client: Client, command: Command) -> bytes | None:
         """`RM.SET pt key value`: what `write` and `write_rules.set_value` do without options, in one piece.
 
-        Most writes come this way; it takes half the time. `test_plain_set.py` compares the two.
+        Most writes come this way; it takes half the time. `tests/unit/aux/server/test_plain_set.py` compares
+        the two.
         """
         _, token, key, value = command
         primary = self._served.get(token)

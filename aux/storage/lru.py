@@ -72,7 +72,7 @@ class Lru:
     ) -> tuple[list[bytes | None], list[tuple[int, int]]]:
         """`touch` for each pair in its order; also (index, `expires_ms`) of each of them that may expire.
 
-        The `test_many_touches_at_once_…` in `test_lru.py` compare the two.
+        The `test_many_touches_at_once_…` in `tests/unit/aux/storage/test_lru.py` compare the two.
         """
         found: list[bytes | None] = []
         dated: list[tuple[int, int]] = []
@@ -84,7 +84,7 @@ class Lru:
                 if entry is not None:
                     entries[key] = entry
                     tick += 1
-                    # `unpack_slot` and `expires_ms_of` byte by byte, with the offsets of `protocol/entry.py` as
+                    # `unpack_slot` and `expires_ms_of` byte by byte, with the offsets of `ringmaster/protocol/entry.py` as
                     # numbers: compiled that makes no objects.
                     ticks[entry[0] | entry[1] << 8 | entry[2] << 16 | entry[3] << 24] = tick
                     if entry[14] | entry[15] | entry[16] | entry[17] | entry[18] | entry[19]:

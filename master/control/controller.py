@@ -1,4 +1,4 @@
-"""The controller: observe, plan, publish, in a loop. All decisions are in `planning.py`; here is only the I/O.
+"""The controller: observe, plan, publish, in a loop. All decisions are in `planning/`; here is only the I/O.
 
 Every master runs this loop and watches the leases' numbers, so that any can take over at once; only the one that is
 elected plans and publishes. It keeps nothing that a successor needs.

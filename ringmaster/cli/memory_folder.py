@@ -93,7 +93,7 @@ def _claim(folder: Path) -> int:
 
 
 def _is_any_held(locks: Path) -> bool:
-    """Whether a process with an id still lives (`liveness.py`)."""
+    """Whether a process with an id still lives (`ringmaster/cluster/process_lock.py`)."""
     for path in locks.glob("*.lock"):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:

@@ -1,6 +1,6 @@
 """Which copy of each partition is to be the primary: levelled by changes of role, seldom by a swap of copies. Pure.
 
-Primaries to copies is a flow problem as well, solved like that of the copies (`balance.py`): a primary too many travels
+Primaries to copies is a flow problem as well, solved like that of the copies (`min_cost_flow.py`): a primary too many travels
 along nodes that hand one on each.
 """
 

@@ -3,7 +3,7 @@
 Copies to nodes is a flow problem: each partition sends its copies through zones to nodes, a copy that is not there yet
 costs one, a node takes between `low` and `high`. It is solved by successive shortest augmenting paths (Ahuja, Magnanti,
 Orlin: "Network Flows", 1993, chapter 9): a copy too many travels from a full node to one with room, along nodes that
-pass one on each (`ways.py`). What `adopt` and `fill` leave is the cheapest table if bounds did not matter, and each
+pass one on each (`residual_graph.py`). What `adopt` and `fill` leave is the cheapest table if bounds did not matter, and each
 cheapest path keeps it the cheapest for the loads reached, so the result has the fewest moves of all.
 """
 

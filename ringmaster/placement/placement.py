@@ -3,7 +3,7 @@
 Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam: "Consistent Hashing with Bounded Loads",
 SODA 2018): a partition goes to the first nodes in its hash order that have room. The walk alone cascades when a
 bound moves, so a placement that starts from a current one keeps every copy it can and moves only what a bound forces
-(`balance.py`, `primaries.py`; adr/0009).
+(`min_cost_flow.py`, `leader_balance.py`; adr/0009).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def place(
     `current` lists the copies as they are, best first (primary, in sync, filling); ids that are not in `nodes` are
     ignored. A *move* is a copy in the result that `current` does not list. What a change of membership *forces* is the
     fewest moves of any table with `min(replicas, len(nodes))` copies of each partition on different nodes, at most L of
-    them in one zone, and between `low` and `high` copies on each node (`shares.py`; `low` is 0.95 times the share, or the
+    them in one zone, and between `low` and `high` copies on each node (`quotas.py`; `low` is 0.95 times the share, or the
     whole number below it, so that who joins is given something). The result has exactly that many, unless the primaries
     cannot be levelled by changes of role alone, which takes a swap of two copies; no such case is known (the property
     tests look for one). So the same members twice move nothing, and all depends on `current` and `nodes` alone.

@@ -52,6 +52,19 @@ def test_every_requirement_is_pinned_and_hashed(name: str) -> None:
         assert "--hash=sha256:" in line
 
 
+def test_hooks_and_hosted_ci_use_what_this_checkout_has() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"repo: (\S+)", hooks) == ["local"]
+    assert set(re.findall(r"language: (\S+)", hooks)) == {"system"}
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r"- run: (\.\S+)", workflow) == [".ci/run"]
+
+
+def test_continuous_integration_simulates_at_least_a_thousand_seeds() -> None:
+    (seeds,) = re.findall(r"RINGMASTER_SIM_SEEDS:-(\d+)", (ROOT / ".ci" / "run").read_text())
+    assert int(seeds) >= 1000
+
+
 def test_what_runs_and_what_develops_use_the_same_versions() -> None:
     def versions(name: str) -> set[str]:
         return {line.split(" --hash", 1)[0].strip() for line in pins(name).values()}

@@ -1,7 +1,7 @@
 """The next view: a pure function of one observation. Rules of design section 4 by number in the modules it uses.
 
-`judgement.py` judges nodes, `targets.py` says where copies should be, `promotion.py` repairs rows after failures,
-`moves.py` moves them towards the target. Here: which nodes the view lists, and which leases must be fenced for it.
+`node_verdicts.py` judges nodes, `target.py` says where copies should be, `repair.py` repairs rows after failures,
+`rebalance.py` moves them towards the target. Here: which nodes the view lists, and which leases must be fenced for it.
 """
 
 from __future__ import annotations

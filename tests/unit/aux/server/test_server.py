@@ -422,6 +422,7 @@ WORDS = st.one_of(
 )
 
 
+@pytest.mark.thorough
 @given(
     commands=st.lists(st.tuples(st.sampled_from(NAMES), st.lists(WORDS, max_size=7)), max_size=8)
 )

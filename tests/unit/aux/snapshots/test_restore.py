@@ -4,6 +4,8 @@ import asyncio
 import errno
 import random
 
+import pytest
+
 from aux.node.status_report import status_of
 from ringmaster.protocol.entry import RESTORED, header
 from ringmaster.snapshot.names import BundleName, ManifestName, OldName
@@ -309,6 +311,7 @@ async def test_a_damaged_file_is_kept_for_whoever_looks_into_it(store: MemorySto
     assert len(store.bundles) == 2
 
 
+@pytest.mark.thorough
 async def test_whatever_is_done_to_the_bytes_the_node_serves_and_says_what_is_wrong(
     store: MemoryStore,
 ) -> None:

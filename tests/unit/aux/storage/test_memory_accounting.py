@@ -57,6 +57,7 @@ def test_a_block_is_counted_as_the_resident_memory_it_takes(allocator, cost):
         assert cost(int(length)) == pytest.approx(resident, rel=0.06), f"{length} bytes"
 
 
+@pytest.mark.thorough
 @linux
 def test_an_entry_costs_at_most_220_bytes_beyond_key_and_value():
     found = run(

@@ -79,7 +79,10 @@ def test_last_event_id_resumes(master: FakeMaster) -> None:
         assert b"id: 12\n" in read_event(connection)
 
 
-def test_a_subscriber_that_leaves_is_forgotten(master: FakeMaster) -> None:
+def test_a_subscriber_that_leaves_is_forgotten(
+    master: FakeMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "HEARTBEAT_S", 0.01)
     with subscribe(master):
         wait_until(lambda: master.events.subscribers == 1, "it is counted")
     master.call(master.events.publish, healthy_view(10))

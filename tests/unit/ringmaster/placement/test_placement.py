@@ -160,6 +160,7 @@ def test_a_thousand_partitions_are_within_five_per_cent_of_the_mean(method: Meth
         assert max(primaries.values()) <= 1.05 * 1024 / count
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", METHODS)
 def test_sixteen_thousand_partitions_on_twenty_nodes_are_placed_in_half_a_second(method: Method):
     nodes = [PlacementNode(f"aux{i}", 1.0, "abc"[i % 3]) for i in range(20)]

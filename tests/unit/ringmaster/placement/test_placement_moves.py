@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,6 +151,7 @@ def most_led(table: Sequence[Row], bounds: Limits) -> int:
     return sum(leads_one_more(number, set()) for number in range(len(table)))
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None)
 @given(clusters(), st.integers(1, 3), st.sampled_from(["ring", "rendezvous"]), sizes, st.data())
 def test_a_change_moves_no_more_than_any_placement_must(members, replicas, method, size, data):
@@ -168,6 +170,7 @@ def test_a_change_moves_no_more_than_any_placement_must(members, replicas, metho
         assert copies_moved(before, table) == fewest_moves(before, table, bounds)
 
 
+@pytest.mark.thorough
 @settings(max_examples=80, deadline=None)
 @given(clusters(), st.integers(1, 3), st.sampled_from(["ring", "rendezvous"]), st.randoms())
 def test_from_any_table_in_the_middle_of_moves_as_few_copies_are_moved(

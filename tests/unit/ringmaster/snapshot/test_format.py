@@ -174,6 +174,7 @@ def test_a_file_cut_off_anywhere_is_never_taken_for_whole() -> None:
                 assert items == SECTIONS[number]
 
 
+@pytest.mark.thorough
 def test_any_flipped_bit_is_found_and_costs_one_block_at_most() -> None:
     raw = make_file(*SECTIONS)
     noise = random.Random(7)

@@ -103,6 +103,7 @@ def planned(seen: Observation) -> View:
     return plan.view
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["ring", "rendezvous"])
 def test_a_plan_does_not_block_the_loop_noticeably(method: Method) -> None:
     view = first_view("c" * 32, 4096, 2)
