@@ -153,7 +153,7 @@ def _version(newest: bytes | None) -> Version:
 def _integer(value: bytes) -> int | None:
     """`value` as a signed 64-bit JSON integer, None if it is anything else."""
     digits = value[1:] if value[:1] == b"-" else value
-    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and len(value) > 1):
+    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and len(digits) > 1):
         return None
     number = int(value)
     return number if INT64_MIN <= number <= INT64_MAX else None

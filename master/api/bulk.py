@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -134,7 +135,7 @@ class BulkApi:
                 wanted.append(key_of_text(text))
             except BadRequest as error:
                 errors.append(
-                    b"%b:%b" % (msgspec.json.encode(text), problem_text(error, write=True))
+                    b"%b:%b" % (json.dumps(text).encode(), problem_text(error, write=True))
                 )
         return wanted, errors
 

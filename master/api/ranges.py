@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_ONE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))\s*", re.ASCII | re.IGNORECASE)
+_ONE = re.compile(
+    r"bytes\s*=[\s,]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[\s,]*", re.ASCII | re.IGNORECASE
+)
 
 
 def parse_range(values: list[str], size: int) -> tuple[int, int] | None:

@@ -14,7 +14,8 @@ from ringmaster.protocol.write_options import ANY, Version
 Condition = str | tuple[Version, ...] | None
 """`"*"`, versions, or None where there is no condition: as in `WriteOptions`."""
 
-_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"\s*(?:,|$)')
+# Empty elements of a list do not count (RFC 9110 §5.6.1.2).
+_TAG = re.compile(r'[\s,]*(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"\s*(?:,[\s,]*|$)')
 _VERSION = re.compile(r"([0-9a-f]{1,8})-([0-9a-f]{1,12})-([0-9a-f]{8})", re.ASCII)
 _MAX_TAGS = 64
 
@@ -26,12 +27,12 @@ def parse_header(name: str, values: list[str], salt: str, *, strong: bool) -> Co
     """
     if not values:
         return None
-    text = ", ".join(value for value in values if value.strip())
-    if text.strip() == ANY:
+    text = ", ".join(values)
+    if text.strip(" \t,") == ANY:
         return ANY
     versions: list[Version] = []
     position = count = 0
-    while position < len(text):
+    while position < len(text) and text[position:].strip(" \t,"):
         match = _TAG.match(text, position)
         count += 1
         if match is None or count > _MAX_TAGS:
@@ -48,7 +49,7 @@ def parse_header(name: str, values: list[str], salt: str, *, strong: bool) -> Co
     return tuple(versions)
 
 
-def parse_field(name: str, value: object, salt: str) -> Condition:
+def parse_field(name: str, value: object, salt: str, *, strong: bool) -> Condition:
     """The same from a field of a JSON item: `"*"`, a version, an ETag, or a list of these. Raises `BadRequest`."""
     if value == ANY:
         return ANY
@@ -63,7 +64,8 @@ def parse_field(name: str, value: object, salt: str) -> Condition:
         )
     if ANY in given:
         raise BadRequest(f'{name}: "*" stands alone, not in a list')
-    versions = (parse_version(str(each).removeprefix("W/").strip('"'), salt) for each in given)
+    tags = (str(each) for each in given if not (strong and str(each).startswith("W/")))
+    versions = (parse_version(tag.removeprefix("W/").strip('"'), salt) for tag in tags)
     return tuple(version for version in versions if version is not None)
 
 

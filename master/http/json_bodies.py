@@ -1,7 +1,7 @@
 """JSON request bodies: one item of POST /data, lists of items, lists of keys.
 
 The value is cut out as the very bytes that were sent. What JSON leaves to taste is refused: duplicate members,
-unknown fields, NaN, lone surrogates, bytes behind the end.
+unknown fields, NaN, bytes behind the end. Half a surrogate pair, escaped, is legal in a value (RFC 8259 §8.2), not in a key.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ _plain_item = re.compile(
 ).fullmatch
 _PRINTABLE = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
 """ASCII without what is not printed, and without the backslash."""
+# Every escape, in its order: a surrogate pair, half of one, or another.
+_ESCAPE = re.compile(
+    rb"\\(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 _VALUE = re.compile(rb'"value"[ \t\r\n]*:[ \t\r\n]*')
 
 
@@ -56,8 +61,11 @@ _key_list_decoder = msgspec.json.Decoder(list[str])
 
 def parse_item(body: bytes) -> Item:
     """The item that `body` is. Raises `BadRequest` with a sentence that says what to write instead."""
-    item = _decode(_item_decoder, body, 'an object such as {"key": "a", "value": 1}')
+    whole = _without_halves(body)
+    item = _decode(_item_decoder, whole, 'an object such as {"key": "a", "value": 1}')
     value = bytes(item.value)
+    if whole is not body:
+        value = _original_value(body, whole, value)
     _refuse_duplicates(body, value)
     if item.swr is not None or item.tags is not None:
         name = "swr" if item.swr is not None else "tags"
@@ -76,15 +84,22 @@ def plain_item(body: bytes) -> tuple[bytes, bytes] | None:
 
 def parse_items(body: bytes, most: int) -> list[bytes]:
     """The texts of the items of a bulk write, for `parse_item`. Raises `BadRequest`, or `OverflowError` above `most`."""
-    items = _decode(_raw_list_decoder, body, 'a list of objects such as [{"key": "a", "value": 1}]')
+    whole = _without_halves(body)
+    items = _decode(
+        _raw_list_decoder, whole, 'a list of objects such as [{"key": "a", "value": 1}]'
+    )
     if len(items) > most:
         raise OverflowError
-    return [bytes(item) for item in items]
+    texts = [bytes(item) for item in items]
+    return texts if whole is body else _original_items(body, whole, texts)
 
 
 def parse_keys(body: bytes, most: int) -> list[str]:
     """The keys of a bulk read or delete. Raises `BadRequest`, or `OverflowError` above `most`."""
-    keys = _decode(_key_list_decoder, body, 'a list of keys such as ["a", "b"]')
+    whole = _without_halves(body)
+    keys = _decode(_key_list_decoder, whole, 'a list of keys such as ["a", "b"]')
+    if whole is not body:
+        keys = json.loads(body)
     if len(keys) > most:
         raise OverflowError
     return keys
@@ -125,6 +140,38 @@ def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, wanted: str) -> _T:
         raise BadRequest(f"{error}; write {wanted} as JSON (RFC 8259)") from error
     except RecursionError as error:
         raise BadRequest("the JSON is nested too deeply") from error
+
+
+def _without_halves(body: bytes) -> bytes:
+    """`body` with another character, written as long, in place of each escaped half of a surrogate pair; else `body` itself."""
+    if b"\\u" not in body:
+        return body
+    whole = _ESCAPE.sub(lambda found: b"\\u0041" if found[2] else found[0], body)
+    return body if whole == body else whole
+
+
+def _original_value(body: bytes, whole: bytes, value: bytes) -> bytes:
+    """What stands in `body` where `value` does in `whole`, its like without halves. Raises `BadRequest`."""
+    for match in _VALUE.finditer(whole):
+        begin, end = match.end(), match.end() + len(value)
+        if whole.startswith(value, begin):
+            if body[:begin] != whole[:begin] or body[end:] != whole[end:]:
+                break
+            return body[begin:end]
+    raise BadRequest(
+        "only the value may hold half a surrogate pair; write whole characters elsewhere"
+    )
+
+
+def _original_items(body: bytes, whole: bytes, texts: list[bytes]) -> list[bytes]:
+    """What stands in `body` where `texts` do, one behind the other, in `whole`."""
+    found = []
+    at = 0
+    for text in texts:
+        at = whole.index(text, at)
+        found.append(body[at : at + len(text)])
+        at += len(text)
+    return found
 
 
 def _refuse_duplicates(body: bytes, value: bytes) -> None:

@@ -22,13 +22,15 @@ def item_options(
     Raises `BadRequest`.
     """
     conditions: list[Condition] = []
-    for name, field, stated in (
-        ("if_match", match, headers[0]),
-        ("if_none_match", none_match, headers[1]),
+    for name, field, stated, strong in (
+        ("if_match", match, headers[0], True),
+        ("if_none_match", none_match, headers[1], False),
     ):
         if field is not None and stated is not None:
             raise BadRequest(f"{name} is given as a header and in the body; give it once")
-        conditions.append(stated if field is None else parse_field(name, field, salt))
+        conditions.append(
+            stated if field is None else parse_field(name, field, salt, strong=strong)
+        )
     return WriteOptions(
         ttl_ms=milliseconds(ttl), if_match=conditions[0], if_none_match=conditions[1]
     )

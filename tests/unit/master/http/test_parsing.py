@@ -75,13 +75,15 @@ def test_lists_are_bounded() -> None:
         (['"1-2-ffffffff"'], True, ()),
         (['"anything,really"'], True, ()),
         (['""'], True, ()),
+        ([',"x",, "1-2-0123abcd" ,'], True, ((1, 2),)),
+        (["", '"1-2-0123abcd"'], True, ((1, 2),)),
     ],
 )
 def test_conditions_in_headers(values: list[str], strong: bool, expected: object) -> None:
     assert parse_header("If-Match", values, SALT, strong=strong) == expected
 
 
-@pytest.mark.parametrize("values", [["x"], [""], ['"a'], ["*", "*"], ['"a"; "b"'], ['"a",,']])
+@pytest.mark.parametrize("values", [["x"], [""], ['"a'], ["*", "*"], ['"a"; "b"'], [","]])
 def test_malformed_conditions_in_headers(values: list[str]) -> None:
     with pytest.raises(BadRequest):
         parse_header("If-Match", values, SALT, strong=True)
@@ -91,13 +93,15 @@ def test_more_tags_than_anybody_needs_are_refused() -> None:
     with pytest.raises(BadRequest):
         parse_header("If-Match", [", ".join(['"x"'] * 65)], SALT, strong=True)
     with pytest.raises(BadRequest):
-        parse_field("if_match", ["x"] * 65, SALT)
+        parse_field("if_match", ["x"] * 65, SALT, strong=True)
 
 
 def test_conditions_in_fields() -> None:
-    assert parse_field("if_match", "*", SALT) == "*"
-    assert parse_field("if_match", "1-2-0123abcd", SALT) == ((1, 2),)
-    assert parse_field("if_match", ['"1-2-0123abcd"', "other"], SALT) == ((1, 2),)
+    assert parse_field("if_match", "*", SALT, strong=True) == "*"
+    assert parse_field("if_match", "1-2-0123abcd", SALT, strong=True) == ((1, 2),)
+    assert parse_field("if_match", ['"1-2-0123abcd"', "other"], SALT, strong=True) == ((1, 2),)
+    assert parse_field("if_match", 'W/"1-2-0123abcd"', SALT, strong=True) == ()
+    assert parse_field("if_none_match", 'W/"1-2-0123abcd"', SALT, strong=False) == ((1, 2),)
 
 
 @pytest.mark.parametrize(
