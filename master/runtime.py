@@ -31,8 +31,8 @@ from ringmaster.cluster.view_follower import ViewFollower
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.net.network import Network
+from ringmaster.routing.links import NodeLink
 from ringmaster.routing.router import Router
-from ringmaster.routing.table import NodeLink
 from ringmaster.runtime.clock import Clock
 
 STATUS_MAX_AGE_S = 2.0
@@ -76,7 +76,7 @@ class Core:
             around.clock,
             boot_id=around.liveness.boot_id,
             stall_s=stall_s,
-            auth=cluster.secret.encode(),
+            secret=cluster.secret,
         )
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; before any was published, one without nodes."""

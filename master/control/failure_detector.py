@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ProbeLink(Protocol):
-    """What a probe needs of `ringmaster.routing.table.NodeLink`."""
+    """What a probe needs of `ringmaster.routing.links.NodeLink`."""
 
     on_lost: Callable[[], None] | None
     """Called from the loop when the connection is lost."""

@@ -318,12 +318,12 @@ def replica_expires_by_itself() -> Iterator[None]:
 @mutant
 def unknown_writes_retried() -> Iterator[None]:
     """R9: a write whose connection broke is sent again."""
-    judge = ringmaster.routing.router.judge_write
+    outcome = ringmaster.routing.router.write_outcome
 
     def again(reply: Any) -> object:
-        return ringmaster.routing.router.AGAIN if isinstance(reply, LinkBroken) else judge(reply)
+        return ringmaster.routing.router.RETRY if isinstance(reply, LinkBroken) else outcome(reply)
 
-    with patch.object(ringmaster.routing.router, "judge_write", again):
+    with patch.object(ringmaster.routing.router, "write_outcome", again):
         yield
 
 
