@@ -51,7 +51,7 @@ STANDBY_S = 0.3
 MOVE_PAUSE_S = 0.1
 MOVE_PAUSE_TIMES = 320.0
 """Between two views that only move copies: so many times what planning and publishing the first one took, but no
-longer than `PlanningSettings.move_pause_most_s`.
+longer than `PlanningSettings.max_move_pause_s`.
 
 Each costs every process a few milliseconds that clients wait for; so it is about one in a hundred of them.
 """
@@ -335,7 +335,7 @@ class Controller:
             now = self._clock.boottime()
             pause_s = MOVE_PAUSE_TIMES * (now - began)
             self._calm_until = now + min(
-                max(pause_s, MOVE_PAUSE_S), self._settings.move_pause_most_s
+                max(pause_s, MOVE_PAUSE_S), self._settings.max_move_pause_s
             )
         for reason in plan.reasons:
             _log.info("view", epoch=plan.view.epoch, reason=reason)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SOLE_COPY_WAIT_S = 8.0
 """Shorter than by default, so that a run sees the end of it; longer than any freeze."""
 
-MOVE_PAUSE_MOST_S = 0.3
+MAX_MOVE_PAUSE_S = 0.3
 """Shorter than by default: the simulated time is for faults, not for rests."""
 
 
@@ -52,7 +52,7 @@ class MasterProcess(Process):
             PlanningSettings(
                 replicas=plan.replicas,
                 sole_copy_wait_s=SOLE_COPY_WAIT_S,
-                move_pause_most_s=MOVE_PAUSE_MOST_S,
+                max_move_pause_s=MAX_MOVE_PAUSE_S,
             ),
             Surroundings(self.clock, self.network, self.coordinator, self.liveness, record),
         )

@@ -26,7 +26,7 @@ from aux.replication.replica import Replica
 from aux.replication.sender import Peer
 from aux.server.bulk_commands import BulkCommands, bare_values
 from master.control.controller import Controller
-from master.control.planning.repair import Mender
+from master.control.planning.repair import Repair
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
 from ringmaster.protocol.write_options import Status
@@ -222,13 +222,13 @@ def served_after_a_restart() -> Iterator[None]:
 @mutant
 def promoted_while_filling() -> Iterator[None]:
     """R6: a copy that is being filled counts as in sync."""
-    surviving = Mender._surviving
+    surviving = Repair._surviving
 
-    def more(mender: Mender, number: int, row: Any) -> list[str]:
-        filling = [each.node for each in row.filling if mender._verdicts.is_live(each.node)]
-        return surviving(mender, number, row) + filling
+    def more(repair: Repair, number: int, row: Any) -> list[str]:
+        filling = [each.node for each in row.filling if repair._verdicts.is_live(each.node)]
+        return surviving(repair, number, row) + filling
 
-    with patch.object(Mender, "_surviving", more):
+    with patch.object(Repair, "_surviving", more):
         yield
 
 

@@ -25,14 +25,14 @@ class RebalanceProgress:
 def choose_target(seen: Observation, verdicts: Verdicts | None = None) -> Target:
     """`seen.target` if it is for the present members, else a new one that starts from the copies as they are.
 
-    Computing one takes about 15 ms of processor time for 4,096 partitions on 20 nodes, 50 ms for 16,384, and 0.1
-    to 0.3 s for 16,384 on 100 nodes (a first table: 0.5 s), during which the loop serves nobody: once for each change.
+    Computed once per change of membership, and blocks the loop meanwhile: about 15 ms of processor time for 4,096
+    partitions on 20 nodes, 50 ms for 16,384, and 0.1 to 0.3 s for 16,384 on 100 nodes (a first table: 0.5 s).
     """
-    judged = verdicts or Verdicts(seen)
+    verdicts = verdicts or Verdicts(seen)
     view, settings = seen.view, seen.settings
     nodes = tuple(
         PlacementNode(node, info.weight, info.zone)
-        for node in judged.members()
+        for node in verdicts.members()
         for info in [member_info(seen, node)]
     )
     key = (nodes, settings.replicas, settings.method, view.partitions)
@@ -50,7 +50,7 @@ def choose_target(seen: Observation, verdicts: Verdicts | None = None) -> Target
 
 
 def member_info(seen: Observation, node: str) -> NodeInfo:
-    """As registered; what the view says where the registration cannot be read."""
+    """The node as registered, or as the view lists it where the registration cannot be read."""
     found = seen.nodes.get(node)
     return seen.view.nodes[node] if found is None else found
 
