@@ -25,7 +25,7 @@ from aux.replication.primary import Copy, Primary
 from aux.replication.replica import Replica
 from aux.replication.sender import Peer
 from aux.server.bulk_commands import BulkCommands, bare_values
-from master.control.controller import Controller
+from master.control.observer import Observer
 from master.control.planning.repair import Repair
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
@@ -105,16 +105,16 @@ def revoked_without_the_number() -> Iterator[None]:
 @mutant
 def dead_when_disconnected() -> Iterator[None]:
     """R5: a node whose link is down is taken for dead."""
-    proofs = Controller._proofs
+    prove_dead = Observer.prove_dead
 
-    def guess(controller: Controller, view: Any, read: Any) -> Any:
-        found = proofs(controller, view, read)
+    def guess(observer: Observer, view: Any, rows: Any) -> Any:
+        found = prove_dead(observer, view, rows)
         for node, info in view.nodes.items():
-            if info.up and not controller._probes.is_connected(node):
+            if info.up and not observer._probes.is_connected(node):
                 found.setdefault(info.incarnation, _NoLock())
         return found
 
-    with patch.object(Controller, "_proofs", guess):
+    with patch.object(Observer, "prove_dead", guess):
         yield
 
 

@@ -1,25 +1,11 @@
-"""The target placement for the present members, and how far a view is from it. Pure."""
+"""The target placement for the present members. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from master.control.planning.node_verdicts import Verdicts
 from master.control.planning.observation import Observation, Target
-from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.cluster.view import NodeInfo, Partition
 from ringmaster.placement.placement import PlacementNode, Row, place
-
-
-@dataclass(frozen=True, slots=True)
-class RebalanceProgress:
-    """`moving`: copies still to be filled or handed over. `under_replicated`: partitions with too few in-sync copies.
-
-    `unserved`: partitions without a primary.
-    """
-
-    moving: int
-    under_replicated: int
-    unserved: int
 
 
 def choose_target(seen: Observation, verdicts: Verdicts | None = None) -> Target:
@@ -57,15 +43,3 @@ def member_info(seen: Observation, node: str) -> NodeInfo:
 
 def _copies(row: Partition) -> Row:
     return (*row.in_sync, *(filling.node for filling in row.filling))
-
-
-def rebalance_progress(view: View, target: Target) -> RebalanceProgress:
-    """How far `view` is from `target`."""
-    moving = under = unserved = 0
-    for row, wanted in zip(view.table, target.rows, strict=True):
-        in_sync = row.in_sync
-        moving += sum(1 for node in wanted if node not in in_sync)
-        moving += 1 if wanted and row.primary in wanted and row.primary != wanted[0] else 0
-        under += len(in_sync) < view.replicas
-        unserved += row.primary is None
-    return RebalanceProgress(moving, under, unserved)
