@@ -20,8 +20,8 @@ from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.config.settings import AuxSettings
-from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
+from ringmaster.coordinator import Commit
+from ringmaster.coordinator.cluster import ClusterRecord, find_cluster
 from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable, SettingsError
 from ringmaster.net.network import AsyncioNetwork
@@ -35,8 +35,6 @@ OVERHEAD_BYTES: Final = 48 * 1024 * 1024
 SEAL_S: Final = 25.0
 """How long the last snapshot may take at a clean stop."""
 
-_COORDINATOR_PATIENCE_S: Final = 60.0
-_RETRY_S: Final = 0.5
 _RESTART_PAUSE_S: Final = 0.2
 
 _log = structlog.get_logger(__name__)
@@ -61,7 +59,9 @@ class AuxProcess:
         health = HealthServer(lambda: self._incarnation)
         try:
             port = await health.start(settings.host, settings.http_port)
-            cluster = await self._find_cluster(coordinator, clock)
+            cluster = await find_cluster(coordinator, settings.partitions, clock, self._stop)
+            if cluster is None:
+                return
             environment = NodeEnvironment(
                 clock=clock,
                 network=AsyncioNetwork(),
@@ -143,17 +143,6 @@ class AuxProcess:
                 restore_max_age_s=settings.restore_max_age,
             ),
         )
-
-    async def _find_cluster(self, coordinator: Coordinator, clock: SystemClock) -> ClusterRecord:
-        deadline = clock.boottime() + _COORDINATOR_PATIENCE_S
-        while True:
-            try:
-                return await ensure_cluster(coordinator, self._settings.partitions, clock)
-            except CoordinatorUnavailable as error:
-                if clock.boottime() > deadline:
-                    raise
-                _log.warning("waiting for the coordinator", reason=str(error))
-            await asyncio.sleep(_RETRY_S)
 
 
 async def _keep_footprint(incarnation: Incarnation) -> None:

@@ -29,7 +29,7 @@ from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
-from ringmaster.protocol.resp import encode
+from ringmaster.protocol.handshake import handshake
 from ringmaster.runtime.clock import Clock
 
 _DRAIN_POLL_S = 0.1
@@ -205,14 +205,11 @@ class Incarnation:
         self, peer: NodeInfo, *, on_up: Callable[[], None], on_down: Callable[[], None]
     ) -> Link:
         cluster = self._environment.cluster
-        hello = encode(b"RM.HELLO", cluster.id.encode(), peer.incarnation.encode())
-        if cluster.secret:
-            hello = encode(b"AUTH", cluster.secret.encode()) + hello
         return Link(
             self._environment.network,
             peer.address,
             name=peer.id,
-            hello=hello,
+            hello=handshake(cluster.id, peer.incarnation, cluster.secret),
             max_in_flight=1_000_000,
             on_up=on_up,
             on_down=on_down,

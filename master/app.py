@@ -16,7 +16,7 @@ import uvloop
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
-from master.api.cluster_watch import Directory
+from master.api.cluster_watch import ClusterWatch
 from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
@@ -33,64 +33,64 @@ from master.http.request_counters import Counters
 from master.http.responses import Replies
 from master.metrics import Exposition, MasterCollector
 from master.prefork import clear_socket_path, run_workers
-from master.runtime import Core, Surroundings
+from master.runtime import MasterEnvironment, MasterRuntime
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.config.settings import MasterSettings
-from ringmaster.coordinator import Coordinator
-from ringmaster.coordinator.cluster import ClusterRecord, ensure_cluster
+from ringmaster.coordinator.cluster import find_cluster
 from ringmaster.coordinator.configured import configured_coordinator
-from ringmaster.errors import CoordinatorUnavailable, SettingsError
+from ringmaster.errors import SettingsError
 from ringmaster.net.network import AsyncioNetwork, parse_address
-from ringmaster.runtime.clock import Clock, SystemClock
+from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.gc_tuning import settle_collector
 
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""
 
 _GRACE_S: Final = 1.0
-_COORDINATOR_PATIENCE_S: Final = 60.0
-_RETRY_S: Final = 0.5
 _BACKLOG: Final = 4096
 
 _log = structlog.get_logger(__name__)
 
 
 class Master:
-    """The HTTP side and the core behind it: `start`, `wait`, `close`.
+    """The HTTP side and the runtime behind it: `start`, `wait`, `close`.
 
     `unix`: a listening unix socket that this worker shares with others.
     """
 
     def __init__(
-        self, settings: MasterSettings, around: Surroundings, unix: socket.socket | None = None
+        self,
+        settings: MasterSettings,
+        environment: MasterEnvironment,
+        unix: socket.socket | None = None,
     ) -> None:
-        clock = around.clock
+        clock = environment.clock
         self._settings = settings
         self._unix = unix
         self._limits = Limits(max_value=settings.max_value, deadline_s=settings.deadline)
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.events = ViewEvents()
-        self.core = Core(
+        self.runtime = MasterRuntime(
             MasterRow(id=settings.name, address=settings.address, pid=os.getpid()),
             _planning(settings),
-            around,
+            environment,
             self.events.publish,
         )
         counters = Counters()
-        replies = Replies(clock, around.cluster.id[:8])
+        replies = Replies(clock, environment.cluster.id[:8])
         authority = Authority(settings.host_names.split(","))
-        directory = Directory(around.coordinator, clock, lambda: self.core.view)
+        cluster_watch = ClusterWatch(environment.coordinator, clock, lambda: self.runtime.view)
         budget = BodyBudget(self._limits.buffered_bytes)
-        reads = BulkReads(self.core.router, replies, counters, clock)
-        bulk = BulkApi(self.core.router, replies, reads)
-        self._directory = directory
+        reads = BulkReads(self.runtime.router, replies, counters, clock)
+        bulk = BulkApi(self.runtime.router, replies, reads)
+        self._cluster_watch = cluster_watch
         exposition = Exposition(
             MasterCollector(
                 counters=counters,
-                core=self.core,
-                directory=directory,
+                runtime=self.runtime,
+                cluster_watch=cluster_watch,
                 events=self.events,
                 budget=budget,
                 clock=clock,
@@ -98,26 +98,26 @@ class Master:
             )
         )
         cluster = ClusterApi(
-            around.coordinator,
-            directory,
+            environment.coordinator,
+            cluster_watch,
             clock,
-            lambda: self.core.view,
-            self.core.statuses,
+            lambda: self.runtime.view,
+            self.runtime.statuses,
             settings.name,
         )
         table = routes(
-            DataApi(self.core.router, replies),
+            DataApi(self.runtime.router, replies),
             bulk,
             cluster,
             self.events,
-            HealthApi(lambda: self.core.view, self.core.statuses, exposition),
+            HealthApi(lambda: self.runtime.view, self.runtime.statuses, exposition),
             DocsApi(),
-            SnapshotsApi(lambda: self.core.view, self.core.router.link_of, clock),
+            SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
         )
         application = Application(table, authority, self._limits, budget, clock, counters)
         self.server = HttpServer(application, self._limits, replies.date)
         self.fastpath = FastPath(
-            self.core.router,
+            self.runtime.router,
             replies,
             counters,
             authority,
@@ -141,8 +141,8 @@ class Master:
         """Listen and take part. Raises `SettingsError` if an address is taken."""
         settings = self._settings
         self._tasks = [
-            asyncio.create_task(self.core.run(), name="core"),
-            asyncio.create_task(self._directory.run(), name="directory"),
+            asyncio.create_task(self.runtime.run(), name="runtime"),
+            asyncio.create_task(self._cluster_watch.run(), name="cluster watch"),
             asyncio.create_task(self.fastpath.run(), name="fast path"),
         ]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -159,7 +159,7 @@ class Master:
         _log.info("listening", addresses=self.addresses, fastpath=settings.fastpath)
 
     async def wait(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Raises what ended the core, such as `DuplicateId`."""
+        """Until `stop` is set. Raises what ended the runtime, such as `DuplicateId`."""
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -179,7 +179,7 @@ class Master:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.core.close()
+        await self.runtime.close()
         if self._settings.unix is not None and self._unix is None:
             with suppress(FileNotFoundError):
                 os.unlink(self._settings.unix)
@@ -223,12 +223,12 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
     _make_folders(settings.data_dir, settings.lease_path)
     coordinator = configured_coordinator(settings)
     try:
-        cluster = await _find_cluster(settings, coordinator, clock, stop)
+        cluster = await find_cluster(coordinator, settings.partitions, clock, stop)
         if cluster is None:
             return
         liveness = FlockLiveness(settings.lease_path / "locks")
-        around = Surroundings(clock, AsyncioNetwork(), coordinator, liveness, cluster)
-        master = Master(settings, around, unix)
+        environment = MasterEnvironment(clock, AsyncioNetwork(), coordinator, liveness, cluster)
+        master = Master(settings, environment, unix)
         try:
             await master.start()
             settle_collector()
@@ -246,24 +246,6 @@ def _make_folders(*folders: Path) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"cannot make the folder {folder}: {error}") from error
-
-
-async def _find_cluster(
-    settings: MasterSettings, coordinator: Coordinator, clock: Clock, stop: asyncio.Event
-) -> ClusterRecord | None:
-    """The cluster's record; None if told to stop meanwhile. Raises `CoordinatorUnavailable` after a minute."""
-    deadline = clock.boottime() + _COORDINATOR_PATIENCE_S
-    while not stop.is_set():
-        try:
-            return await ensure_cluster(coordinator, settings.partitions, clock)
-        except CoordinatorUnavailable as error:
-            if clock.boottime() > deadline:
-                raise
-            _log.warning("waiting for the coordinator", reason=str(error))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETRY_S):
-                await stop.wait()
-    return None
 
 
 def _planning(settings: MasterSettings) -> PlanningSettings:

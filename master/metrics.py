@@ -15,12 +15,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from master.api.cluster_watch import Directory
+from master.api.cluster_watch import ClusterWatch
 from master.api.events import ViewEvents
 from master.api.summary import summarize
 from master.http.limits import BodyBudget
 from master.http.request_counters import BOUNDS_S, Counters, Series
-from master.runtime import Core
+from master.runtime import MasterRuntime
 from ringmaster.runtime.clock import Clock
 
 _STATES: Final = ("up", "draining", "unreachable", "down")
@@ -33,16 +33,16 @@ class MasterCollector:
         self,
         *,
         counters: Counters,
-        core: Core,
-        directory: Directory,
+        runtime: MasterRuntime,
+        cluster_watch: ClusterWatch,
         events: ViewEvents,
         budget: BodyBudget,
         clock: Clock,
         connections: Callable[[], int],
     ) -> None:
         self._counters = counters
-        self._core = core
-        self._directory = directory
+        self._runtime = runtime
+        self._cluster_watch = cluster_watch
         self._events = events
         self._budget = budget
         self._clock = clock
@@ -57,29 +57,31 @@ class MasterCollector:
         yield _gauge("connections", "Clients connected.", self._connections())
         yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
         yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
-        links = [self._core.router.link_of(node) for node in self._nodes()]
+        links = [self._runtime.router.link_of(node) for node in self._nodes()]
         up = sum(link is not None and link.connected for link in links)
         yield _gauge("links", "Nodes of the view that are up.", len(links))
         yield _gauge("links_up", "Those among them that this master is connected to.", up)
-        yield _gauge("is_controller", "1 if this is the controller.", self._core.is_controller)
-        yield _gauge("coordinator_up", "1 if the coordinator answers.", self._directory.available)
+        yield _gauge("is_controller", "1 if this is the controller.", self._runtime.is_controller)
+        yield _gauge(
+            "coordinator_up", "1 if the coordinator answers.", self._cluster_watch.available
+        )
         yield from self._view_metrics()
 
     def _nodes(self) -> list[str]:
-        return [node.id for node in self._core.view.nodes.values() if node.up]
+        return [node.id for node in self._runtime.view.nodes.values() if node.up]
 
     def _view_metrics(self) -> Iterator[Metric]:
-        view = self._core.view
-        age_s = self._clock.boottime() - self._core.view_since
+        view = self._runtime.view
+        age_s = self._clock.boottime() - self._runtime.view_since
         yield _gauge("view_age_seconds", "Since the view changed.", age_s)
         yield _gauge("epoch", "Epoch of the view.", view.epoch)
         nodes = GaugeMetricFamily("ringmaster_nodes", "Nodes by state.", labels=["state"])
         summary = summarize(
             view,
-            self._core.statuses(),
+            self._runtime.statuses(),
             masters=(),
             controller=None,
-            coordinator_available=self._directory.available,
+            coordinator_available=self._cluster_watch.available,
             eta_s=None,
         )
         states = Counter(row.state for row in summary.nodes)

@@ -1,6 +1,6 @@
-"""A master without its HTTP side: it follows the view, routes, probes, is registered, and stands for controller.
+"""A master without its HTTP side: it follows the view, routes, probes, stays registered, and stands for controller.
 
-Everything comes in through the seams, so the simulation runs this very code. HTTP, signals and files are `app.py`'s.
+All I/O goes through its environment, so the simulation runs this very code. HTTP, signals and files are in `app.py`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ringmaster.cluster.view_follower import ViewFollower
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.net.network import Network
+from ringmaster.routing.links import NodeLink
 from ringmaster.routing.router import Router
-from ringmaster.routing.table import NodeLink
 from ringmaster.runtime.clock import Clock
 
 STATUS_MAX_AGE_S = 2.0
-"""A node whose last answer is older counts as one that does not answer."""
+"""A node whose last status is older counts as unreachable."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a master needs from outside; the simulation gives its own."""
+class MasterEnvironment:
+    """Everything that a master needs from outside; the simulation has its own."""
 
     clock: Clock
     network: Network
@@ -52,44 +52,46 @@ class Surroundings:
     cluster: ClusterRecord
 
 
-class Core:
-    """One master. `row`: who it is; `on_view` is called with each view after it was adopted."""
+class MasterRuntime:
+    """One master. `row` identifies it; `on_view` is called with each view after it was adopted."""
 
     def __init__(
         self,
         row: MasterRow,
         planning: PlanningSettings,
-        around: Surroundings,
+        environment: MasterEnvironment,
         on_view: Callable[[View], None] = lambda _: None,
         *,
         stall_s: float = 5.0,
     ) -> None:
         self._row = row
         self._planning = planning
-        self._around = around
+        self._environment = environment
         self._on_view = on_view
         self._election: Election | None = None
         self._controller: Controller | None = None
-        cluster = around.cluster
+        cluster = environment.cluster
         self.router = Router(
-            around.network,
-            around.clock,
-            boot_id=around.liveness.boot_id,
+            environment.network,
+            environment.clock,
+            boot_id=environment.liveness.boot_id,
             stall_s=stall_s,
-            auth=cluster.secret.encode(),
+            secret=cluster.secret,
         )
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
-        """The newest view; before any was published, one without nodes."""
+        """The newest view; a first one without nodes until one was published."""
         self.router.adopt(self.view)
         self.prober = Prober(
-            around.clock,
+            environment.clock,
             self._watched_link,
-            on_news=self._look_now,
-            on_progress=self._look_soon,
+            on_news=self._wake_controller,
+            on_progress=self._tell_progress,
             is_eager=lambda: self.is_controller,
         )
-        self.follower = ViewFollower(around.coordinator, around.clock, cluster.id, self._adopt)
-        self.view_since = around.clock.boottime()
+        self.follower = ViewFollower(
+            environment.coordinator, environment.clock, cluster.id, self._adopt
+        )
+        self.view_since = environment.clock.boottime()
         """Boottime of the last change of the view."""
 
     @property
@@ -106,18 +108,18 @@ class Core:
         }
 
     async def run(self) -> None:
-        """Take part until cancelled. Raises `DuplicateId` if a live process has this id."""
+        """Take part in the cluster until cancelled. Raises `DuplicateId` if a live process has this id."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.follower.run(), name="follower")
                 tasks.create_task(self.prober.run(), name="prober")
                 tasks.create_task(self._stay_registered(), name="registration")
         except BaseExceptionGroup as group:
-            # One task failed and took the others along: its error is the reason.
+            # One task failed and the others were cancelled: its error is the reason.
             raise group.exceptions[0] from group
 
     async def close(self) -> None:
-        """Close the links, failing what is in flight. After `run` ended."""
+        """Close the links, which fails what is in flight. After `run` has ended."""
         await self.router.close()
 
     def _watched_link(self, node: str) -> NodeLink | None:
@@ -126,36 +128,36 @@ class Core:
 
     def _adopt(self, view: View) -> None:
         self.view = view
-        self.view_since = self._around.clock.boottime()
+        self.view_since = self._environment.clock.boottime()
         self.router.adopt(view)
         self.prober.adopt(view)
         self._on_view(view)
 
     async def _stay_registered(self) -> None:
-        around = self._around
+        environment = self._environment
         while True:
             registration = await register_master(
-                around.coordinator, around.liveness, self._row, around.clock
+                environment.coordinator, environment.liveness, self._row, environment.clock
             )
             try:
-                await self._serve_term(registration)
+                await self._stay_until_revoked(registration)
             finally:
                 registration.lock.release()
             _log.warning("this master's row was lost, registering anew", id=self._row.id)
 
-    async def _serve_term(self, registration: MasterRegistration) -> None:
+    async def _stay_until_revoked(self, registration: MasterRegistration) -> None:
         """Keep the row and stand for controller until the row is lost or this is cancelled."""
-        around = self._around
+        environment = self._environment
         keeper = LeaseKeeper(
-            around.coordinator,
-            around.clock,
+            environment.coordinator,
+            environment.clock,
             master_key(self._row.id),
             registration.row.incarnation,
             registration.version,
-            lambda number: self._encode(registration.row, number),
+            lambda number: self._encode_row(registration.row, number),
             lambda: None,
         )
-        election, controller = self._candidate(registration.row)
+        election, controller = self._stand(registration.row)
         tasks = [
             asyncio.create_task(election.run(), name="election"),
             asyncio.create_task(controller.run(), name="controller"),
@@ -174,38 +176,45 @@ class Core:
             if isinstance(result, Exception):
                 raise result
 
-    def _candidate(self, row: MasterRow) -> tuple[Election, Controller]:
-        around = self._around
-        election = Election(around.coordinator, around.liveness, around.clock, row, self._look_now)
+    def _stand(self, row: MasterRow) -> tuple[Election, Controller]:
+        environment = self._environment
+        election = Election(
+            environment.coordinator,
+            environment.liveness,
+            environment.clock,
+            row,
+            self._wake_controller,
+        )
         controller = Controller(
-            coordinator=around.coordinator,
-            liveness=around.liveness,
-            clock=around.clock,
+            coordinator=environment.coordinator,
+            liveness=environment.liveness,
+            clock=environment.clock,
             election=election,
             probes=self.prober,
             settings=self._planning,
-            cluster=around.cluster.id,
-            partitions=around.cluster.partitions,
+            cluster=environment.cluster.id,
+            partitions=environment.cluster.partitions,
             on_published=self._published,
         )
         self._election, self._controller = election, controller
         return election, controller
 
-    def _look_now(self) -> None:
+    def _wake_controller(self) -> None:
         if self._controller is not None:
             self._controller.wake()
 
-    def _look_soon(self) -> None:
+    def _tell_progress(self) -> None:
         if self._controller is not None:
             self._controller.wake(urgent=False)
 
     def _published(self, before: View, view: View, raw: bytes) -> None:
-        """A view of our own: adopt it without waiting for our watch, and tell the nodes."""
+        """A view was published by this master: adopt it without waiting for the watch, and push it to the nodes."""
         self.follower.offer(view)
         push_view(before, view, raw, self.router.link_of)
 
-    def _encode(self, row: MasterRow, number: int) -> bytes:
-        now = msgspec.structs.replace(
-            row, number=number, unreachable=self.prober.unreachable(), pid=self._row.pid
+    def _encode_row(self, row: MasterRow, number: int) -> bytes:
+        """The row at a renewal: with the nodes that are unreachable just then."""
+        unreachable = self.prober.unreachable()
+        return msgspec.json.encode(
+            msgspec.structs.replace(row, number=number, unreachable=unreachable)
         )
-        return msgspec.json.encode(now)

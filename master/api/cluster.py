@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from master.api.cluster_watch import Directory
+from master.api.cluster_watch import ClusterWatch
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.api.summary import summarize
@@ -34,14 +34,14 @@ class ClusterApi:
     def __init__(
         self,
         coordinator: Coordinator,
-        directory: Directory,
+        cluster_watch: ClusterWatch,
         clock: Clock,
         view: Callable[[], View],
         statuses: Callable[[], Mapping[str, NodeStatus]],
         master_id: str,
     ) -> None:
         self._coordinator = coordinator
-        self._directory = directory
+        self._cluster_watch = cluster_watch
         self._clock = clock
         self._view = view
         self._statuses = statuses
@@ -52,10 +52,10 @@ class ClusterApi:
         summary = summarize(
             self._view(),
             self._statuses(),
-            masters=self._directory.masters,
-            controller=self._directory.controller,
-            coordinator_available=self._directory.available,
-            eta_s=self._directory.eta_s,
+            masters=self._cluster_watch.masters,
+            controller=self._cluster_watch.controller,
+            coordinator_available=self._cluster_watch.available,
+            eta_s=self._cluster_watch.eta_s,
         )
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(summary))
 

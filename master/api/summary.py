@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.view import NodeInfo, View
 
 
-class MasterRow(msgspec.Struct, frozen=True):
+class MasterSummary(msgspec.Struct, frozen=True):
     """One master that is alive."""
 
     id: str
@@ -18,7 +19,7 @@ class MasterRow(msgspec.Struct, frozen=True):
     pid: int
 
 
-class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
+class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `state`: up, draining, unreachable (in the view, but this master has no answer from it), down."""
 
     id: str
@@ -66,8 +67,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     controller: str | None
     partitions: int
     replicas: int
-    nodes: list[NodeRow]
-    masters: Sequence[MasterRow]
+    nodes: list[NodeSummary]
+    masters: Sequence[MasterSummary]
     under_replicated: int
     rebalance: Rebalance
     restore: Restore
@@ -122,7 +123,7 @@ def summarize(
         partitions=view.partitions,
         replicas=view.replicas,
         nodes=sorted(nodes, key=lambda row: row.id),
-        masters=masters,
+        masters=[MasterSummary(row.id, row.address, row.pid) for row in masters],
         under_replicated=under_replicated,
         rebalance=Rebalance(
             active=moving > 0,
@@ -176,7 +177,7 @@ def _answers(view: View, statuses: Mapping[str, NodeStatus], node: str) -> bool:
     return status is not None and status.incarnation == view.incarnation(node)
 
 
-def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> NodeRow:
+def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> NodeSummary:
     if status is not None and status.incarnation != info.incarnation:
         status = None
     state = "up"
@@ -189,7 +190,7 @@ def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> N
     figures = status or NodeStatus(
         id=info.id, incarnation=info.incarnation, epoch=0, lease_left_s=0.0
     )
-    return NodeRow(
+    return NodeSummary(
         id=info.id,
         incarnation=info.incarnation,
         state=state,
@@ -210,7 +211,7 @@ def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> N
 
 
 def _health(
-    view: View, nodes: Sequence[NodeRow], under_replicated: int, *, coordinator_available: bool
+    view: View, nodes: Sequence[NodeSummary], under_replicated: int, *, coordinator_available: bool
 ) -> tuple[str, list[str]]:
     reasons = []
     without = sum(row.primary is None for row in view.table)

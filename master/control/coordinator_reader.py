@@ -1,58 +1,76 @@
-"""What a cycle of the controller reads of the coordinator: two calls, and at rest mostly one.
+"""What a cycle of the controller reads from the coordinator: two calls, and mostly one when idle.
 
-A call hands over to another thread or another machine and back, which costs a processor more than the rows do.
+A call switches to another thread or machine and back, which costs more processor time than the rows do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
 from master.control.planning.observation import LeaseSeen
-from ringmaster.cluster.lease import LeaseRow, LeaseWatch
-from ringmaster.cluster.registration import MasterRow
+from ringmaster.cluster.lease import LEASE_PREFIX, LeaseRow, LeaseWatch
+from ringmaster.cluster.master_watch import MasterWatch
+from ringmaster.cluster.registration import MASTER_PREFIX, NODE_PREFIX, MasterRow
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Coordinator, Record
+from ringmaster.coordinator.cluster import STOPPING_KEY
 from ringmaster.runtime.clock import Clock
 
-REMEMBER_S = 0.3
-"""For so long registrations and operators' requests need not be read again while nothing happens."""
+REUSE_S: Final = 0.3
+"""For so long registrations and operators' requests are not read again while nothing happens."""
 
-MASTER_FORGOTTEN_S = 600.0
-"""A master whose number has stood still for so long is not coming back under this incarnation: its row goes."""
+MASTER_FORGOTTEN_S: Final = 600.0
+"""A master whose row has not changed for so long will not come back under this incarnation: its row is deleted."""
 
-_LEASE, _MASTER, _NODE, _ADMIN = "lease/", "master/", "node/", "admin/"
+_ADMIN_PREFIX: Final = "admin/"
+_PAUSE_KEY: Final = "admin/pause"
 
 _log = structlog.get_logger(__name__)
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
-class Leased:
-    """Leases by node, and rows of live masters by id: one whose number stands still says nothing any more."""
+class LeaseRows:
+    """Leases by node id, and the rows of live masters by id."""
 
     leases: dict[str, LeaseSeen]
     masters: dict[str, MasterRow]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What a plan rests on. `is_remembered`: `nodes` and `admin` (keys) were read for a cycle before this one."""
+class ClusterRows:
+    """What a plan is made from. `admin`: keys. `is_reused`: `nodes` and `admin` were read for an earlier cycle."""
 
     leases: dict[str, LeaseSeen]
     nodes: dict[str, NodeInfo]
     admin: frozenset[str]
-    is_remembered: bool
+    is_reused: bool
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the whole cluster is being stopped."""
+        return STOPPING_KEY in self.admin
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator has paused rebalancing."""
+        return _PAUSE_KEY in self.admin
+
+    def requested(self, action: str) -> frozenset[str]:
+        """Nodes for which an operator has requested `action`: `drain` or `forget`."""
+        prefix = f"{_ADMIN_PREFIX}{action}/"
+        return frozenset(key.removeprefix(prefix) for key in self.admin if key.startswith(prefix))
 
 
-class Reads:
-    """Reads, and watches the numbers of what is leased. Every read raises `CoordinatorUnavailable`.
+class CoordinatorReader:
+    """Reads rows, and watches the numbers of those that are leased. Every read raises `CoordinatorUnavailable`.
 
-    `lapse_at`: boottime in seconds when the first lease that was found alive lapses, if it does not change.
+    `lapse_at`: boottime in seconds at which the first lease that is alive lapses, unless it is renewed.
     """
 
     def __init__(self, coordinator: Coordinator, clock: Clock, lease_ttl_s: float) -> None:
@@ -61,42 +79,37 @@ class Reads:
         self._clock = clock
         self._lease_ttl_s = lease_ttl_s
         self._leases = LeaseWatch()
-        self._masters = LeaseWatch()
-        self._registered: tuple[float, dict[str, NodeInfo], frozenset[str]] | None = None
+        self._masters = MasterWatch(lease_ttl_s)
+        self._rest: tuple[float, dict[str, NodeInfo], frozenset[str]] | None = None
 
-    async def leased(self) -> Leased:
-        """Read it. To be called at least once a second: a longer gap begins all counts anew."""
-        records = await self._coordinator.read_all((_LEASE, _MASTER))
+    async def read_leases(self) -> LeaseRows:
+        """Read the leased rows. To be called at least once a second: after a longer gap all counts begin anew."""
+        records = await self._coordinator.read_all((LEASE_PREFIX, MASTER_PREFIX))
         now = self._clock.boottime()
-        of_nodes, of_masters = _below(_LEASE, records), _below(_MASTER, records)
+        of_nodes = _below(LEASE_PREFIX, records)
         self._leases.observe(now, {key: record.version for key, record in of_nodes.items()})
-        self._masters.observe(now, {key: record.version for key, record in of_masters.items()})
+        masters = self._masters.observe(now, records)
         leases = {
-            key.removeprefix(_LEASE): LeaseSeen(
+            key.removeprefix(LEASE_PREFIX): LeaseSeen(
                 row, records[key].version, self._leases.unchanged_for(key)
             )
-            for key, row in _rows(of_nodes, LeaseRow).items()
-        }
-        masters = {
-            key.removeprefix(_MASTER): row
-            for key, row in _rows(of_masters, MasterRow).items()
-            if self._masters.unchanged_for(key) < self._lease_ttl_s
+            for key, row in _decode(of_nodes, LeaseRow).items()
         }
         left_s = (self._lease_ttl_s - lease.unchanged_for_s for lease in leases.values())
         self.lapse_at = now + min((left for left in left_s if left > 0), default=self._lease_ttl_s)
-        return Leased(leases, masters)
+        return LeaseRows(leases, masters)
 
-    async def all(self, leased: Leased, *, may_remember: bool) -> Read:
-        """Read the rest, leases first. `may_remember`: a rest read less than `REMEMBER_S` ago will do, once more."""
-        known, now = self._registered, self._clock.boottime()
-        if may_remember and known is not None and now - known[0] < REMEMBER_S:
-            return Read(leased.leases, known[1], known[2], is_remembered=True)
-        self._registered = None
-        records = await self._coordinator.read_all((_NODE, _ADMIN))
-        nodes = {info.id: info for info in _rows(_below(_NODE, records), NodeInfo).values()}
-        admin = frozenset(_below(_ADMIN, records))
-        self._registered = (now, nodes, admin)
-        return Read(leased.leases, nodes, admin, is_remembered=False)
+    async def read_rest(self, leases: LeaseRows, *, may_reuse: bool) -> ClusterRows:
+        """Read the other rows, after `leases`. `may_reuse`: rows read less than `REUSE_S` ago will do."""
+        known, now = self._rest, self._clock.boottime()
+        if may_reuse and known is not None and now - known[0] < REUSE_S:
+            return ClusterRows(leases.leases, known[1], known[2], is_reused=True)
+        self._rest = None
+        records = await self._coordinator.read_all((NODE_PREFIX, _ADMIN_PREFIX))
+        nodes = {info.id: info for info in _decode(_below(NODE_PREFIX, records), NodeInfo).values()}
+        admin = frozenset(_below(_ADMIN_PREFIX, records))
+        self._rest = (now, nodes, admin)
+        return ClusterRows(leases.leases, nodes, admin, is_reused=False)
 
     def gone_masters(self) -> dict[str, int]:
         """Keys and versions of the rows of masters that ended long ago."""
@@ -106,15 +119,15 @@ class Reads:
         """A read failed: while nobody could renew or read, nobody is late."""
         self._leases.failed()
         self._masters.failed()
-        self._registered = None
+        self._rest = None
 
 
 def _below(prefix: str, records: Mapping[str, Record]) -> dict[str, Record]:
     return {key: record for key, record in records.items() if key.startswith(prefix)}
 
 
-def _rows(records: Mapping[str, Record], kind: type[_Struct]) -> dict[str, _Struct]:
-    """What can be read; a row that cannot is as good as absent."""
+def _decode(records: Mapping[str, Record], kind: type[_Struct]) -> dict[str, _Struct]:
+    """The rows that can be decoded; one that cannot counts as absent."""
     rows = {}
     for key, record in records.items():
         try:

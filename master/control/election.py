@@ -1,4 +1,4 @@
-"""Which master is the controller: the one that holds the lease `controller`. Any other takes over at once."""
+"""The election: the controller is the master that holds the lease `controller`; any other can take it over at once."""
 
 from __future__ import annotations
 
@@ -10,33 +10,27 @@ import structlog
 
 from ringmaster.cluster.lease import LeaseKeeper, LeaseWatch
 from ringmaster.cluster.process_lock import HeldLock, Liveness
-from ringmaster.cluster.registration import MasterRow, master_lock
+from ringmaster.cluster.registration import (
+    CONTROLLER_KEY,
+    ControllerRow,
+    MasterRow,
+    decode_controller,
+    master_lock,
+)
 from ringmaster.cluster.timing import LEASE_TTL_S
-from ringmaster.coordinator import Commit, Coordinator, Record
+from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.runtime.clock import Clock
-
-CONTROLLER_KEY = "controller"
 
 _LOOK_EVERY_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
-class ControllerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`controller`: renewed like a node's lease. `boot_id` and `lock` let another master prove the holder dead."""
-
-    id: str
-    incarnation: str
-    number: int = 0
-    boot_id: str = ""
-    lock: tuple[int, int] = (0, 0)
-
-
 class Election:
-    """Runs for controller, keeps the lease when elected, runs again when it is lost.
+    """Stands for controller, keeps the lease while elected, and stands again when it is lost.
 
-    A lease is taken when there is none, when its holder is proven dead, or when it has not changed for a TTL.
-    `on_elected` is called from the loop.
+    The lease is taken when there is none, when its holder is proven dead, or when it has not changed for a TTL. `me`:
+    this master's row. `on_elected` is called from the loop.
     """
 
     def __init__(
@@ -47,8 +41,6 @@ class Election:
         me: MasterRow,
         on_elected: Callable[[], None],
     ) -> None:
-        self.controller = ""
-        """The id of the master last seen as controller, for `/cluster`."""
         self._coordinator = coordinator
         self._liveness = liveness
         self._clock = clock
@@ -63,18 +55,18 @@ class Election:
         return self._keeper is not None and self._keeper.is_held
 
     async def run(self) -> None:
-        """Run until cancelled."""
+        """Stand until cancelled."""
         while True:
             sent = self._clock.boottime()
             try:
-                version = await self._try()
+                version = await self._try_to_win()
             except CoordinatorUnavailable:
                 self._watch.failed()
                 version = 0
             if not version:
                 await asyncio.sleep(_LOOK_EVERY_S)
                 continue
-            await self._reign(version, sent)
+            await self._hold_office(version, sent)
 
     async def close(self) -> None:
         """Give the lease up, so that the next controller need not wait. After `run` was cancelled."""
@@ -82,7 +74,7 @@ class Election:
         if keeper is not None:
             await keeper.release()
 
-    async def _reign(self, version: int, sent: float) -> None:
+    async def _hold_office(self, version: int, sent: float) -> None:
         keeper = self._keeper = LeaseKeeper(
             self._coordinator,
             self._clock,
@@ -92,7 +84,6 @@ class Election:
             self._encode,
             lambda: None,
         )
-        self.controller = self._me.id
         _log.info(
             "elected controller",
             master=self._me.id,
@@ -105,25 +96,24 @@ class Election:
         _log.warning("no longer controller", master=self._me.id)
 
     async def _announce(self, keeper: LeaseKeeper) -> None:
-        """Say so once the lease holds."""
+        """Call `on_elected` once the lease holds."""
         while not keeper.revoked:
             if keeper.is_held:
                 self._on_elected()
                 return
             await asyncio.sleep(0.01)
 
-    async def _try(self) -> int:
-        """The version of our row if we were elected, 0 if not."""
+    async def _try_to_win(self) -> int:
+        """Look once at the lease and take it if it is free: the version of our row, 0 if we were not elected."""
         record = (await self._coordinator.read(CONTROLLER_KEY)).get(CONTROLLER_KEY)
         self._watch.observe(
             self._clock.boottime(), {} if record is None else {CONTROLLER_KEY: record.version}
         )
-        row = _decode(record)
-        self.controller = "" if row is None else row.id
+        row = decode_controller(record)
         proof: HeldLock | None = None
         if record is not None and self._watch.unchanged_for(CONTROLLER_KEY) < LEASE_TTL_S:
             proof = self._prove_dead(row)
-            if proof is None and not self._is_own_past(row):
+            if proof is None and not self._is_ours(row):
                 return 0
         try:
             commit = Commit(
@@ -136,12 +126,12 @@ class Election:
                 proof.release()
         return 0 if versions is None else versions[CONTROLLER_KEY]
 
-    def _is_own_past(self, row: ControllerRow | None) -> bool:
-        """Ours already (a commit whose reply was lost), or of a process before us whose lock we hold now."""
+    def _is_ours(self, row: ControllerRow | None) -> bool:
+        """Whether it is ours (by a commit whose reply was lost), or of a predecessor whose lock we hold now."""
         return row is not None and (row.boot_id, row.lock) == (self._me.boot_id, self._me.lock)
 
     def _prove_dead(self, row: ControllerRow | None) -> HeldLock | None:
-        if row is None or row.boot_id != self._liveness.boot_id or self._is_own_past(row):
+        if row is None or row.boot_id != self._liveness.boot_id or self._is_ours(row):
             return None
         return self._liveness.prove_dead(master_lock(row.id), row.lock)
 
@@ -156,12 +146,3 @@ class Election:
                 lock=me.lock,
             )
         )
-
-
-def _decode(record: Record | None) -> ControllerRow | None:
-    if record is None:
-        return None
-    try:
-        return msgspec.json.decode(record.value, type=ControllerRow)
-    except msgspec.DecodeError:
-        return None

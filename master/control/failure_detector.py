@@ -1,7 +1,7 @@
-"""The failure detector: probes of every node by every master, and the verdict of most masters on who is unreachable.
+"""The failure detector: every master probes every node, and a majority of masters decides who is unreachable.
 
-One lost probe moves nothing. A broken connection is only a hint to look for proof of death; a node that most masters
-cannot reach has its renewals refused, and is revoked like any other whose lease then lapses (R2).
+One lost probe changes nothing. A broken connection is only a hint to look for proof of death. A node that most masters
+cannot reach has its renewals refused, and is revoked like any other once its lease has lapsed (R2).
 """
 
 from __future__ import annotations
@@ -24,32 +24,33 @@ from ringmaster.protocol.resp import encode
 from ringmaster.runtime.clock import Clock
 
 PROBE_EVERY_S = 0.2
-PROBE_EAGERLY_S = 0.05
-"""While copies are being filled or handed over: each step of those waits for a report."""
+PROBE_MOVING_EVERY_S = 0.05
+"""While copies are being filled or handed over: each step of a move waits for a report."""
 
 PROBE_DEADLINE_S = 1.0
-LOOK_AGAIN_S = 0.02
-"""How long after a link broke that is told once more: a process that dies may close its link before its lock is free."""
+REPORT_AGAIN_S = 0.02
+"""A broken link is reported a second time after this: a dying process may close its link before its lock is free."""
 
 _EARLY_S = 0.005
-"""A probe that is due so soon goes with the others: fewer wake-ups."""
+"""A probe that is due within this time is sent along with the others: fewer wake-ups."""
 
 FAILURES = 3
 FAILING_S = 1.0
+"""A node is unreachable after so many failed probes in a row over at least so long."""
 
 _PROBE = encode(b"RM.STATUS")
 _log = structlog.get_logger(__name__)
 
 
 class ProbeLink(Protocol):
-    """What a probe needs of `ringmaster.routing.table.NodeLink`."""
+    """What a probe needs of `ringmaster.routing.links.NodeLink`."""
 
     on_lost: Callable[[], None] | None
     """Called from the loop when the connection is lost."""
 
     @property
     def connected(self) -> bool:
-        """Whether requests can be sent just now."""
+        """Whether a request sent now would leave."""
 
     async def request(self, frame: bytes, timeout_s: float) -> object:
         """The reply. Raises `RingmasterError`."""
@@ -57,7 +58,7 @@ class ProbeLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How the probes of one node went. Pure. Times are boottime, in seconds."""
+    """Whether one node is unreachable, from the results of its probes. Pure. Times are boottime, in seconds."""
 
     failures: int = 0
     failing_since: float = 0.0
@@ -72,13 +73,13 @@ class Reach:
         return Reach(failures, since, failures >= FAILURES and now - since >= FAILING_S)
 
 
-def unreachable_by_most(said: Iterable[Iterable[str]], up: frozenset[str]) -> frozenset[str]:
-    """Nodes of `up` that more than half of the live masters cannot reach; `said`: each one's list.
+def unreachable_by_most(reports: Iterable[Iterable[str]], up: frozenset[str]) -> frozenset[str]:
+    """Nodes of `up` that more than half of the live masters cannot reach; `reports`: the list of each master.
 
-    Empty if that is more than half of all nodes (or the only one): then the fault is more likely on the masters'
-    side, and refusing would take the whole cache away.
+    Empty if that would be more than half of all nodes (or the only one): then the fault is more likely on the masters'
+    side, and refusing renewals would take the whole cache away.
     """
-    lists = [frozenset(names) & up for names in said]
+    lists = [frozenset(names) & up for names in reports]
     found = frozenset(node for node in up if sum(node in names for names in lists) * 2 > len(lists))
     return found if len(found) * 2 <= len(up) else frozenset()
 
@@ -90,9 +91,9 @@ def cut_off_since(
     now: float,
     max_age_s: float,
 ) -> dict[tuple[str, str], float]:
-    """Since when (boottime, seconds) nodes of `view` have said that they do not reach others of it. Pure.
+    """Since when (boottime, seconds) nodes of `view` have reported that they do not reach others of it. Pure.
 
-    By (who says so, who is not reached). `before`: the result of the last look. A node that is silent says nothing.
+    By (reporting node, other node). `before`: the last result. A node without a fresh status reports nothing.
     """
     return {
         (node, other): before.get((node, other), now)
@@ -109,10 +110,10 @@ def refusals(
     statuses: Mapping[str, StatusSeen],
     unreachable: frozenset[str],
 ) -> dict[str, LeaseRow]:
-    """Rows of leases to refuse (nodes in `unreachable`) or to allow again, by node id.
+    """The lease rows to write, by node id: renewals of nodes in `unreachable` refused, of others allowed again.
 
-    Allowed again only once the node is known to follow the present view: its lease may have been suspended while it
-    lost a role, and by an older view it would serve that on.
+    Allowed again only once the node is known to follow the present view: its lease may have been suspended when it was
+    deposed, and by an older view it would go on serving.
     """
     changes: dict[str, LeaseRow] = {}
     for node, lease in leases.items():
@@ -135,7 +136,7 @@ def refusals(
 
 
 class _Probed:
-    """What is known of one incarnation."""
+    """What is known about one incarnation."""
 
     __slots__ = ("asking", "incarnation", "next_at", "reach", "seen_at", "status")
 
@@ -149,10 +150,10 @@ class _Probed:
 
 
 class Prober:
-    """Asks every node that is up for its status, five times a second; `is_eager()`: twenty while copies move.
+    """Asks every node that is up for its status five times a second, twenty times while copies move if `is_eager()`.
 
-    `link_of(node)`: the link to it, None if there is none. `on_news`: called from the loop when a link broke or a
-    node's report changed in what matters to the plan; `on_progress` where that is only that a move went on a step.
+    `link_of(node)`: the link to it, None if there is none. Called from the loop: `on_news` when a link broke or a status
+    changed in a way that may need a new plan, `on_progress` when a move has only advanced.
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class Prober:
         self._wake = asyncio.Event()
 
     def adopt(self, view: View) -> None:
-        """Probe the nodes of `view` from now on. A new incarnation begins with a clean slate."""
+        """Probe the nodes of `view` from now on. Nothing is known about a new incarnation."""
         self._nodes = {
             node: self._known(node, info.incarnation)
             for node, info in view.nodes.items()
@@ -200,11 +201,11 @@ class Prober:
         }
 
     def unreachable(self) -> tuple[str, ...]:
-        """Nodes that have not answered the last three probes, over at least a second."""
+        """Nodes that have failed the last three probes, over at least a second."""
         return tuple(node for node, probed in self._nodes.items() if probed.reach.is_unreachable)
 
     def is_connected(self, node: str) -> bool:
-        """Whether the link to `node` is up. A process whose links are up has not died."""
+        """Whether the link to `node` is up: then its process has not died."""
         link = self._link_of(node)
         return link is not None and link.connected
 
@@ -214,7 +215,9 @@ class Prober:
             while True:
                 self._wake.clear()
                 now = self._clock.boottime()
-                every_s = PROBE_EAGERLY_S if self._moving and self._is_eager() else PROBE_EVERY_S
+                every_s = (
+                    PROBE_MOVING_EVERY_S if self._moving and self._is_eager() else PROBE_EVERY_S
+                )
                 due_s = every_s
                 for node, probed in list(self._nodes.items()):
                     if not probed.asking and now + _EARLY_S >= probed.next_at:
@@ -237,9 +240,9 @@ class Prober:
     def _lost(self, node: str, link: ProbeLink) -> None:
         if node in self._nodes and self._link_of(node) is link:
             self.on_news()
-            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._look_again, node)
+            asyncio.get_running_loop().call_later(REPORT_AGAIN_S, self._report_again, node)
 
-    def _look_again(self, node: str) -> None:
+    def _report_again(self, node: str) -> None:
         if node in self._nodes and not self.is_connected(node):
             self.on_news()
 
@@ -266,7 +269,7 @@ class Prober:
         if status is None:
             return
         previous, probed.status = probed.status, status
-        # The status is as old as the question: it may have been answered at any time since.
+        # Count the status as old as the probe: it may have been made at any time since.
         probed.seen_at = asked_at
         if previous is None or _trouble(previous) != _trouble(status):
             self.on_news()

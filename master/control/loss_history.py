@@ -1,7 +1,7 @@
-"""When nodes were lost lately, for the flap guard: kept in the coordinator, so that a new controller knows it too.
+"""When nodes were lost lately, for the flap guard: kept in the coordinator for the next controller.
 
-Times in memory are boottime, in seconds, of this machine; in the record they are wall time. A wall clock that steps
-changes for how long a node is held off, and nothing else.
+Times in memory are this machine's boottime in seconds, in the record they are wall time. If a wall clock steps, nodes
+are held off for longer or shorter, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from master.control.planning.node_verdicts import FLAP_WINDOW_S
 
 LOSSES_KEY: Final = "losses"
 LOSSES_KEPT: Final = 16
-"""Of each node: more do not change for how long it is held off."""
+"""Per node; more would not change for how long it is held off."""
 
 _decoder = msgspec.json.Decoder(dict[str, list[float]])
 
 
-class Losses:
-    """By node id. Forgets what is older than the flap window."""
+class LossHistory:
+    """Times of losses by node id. Drops those older than the flap window."""
 
     def __init__(self) -> None:
         self._times: dict[str, tuple[float, ...]] = {}
@@ -30,9 +30,9 @@ class Losses:
         """Boottimes, ascending."""
         return dict(self._times)
 
-    def with_lost(self, nodes: Iterable[str], now: float) -> Losses:
-        """These, and `nodes` that are lost now."""
-        after = Losses()
+    def with_lost(self, nodes: Iterable[str], now: float) -> LossHistory:
+        """The history with `nodes` lost at `now`."""
+        after = LossHistory()
         after._times = {
             node: times for node in self._times if (times := self._recent(self._times[node], now))
         }
@@ -41,7 +41,7 @@ class Losses:
         return after
 
     def encode(self, now: float, wall: float) -> bytes:
-        """For the record. `now` and `wall`: both clocks, read together."""
+        """The record's value. `now` and `wall`: both clocks, read together."""
         return msgspec.json.encode(
             {
                 node: [round(wall - (now - time), 3) for time in times]
@@ -50,8 +50,8 @@ class Losses:
         )
 
     @classmethod
-    def decode(cls, raw: bytes, now: float, wall: float) -> Losses:
-        """The inverse. What cannot be read is as good as nothing; what lies in the future was just now."""
+    def decode(cls, raw: bytes, now: float, wall: float) -> LossHistory:
+        """The inverse. An unreadable record is an empty history; times in the future become `now`."""
         losses = cls()
         try:
             found = _decoder.decode(raw)

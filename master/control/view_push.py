@@ -1,4 +1,4 @@
-"""Telling the nodes of a view that was published, without waiting for their own watch of the coordinator."""
+"""Push a view that was published to the nodes, so that they need not wait for their own watch of the coordinator."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def nodes_up(view: View) -> list[str]:
 def push_view(
     before: View, view: View, raw: bytes, link_of: Callable[[str], PushLink | None]
 ) -> None:
-    """Tell every node that `view` lists as up: of what it changes in `before`, or of all of it (`raw`).
+    """Send `view` to every node that it lists as up: the step from `before`, or all of it (`raw`) if that is shorter.
 
-    Who does not have `before` is sent all of it too. A lost push is made up for by the node's own watch.
+    A node that does not have `before` is sent all of it then. A lost push does no harm: the node watches as well.
     """
     made = step_between(before, view)
     step = None if made is None else encode(b"RM.STEP", encode_step(made))
@@ -44,7 +44,7 @@ def push_view(
 
 
 class _StepReply:
-    """Sends all of the view if the step to it is of no use to the node."""
+    """Sends the whole view if the node does not have the view that the step follows."""
 
     __slots__ = ("_link", "_whole")
 

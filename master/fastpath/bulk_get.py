@@ -9,8 +9,8 @@ from master.fastpath.context import Client, Context, InFlight
 from master.http.bulk_body import Answer
 from master.http.problem import Problem
 from ringmaster.protocol.resp import Reply
-from ringmaster.routing.outcomes import AGAIN, judge_read
-from ringmaster.routing.scatter_gather import LATE, Batch, Round
+from ringmaster.routing.outcomes import RETRY, read_outcome
+from ringmaster.routing.scatter_gather import LATE, Gather, KeyBatch
 
 _ENTRIES: Final = frozenset({bytes, type(None)})
 
@@ -18,10 +18,10 @@ _ENTRIES: Final = frozenset({bytes, type(None)})
 class GetMany(InFlight):
     """`POST /data/bulk/get` of `keys`, without `meta`. `plain`: no key needs escapes in JSON.
 
-    The batches tell the round, the round tells this.
+    Each batch reports to the gather, and the gather to this.
     """
 
-    __slots__ = ("_batches", "_plain", "_round", "keys")
+    __slots__ = ("_batches", "_gather", "_plain", "keys")
 
     def __init__(
         self, connection: Client, keys: Sequence[bytes], began: float, *, plain: bool
@@ -30,8 +30,8 @@ class GetMany(InFlight):
         self.route = None
         self.keys = keys
         self._plain = plain
-        self._round = Round(len(keys), self._complete)
-        self._batches: list[Batch] = []
+        self._gather = Gather(len(keys), self._complete)
+        self._batches: list[KeyBatch] = []
 
     @property
     def method(self) -> str:
@@ -40,7 +40,7 @@ class GetMany(InFlight):
     def send(self) -> None:
         """Ask the nodes."""
         if self.connection is not None:
-            self._batches = self.connection.context.router.get_many_nowait(self.keys, self._round)
+            self._batches = self.connection.context.router.get_many_nowait(self.keys, self._gather)
 
     def expire(self) -> None:
         """The deadline passed: what has come is the reply, with an error for each of the others."""
@@ -55,14 +55,14 @@ class GetMany(InFlight):
         if connection is None:
             return
         self.connection = None
-        context, replies = connection.context, self._round.replies
+        context, replies = connection.context, self._gather.replies
         try:
-            if self._round.all_bare:
+            if self._gather.all_bare:
                 values, most = cast("list[bytes]", replies), context.limits.max_bulk
                 raw = self._framed(
                     context, context.reads.join(self.keys, values, most, plain=self._plain)
                 )
-            elif {*map(type, self._round.dress())} <= _ENTRIES:
+            elif {*map(type, self._gather.as_entries())} <= _ENTRIES:
                 raw = self._reply(context, cast("Sequence[Answer]", replies))
             else:
                 context.spawn(self._again(context), self, connection)
@@ -73,8 +73,8 @@ class GetMany(InFlight):
 
     async def _again(self, context: Context) -> bytes:
         """Ask once more for what was not served, by the router's own rules."""
-        answers = [judge_read(reply) for reply in self._round.replies]
-        missing = [index for index, answer in enumerate(answers) if answer is AGAIN]
+        answers = [read_outcome(reply) for reply in self._gather.replies]
+        missing = [index for index, answer in enumerate(answers) if answer is RETRY]
         if missing:
             wanted = [self.keys[index] for index in missing]
             deadline = self.began + context.limits.deadline_s

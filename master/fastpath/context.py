@@ -19,7 +19,7 @@ from master.http.responses import Replies
 from ringmaster.errors import DeadlineExceeded, RingmasterError
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import WriteReply
-from ringmaster.routing.outcomes import Ask
+from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.router import Router
 from ringmaster.runtime.clock import Clock
 from ringmaster.runtime.tick_clock import TurnClock
@@ -126,7 +126,7 @@ class Client:
         raise NotImplementedError
 
 
-class InFlight(Ask):
+class InFlight(PendingRequest):
     """One request between its arrival and its reply, which is `raw` once it is made.
 
     `began` and `deadline` are by `Clock.boottime()`. `connection` is None as soon as a reply is in the making: a later

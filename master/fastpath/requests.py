@@ -14,7 +14,7 @@ from master.http.write_rules import refusal
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import Status, WriteReply
-from ringmaster.routing.outcomes import judge_read, judge_write
+from ringmaster.routing.outcomes import read_outcome, write_outcome
 
 _CREATED: Final = int(Status.CREATED)
 _WRITTEN: Final = _CREATED
@@ -55,9 +55,9 @@ class Get(InFlight):
             self._unusual(reply)
 
     def _unusual(self, reply: Reply) -> None:
-        verdict = judge_read(reply)
-        if isinstance(verdict, RingmasterError):
-            self.fail(verdict)
+        outcome = read_outcome(reply)
+        if isinstance(outcome, RingmasterError):
+            self.fail(outcome)
             return
         connection, self.connection = self.connection, None
         if connection is not None:
@@ -120,13 +120,13 @@ class Write(InFlight):
             self.connection = None
             connection.finish(self, self._answer(connection, WriteReply(*reply)))
             return
-        verdict = judge_write(reply)
-        if isinstance(verdict, RingmasterError):
-            self.fail(verdict)
+        outcome = write_outcome(reply)
+        if isinstance(outcome, RingmasterError):
+            self.fail(outcome)
             return
         self.connection = None
-        if isinstance(verdict, WriteReply):
-            connection.finish(self, self._answer(connection, verdict))
+        if isinstance(outcome, WriteReply):
+            connection.finish(self, self._answer(connection, outcome))
         else:
             connection.context.spawn(self._again(connection), self, connection)
 

@@ -1,15 +1,16 @@
 """Leases (R2): keeping one, and watching others'.
 
-A lease is a row whose holder raises its number every `LEASE_RENEW_S` by a conditional write. The holder trusts a renewal
-for `LEASE_TRUST * LEASE_TTL_S` from the moment it *sent* it. Who wants to revoke it waits until the row has not changed
-for `LEASE_TTL_S` since it first *read* it there, and revokes on condition that it still has not. A renewal that takes
-effect late, or whose reply is lost, does no harm: it is read no earlier than it was sent.
+A lease is a row whose number its holder raises every `LEASE_RENEW_S` by a conditional write. The holder trusts a renewal
+for `LEASE_TRUST * LEASE_TTL_S` from the moment it *sent* it. The controller may revoke a lease once the row has not
+changed for `LEASE_TTL_S` since it was first *read* so, on condition that it still has not. A renewal that takes effect
+late, or whose reply is lost, does no harm: it is read no earlier than it was sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 import structlog
@@ -21,6 +22,8 @@ from ringmaster.runtime.clock import Clock
 
 TRUST_S = LEASE_TRUST * LEASE_TTL_S
 """How long a holder trusts a renewal, from sending it."""
+
+LEASE_PREFIX: Final = "lease/"
 
 _RETRY_S = 0.1
 _ATTEMPT_S = LEASE_RENEW_S
@@ -40,7 +43,7 @@ class LeaseRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """What every kind of leased row has; other fields are its owner's business."""
+    """The fields that every kind of leased row has."""
 
     incarnation: str
     number: int
@@ -49,14 +52,15 @@ class _Held(msgspec.Struct, frozen=True):
 
 def lease_key(node_id: str) -> str:
     """The key of a node's lease."""
-    return f"lease/{node_id}"
+    return LEASE_PREFIX + node_id
 
 
 class LeaseKeeper:
     """Renews the row at `key` for `incarnation`, from the loop that serves: a loop that hangs renews nothing.
 
-    `version` is the row's, `encode(number)` its value for a number (called at each renewal). `on_revoked` is called
-    once, when the row is found gone or another's; `held_until` is 0 from then on and `run` returns.
+    `version` is the row's, `encode(number)` makes its value at each renewal. `on_revoked` is called once, when the row is
+    found missing or to be another incarnation's; from then on `held_until` is 0 and `run` returns. `refused`: renewals
+    are refused, and the row is only read until they are allowed again.
     """
 
     def __init__(
@@ -99,7 +103,7 @@ class LeaseKeeper:
         return self._clock.boottime() < self.held_until
 
     async def run(self) -> None:
-        """Renew until revoked. Renewals never overlap; a coordinator that is away is tried again and again."""
+        """Renew until revoked. Renewals never overlap; while the coordinator is away they are retried."""
         while not self.revoked:
             began = self._clock.boottime()
             try:
@@ -115,7 +119,7 @@ class LeaseKeeper:
                 await asyncio.sleep(pause)
 
     async def release(self, timeout_s: float = LEASE_RENEW_S) -> None:
-        """Give the lease up (after `run` was stopped): nobody needs to wait for it to lapse. Best effort."""
+        """Give the lease up, after `run` was stopped, so that nobody has to wait for it to lapse. Best effort."""
         self.held_until = 0.0
         self.revoked = True
         commit = Commit(expect={self._key: self._version}, delete=frozenset({self._key}))
@@ -143,7 +147,7 @@ class LeaseKeeper:
         return True
 
     async def _resolve(self) -> None:
-        """Read what became of the row. Raises `CoordinatorUnavailable`."""
+        """Read the row to learn the outcome of renewals. Raises `CoordinatorUnavailable`."""
         record = (await self._coordinator.read(self._key, _ATTEMPT_S)).get(self._key)
         if self.revoked:
             return
@@ -164,7 +168,7 @@ class LeaseKeeper:
 
     def _hold(self, sent: float) -> None:
         self.held_until = max(self.held_until, sent + TRUST_S)
-        # The row's version has moved past every renewal sent before, so none of those can take effect any more.
+        # The row's version is past every renewal sent before: none of those can take effect any more.
         self._sent.clear()
 
     def _revoke(self) -> None:
@@ -195,8 +199,8 @@ def _decode(record: Record | None) -> _Held | None:
 class LeaseWatch:
     """For how long each watched row has not changed, with successful reads throughout. Pure: no I/O, no clock.
 
-    Versions, so any change counts. A failed read, or more than `max_gap_s` between two reads, begins all counts anew:
-    while nobody could renew, nobody is late.
+    It compares versions, so any change counts. After a failed read, or more than `max_gap_s` between two reads, all
+    counts begin anew: while nobody could renew, nobody is late.
     """
 
     def __init__(self, max_gap_s: float = 1.0) -> None:
@@ -221,20 +225,16 @@ class LeaseWatch:
         self._first.clear()
 
     def unchanged_for(self, name: str) -> float:
-        """Seconds from the first to the latest read that found the row of `name` as it is; 0 if there is none.
+        """Seconds between the first and the latest read that found the row of `name` as it is; 0 if there is none.
 
-        At `LEASE_TTL_S` or more its holder no longer trusts it, provided that it has not changed since: revoke on
-        condition of `version_of(name)`.
+        At `LEASE_TTL_S` or more its holder no longer trusts it, unless it has changed since: revoke on condition that
+        its version is still the same.
         """
         first = self._first.get(name)
         return 0.0 if first is None or self._last is None else self._last - first[1]
 
-    def version_of(self, name: str) -> int:
-        """The version that `unchanged_for` speaks of; 0 if the row is absent."""
-        return self._first.get(name, (0, 0.0))[0]
-
     def unchanged(self, for_s: float) -> dict[str, int]:
-        """The rows that have not changed for `for_s` seconds, and the versions for which that is so."""
+        """The rows that have not changed for `for_s` seconds, and their versions."""
         last = self._last
         if last is None:
             return {}

@@ -1,8 +1,8 @@
-"""Registering a process (R5): its lock, its new incarnation, its rows. A predecessor of the same id goes first.
+"""The rows of nodes and masters, and how a process registers: lock, new incarnation, rows (R5).
 
-A row of an earlier incarnation is replaced at once if that process is proven gone: it ran under this very boot, and we
-hold the very lock file that it held. Otherwise a node waits until its predecessor's lease is revoked (its row deleted),
-and a master, on which nothing depends, until its predecessor's number has stood still for `LEASE_TTL_S`. So the
+The row of a predecessor of the same id is replaced at once if that process is proven gone: it ran under this very boot,
+and we hold the lock file that it held. Otherwise a node waits until its predecessor's lease is revoked (its row
+deleted), and a master, on which nothing depends, until its predecessor's row has not changed for `LEASE_TTL_S`. So the
 incarnation in `lease/<id>` never changes while an older one may still serve.
 """
 
@@ -25,8 +25,12 @@ from ringmaster.coordinator import Commit, Coordinator, Record
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId
 from ringmaster.runtime.clock import Clock
 
+NODE_PREFIX: Final = "node/"
+MASTER_PREFIX: Final = "master/"
+CONTROLLER_KEY: Final = "controller"
+
 LOCK_PATIENCE_S: Final = 2.0
-"""How long a lock may be held by who proves our predecessor dead, before we take it for a live twin's."""
+"""A controller that proves our predecessor dead holds the lock for a moment; held for longer, it is a live process's."""
 
 PATIENCE_S: Final = 60.0
 """How long to wait for the predecessor's lease to be revoked."""
@@ -35,11 +39,11 @@ _PAUSE_S = 0.1
 
 _log = structlog.get_logger(__name__)
 
-_Row = TypeVar("_Row", LeaseRow, NodeInfo, "MasterRow")
+_Row = TypeVar("_Row", LeaseRow, NodeInfo, "MasterRow", "ControllerRow")
 
 
 class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`master/<id>`: renewed like a lease. `unreachable`: node ids this master cannot reach."""
+    """`master/<id>`: renewed like a lease. `unreachable`: ids of the nodes that this master cannot reach."""
 
     id: str
     address: str
@@ -51,18 +55,33 @@ class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
     lock: tuple[int, int] = (0, 0)
 
 
+class ControllerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`controller`: renewed like a node's lease. `boot_id` and `lock` let another master prove the holder dead."""
+
+    id: str
+    incarnation: str
+    number: int = 0
+    boot_id: str = ""
+    lock: tuple[int, int] = (0, 0)
+
+
+def decode_controller(record: Record | None) -> ControllerRow | None:
+    """The row in `record`; None if there is none or it cannot be read."""
+    return None if record is None else _decode(record, ControllerRow)
+
+
 def node_key(node_id: str) -> str:
     """The key of a node's registration."""
-    return f"node/{node_id}"
+    return NODE_PREFIX + node_id
 
 
 def master_key(master_id: str) -> str:
     """The key of a master's row."""
-    return f"master/{master_id}"
+    return MASTER_PREFIX + master_id
 
 
 def master_lock(master_id: str) -> str:
-    """The name of a master's lock; no node has it, since ids contain no `@`."""
+    """The name of a master's lock; no node has the same, since ids contain no `@`."""
     return f"master@{master_id}"
 
 
@@ -82,7 +101,7 @@ class Registration:
     def keeper(
         self, coordinator: Coordinator, clock: Clock, on_revoked: Callable[[], None]
     ) -> LeaseKeeper:
-        """What renews this node's lease."""
+        """The keeper of this node's lease."""
         info = self.info
         key = lease_key(info.id)
         return LeaseKeeper(
@@ -95,7 +114,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class MasterRegistration:
-    """A registered master. Its `LeaseKeeper` is made with an `encode` that tells what is unreachable just then."""
+    """A registered master. `lock` is held for life; `version` is that of its row."""
 
     row: MasterRow
     version: int
@@ -179,7 +198,7 @@ class _Waiting:
         self._reason = ""
 
     async def until_written(self, write: Callable[[], Awaitable[int]], obstacle: str) -> int:
-        """The version that `write` gives; 0 means that `obstacle` stands in the way. Raises `DuplicateId`."""
+        """The version that `write` returns; 0 means that it must wait because of `obstacle`. Raises `DuplicateId`."""
         while True:
             try:
                 version = await write()
@@ -200,7 +219,7 @@ class _Waiting:
 
 
 async def _write_node(coordinator: Coordinator, info: NodeInfo) -> int:
-    """The version of our lease's row; 0 if the predecessor stands in the way or somebody else wrote meanwhile."""
+    """The version of our lease's row; 0 if the predecessor's still stands or somebody else wrote meanwhile."""
     key, lease = node_key(info.id), lease_key(info.id)
     node_record = (await coordinator.read(key)).get(key)
     lease_record = (await coordinator.read(lease)).get(lease)

@@ -1,19 +1,30 @@
-"""The cluster's record: made once, by the first process that finds none."""
+"""The record of the cluster: made once, by the first process that finds none."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import suppress
+from typing import Final
 
 import msgspec
+import structlog
 
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.runtime.clock import Clock
 
-CLUSTER_KEY = "cluster"
+CLUSTER_KEY: Final = "cluster"
 
-STOPPING_KEY = "admin/stopping"
-"""There while all of the cluster stops, and after, until it is started again."""
+STOPPING_KEY: Final = "admin/stopping"
+"""Present from when the whole cluster is told to stop until it is started again."""
+
+PATIENCE_S: Final = 60.0
+"""How long a process that starts waits for the coordinator."""
+
+_RETRY_S: Final = 0.5
+
+_log = structlog.get_logger(__name__)
 
 
 class ClusterRecord(msgspec.Struct, frozen=True):
@@ -25,10 +36,31 @@ class ClusterRecord(msgspec.Struct, frozen=True):
     created: float
 
 
-async def ensure_cluster(coordinator: Coordinator, partitions: int, clock: Clock) -> ClusterRecord:
-    """The record that is there, else a new one with `partitions` (a power of two).
+async def find_cluster(
+    coordinator: Coordinator, partitions: int, clock: Clock, stop: asyncio.Event
+) -> ClusterRecord | None:
+    """`ensure_cluster`, once the coordinator answers; None if `stop` is set meanwhile.
 
-    Raises `CoordinatorUnavailable`; a record may have been made all the same, and the next call finds it.
+    Raises `CoordinatorUnavailable` after `PATIENCE_S`.
+    """
+    deadline = clock.boottime() + PATIENCE_S
+    while not stop.is_set():
+        try:
+            return await ensure_cluster(coordinator, partitions, clock)
+        except CoordinatorUnavailable as error:
+            if clock.boottime() > deadline:
+                raise
+            _log.warning("waiting for the coordinator", reason=str(error))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_S):
+                await stop.wait()
+    return None
+
+
+async def ensure_cluster(coordinator: Coordinator, partitions: int, clock: Clock) -> ClusterRecord:
+    """The existing record, or a new one with `partitions` (a power of two).
+
+    Raises `CoordinatorUnavailable`; a record may have been made all the same, which the next call then finds.
     """
     if partitions < 1 or partitions & (partitions - 1):
         raise ValueError(f"partitions must be a power of two, not {partitions}")

@@ -35,15 +35,16 @@ _BACKOFF_MOST_S: Final = 1.0
 _CONNECT_S: Final = 2.0
 _STALL_CHECKS: Final = 4
 _BUSY: Final = 8
-"""From so many frames on, one more turn of the loop is waited for those that are on their way, as long as it brings some."""
+"""With so many frames in a turn of the loop, wait for another turn before writing, as long as each brings more."""
 
 _MOST_TURNS: Final = 3
+"""For so many turns at most."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Asker(ABC):
-    """Who sent a request. A subclass with slots costs less than a callback for each request."""
+class ReplyHandler(ABC):
+    """Takes the reply to one request. A subclass with slots costs less than a callback for each request."""
 
     __slots__ = ()
 
@@ -52,7 +53,7 @@ class Asker(ABC):
         """The reply, or the error that came instead; the link calls it exactly once."""
 
 
-class _Calling(Asker):
+class _Callback(ReplyHandler):
     """Passes the reply on to a function."""
 
     __slots__ = ("_on_reply",)
@@ -138,8 +139,8 @@ class Link:
         if task is not None:
             await asyncio.wait([task], timeout=_CONNECT_S)
 
-    def pending(self) -> list[Asker]:
-        """Who waits for the requests in flight, oldest first."""
+    def pending(self) -> list[ReplyHandler]:
+        """The handlers of the requests in flight, oldest first."""
         return [] if self._connection is None else list(self._connection.waiting)
 
     def abort(self, error: LinkError) -> None:
@@ -150,23 +151,23 @@ class Link:
 
     def send(self, frame: bytes, on_reply: OnReply) -> None:
         """`ask`, with a function for the reply."""
-        self.ask(frame, _Calling(on_reply))
+        self.ask(frame, _Callback(on_reply))
 
-    def ask(self, frame: bytes, asker: Asker) -> None:
-        """Send `frame`, one encoded command; `asker` is told its reply, exactly once.
+    def ask(self, frame: bytes, handler: ReplyHandler) -> None:
+        """Send `frame`, one encoded command; `handler` gets its reply, exactly once.
 
         Never raises. `LinkDown` and `LinkFull` (never sent) arrive before `ask` returns,
         `LinkBroken` (sent, outcome unknown) when the connection is lost.
         """
         connection = self._connection
         if connection is None:
-            asker.replied(LinkDown(f"not connected to {self.name}"))
+            handler.replied(LinkDown(f"not connected to {self.name}"))
             return
         waiting = connection.waiting
         if len(waiting) >= self._max_in_flight or connection.unsent > self._max_buffer:
-            asker.replied(LinkFull(f"too much is in flight to {self.name}"))
+            handler.replied(LinkFull(f"too much is in flight to {self.name}"))
             return
-        waiting.append(asker)
+        waiting.append(handler)
         frames = connection.frames
         if not frames:
             connection.flush_soon()
@@ -255,13 +256,13 @@ class _Connection:
         self._transport: asyncio.Transport | None = None
         self.frames: list[bytes] = []
         self._paused = False
-        # Of the frames that wait: how many there were when last looked, and for how many turns they have.
+        # Frames that waited at the last look, and for how many turns they have waited.
         self._seen = 0
         self._turns = 0
         self._answered = 0
         self._marks: deque[int] = deque()
         self._checks: asyncio.TimerHandle | None = None
-        self.waiting: deque[Asker] = deque()
+        self.waiting: deque[ReplyHandler] = deque()
         self.unsent = 0
         self.is_lost = False
         self.on_lost: Callable[[LinkError], None] | None = None
@@ -269,8 +270,8 @@ class _Connection:
         self.lost: asyncio.Future[None] = loop.create_future()
 
     def as_protocol(self) -> asyncio.Protocol:
-        """The connection as the protocol that it is by its methods; not by inheritance, so that its attributes are fast
-        when it is compiled.
+        """The connection as an asyncio protocol. It has the methods but does not inherit: an interpreted base class
+        would make attribute access slow when this module is compiled.
         """
         return cast(asyncio.Protocol, self)
 
@@ -281,7 +282,7 @@ class _Connection:
             return
         self._checks = self._loop.call_later(self._check_s, self._check)
         for _ in range(self._greetings):
-            self.waiting.append(_Calling(self._greeted))
+            self.waiting.append(_Callback(self._greeted))
         if self._greetings:
             self._transport.write(self._hello)
         else:
@@ -295,7 +296,7 @@ class _Connection:
             self.ready.set_result(None)
 
     def flush_soon(self) -> None:
-        """The first of this turn's frames was sent, or is about to be: write them all when the turn is over."""
+        """To be called with the first frame of a turn of the loop: write all of the turn's frames when it is over."""
         if not self._paused:
             self._loop.call_soon(self._flush)
 
@@ -304,7 +305,7 @@ class _Connection:
         if self._paused or not frames or self._transport is None:
             return
         if self._turns < _MOST_TURNS and len(frames) >= max(_BUSY, self._seen + 1):
-            # Who is busy gains more by fewer and larger writes, here and at the peer, than the turn takes.
+            # Under load fewer and larger writes save more time, here and at the peer, than the wait costs.
             self._seen = len(frames)
             self._turns += 1
             self._loop.call_soon(self._flush)
@@ -315,7 +316,7 @@ class _Connection:
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def eof_received(self) -> None:
-        """The other side sends no more: None has the transport close."""
+        """The peer sends no more. Returning None has the transport close the connection."""
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -334,7 +335,7 @@ class _Connection:
             return
         waiting = self.waiting
         if len(replies) > len(waiting):
-            self.lose(LinkBroken(f"{self._name} answered what nobody asked"))
+            self.lose(LinkBroken(f"{self._name} sent a reply without a request"))
             return
         self._answered += len(replies)
         for reply in replies:
@@ -344,9 +345,9 @@ class _Connection:
             waiting.popleft().replied(reply)
 
     def _check(self) -> None:
-        """Break the connection if what was waiting `_STALL_CHECKS` checks ago still waits.
+        """Break the connection if a request that was in flight `_STALL_CHECKS` checks ago still is.
 
-        Counts checks, not clock time, so a stop of this process makes no peer late.
+        Counts checks, not clock time: while this process is stopped, no peer becomes late.
         """
         marks = self._marks
         marks.append(self._answered + len(self.waiting))
@@ -359,7 +360,7 @@ class _Connection:
         self.lose(LinkBroken(f"the connection to {self._name} was lost"))
 
     def lose(self, error: LinkError) -> None:
-        """Give up this connection and answer everybody. Idempotent."""
+        """Give up this connection and fail every request on it. Idempotent."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -382,5 +383,5 @@ class _Connection:
             self.on_lost(error)
         sent = len(waiting) - unsent
         never_sent = LinkDown(str(error))
-        for index, asker in enumerate(waiting):
-            asker.replied(error if index < sent else never_sent)
+        for index, handler in enumerate(waiting):
+            handler.replied(error if index < sent else never_sent)

@@ -1,4 +1,4 @@
-"""Requests in flight, and what the replies to them amount to."""
+"""What a reply means: a value, a final error, or that the request may be sent again."""
 
 from __future__ import annotations
 
@@ -16,45 +16,11 @@ from ringmaster.errors import (
     TooLarge,
     Unserved,
 )
-from ringmaster.net.link import Asker
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import WriteReply
-from ringmaster.routing.table import Route, Table
 
-AGAIN: Final = object()
-"""A verdict: known not to have run, or harmless to repeat; ask again."""
-
-
-def judge_read(reply: Reply) -> object:
-    """What a reply to a read amounts to: a value, a final error, or `AGAIN`."""
-    if not isinstance(reply, RingmasterError):
-        return reply
-    if isinstance(reply, PeerError):
-        if reply.code in {"MOVED", "WAIT", "UNKNOWN", "AGAIN"}:
-            return AGAIN
-        return Shed(f"the node is overloaded: {reply}") if reply.code == "SHED" else reply
-    if isinstance(reply, LinkFull):
-        return Shed(str(reply))
-    return Unserved(str(reply)) if isinstance(reply, DeadlineExceeded) else AGAIN
-
-
-def judge_write(reply: Reply) -> object:
-    """What a reply to a write amounts to: a `WriteReply`, a final error, or `AGAIN`."""
-    if isinstance(reply, list):
-        return WriteReply(*reply)
-    if isinstance(reply, PeerError):
-        if reply.code in {"MOVED", "WAIT"}:
-            return AGAIN
-        refusal = _REFUSALS.get(reply.code)
-        if refusal is not None:
-            return refusal(reply.detail or reply.code)
-        return OutcomeUnknown(str(reply)) if reply.code == "UNKNOWN" else reply
-    if isinstance(reply, LinkDown):
-        return AGAIN
-    if isinstance(reply, LinkFull):
-        return Shed(str(reply))
-    return OutcomeUnknown(str(reply) if isinstance(reply, RingmasterError) else "not a write reply")
-
+RETRY: Final = object()
+"""The outcome of a request that is known not to have run, or is harmless to repeat: send it again."""
 
 _REFUSALS: Final[dict[str, type[RingmasterError]]] = {
     "SHED": Shed,
@@ -63,21 +29,32 @@ _REFUSALS: Final[dict[str, type[RingmasterError]]] = {
 }
 
 
-MOVED: Final = PeerError("MOVED", "0")
+def read_outcome(reply: Reply) -> object:
+    """The outcome of a read: its value, a final error, or `RETRY`."""
+    if not isinstance(reply, RingmasterError):
+        return reply
+    if isinstance(reply, PeerError):
+        if reply.code in {"MOVED", "WAIT", "UNKNOWN", "AGAIN"}:
+            return RETRY
+        return Shed(f"the node is overloaded: {reply}") if reply.code == "SHED" else reply
+    if isinstance(reply, LinkFull):
+        return Shed(str(reply))
+    return Unserved(str(reply)) if isinstance(reply, DeadlineExceeded) else RETRY
 
 
-class Ask(Asker):
-    """A request in flight. A read has its `route`: when a view moves the partition, it is told so at once.
-
-    `replied` may then be called a second time, by the late reply: only the first counts.
-    """
-
-    __slots__ = ("route",)
-
-    route: Route | None
-
-    def rerouted(self, table: Table) -> None:
-        """A newer view routes by `table`: a read whose partition moved is asked again there."""
-        route = self.route
-        if route is not None and table[route.partition] is not route:
-            self.replied(MOVED)
+def write_outcome(reply: Reply) -> object:
+    """The outcome of a write: a `WriteReply`, a final error, or `RETRY` where it is known not to have run (R9)."""
+    if isinstance(reply, list):
+        return WriteReply(*reply)
+    if isinstance(reply, PeerError):
+        if reply.code in {"MOVED", "WAIT"}:
+            return RETRY
+        refusal = _REFUSALS.get(reply.code)
+        if refusal is not None:
+            return refusal(reply.detail or reply.code)
+        return OutcomeUnknown(str(reply)) if reply.code == "UNKNOWN" else reply
+    if isinstance(reply, LinkDown):
+        return RETRY
+    if isinstance(reply, LinkFull):
+        return Shed(str(reply))
+    return OutcomeUnknown(str(reply) if isinstance(reply, RingmasterError) else "not a write reply")

@@ -1,6 +1,6 @@
 """Key to partition to primary to reply: retries and deadlines.
 
-A read may be asked again at any time. A write is asked again only while it is known not to have run.
+A read may be sent again at any time, a write only while it is known not to have run (R9).
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.protocol.write_options import WriteReply
-from ringmaster.routing.outcomes import AGAIN, Ask, judge_read, judge_write
+from ringmaster.routing.links import NodeLinks
+from ringmaster.routing.outcomes import RETRY, read_outcome, write_outcome
+from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.scatter_gather import (
     NO_PRIMARY,
-    Batch,
+    Gather,
+    KeyBatch,
     Request,
-    Round,
-    ask_batches,
-    ask_each,
+    gather_batches,
+    gather_each,
     send_batches,
 )
-from ringmaster.routing.table import Links, Route, Table, table_of
+from ringmaster.routing.table import Route, Table, build_table
 from ringmaster.runtime.clock import Clock
 
-_PAUSE_FIRST_S: Final = 0.002
-_PAUSE_MOST_S: Final = 0.05
+_FIRST_PAUSE_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.05
 _SCAN_WINDOW: Final = 32
+"""Partitions that a listing asks at once."""
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
 """(command, key, arguments after the key)."""
@@ -46,8 +49,8 @@ _T = TypeVar("_T")
 class Router:
     """Sends requests to the primaries of the newest view. Deadlines are absolute, by `Clock.boottime()`.
 
-    `boot_id`: of this boot, for unix sockets of nodes on this host. `stall_s`: see `Link`. `auth`: the
-    secret that nodes ask for. `jitter()` is uniform in [0, 1).
+    `boot_id`: of this boot, to use the unix sockets of nodes on this host. `stall_s`: see `Link`. `secret`: of the
+    cluster. `jitter()` is uniform in [0, 1).
     """
 
     def __init__(
@@ -57,42 +60,47 @@ class Router:
         *,
         boot_id: str = "",
         stall_s: float = 5.0,
-        auth: bytes = b"",
+        secret: str = "",
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._clock = clock
         self._jitter = jitter
-        self._links = Links(
-            network, boot_id=boot_id, stall_s=stall_s, on_up=self._wake, auth=auth, jitter=jitter
+        self._links = NodeLinks(
+            network,
+            boot_id=boot_id,
+            stall_s=stall_s,
+            on_up=self._wake,
+            secret=secret,
+            jitter=jitter,
         )
         self._table: Table = [None]
         self._mask = 0
         self._view: View | None = None
-        # Set, and replaced, when asking again may succeed: a new view, a link that came up.
+        # Set, and replaced, when a retry may succeed: a new view, a link that came up.
         self._changed = asyncio.Event()
 
     @property
     def view(self) -> View | None:
-        """The newest view adopted."""
+        """The newest view that was adopted."""
         return self._view
 
     def adopt(self, view: View) -> None:
         """Route by `view` from now on; an older one is ignored.
 
-        What is in flight to incarnations that it no longer lists fails at once, and reads of partitions
-        that it gives to another primary are asked again there.
+        Requests in flight to incarnations that it no longer lists fail at once, and reads of partitions that it gives
+        to another primary are sent there.
         """
         if self._view is not None and view.epoch <= self._view.epoch:
             return
         wanted = self._links.open(view)
-        self._table = table_of(view, wanted, self._table)
+        self._table = build_table(view, wanted, self._table)
         self._mask = len(self._table) - 1
         self._view = view
         self._links.keep(wanted)
         for link in self._links.all():
-            for ask in link.pending():
-                if isinstance(ask, Ask):
-                    ask.rerouted(self._table)
+            for handler in link.pending():
+                if isinstance(handler, PendingRequest):
+                    handler.rerouted(self._table)
         self._wake()
 
     async def close(self) -> None:
@@ -110,51 +118,57 @@ class Router:
         """The link to the incarnation of `node` that is up."""
         return self._links.of_node(node)
 
-    def get_nowait(self, key: bytes, ask: Ask) -> None:
-        """Send one `RM.GET`; `ask.replied` gets whatever comes of it. For what is not a value see `judge_read`."""
-        route = self._table[xxh3_64_intdigest(key) & self._mask]
-        ask.route = route
-        if route is None:
-            ask.replied(NO_PRIMARY)
-        else:
-            route.link.ask(b"%b%b%b\r\n" % (route.get, bulk_head(len(key)), key), ask)
+    def get_nowait(self, key: bytes, pending: PendingRequest) -> None:
+        """Send one `RM.GET`; `pending.replied` gets the reply, to be read with `read_outcome` where it is no value.
 
-    def set_nowait(self, key: bytes, value: bytes, ask: Ask) -> None:
-        """Send one `RM.SET` without options; for the rest see `write_nowait`."""
+        Short way for `read`; `test_a_read_has_the_same_frame_either_way` compares the two.
+        """
         route = self._table[xxh3_64_intdigest(key) & self._mask]
-        ask.route = None
+        pending.route = route
         if route is None:
-            ask.replied(NO_PRIMARY)
+            pending.replied(NO_PRIMARY)
+        else:
+            route.link.ask(b"%b%b%b\r\n" % (route.get, bulk_head(len(key)), key), pending)
+
+    def set_nowait(self, key: bytes, value: bytes, pending: PendingRequest) -> None:
+        """Send one `RM.SET` without options.
+
+        Short way for `write_nowait`; `test_a_plain_write_has_the_same_frame_either_way` compares the two.
+        """
+        route = self._table[xxh3_64_intdigest(key) & self._mask]
+        pending.route = None
+        if route is None:
+            pending.replied(NO_PRIMARY)
         else:
             frame = b"%b%b%b\r\n%b%b\r\n" % (
                 route.set, bulk_head(len(key)), key, bulk_head(len(value)), value,
             )  # fmt: skip
-            route.link.ask(frame, ask)
+            route.link.ask(frame, pending)
 
-    def get_many_nowait(self, keys: Sequence[bytes], round_: Round) -> list[Batch]:
-        """Ask for the values of `keys`; `round_` gets whatever comes of it, to be judged by `judge_read`."""
-        return send_batches(self._table, keys, round_, values=True)
+    def get_many_nowait(self, keys: Sequence[bytes], gather: Gather) -> list[KeyBatch]:
+        """Read the values of `keys`; `gather` gets the replies, see `send_batches` and `read_outcome`."""
+        return send_batches(self._table, keys, gather, values=True)
 
     def write_nowait(
-        self, command: bytes, key: bytes, args: Sequence[bytes | int], ask: Ask
+        self, command: bytes, key: bytes, args: Sequence[bytes | int], pending: PendingRequest
     ) -> Route | None:
-        """Send one write; `ask.replied` gets whatever comes of it, to be judged by `judge_write`."""
+        """Send one write; `pending.replied` gets the reply, see `write_outcome`."""
         route = self._table[xxh3_64_intdigest(key) & self._mask]
-        ask.route = None
+        pending.route = None
         if route is None:
-            ask.replied(NO_PRIMARY)
+            pending.replied(NO_PRIMARY)
         else:
-            route.link.ask(encode(command, route.token, key, *args), ask)
+            route.link.ask(encode(command, route.token, key, *args), pending)
         return route
 
     async def read(self, key: bytes, deadline: float) -> bytes | None:
         """The entry of `key`, None if there is none. Raises `Unserved`."""
-        [entry] = await self._ask([self._request(b"RM.GET", key)], deadline, judge_read)
+        [entry] = await self._send([self._request(b"RM.GET", key)], deadline, read_outcome)
         return cast("bytes | None", _raised(entry))
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""
-        [reply] = await self._ask([self._request(b"RM.HEAD", key)], deadline, judge_read)
+        [reply] = await self._send([self._request(b"RM.HEAD", key)], deadline, read_outcome)
         found = cast("list[Any] | None", _raised(reply))
         return None if found is None else (found[0], found[1])
 
@@ -162,7 +176,7 @@ class Router:
         self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
     ) -> WriteReply:
         """Apply one write. Raises `Unserved` or `TooLarge` (known not to have run), or `OutcomeUnknown`."""
-        [reply] = await self._ask([self._request(command, key, *args)], deadline, judge_write)
+        [reply] = await self._send([self._request(command, key, *args)], deadline, write_outcome)
         return cast(WriteReply, _raised(reply))
 
     async def read_many(
@@ -170,24 +184,24 @@ class Router:
     ) -> list[bytes | RingmasterError | None]:
         """`read` of each key, errors as values, sent to all nodes at once."""
 
-        async def ask(asking: Sequence[bytes], within_s: float) -> list[Reply]:
-            return await ask_batches(self._table, asking, within_s)
+        async def send(unsettled: Sequence[bytes], within_s: float) -> list[Reply]:
+            return await gather_batches(self._table, unsettled, within_s)
 
-        settled = await self._settle(keys, ask, deadline, judge_read)
-        return cast("list[bytes | RingmasterError | None]", settled)
+        outcomes = await self._settle(keys, send, deadline, read_outcome)
+        return cast("list[bytes | RingmasterError | None]", outcomes)
 
     async def write_many(
         self, writes: Sequence[Write], deadline: float
     ) -> list[WriteReply | RingmasterError]:
         """Each of `writes` by itself, errors as values, sent to all nodes at once."""
         requests = [self._request(command, key, *args) for command, key, args in writes]
-        settled = await self._ask(requests, deadline, judge_write)
-        return cast("list[WriteReply | RingmasterError]", settled)
+        outcomes = await self._send(requests, deadline, write_outcome)
+        return cast("list[WriteReply | RingmasterError]", outcomes)
 
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float
     ) -> tuple[list[bytes], str | None]:
-        """Up to `limit` keys that begin with `prefix`, partition by partition, and where to go on.
+        """Up to `limit` keys that begin with `prefix`, partition by partition, and the cursor for the next call.
 
         Raises `Unserved`, or `BadRequest` for a cursor that no scan returned.
         """
@@ -201,7 +215,7 @@ class Router:
                 for each in window
             ]
             for each, reply in zip(
-                window, await self._ask(requests, deadline, judge_read), strict=True
+                window, await self._send(requests, deadline, read_outcome), strict=True
             ):
                 more, *found = cast("list[bytes]", _raised(reply))
                 left = limit - len(keys)
@@ -216,63 +230,61 @@ class Router:
     def _request(self, command: bytes, key: bytes, *args: bytes | int) -> Request:
         return Request(xxh3_64_intdigest(key), command, (key, *args))
 
-    async def _ask(
-        self,
-        requests: Sequence[Request],
-        deadline: float,
-        judge: Callable[[Reply], object],
+    async def _send(
+        self, requests: Sequence[Request], deadline: float, outcome_of: Callable[[Reply], object]
     ) -> list[object]:
-        reads = judge is judge_read
+        """The outcome of each of `requests`, see `_settle`."""
+        reads = outcome_of is read_outcome
 
-        async def ask(asking: Sequence[Request], within_s: float) -> list[Reply]:
-            return await ask_each(self._table, asking, within_s, movable=reads)
+        async def send(unsettled: Sequence[Request], within_s: float) -> list[Reply]:
+            return await gather_each(self._table, unsettled, within_s, movable=reads)
 
-        return await self._settle(requests, ask, deadline, judge)
+        return await self._settle(requests, send, deadline, outcome_of)
 
     async def _settle(
         self,
         requests: Sequence[_T],
-        ask: Callable[[Sequence[_T], float], Awaitable[list[Reply]]],
+        send: Callable[[Sequence[_T], float], Awaitable[list[Reply]]],
         deadline: float,
-        judge: Callable[[Reply], object],
+        outcome_of: Callable[[Reply], object],
     ) -> list[object]:
-        """A value or an error for each of `requests`: ask all at once, those whose verdict is `AGAIN` again."""
+        """A value or an error for each of `requests`: send all at once, then again those whose outcome is `RETRY`."""
         results: list[object] = [None] * len(requests)
-        asking: Sequence[int] = range(len(requests))
+        unsettled: Sequence[int] = range(len(requests))
         attempt = 0
-        reads = judge is judge_read
+        reads = outcome_of is read_outcome
         reason: object = "the deadline is over"
-        while asking:
+        while unsettled:
             changed = self._changed
             left_s = deadline - self._clock.boottime()
             if left_s <= 0:
-                for index in asking:
+                for index in unsettled:
                     results[index] = Unserved(f"not served within the deadline: {reason}")
                 break
-            # Mostly all are asked once, and answered with a value.
-            batch = [requests[index] for index in asking] if attempt else requests
-            replies = await ask(batch, left_s)
+            # Usually all are sent once and answered with a value.
+            batch = [requests[index] for index in unsettled] if attempt else requests
+            replies = await send(batch, left_s)
             again: list[int] = []
-            for index, reply in zip(asking, replies, strict=True):
+            for index, reply in zip(unsettled, replies, strict=True):
                 if reads and type(reply) is bytes:
                     results[index] = reply
                     continue
-                verdict = judge(reply)
-                if verdict is AGAIN:
+                outcome = outcome_of(reply)
+                if outcome is RETRY:
                     again.append(index)
                     reason = reply
                 else:
-                    results[index] = verdict
-            asking = again
-            if asking:
+                    results[index] = outcome
+            unsettled = again
+            if unsettled:
                 await self._pause(changed, attempt, deadline)
                 attempt += 1
         return results
 
     async def _pause(self, changed: asyncio.Event, attempt: int, deadline: float) -> None:
-        """Until something changed since `changed` was taken, for a moment at most."""
+        """Wait for a change since `changed` was taken, but no longer than the back-off of this `attempt`."""
         left_s = deadline - self._clock.boottime()
-        pause_s = min(_PAUSE_FIRST_S * 2 ** min(attempt, 6), _PAUSE_MOST_S) * (
+        pause_s = min(_FIRST_PAUSE_S * 2 ** min(attempt, 6), _LONGEST_PAUSE_S) * (
             0.5 + self._jitter() / 2
         )
         try:
@@ -286,10 +298,11 @@ class Router:
         changed.set()
 
 
-def _raised(verdict: object) -> object:
-    if isinstance(verdict, RingmasterError):
-        raise verdict
-    return verdict
+def _raised(outcome: object) -> object:
+    """`outcome`, raised if it is an error."""
+    if isinstance(outcome, RingmasterError):
+        raise outcome
+    return outcome
 
 
 def _cursor(partition: int, after: bytes) -> str:
@@ -306,7 +319,9 @@ def _parse_cursor(cursor: str | None, partitions: int) -> tuple[int, bytes]:
         partition = int(number)
         after = urlsafe_b64decode(text.encode("ascii"))
     except ValueError as error:
-        raise BadRequest("cursor is none that a scan returned; start without one") from error
+        raise BadRequest(
+            "the cursor is not one that a listing returned; start without one"
+        ) from error
     if not 0 <= partition < partitions:
-        raise BadRequest("cursor is none that a scan returned; start without one")
+        raise BadRequest("the cursor is not one that a listing returned; start without one")
     return partition, after

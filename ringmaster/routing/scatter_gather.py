@@ -1,4 +1,4 @@
-"""Requests that are sent together, and the replies to all of them: no task and no future for each."""
+"""Scatter-gather: many requests, one completion, with no task and no future for each request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ringmaster.errors import DeadlineExceeded, LinkDown, PeerError, RingmasterE
 from ringmaster.net.link import Link
 from ringmaster.protocol.entry import JSON, pack
 from ringmaster.protocol.resp import Reply, bulk_head, encode
-from ringmaster.routing.outcomes import MOVED, Ask
+from ringmaster.routing.pending import MOVED, PendingRequest
 from ringmaster.routing.table import Route, Table
 
 NO_PRIMARY: Final = LinkDown("the partition has no live primary")
@@ -23,61 +23,65 @@ LATE: Final = DeadlineExceeded("no reply came within the deadline")
 _BARE_HEADER: Final = pack(
     slot=0, term=0, seq=0, expires_ms=0, written_s=0, flags=JSON, meta=b"", value=b""
 )
-_MOST_PAIRS: Final = 512
-"""Keys in one command: about half a millisecond of the node's time, which others wait for."""
-
+_MAX_KEYS: Final = 512
+"""Keys in one command: about half a millisecond of the node's time, during which it serves nobody else."""
 
 _T = TypeVar("_T")
 
 
 class Request(NamedTuple):
-    """`place` & (P - 1) is the partition: P is not known before the first view."""
+    """A request before it has a route. `key_hash` & (P - 1) is its partition: P is not known before the first view."""
 
-    place: int
+    key_hash: int
     command: bytes
     args: tuple[bytes | int, ...]
 
     def frame(self, route: Route) -> bytes:
-        """The command for the wire."""
+        """The encoded command.
+
+        Short way for `RM.GET`, from the route's encoded beginning; `test_a_read_has_the_same_frame_either_way`
+        compares the two.
+        """
         if self.command == b"RM.GET":
             key = cast(bytes, self.args[0])
             return b"%b%b%b\r\n" % (route.get, bulk_head(len(key)), key)
         return encode(self.command, route.token, *self.args)
 
 
-def _nothing() -> None:
-    """What there is to do once it is done."""
+def _completed() -> None:
+    """Stands in for `on_complete` once it was called."""
 
 
-class Round:
-    """`replies`: one for each request. `done()` is called once, when all are there.
+class Gather:
+    """Collects the replies to many requests; `on_complete` is called once, when all have come.
 
-    `bare`: the indexes, batch by batch, of replies to `RM.VALUES` that are values alone, empty for a miss.
+    `replies`: one for each request, in the order of the requests. `bare`: the indexes, command by command, of replies
+    to `RM.VALUES` that are values alone, empty for a miss.
     """
 
-    __slots__ = ("_done", "_left", "bare", "replies")
+    __slots__ = ("_missing", "_on_complete", "bare", "replies")
 
-    def __init__(self, count: int, done: Callable[[], None]) -> None:
+    def __init__(self, count: int, on_complete: Callable[[], None]) -> None:
         self.replies: list[Reply] = [None] * count
         self.bare: list[Sequence[int]] = []
-        self._left = count
-        self._done = done
+        self._missing = count
+        self._on_complete = on_complete
 
-    def count(self, replies: int) -> None:
-        """So many more are there."""
-        self._left -= replies
-        if not self._left:
-            # Not kept: who is called holds this round, and a cycle would wait for the garbage collector.
-            done, self._done = self._done, _nothing
-            done()
+    def arrived(self, count: int) -> None:
+        """So many more replies have come."""
+        self._missing -= count
+        if not self._missing:
+            # Dropped before the call: its owner holds this object, and the cycle would wait for the garbage collector.
+            on_complete, self._on_complete = self._on_complete, _completed
+            on_complete()
 
     @property
     def all_bare(self) -> bool:
         """Whether all replies are bare values."""
         return sum(map(len, self.bare)) == len(self.replies)
 
-    def dress(self) -> list[Reply]:
-        """`replies`, with entries instead of bare values, whose version and times are not known."""
+    def as_entries(self) -> list[Reply]:
+        """`replies` with an entry in the place of each bare value; its version and times are not known."""
         replies = self.replies
         for indexes in self.bare:
             for index in indexes:
@@ -87,61 +91,61 @@ class Round:
         return replies
 
 
-class One(Ask):
-    """One request; only its first reply counts."""
+class SingleRequest(PendingRequest):
+    """One request of a gather; only its first reply counts."""
 
-    __slots__ = ("_index", "_round")
+    __slots__ = ("_gather", "_index")
 
-    def __init__(self, round_: Round, index: int, route: Route | None) -> None:
-        self._round: Round | None = round_
+    def __init__(self, gather: Gather, index: int, route: Route | None) -> None:
+        self._gather: Gather | None = gather
         self._index = index
         self.route = route
 
     def replied(self, reply: Reply) -> None:
-        round_, self._round = self._round, None
-        if round_ is not None:
-            round_.replies[self._index] = reply
-            round_.count(1)
+        gather, self._gather = self._gather, None
+        if gather is not None:
+            gather.replies[self._index] = reply
+            gather.arrived(1)
 
 
-class Batch(Ask):
+class KeyBatch(PendingRequest):
     """One command for many keys of one node; only its first reply counts."""
 
-    __slots__ = ("_round", "indexes", "routes")
+    __slots__ = ("_gather", "indexes", "routes")
 
-    def __init__(self, round_: Round, indexes: Sequence[int], routes: Sequence[Route]) -> None:
-        self._round: Round | None = round_
+    def __init__(self, gather: Gather, indexes: Sequence[int], routes: Sequence[Route]) -> None:
+        self._gather: Gather | None = gather
         self.route = None
         self.indexes = indexes
         self.routes = routes
 
     def replied(self, reply: Reply) -> None:
-        round_, self._round = self._round, None
-        if round_ is None:
+        gather, self._gather = self._gather, None
+        if gather is None:
             return
-        indexes, replies = self.indexes, round_.replies
+        indexes, replies = self.indexes, gather.replies
         each: Sequence[Reply] = ()
         if isinstance(reply, bytes):
             each = reply.split(b"\0")
             if len(each) == len(indexes):
-                round_.bare.append(indexes)
+                gather.bare.append(indexes)
         elif isinstance(reply, list):
             each = reply
         if len(each) != len(indexes):
             each = [_error_of(reply)] * len(indexes)
         for index, one in zip(indexes, each, strict=True):
             replies[index] = one
-        round_.count(len(indexes))
+        gather.arrived(len(indexes))
 
     def rerouted(self, table: Table) -> None:
-        """One partition that moved is reason enough to ask for all again: reading twice harms nobody."""
+        """If one partition moved, all keys are read again: reading twice is harmless."""
         for route in self.routes:
             if table[route.partition] is not route:
                 self.replied(MOVED)
                 return
 
     def frame(self, keys: Sequence[bytes], *, values: bool) -> bytes:
-        """The command that asks for `keys`, which `indexes` stand for."""
+        """The encoded command that reads `keys`, one for each of `indexes`."""
         tokens = [route.token for route in self.routes]
         if values:
             return encode(b"RM.VALUES", b"\n".join(tokens), b"\n".join(keys))
@@ -149,19 +153,19 @@ class Batch(Ask):
 
 
 def _error_of(reply: Reply) -> RingmasterError:
-    """What a reply to a batch that does not fit its keys amounts to for each of them."""
+    """The error for each key of a batch whose reply does not fit the keys."""
     if isinstance(reply, PeerError) and reply.code == "ERR":
-        return MOVED  # It does not know `RM.VALUES` yet: it is asked once more by `RM.MGET`.
+        return MOVED  # An older node that does not know `RM.VALUES`: retried by `RM.MGET`.
     return reply if isinstance(reply, RingmasterError) else WireError("a reply too short")
 
 
 def send_batches(
-    table: Table, keys: Sequence[bytes], round_: Round, *, values: bool = False
-) -> list[Batch]:
-    """Ask for `keys` with as few commands as there are nodes; `round_` gets a reply for each.
+    table: Table, keys: Sequence[bytes], gather: Gather, *, values: bool = False
+) -> list[KeyBatch]:
+    """Read `keys` with one command for each node (more above `_MAX_KEYS`); `gather` gets a reply for each key.
 
-    `values`: by `RM.VALUES`, see `Round.bare`; else by `RM.MGET`, for entries. Call `replied(LATE)` on what is
-    returned to end the round at a deadline.
+    `values`: by `RM.VALUES`, see `Gather.bare`; else by `RM.MGET`, for entries. To complete the gather at a deadline,
+    call `replied(LATE)` on each batch returned.
     """
     mask = len(table) - 1
     routes = [table[xxh3_64_intdigest(key) & mask] for key in keys]
@@ -170,70 +174,70 @@ def send_batches(
         by_link[None if route is None else route.link].append(index)
     unrouted = by_link.pop(None, ())
     for index in unrouted:
-        round_.replies[index] = NO_PRIMARY
-    asking: list[tuple[Link, bytes, Batch]] = []
+        gather.replies[index] = NO_PRIMARY
+    frames: list[tuple[Link, bytes, KeyBatch]] = []
     for link, indexes in by_link.items():
         if link is not None:
-            for first in range(0, len(indexes), _MOST_PAIRS):
-                some = indexes[first : first + _MOST_PAIRS]
-                batch = Batch(round_, some, cast("Sequence[Route]", _picked(routes, some)))
-                asking.append((link, batch.frame(_picked(keys, some), values=values), batch))
-    for link, frame, batch in asking:
+            for first in range(0, len(indexes), _MAX_KEYS):
+                some = indexes[first : first + _MAX_KEYS]
+                batch = KeyBatch(gather, some, cast("Sequence[Route]", _select(routes, some)))
+                frames.append((link, batch.frame(_select(keys, some), values=values), batch))
+    for link, frame, batch in frames:
         link.ask(frame, batch)
     if unrouted:
-        round_.count(len(unrouted))
-    return [batch for _, _, batch in asking]
+        gather.arrived(len(unrouted))
+    return [batch for _, _, batch in frames]
 
 
-def _picked(items: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:
-    """The items at `indexes`, of which there is one at least."""
+def _select(items: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:
+    """The items at `indexes`, at least one."""
     if len(indexes) == 1:
         return (items[indexes[0]],)
     return cast("tuple[_T, ...]", itemgetter(*indexes)(items))
 
 
-async def ask_each(
+async def gather_each(
     table: Table, requests: Sequence[Request], within_s: float, *, movable: bool
 ) -> list[Reply]:
-    """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: they are reads."""
-    round_, done = _awaitable(len(requests))
-    asks: list[Ask] = []
+    """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: reads, which a newer view reroutes."""
+    gather, done = _awaitable(len(requests))
+    sent: list[PendingRequest] = []
     mask = len(table) - 1
     for index, request in enumerate(requests):
-        route = table[request.place & mask]
-        ask = One(round_, index, route if movable else None)
-        asks.append(ask)
+        route = table[request.key_hash & mask]
+        pending = SingleRequest(gather, index, route if movable else None)
+        sent.append(pending)
         if route is None:
-            ask.replied(NO_PRIMARY)
+            pending.replied(NO_PRIMARY)
         else:
-            route.link.ask(request.frame(route), ask)
-    return await _all(round_, done, asks, within_s)
+            route.link.ask(request.frame(route), pending)
+    return await _completed_within(gather, done, sent, within_s)
 
 
-async def ask_batches(table: Table, keys: Sequence[bytes], within_s: float) -> list[Reply]:
-    """The same for reads of `keys`, with as few commands as there are nodes."""
-    round_, done = _awaitable(len(keys))
-    return await _all(round_, done, send_batches(table, keys, round_), within_s)
+async def gather_batches(table: Table, keys: Sequence[bytes], within_s: float) -> list[Reply]:
+    """`gather_each` for reads of `keys`, with one command for each node."""
+    gather, done = _awaitable(len(keys))
+    return await _completed_within(gather, done, send_batches(table, keys, gather), within_s)
 
 
-def _awaitable(count: int) -> tuple[Round, asyncio.Future[None]]:
-    """A round, and what is resolved when it is over."""
+def _awaitable(count: int) -> tuple[Gather, asyncio.Future[None]]:
+    """A gather, and the future that is resolved when it is complete."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def resolve() -> None:
         if not done.done():
             done.set_result(None)
 
-    return Round(count, resolve), done
+    return Gather(count, resolve), done
 
 
-async def _all(
-    round_: Round, done: asyncio.Future[None], asks: Sequence[Ask], within_s: float
+async def _completed_within(
+    gather: Gather, done: asyncio.Future[None], sent: Sequence[PendingRequest], within_s: float
 ) -> list[Reply]:
     try:
         async with asyncio.timeout(within_s):
             await done
     except TimeoutError:
-        for ask in asks:
-            ask.replied(LATE)
-    return round_.replies
+        for pending in sent:
+            pending.replied(LATE)
+    return gather.replies

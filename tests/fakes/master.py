@@ -12,7 +12,7 @@ from typing import Any, cast
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
-from master.api.cluster_watch import Directory
+from master.api.cluster_watch import ClusterWatch
 from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
@@ -63,10 +63,10 @@ class FakeMaster:
         self.events = ViewEvents()
         self.address: tuple[str, int] = ("", 0)
         replies = Replies(clock, CLUSTER[:8])
-        self.directory = Directory(self.coordinator, clock, lambda: self.view)
+        self.cluster_watch = ClusterWatch(self.coordinator, clock, lambda: self.view)
         cluster = ClusterApi(
             self.coordinator,
-            self.directory,
+            self.cluster_watch,
             clock,
             lambda: self.view,
             lambda: self.statuses,

@@ -9,7 +9,7 @@ import msgspec
 
 from master.control.planning.observation import PlanningSettings
 from master.fastpath.server import FastPath
-from master.runtime import Core, Surroundings
+from master.runtime import MasterEnvironment, MasterRuntime
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SOLE_COPY_WAIT_S = 8.0
 """Shorter than by default, so that a run sees the end of it; longer than any freeze."""
 
-MOVE_PAUSE_MOST_S = 0.3
+MAX_MOVE_PAUSE_S = 0.3
 """Shorter than by default: the simulated time is for faults, not for rests."""
 
 
@@ -47,26 +47,26 @@ class MasterProcess(Process):
     async def main(self, stop: asyncio.Event) -> None:
         plan = self.cluster.plan
         record = ClusterRecord(self.cluster.id, "", plan.partitions, 0.0)
-        core = Core(
+        runtime = MasterRuntime(
             MasterRow(id=self.name, address=f"{self.name}:8001"),
             PlanningSettings(
                 replicas=plan.replicas,
                 sole_copy_wait_s=SOLE_COPY_WAIT_S,
-                move_pause_most_s=MOVE_PAUSE_MOST_S,
+                max_move_pause_s=MAX_MOVE_PAUSE_S,
             ),
-            Surroundings(self.clock, self.network, self.coordinator, self.liveness, record),
+            MasterEnvironment(self.clock, self.network, self.coordinator, self.liveness, record),
         )
-        self.router = core.router
-        path = fast_path(core.router, self.clock, DEADLINE_S)
+        self.router = runtime.router
+        path = fast_path(runtime.router, self.clock, DEADLINE_S)
         self.ready.set_result(path)
         loop = asyncio.get_running_loop()
-        running, stopping = loop.create_task(core.run()), loop.create_task(stop.wait())
+        running, stopping = loop.create_task(runtime.run()), loop.create_task(stop.wait())
         sweeping = loop.create_task(path.run())
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         running.cancel()
         sweeping.cancel()
         await asyncio.wait([running])
-        await core.close()
+        await runtime.close()
         if not running.cancelled():
             running.result()

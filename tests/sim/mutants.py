@@ -25,8 +25,8 @@ from aux.replication.primary import Copy, Primary
 from aux.replication.replica import Replica
 from aux.replication.sender import Peer
 from aux.server.bulk_commands import BulkCommands, bare_values
-from master.control.controller import Controller
-from master.control.planning.repair import Mender
+from master.control.observer import Observer
+from master.control.planning.repair import Repair
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
 from ringmaster.protocol.write_options import Status
@@ -105,16 +105,16 @@ def revoked_without_the_number() -> Iterator[None]:
 @mutant
 def dead_when_disconnected() -> Iterator[None]:
     """R5: a node whose link is down is taken for dead."""
-    proofs = Controller._proofs
+    prove_dead = Observer.prove_dead
 
-    def guess(controller: Controller, view: Any, read: Any) -> Any:
-        found = proofs(controller, view, read)
+    def guess(observer: Observer, view: Any, rows: Any) -> Any:
+        found = prove_dead(observer, view, rows)
         for node, info in view.nodes.items():
-            if info.up and not controller._probes.is_connected(node):
+            if info.up and not observer._probes.is_connected(node):
                 found.setdefault(info.incarnation, _NoLock())
         return found
 
-    with patch.object(Controller, "_proofs", guess):
+    with patch.object(Observer, "prove_dead", guess):
         yield
 
 
@@ -222,13 +222,13 @@ def served_after_a_restart() -> Iterator[None]:
 @mutant
 def promoted_while_filling() -> Iterator[None]:
     """R6: a copy that is being filled counts as in sync."""
-    surviving = Mender._surviving
+    surviving = Repair._surviving
 
-    def more(mender: Mender, number: int, row: Any) -> list[str]:
-        filling = [each.node for each in row.filling if mender._verdicts.is_live(each.node)]
-        return surviving(mender, number, row) + filling
+    def more(repair: Repair, number: int, row: Any) -> list[str]:
+        filling = [each.node for each in row.filling if repair._verdicts.is_live(each.node)]
+        return surviving(repair, number, row) + filling
 
-    with patch.object(Mender, "_surviving", more):
+    with patch.object(Repair, "_surviving", more):
         yield
 
 
@@ -318,12 +318,12 @@ def replica_expires_by_itself() -> Iterator[None]:
 @mutant
 def unknown_writes_retried() -> Iterator[None]:
     """R9: a write whose connection broke is sent again."""
-    judge = ringmaster.routing.router.judge_write
+    outcome = ringmaster.routing.router.write_outcome
 
     def again(reply: Any) -> object:
-        return ringmaster.routing.router.AGAIN if isinstance(reply, LinkBroken) else judge(reply)
+        return ringmaster.routing.router.RETRY if isinstance(reply, LinkBroken) else outcome(reply)
 
-    with patch.object(ringmaster.routing.router, "judge_write", again):
+    with patch.object(ringmaster.routing.router, "write_outcome", again):
         yield
 
 

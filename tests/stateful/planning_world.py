@@ -7,10 +7,12 @@ lists it. `step` asks for the next view, checks every invariant against the trut
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from master.control.planning.node_verdicts import Verdicts
 from master.control.planning.observation import (
     LeaseSeen,
     Observation,
@@ -19,6 +21,7 @@ from master.control.planning.observation import (
     StatusSeen,
 )
 from master.control.planning.planner import next_view, signature
+from master.control.planning.repair import Repair
 from master.control.planning.target import choose_target
 from ringmaster.cluster.lease import LeaseRow
 from ringmaster.cluster.node_status import CopyReport, NodeStatus
@@ -69,6 +72,7 @@ class World:
         self.version = 0
         self.seen: Observation | None = None
         self.views: dict[int, View] = {0: self.view}
+        self.idle: Hashable = None
 
     # -- what happens
 
@@ -276,6 +280,7 @@ class World:
         seen = self.observe(reports)
         plan = next_view(seen)
         assert next_view(seen) == plan, "not deterministic"
+        self._check_short_ways(seen, plan)
         if plan is None:
             return None
         self._check_fences(seen, plan)
@@ -283,6 +288,18 @@ class World:
         self._publish(seen, plan)
         assert signature(self.observe(reports)) != signature(seen)
         return plan
+
+    def _check_short_ways(self, seen: Observation, plan: Plan | None) -> None:
+        """An equal signature means an equal answer, and healthy rows need no repair."""
+        mark = signature(seen)
+        if mark == self.idle:
+            assert plan is None, "the signature hides a change"
+        if plan is None:
+            self.idle = mark
+        verdicts, target = Verdicts(seen), choose_target(seen)
+        short, general = (Repair(seen, verdicts, target) for _ in range(2))
+        for number, row in enumerate(seen.view.table):
+            assert short.repaired(number, row) == general.examined(number, row)
 
     def _publish(self, seen: Observation, plan: Plan) -> None:
         for node, version in plan.expect.items():
@@ -325,8 +342,8 @@ class World:
     def _check_fences(self, seen: Observation, plan: Plan) -> None:
         """Who loses a role, or its place, does not serve any more and cannot begin again by an old view."""
         for old, new in zip(seen.view.table, plan.view.table, strict=True):
-            robbed = {old.primary, old.awaits} - {new.primary, new.awaits, None}
-            for node in robbed:
+            deposed = {old.primary, old.awaits} - {new.primary, new.awaits, None}
+            for node in deposed:
                 assert node is not None
                 incarnation = seen.view.incarnation(node)
                 process = self.processes[node]

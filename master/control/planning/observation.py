@@ -1,4 +1,4 @@
-"""What the controller knows when it plans, and what it gets back. Data only; times in seconds."""
+"""The planner's input and output: an observation, its settings, a plan. Data only; times in seconds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ringmaster.placement.placement import Method, PlacementNode, Row
 
 @dataclass(frozen=True, slots=True)
 class PlanningSettings:
-    """`settle_s`: how long the membership must stand still before copies are moved for balance alone.
+    """`settle_s`: how long the membership must be unchanged before copies are moved for balance alone.
 
-    `max_fills`: copies being filled at one time; `max_fills_per_node`: by one receiving node. `max_handovers`:
-    planned changes of primary that wait for a predecessor. `expect_nodes`: a cold start waits for no more than these
-    (0: for `bootstrap_wait_s` without a change). `status_max_age_s`: an older status counts as none.
-    `move_pause_most_s`: the longest rest between two views that only move copies.
+    `max_fills`: copies being filled at one time; `max_fills_per_node`: on one receiving node. `max_handovers`: planned
+    changes of primary under way. `expect_nodes`: a cold start appoints primaries once so many nodes are there (0: once
+    nothing has changed for `bootstrap_wait_s`). `status_max_age_s`: an older status counts as none.
+    `max_move_pause_s`: the longest pause between two views that only move copies.
     """
 
     replicas: int = 2
@@ -33,7 +33,7 @@ class PlanningSettings:
     max_fills_per_node: int = 64
     max_handovers: int = 64
     status_max_age_s: float = 2.0
-    move_pause_most_s: float = 2.0
+    max_move_pause_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class LeaseSeen:
 
 @dataclass(frozen=True, slots=True)
 class StatusSeen:
-    """A node's last word about itself, and how old it is."""
+    """A node's last status, and its age."""
 
     status: NodeStatus
     age_s: float
@@ -55,7 +55,7 @@ class StatusSeen:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where every copy should be, for one set of members. `key` says for which; see `targets.choose_target`."""
+    """Where every copy should be, for one set of members. `key` identifies that set; see `choose_target`."""
 
     key: tuple[object, ...]
     nodes: tuple[PlacementNode, ...]
@@ -64,13 +64,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at everything.
+    """Everything that a plan depends on, at one point in time.
 
     `nodes`, `leases`, `statuses` are by node id, as registered. `dead`: incarnations that are proven dead (R5).
-    `absent_for_s`: for how long a node of the view has had no lease's row at all. `losses`: when a node was lost
-    lately (boottime), for the flap guard. `cut_off_for_s`: for how long a node has said that it does not reach another,
-    by (who says so, who is not reached). `stable_for_s`: since the set of live nodes last changed. `target`: the
-    one used last, so that it is not computed anew while the members are the same.
+    `absent_for_s`: for how long a node of the view has had no lease row at all. `losses`: when nodes were lost lately
+    (boottime), for the flap guard. `cut_off_for_s`: for how long a node has reported that it does not reach another, by
+    (reporting node, other node). `stable_for_s`: since the set of live nodes last changed. `target`: the last one
+    used, kept while the members are the same.
     """
 
     now: float

@@ -1,7 +1,7 @@
-"""The next view: a pure function of one observation. Rules of design section 4 by number in the modules it uses.
+"""The next view: a pure function of one observation.
 
-`node_verdicts.py` judges nodes, `target.py` says where copies should be, `repair.py` repairs rows after failures,
-`rebalance.py` moves them towards the target. Here: which nodes the view lists, and which leases must be fenced for it.
+`node_verdicts.py` classifies nodes, `target.py` says where copies should be, `repair.py` repairs rows after failures,
+`rebalance.py` moves them towards the target. Here: which nodes the view lists, and which leases it fences.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import msgspec
 
 from master.control.planning.node_verdicts import CUT_OFF_S, Verdict, Verdicts, held_off
 from master.control.planning.observation import Observation, Plan
-from master.control.planning.rebalance import Mover
-from master.control.planning.repair import Mender
+from master.control.planning.rebalance import RebalanceStep
+from master.control.planning.repair import Repair
 from master.control.planning.target import choose_target, member_info
 from ringmaster.cluster.view import NodeInfo, Partition, View, holders
 
 
 def next_view(seen: Observation) -> Plan | None:
-    """The view that should follow `seen.view`, or None if that is as it should be.
+    """The view that should follow `seen.view`, or None if nothing needs to change.
 
-    Safe whatever is missing from `seen`: what is not known to be dead or fenced keeps its place. Repeated with the
-    reports that follow, and without further faults, it ends at the target placement.
+    Safe whatever is missing from `seen`: a node that is not known to be dead or fenced keeps its roles. Repeated with
+    the reports that follow, and without further faults, it converges to the target placement.
     """
     verdicts = Verdicts(seen)
     target = choose_target(seen, verdicts)
-    mender = Mender(seen, verdicts, target)
-    rows = [mender.mend(number, row) for number, row in enumerate(seen.view.table)]
-    mover = Mover(rows, seen, verdicts, target)
-    mover.run()
+    repair = Repair(seen, verdicts, target)
+    rows = [repair.repaired(number, row) for number, row in enumerate(seen.view.table)]
+    rebalance = RebalanceStep(rows, seen, verdicts, target)
+    rebalance.run()
     nodes = _nodes(seen, verdicts, rows)
     view = View(
         cluster=seen.view.cluster,
@@ -42,7 +42,7 @@ def next_view(seen: Observation) -> Plan | None:
     if msgspec.structs.replace(view, epoch=seen.view.epoch) == seen.view:
         return None
     fences = _fences(seen, verdicts, view)
-    # Who leaves in good order does not flap.
+    # A node that was drained leaves in good order: that is no flap.
     lost = {
         node
         for node, info in seen.view.nodes.items()
@@ -50,17 +50,17 @@ def next_view(seen: Observation) -> Plan | None:
         and view.incarnation(node) != info.incarnation
         and not (info.draining or verdicts.is_draining(node))
     }
-    counted = mender.reasons + mover.reasons
+    counted = repair.reasons + rebalance.reasons
     reasons = [
         *_membership(seen, verdicts, view),
-        *(f"copies on {node} dropped: {count}" for node, count in sorted(mender.lagging.items())),
+        *(f"copies on {node} dropped: {count}" for node, count in sorted(repair.lagging.items())),
         *(f"{what}: {count}" for what, count in sorted(counted.items())),
     ]
-    return Plan(view, *fences, frozenset(lost | set(mender.lagging)), tuple(reasons))
+    return Plan(view, *fences, frozenset(lost | set(repair.lagging)), tuple(reasons))
 
 
 def only_moves(plan: Plan, before: View) -> bool:
-    """Whether nobody waits for what comes after `plan`: it takes nobody out or in, and every partition has a primary."""
+    """Whether the view after `plan` is not urgent: `plan` changes no node, and every partition has a primary."""
     return (
         not (plan.lost or plan.revoke or plan.suspend)
         and plan.view.nodes == before.nodes
@@ -69,10 +69,11 @@ def only_moves(plan: Plan, before: View) -> bool:
 
 
 def signature(seen: Observation) -> Hashable:
-    """What `next_view` depends on, of time only the thresholds it crosses: equal signatures, equal answers.
+    """What `next_view` depends on; of times only which thresholds they have crossed. Equal signatures, equal answers.
 
-    It looks at nodes, never at the table, so that a cluster at rest costs next to nothing. The view counts by its epoch,
-    and the target by what it is made of: `seen.target` may be missing.
+    It reads nodes, never the table, so that an idle cluster costs next to nothing: the epoch stands for the view, and
+    the target's inputs for the target (`seen.target` may be missing). `World.step` of the planning machine
+    (`tests/stateful/planning_world.py`) compares it with `next_view`.
     """
     verdicts = Verdicts(seen)
     settings = seen.settings
@@ -112,7 +113,7 @@ def signature(seen: Observation) -> Hashable:
 
 
 def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> dict[str, NodeInfo]:
-    """Everyone the view knows, as registered; down if it holds nothing and has no lease; without forgotten ones."""
+    """The nodes of the next view, as registered: down without copies and lease, left out if to be forgotten."""
     listed = holders(rows)
     nodes: dict[str, NodeInfo] = {}
     for node in sorted({*seen.view.nodes, *verdicts.joining}):
@@ -139,15 +140,15 @@ def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> 
 def _fences(
     seen: Observation, verdicts: Verdicts, view: View
 ) -> tuple[dict[str, int], frozenset[str], frozenset[str]]:
-    """Leases that must be as they were seen: (expected versions, to revoke, to suspend), by node id.
+    """Leases that must not have changed since they were read: (expected versions, to revoke, to suspend), by node id.
 
-    A node that the view takes out is revoked. One that stays, for copies that exist nowhere else, but loses a role of
-    primary, is suspended: it would otherwise serve on by the old view once its renewals go through again.
+    A node that the view takes out is revoked. A node that stays, since its copies exist nowhere else, but is deposed as
+    a primary, is suspended: otherwise it would go on serving by the old view once its renewals succeed again.
     """
     expect: dict[str, int] = {}
     revoke: set[str] = set()
     suspend: set[str] = set()
-    robbed = _robbed(seen.view, view)
+    deposed = _deposed(seen.view, view)
     for node in verdicts.stillborn:
         expect[node] = seen.leases[node].version
         revoke.add(node)
@@ -158,20 +159,20 @@ def _fences(
         out = view.incarnation(node) != info.incarnation
         if lease is not None and lease.row.incarnation != info.incarnation:
             continue  # its successor's
-        if out or (node in robbed and verdicts.is_silent(node)):
+        if out or (node in deposed and verdicts.is_silent(node)):
             expect[node] = 0 if lease is None else lease.version
             if lease is not None:
                 (revoke if out else suspend).add(node)
     return expect, frozenset(revoke), frozenset(suspend)
 
 
-def _robbed(before: View, after: View) -> set[str]:
-    """Nodes that were primary, or awaited, of a partition and are so no more."""
-    robbed: set[str] = set()
+def _deposed(before: View, after: View) -> set[str]:
+    """Nodes that `before` lists as primary or awaited predecessor of a partition, and `after` does not."""
+    deposed: set[str] = set()
     for old, new in zip(before.table, after.table, strict=True):
         if old is not new:
-            robbed.update({old.primary, old.awaits} - {new.primary, new.awaits, None})  # type: ignore[arg-type]
-    return robbed
+            deposed.update({old.primary, old.awaits} - {new.primary, new.awaits, None})  # type: ignore[arg-type]
+    return deposed
 
 
 def _membership(seen: Observation, verdicts: Verdicts, view: View) -> list[str]:

@@ -1,8 +1,8 @@
-"""Moving a mended table towards its target (R7), a throttled step at a time: fill, hand over, remove. Pure.
+"""Move a repaired table towards its target (R7), one throttled step at a time: fill, hand over, remove. Pure.
 
 A partition moves in that order: its new copies are filled, then the planned primary takes over from the old one, which
-stays in sync, then copies that are too many go. Two nodes that are cut off from each other, and only from each other,
-move nothing between them: other nodes take the copies that are lacking, and what was on its way goes back.
+stays in sync, then surplus copies go. Between two live nodes that are cut off from each other nothing moves: other
+nodes take the missing copies, and a hand-over between the two is reversed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ringmaster.placement.placement import Row
 
 
 class _Urgency(IntEnum):
-    """Why a copy is to be filled; the most urgent first."""
+    """Why a copy is filled; the most urgent first."""
 
     REPAIR = 0
     DRAIN = 1
     BALANCE = 2
 
 
-class Mover:
-    """Changes `rows` in place for the view of `epoch`. `reasons` counts what was done."""
+class RebalanceStep:
+    """One step of everything that is due: changes `rows` in place. `reasons` counts the changes."""
 
     def __init__(
         self, rows: list[Partition], seen: Observation, verdicts: Verdicts, target: Target
@@ -39,9 +39,9 @@ class Mover:
         self._epoch = seen.next_epoch
         self._draining = frozenset(node for node in seen.view.nodes if verdicts.is_draining(node))
         self._live = frozenset(node for node in seen.view.nodes if verdicts.is_live(node))
-        # An operator's pause stops moves for balance; a drain is an operator's wish as well and goes on.
+        # A pause stops moves for balance only: a drain was asked for as well, and goes on.
         self._may_balance = not seen.paused and seen.stable_for_s >= seen.settings.settle_s
-        # All other rows are as they should be: a step looks at those on the way only.
+        # All other rows are at their target already.
         self._unsettled = [
             number
             for number, (row, wanted) in enumerate(zip(rows, target.rows, strict=True))
@@ -51,7 +51,7 @@ class Mover:
         self._copies: Counter[str] | None = None
 
     def run(self) -> None:
-        """One step of everything that is due."""
+        """Change the rows."""
         for number in self._unsettled:
             row = self._rows[number]
             if row.filling:
@@ -60,16 +60,16 @@ class Mover:
                 row = self._without_surplus(number, row)
             self._rows[number] = row
         if self._seen.cut_off_for_s:
-            self._take_back()
+            self._reverse_handovers()
         self._hand_over()
         self._fill()
 
     # -- where copies can be had
 
     def _wanted(self, number: int, row: Partition) -> Row:
-        """The target, but for nodes that the primary cannot fill since the two are cut off from each other.
+        """The target, without nodes that the primary cannot fill because the two are cut off from each other.
 
-        Their places are kept by copies that are there already, and by other nodes where redundancy is lacking.
+        Copies that exist already stand in for those, then other nodes where redundancy is lacking.
         """
         wanted, primary = self._target.rows[number], row.primary
         if not self._seen.cut_off_for_s or primary is None:
@@ -84,7 +84,7 @@ class Mover:
         kept = [node for node in wanted if node not in out_of_reach]
         filling = [item.node for item in row.filling]
         present = [node for node in row.in_sync if node not in self._draining]
-        # Who has begun goes on, so that the choice stays the same from view to view.
+        # A fill that has begun goes on, so that the choice stays the same from view to view.
         for node in (*present, *filling, *self._others(row)):
             if len(kept) == len(wanted):
                 break
@@ -93,7 +93,7 @@ class Mover:
         return tuple(kept)
 
     def _others(self, row: Partition) -> list[str]:
-        """Members that hold nothing of `row`: those in other zones first, then those with the fewest copies."""
+        """Members without an in-sync copy of `row`: other zones first, then those with the fewest copies."""
         if self._copies is None:
             self._copies = Counter(
                 node
@@ -109,7 +109,7 @@ class Mover:
     # -- removing
 
     def _without_stray_fills(self, number: int, row: Partition) -> Partition:
-        """A fill that leads nowhere any more ends."""
+        """Give up fills of nodes that should not hold a copy any more."""
         wanted = self._wanted(number, row)
         if not wanted or all(filling.node in wanted for filling in row.filling):
             return row
@@ -118,7 +118,7 @@ class Mover:
         return Partition(row.primary, row.replicas, kept, row.term, row.awaits)
 
     def _without_surplus(self, number: int, row: Partition) -> Partition:
-        """Replicas beyond the target go once all of the target is in sync; below R only those that drain."""
+        """Remove replicas beyond the target once all of the target is in sync; below R only draining ones."""
         wanted = self._wanted(number, row)
         in_sync = row.in_sync
         if len(wanted) < len(self._target.rows[number]):
@@ -126,7 +126,7 @@ class Mover:
         if row.awaits is not None or not wanted or not set(wanted) <= set(in_sync):
             return row
         kept = list(row.replicas)
-        # Not even a copy that nobody asked to go: the target may be short of nodes for a moment.
+        # A copy that nobody asked to go stays while there are fewer than R: the target may be short of nodes for now.
         for node in [node for node in row.replicas if node not in wanted]:
             if node in self._draining or len(kept) >= self._settings.replicas:
                 kept.remove(node)
@@ -137,11 +137,11 @@ class Mover:
 
     # -- handing over
 
-    def _take_back(self) -> None:
-        """A hand-over between two nodes that are cut off from each other is turned round.
+    def _reverse_handovers(self) -> None:
+        """Reverse hand-overs between two nodes that are cut off from each other.
 
-        The predecessor may wait for the successor to acknowledge a write, so it never says that it has stopped. The
-        successor has not begun, so it can say so at once; or it has, and then it is the one to be waited for.
+        The predecessor may be waiting for the successor to acknowledge a write, and would never release. The successor
+        can release at once if it has not begun to serve; if it has, it is the one to wait for.
         """
         for number in self._unsettled:
             row = self._rows[number]
@@ -159,9 +159,9 @@ class Mover:
                 and (number, row.term) not in status.released
             ):
                 self.reasons[f"handed back to {before}"] += 1
-                self._rows[number] = self._given_to(before, row, primary)
+                self._rows[number] = self._handed_to(before, row, primary)
 
-    def _given_to(self, successor: str, row: Partition, primary: str) -> Partition:
+    def _handed_to(self, successor: str, row: Partition, primary: str) -> Partition:
         replicas = (*(node for node in row.replicas if node != successor), primary)
         filling = tuple(Filling(item.node, self._epoch) for item in row.filling)
         return Partition(successor, replicas, filling, self._epoch, primary)
@@ -177,15 +177,15 @@ class Mover:
                 continue
             room -= 1
             self.reasons[f"handed over to {successor}"] += 1
-            self._rows[number] = self._given_to(successor, row, row.primary)
+            self._rows[number] = self._handed_to(successor, row, row.primary)
 
     def _successor(self, number: int, row: Partition) -> str | None:
-        """Who should become primary now, if anyone."""
+        """The node that should become primary now, if any."""
         wanted, primary = self._target.rows[number], row.primary
         if not wanted or primary is None or primary == wanted[0] or row.awaits is not None:
             return None
-        # One step per row and view: who joins the in-sync copies is seen to be one before anything rests on it, and a
-        # node that a view lists as filling is never promoted by the next.
+        # One step per row and view: a copy must have been published as in sync before it can become primary, so that
+        # the view after one that lists it as filling never promotes it.
         if row != self._seen.view.table[number]:
             return None
         draining = primary in self._draining
@@ -193,7 +193,7 @@ class Mover:
             return None
         if not self._serves(number, row, primary):
             return None
-        # From a draining node to any copy of the target; for balance to the planned primary alone.
+        # A draining node hands over to any copy of the target; for balance only the planned primary takes over.
         for node in wanted if draining else wanted[:1]:
             if (
                 node in row.replicas
@@ -240,7 +240,7 @@ class Mover:
                 self.reasons[f"filling {node}"] += 1
 
     def _missing(self, number: int) -> list[str]:
-        """Who should hold a copy, can be filled, and is not yet."""
+        """Nodes that should hold a copy, can be filled, and are not being filled yet."""
         row = self._rows[number]
         if row.primary not in self._live:
             return []

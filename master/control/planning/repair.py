@@ -1,7 +1,7 @@
-"""Repairing one row of the table after failures (R3, R5, R6, R10). Pure.
+"""Repair rows of the table after failures (R3, R5, R6, R10). Pure.
 
-A row is never left with a void copy, and never loses its last in-sync copy by choice: while no other in-sync copy is
-live, a node whose lease lapsed stays listed, since its data is the only one there is.
+A repaired row lists no void copy. It never loses its last in-sync copy by choice: while no other in-sync copy is live,
+a node whose lease lapsed stays listed, since nobody else has the data.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ringmaster.cluster.node_status import CopyReport
 from ringmaster.cluster.view import Filling, Partition
 
 
-class Mender:
-    """Mends rows for the view of `epoch`. `reasons` counts what was done; `lagging` the copies dropped, by node."""
+class Repair:
+    """Repairs rows for the view of `epoch`. `reasons` counts the changes; `lagging` the copies dropped, by node."""
 
     def __init__(self, seen: Observation, verdicts: Verdicts, target: Target) -> None:
         self.epoch = seen.next_epoch
@@ -27,7 +27,7 @@ class Mender:
         self._target = target
         self._primaries = Counter(row.primary for row in seen.view.table if row.primary is not None)
         self._lagging, self._caught_up = self._reports()
-        self._calm = frozenset(
+        self._healthy = frozenset(
             node
             for node in seen.view.nodes
             if verdicts.is_live(node)
@@ -38,9 +38,9 @@ class Mender:
         self._may_appoint = waited or expected
 
     def _reports(self) -> tuple[dict[int, list[CopyReport]], dict[int, list[CopyReport]]]:
-        """What the present primaries say of copies in their present terms, by partition.
+        """Copies reported as lagging and as caught up by the primaries, in their present terms, by partition.
 
-        And who lags behind a predecessor that is still to release: while it waits for that copy, nobody serves.
+        Reports of lagging copies also count from an awaited predecessor: while it waits for such a copy, nobody serves.
         """
         lagging: dict[int, list[CopyReport]] = {}
         caught_up: dict[int, list[CopyReport]] = {}
@@ -59,25 +59,32 @@ class Mender:
                             kind.setdefault(report.partition, []).append(report)
         return lagging, caught_up
 
-    def mend(self, number: int, row: Partition) -> Partition:
-        """The row without what failed, with what caught up, and with a primary if one can be had."""
-        calm = self._calm
+    def repaired(self, number: int, row: Partition) -> Partition:
+        """The row without failed copies, with those that caught up, and with a primary if there is a candidate.
+
+        Short way for healthy rows, which are most even when a node died; `World.step` of the planning machine
+        (`tests/stateful/planning_world.py`) compares it with `examined` for every row.
+        """
+        healthy = self._healthy
         if (
-            # Most rows, even when a node died: nothing to look at more closely.
-            row.primary in calm
+            row.primary in healthy
             and row.awaits is None
-            and calm.issuperset(row.replicas)
-            and (not row.filling or all(item.node in calm for item in row.filling))
+            and healthy.issuperset(row.replicas)
+            and (not row.filling or all(item.node in healthy for item in row.filling))
             and number not in self._lagging
             and number not in self._caught_up
         ):
             return row
+        return self.examined(number, row)
+
+    def examined(self, number: int, row: Partition) -> Partition:
+        """`repaired`, for any row."""
         in_sync = self._surviving(number, row)
         filling = self._surviving_fillings(number, row)
         if row.primary is not None and row.primary in in_sync and self._needs_term(number, row):
             self.reasons["given a term above its snapshot's"] += 1
             others = tuple(node for node in in_sync if node != row.primary)
-            return Partition(row.primary, others, self.renewed(filling), self.epoch, None)
+            return Partition(row.primary, others, self._restarted(filling), self.epoch, None)
         if row.primary is not None and row.primary in in_sync:
             kept = Partition(
                 row.primary,
@@ -154,20 +161,20 @@ class Mender:
     # -- who serves
 
     def _awaited(self, number: int, row: Partition) -> str | None:
-        """Cleared once the primary says that it serves, or its predecessor says that it has stopped, or is fenced."""
+        """The predecessor to wait for; None once the primary serves, or its predecessor has stopped or is fenced."""
         if self._unreleased(row) is None or row.primary is None:
             return None
         status = self._verdicts.status(row.primary)
         if status is not None and status.epoch >= row.term and number not in status.awaiting:
             return None
-        # It says so to its successor as well, but the two may be cut off from each other.
+        # It tells its successor as well, but the two may be cut off from each other.
         before = self._verdicts.status(row.awaits) if row.awaits is not None else None
         if before is not None and (number, row.term) in before.released:
             return None
         return row.awaits
 
     def _unreleased(self, row: Partition) -> str | None:
-        """The awaited predecessor, unless it is void or fenced (by then, or by this very plan)."""
+        """The awaited predecessor, unless it is void or fenced, already or by this very plan."""
         if (
             row.awaits is None
             or self._verdicts.is_void(row.awaits)
@@ -183,7 +190,7 @@ class Mender:
         filling: tuple[Filling, ...],
         primary: str,
     ) -> Partition:
-        """`primary` takes over from one that is fenced. A predecessor before that which never released is awaited."""
+        """`primary` takes over from a fenced one. A predecessor of that one which has not released yet is awaited."""
         awaited = self._unreleased(row)
         if awaited is not None and awaited in in_sync and self._verdicts.is_live(awaited):
             primary = awaited
@@ -192,40 +199,40 @@ class Mender:
         return Partition(
             primary,
             tuple(node for node in in_sync if node != primary),
-            self.renewed(filling),
+            self._restarted(filling),
             self.epoch,
             None if awaited == primary else awaited,
         )
 
-    def renewed(self, filling: tuple[Filling, ...]) -> tuple[Filling, ...]:
-        """A new primary fills anew: its sessions begin with its term."""
+    def _restarted(self, filling: tuple[Filling, ...]) -> tuple[Filling, ...]:
+        """The fills as a new primary begins them: in sessions of its own term."""
         return tuple(Filling(item.node, self.epoch) for item in filling)
 
     def _best(self, number: int, candidates: Sequence[str]) -> str:
         wanted = self._target.rows[number]
 
         def cost(node: str) -> tuple[bool, int, int, str]:
-            place = wanted.index(node) if node in wanted else len(wanted)
-            return self._verdicts.is_draining(node), place, self._primaries[node], node
+            rank = wanted.index(node) if node in wanted else len(wanted)
+            return self._verdicts.is_draining(node), rank, self._primaries[node], node
 
         return min(candidates, key=cost)
 
     def _appoint(self, number: int, row: Partition) -> Partition:
-        """A primary for a partition of which no copy is left, or that never had one.
+        """Appoint a primary for a partition that has lost every copy, or never had one.
 
-        The first appointment is that of all copies at once: all are empty. After a loss the new primary must have
-        followed the view that lists no copy, so that nothing it held before passes for the partition's content.
+        The first time all copies are appointed at once: all are empty. After a loss the new primary must first have
+        adopted the view that lists no copy, so that nothing it held before is taken for the partition's content.
         """
         if not self._may_appoint:
             return row
         wanted = [node for node in self._target.rows[number] if self._verdicts.is_live(node)]
         if row.term:
-            wanted = [node for node in wanted if self._follows(node)][:1]
+            wanted = [node for node in wanted if self._has_adopted_view(node)][:1]
         if not wanted:
             return row
         self.reasons[f"{'appointed anew' if row.term else 'appointed'} on {wanted[0]}"] += 1
         return Partition(wanted[0], tuple(wanted[1:]), (), self.epoch, None)
 
-    def _follows(self, node: str) -> bool:
+    def _has_adopted_view(self, node: str) -> bool:
         status = self._verdicts.status(node)
         return status is not None and status.epoch >= self._seen.view.epoch

@@ -1,38 +1,24 @@
-"""The target placement for the present members, and how far a view is from it. Pure."""
+"""The target placement for the present members. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from master.control.planning.node_verdicts import Verdicts
 from master.control.planning.observation import Observation, Target
-from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.cluster.view import NodeInfo, Partition
 from ringmaster.placement.placement import PlacementNode, Row, place
-
-
-@dataclass(frozen=True, slots=True)
-class RebalanceProgress:
-    """`moving`: copies still to be filled or handed over. `under_replicated`: partitions with too few in-sync copies.
-
-    `unserved`: partitions without a primary.
-    """
-
-    moving: int
-    under_replicated: int
-    unserved: int
 
 
 def choose_target(seen: Observation, verdicts: Verdicts | None = None) -> Target:
     """`seen.target` if it is for the present members, else a new one that starts from the copies as they are.
 
-    Computing one takes about 15 ms of processor time for 4,096 partitions on 20 nodes, 50 ms for 16,384, and 0.1
-    to 0.3 s for 16,384 on 100 nodes (a first table: 0.5 s), during which the loop serves nobody: once for each change.
+    Computed once per change of membership, and blocks the loop meanwhile: about 15 ms of processor time for 4,096
+    partitions on 20 nodes, 50 ms for 16,384, and 0.1 to 0.3 s for 16,384 on 100 nodes (a first table: 0.5 s).
     """
-    judged = verdicts or Verdicts(seen)
+    verdicts = verdicts or Verdicts(seen)
     view, settings = seen.view, seen.settings
     nodes = tuple(
         PlacementNode(node, info.weight, info.zone)
-        for node in judged.members()
+        for node in verdicts.members()
         for info in [member_info(seen, node)]
     )
     key = (nodes, settings.replicas, settings.method, view.partitions)
@@ -50,22 +36,10 @@ def choose_target(seen: Observation, verdicts: Verdicts | None = None) -> Target
 
 
 def member_info(seen: Observation, node: str) -> NodeInfo:
-    """As registered; what the view says where the registration cannot be read."""
+    """The node as registered, or as the view lists it where the registration cannot be read."""
     found = seen.nodes.get(node)
     return seen.view.nodes[node] if found is None else found
 
 
 def _copies(row: Partition) -> Row:
     return (*row.in_sync, *(filling.node for filling in row.filling))
-
-
-def rebalance_progress(view: View, target: Target) -> RebalanceProgress:
-    """How far `view` is from `target`."""
-    moving = under = unserved = 0
-    for row, wanted in zip(view.table, target.rows, strict=True):
-        in_sync = row.in_sync
-        moving += sum(1 for node in wanted if node not in in_sync)
-        moving += 1 if wanted and row.primary in wanted and row.primary != wanted[0] else 0
-        under += len(in_sync) < view.replicas
-        unserved += row.primary is None
-    return RebalanceProgress(moving, under, unserved)

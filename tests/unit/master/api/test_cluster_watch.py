@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import pytest
 
-from master.api.cluster_watch import GONE_AFTER_S, Directory
+from master.api.cluster_watch import GONE_AFTER_S, PERIOD_S, ClusterWatch
 from master.api.events import HISTORY, ViewEvents
 from ringmaster.cluster.view import Filling, View
 from ringmaster.coordinator import Commit, Record
@@ -46,10 +46,10 @@ class Coordinator:
         return {key: record for key, record in self.records.items() if key.startswith(wanted)}
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
-        raise AssertionError("a directory only reads")
+        raise AssertionError("a cluster watch only reads")
 
     async def changed(self, key: str, version: int, timeout_s: float) -> Record | None:
-        raise AssertionError("a directory only reads")
+        raise AssertionError("a cluster watch only reads")
 
     async def close(self) -> None:
         pass
@@ -61,27 +61,31 @@ def master_row(name: str) -> bytes:
     )
 
 
-def directory(view: Callable[[], View] = healthy_view) -> tuple[Directory, Coordinator, Clock]:
+def cluster_watch(
+    view: Callable[[], View] = healthy_view,
+) -> tuple[ClusterWatch, Coordinator, Clock]:
     coordinator, clock = Coordinator(), Clock()
-    return Directory(coordinator, clock, view), coordinator, clock
+    return ClusterWatch(coordinator, clock, view), coordinator, clock
 
 
 async def test_masters_are_listed_while_their_rows_change() -> None:
-    found, coordinator, clock = directory()
+    found, coordinator, clock = cluster_watch()
     coordinator.put("master/b", master_row("b"), 1)
     coordinator.put("master/a", master_row("a"), 2)
-    coordinator.put("controller", b'{"id":"a","number":1}', 3)
+    coordinator.put("controller", b'{"id":"a","incarnation":"i","number":1}', 3)
     await found.refresh()
     assert [row.id for row in found.masters] == ["a", "b"]
     assert (found.controller, found.available) == ("a", True)
-    clock.now += GONE_AFTER_S + 0.1
-    coordinator.put("master/b", master_row("b"), 9)
-    await found.refresh()
+    for version in range(9, 9 + round(GONE_AFTER_S / PERIOD_S)):
+        assert [row.id for row in found.masters] == ["a", "b"]
+        clock.now += PERIOD_S
+        coordinator.put("master/b", master_row("b"), version)
+        await found.refresh()
     assert [row.id for row in found.masters] == ["b"]
 
 
 async def test_unreadable_rows_are_left_out() -> None:
-    found, coordinator, _ = directory()
+    found, coordinator, _ = cluster_watch()
     coordinator.put("master/a", b"{", 1)
     coordinator.put("controller", b"[]", 2)
     await found.refresh()
@@ -89,7 +93,7 @@ async def test_unreadable_rows_are_left_out() -> None:
 
 
 async def test_an_outage_keeps_what_is_known() -> None:
-    found, coordinator, _ = directory()
+    found, coordinator, _ = cluster_watch()
     coordinator.put("master/a", master_row("a"), 1)
     running = asyncio.create_task(found.run())
     await until(lambda: found.available, "the first refresh")
@@ -99,6 +103,19 @@ async def test_an_outage_keeps_what_is_known() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_an_outage_makes_no_master_late() -> None:
+    found, coordinator, clock = cluster_watch()
+    coordinator.put("master/a", master_row("a"), 1)
+    await found.refresh()
+    coordinator.down = True
+    clock.now += GONE_AFTER_S
+    with pytest.raises(CoordinatorUnavailable):
+        await found.refresh()
+    coordinator.down = False
+    await found.refresh()
+    assert [row.id for row in found.masters] == ["a"]
 
 
 async def test_the_pace_of_a_rebalance_says_when_it_ends() -> None:
@@ -112,7 +129,7 @@ async def test_the_pace_of_a_rebalance_says_when_it_ends() -> None:
         )
         return msgspec.structs.replace(base, table=filling)
 
-    found, _, clock = directory(view)
+    found, _, clock = cluster_watch(view)
     await found.refresh()
     assert found.eta_s is None
     clock.now += 2.0

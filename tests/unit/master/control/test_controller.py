@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from master.control.controller import CALM_CYCLE_S, CYCLE_S, MOVE_PAUSE_S, Controller
-from master.control.coordinator_reader import MASTER_FORGOTTEN_S, REMEMBER_S
+from master.control.controller import CYCLE_S, IDLE_CYCLE_S, Controller
+from master.control.coordinator_reader import MASTER_FORGOTTEN_S, REUSE_S
+from master.control.pacing import MOVE_PAUSE_S
 from master.control.planning.observation import PlanningSettings
 from ringmaster.cluster.view import View
 from ringmaster.errors import CoordinatorUnavailable
@@ -118,7 +119,7 @@ async def test_a_cycle_of_a_cluster_at_rest_costs_next_to_nothing_however_large_
     assert (time.process_time() - began) / 100 < 0.0005
     assert len(world.published) == count
     world.coordinator.put("admin/drain/aux1", b"{}")
-    world.clock.now += REMEMBER_S
+    world.clock.now += REUSE_S
     await world.cycle()
     assert len(world.published) > count
 
@@ -188,7 +189,7 @@ async def test_an_outage_of_the_coordinator_voids_nothing():
     for _ in range(50):
         with pytest.raises(CoordinatorUnavailable):
             await world.controller.cycle()
-        world.controller._forget_reads()
+        world.controller.failed()
         world.clock.now += 0.1
     world.coordinator.down = False
     await world.run(3.0)
@@ -442,8 +443,8 @@ async def test_at_rest_a_controller_looks_half_as_often_and_reads_registrations_
     task = await at_rest(world)
     await renewing(world, 4.0)
     reads = Counter(world.coordinator.reads)
-    assert 4.0 / CALM_CYCLE_S - 2 <= reads["lease/", "master/"] <= 4.0 / CALM_CYCLE_S + 1
-    assert 4.0 / CALM_CYCLE_S / 2 - 2 <= reads["node/", "admin/"] <= 4.0 / CALM_CYCLE_S / 2 + 1
+    assert 4.0 / IDLE_CYCLE_S - 2 <= reads["lease/", "master/"] <= 4.0 / IDLE_CYCLE_S + 1
+    assert 4.0 / IDLE_CYCLE_S / 2 - 2 <= reads["node/", "admin/"] <= 4.0 / IDLE_CYCLE_S / 2 + 1
     assert set(reads) == {("lease/", "master/"), ("node/", "admin/")}
     await ended(task)
 
@@ -453,12 +454,12 @@ async def test_at_rest_a_node_that_comes_is_noticed_by_its_lease_and_a_request_w
     world = World()
     task = await at_rest(world)
     world.nodes.start("aux3")
-    await asyncio.sleep(CALM_CYCLE_S + 0.001)
+    await asyncio.sleep(IDLE_CYCLE_S + 0.001)
     assert "aux3" in world.published[-1].nodes
     await renewing(world, 10.0)
     world.coordinator.put("admin/drain/aux1", b"{}")
     count = len(world.published)
-    await asyncio.sleep(2 * CALM_CYCLE_S + 0.001)
+    await asyncio.sleep(2 * IDLE_CYCLE_S + 0.001)
     assert len(world.published) > count
     await ended(task)
 
@@ -468,15 +469,15 @@ async def test_a_lease_is_revoked_when_it_lapses_and_not_a_cycle_later():
     world = World()
     task = await at_rest(world)
     world.nodes.renew()
-    await asyncio.sleep(CALM_CYCLE_S)  # it has been read by now
+    await asyncio.sleep(IDLE_CYCLE_S)  # it has been read by now
     world.nodes.nodes["aux2"].hung = True
-    count, hung_at = len(world.published), asyncio.get_running_loop().time() - CALM_CYCLE_S
+    count, hung_at = len(world.published), asyncio.get_running_loop().time() - IDLE_CYCLE_S
     while len(world.published) == count:
         world.nodes.renew()
         await asyncio.sleep(0.001)
     assert not world.view.nodes["aux2"].up
     late_s = asyncio.get_running_loop().time() - hung_at - world.settings.lease_ttl_s
-    assert 0.0 <= late_s <= CALM_CYCLE_S + 0.02
+    assert 0.0 <= late_s <= IDLE_CYCLE_S + 0.02
     await ended(task)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from master.control.failure_detector import (
-    LOOK_AGAIN_S,
+    REPORT_AGAIN_S,
     Prober,
     Reach,
     cut_off_since,
@@ -188,7 +188,7 @@ async def test_a_broken_link_is_news_at_once_and_a_moment_later_and_then_no_more
     assert news == [broke_at]
     assert not prober.is_connected("a")
     await asyncio.sleep(1.0)
-    assert [round(at - broke_at, 6) for at in news] == [0.0, LOOK_AGAIN_S]
+    assert [round(at - broke_at, 6) for at in news] == [0.0, REPORT_AGAIN_S]
     await stopped(task)
 
 

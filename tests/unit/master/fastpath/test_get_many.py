@@ -7,7 +7,7 @@ import pytest
 
 from master.fastpath.bulk_get import GetMany
 from master.http.limits import Limits
-from ringmaster.routing.scatter_gather import Batch, Round
+from ringmaster.routing.scatter_gather import Gather, KeyBatch
 from tests.unit.fake_wire import ticks, until
 from tests.unit.master.fastpath.world import HOST, World, canonical, entry, statuses
 
@@ -48,7 +48,7 @@ async def test_a_read_that_is_answered_leaves_nothing_to_the_garbage_collector(
         await world.asked()
         world.aux.receive(b"*2\r\n" + entry(b"[1]") + b"$-1\r\n")
         assert client.said()
-        left = [each for each in gc.get_objects() if isinstance(each, (GetMany, Round, Batch))]
+        left = [each for each in gc.get_objects() if isinstance(each, (GetMany, Gather, KeyBatch))]
     finally:
         gc.enable()
     assert left == []

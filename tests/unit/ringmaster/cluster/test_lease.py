@@ -279,7 +279,7 @@ def test_a_count_begins_with_the_first_read_that_found_the_row_as_it_is() -> Non
     for now in (10.0, 10.5, 11.0):
         watch.observe(now, {"a": 7})
     assert watch.unchanged_for("a") == 1.0
-    assert watch.version_of("a") == 7
+    assert watch.unchanged(0.0)["a"] == 7
 
 
 def test_a_change_begins_the_count_of_that_row_anew() -> None:
@@ -287,7 +287,7 @@ def test_a_change_begins_the_count_of_that_row_anew() -> None:
     watch.observe(10.0, {"a": 1, "b": 2})
     watch.observe(11.0, {"a": 3, "b": 2})
     assert (watch.unchanged_for("a"), watch.unchanged_for("b")) == (0.0, 1.0)
-    assert watch.version_of("a") == 3
+    assert watch.unchanged(0.0)["a"] == 3
 
 
 def test_a_failed_read_begins_all_counts_anew() -> None:
@@ -314,7 +314,7 @@ def test_a_row_that_goes_and_comes_is_counted_anew() -> None:
     watch = LeaseWatch()
     watch.observe(10.0, {"a": 1})
     watch.observe(10.5, {})
-    assert (watch.unchanged_for("a"), watch.version_of("a")) == (0.0, 0)
+    assert (watch.unchanged_for("a"), watch.unchanged(0.0)) == (0.0, {})
     watch.observe(11.0, {"a": 1})
     assert watch.unchanged_for("a") == 0.0
 

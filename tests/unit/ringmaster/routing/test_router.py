@@ -21,7 +21,7 @@ from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.resp import Command, encode
 from ringmaster.protocol.write_options import WriteReply
 from ringmaster.routing.router import Router
-from ringmaster.routing.scatter_gather import One, Round
+from ringmaster.routing.scatter_gather import Gather, SingleRequest
 from ringmaster.runtime.clock import SystemClock
 from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
 
@@ -334,12 +334,12 @@ async def test_many_writes_have_an_outcome_each(world: World) -> None:
     assert isinstance(results[3], OutcomeUnknown)
 
 
-async def test_a_read_without_a_task_answers_its_ask(world: World) -> None:
+async def test_a_read_without_a_task_tells_its_handler(world: World) -> None:
     done: list[None] = []
-    round_ = Round(3, lambda: done.append(None))
-    refused, read, written = (One(round_, index, None) for index in range(3))
+    gather = Gather(3, lambda: done.append(None))
+    refused, read, written = (SingleRequest(gather, index, None) for index in range(3))
     world.router.get_nowait(b"x", refused)
-    assert isinstance(round_.replies[0], RingmasterError)
+    assert isinstance(gather.replies[0], RingmasterError)
     await two_nodes(world)
     world.router.get_nowait(key_in(1), read)
     world.router.write_nowait(b"RM.DEL", key_in(1), (), written)
@@ -348,8 +348,49 @@ async def test_a_read_without_a_task_answers_its_ask(world: World) -> None:
         [b"RM.DEL", b"1.1", key_in(1)],
     ]
     world.at("b:1").receive(b"$1\r\nv\r\n:1\r\n")
-    assert round_.replies[1:] == [b"v", 1]
+    assert gather.replies[1:] == [b"v", 1]
     assert done == [None]
+
+
+KEYS = (key_in(1), key_in(0), key_in(1, 1) + b"x" * 400)
+"""Short and long ones, in partitions of both nodes."""
+
+
+async def sent_twice(world: World, key: bytes) -> bool:
+    """Whether the next bytes to the primary of `key` are one frame, and the same once more."""
+    transport = world.at(f"{world.router.node_of(key).decode()}:1")
+    await until(lambda: transport.writes)
+    data = b"".join(transport.writes)
+    transport.writes.clear()
+    return len(data) > 0 and data[: len(data) // 2] * 2 == data
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_a_read_has_the_same_frame_either_way(world: World, key: bytes) -> None:
+    await two_nodes(world)
+    gather = Gather(2, lambda: None)
+    short, general = (SingleRequest(gather, index, None) for index in range(2))
+    world.router.get_nowait(key, short)
+    world.router.write_nowait(b"RM.GET", key, (), general)
+    assert await sent_twice(world, key)
+    read = reading(world, key)
+    await asyncio.sleep(0)
+    world.router.write_nowait(b"RM.GET", key, (), general)
+    assert await sent_twice(world, key)
+    read.cancel()
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", [b"", b"1", b"x" * 1023, b"x" * 5000])
+async def test_a_plain_write_has_the_same_frame_either_way(
+    world: World, key: bytes, value: bytes
+) -> None:
+    await two_nodes(world)
+    gather = Gather(2, lambda: None)
+    short, general = (SingleRequest(gather, index, None) for index in range(2))
+    world.router.set_nowait(key, value, short)
+    world.router.write_nowait(b"RM.SET", key, (value,), general)
+    assert await sent_twice(world, key)
 
 
 def scan_reply(*keys: bytes, more: bytes = b"") -> bytes:

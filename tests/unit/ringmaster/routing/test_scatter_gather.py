@@ -2,7 +2,7 @@
 
 from ringmaster.errors import PeerError, WireError
 from ringmaster.protocol.entry import JSON, header, pack
-from ringmaster.routing.scatter_gather import LATE, Batch, Round
+from ringmaster.routing.scatter_gather import LATE, Gather, KeyBatch
 
 
 def entry(value: bytes, flags: int = JSON) -> bytes:
@@ -13,40 +13,40 @@ def entry(value: bytes, flags: int = JSON) -> bytes:
 
 def test_bare_values_and_entries_of_two_nodes_are_merged_as_entries() -> None:
     done: list[bool] = []
-    round_ = Round(5, lambda: done.append(True))
-    one, other = Batch(round_, [0, 2, 3], []), Batch(round_, [1, 4], [])
+    gather = Gather(5, lambda: done.append(True))
+    one, other = KeyBatch(gather, [0, 2, 3], []), KeyBatch(gather, [1, 4], [])
     moved = PeerError("MOVED", "4")
     other.replied([entry(b"b", 0), moved])
     assert not done
     one.replied(b"1\0\0003")
     assert done == [True]
-    assert not round_.all_bare
-    replies = round_.dress()
+    assert not gather.all_bare
+    replies = gather.as_entries()
     assert [type(each) for each in replies] == [bytes, bytes, type(None), bytes, PeerError]
     assert [each[25:] for each in replies if isinstance(each, bytes)] == [b"1", b"b", b"3"]
     assert isinstance(replies[0], bytes)
     assert header(replies[0]).flags == JSON
-    assert round_.dress() == replies
+    assert gather.as_entries() == replies
 
 
 def test_bare_values_of_two_nodes_stay_bare() -> None:
-    round_ = Round(4, lambda: None)
-    one, other = Batch(round_, [3], []), Batch(round_, [0, 1, 2], [])
+    gather = Gather(4, lambda: None)
+    one, other = KeyBatch(gather, [3], []), KeyBatch(gather, [0, 1, 2], [])
     one.replied(b"")
     other.replied(b"a\0b\0c")
-    assert round_.all_bare
-    assert round_.replies == [b"a", b"b", b"c", b""]
+    assert gather.all_bare
+    assert gather.replies == [b"a", b"b", b"c", b""]
 
 
 def test_only_the_first_reply_to_a_batch_counts() -> None:
     done: list[bool] = []
-    round_ = Round(3, lambda: done.append(True))
-    one, other = Batch(round_, [0, 1], []), Batch(round_, [2], [])
+    gather = Gather(3, lambda: done.append(True))
+    one, other = KeyBatch(gather, [0, 1], []), KeyBatch(gather, [2], [])
     one.replied(LATE)
     one.replied(b"1\0002")
     other.replied(b"1\0002")
     other.replied(b"3")
     assert done == [True]
-    assert round_.bare == []
-    assert round_.replies[:2] == [LATE, LATE]
-    assert isinstance(round_.replies[2], WireError)
+    assert gather.bare == []
+    assert gather.replies[:2] == [LATE, LATE]
+    assert isinstance(gather.replies[2], WireError)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from master.control.planning.node_verdicts import held_off
 from master.control.planning.observation import LeaseSeen, Observation, PlanningSettings, StatusSeen
 from master.control.planning.planner import next_view, signature
-from master.control.planning.target import choose_target, rebalance_progress
+from master.control.planning.target import choose_target
 from ringmaster.cluster.lease import LeaseRow
 from ringmaster.cluster.node_status import CopyReport, NodeStatus
 from ringmaster.cluster.view import Filling, NodeInfo, Partition, View
@@ -236,13 +236,6 @@ def test_more_replicas_are_filled_and_fewer_are_dropped():
     assert fewer is not None
     assert len(fewer.view.table[0].in_sync) == 1
     assert fewer.view.replicas == 1
-
-
-def test_progress_counts_what_is_still_to_be_done():
-    view = seen(row("a", "b"), row("b"), row(None)).view
-    target = replace(choose_target(seen(row("a", "b"))), rows=(("b", "a"), ("b", "c"), ("a", "b")))
-    progress = rebalance_progress(view, target)
-    assert (progress.moving, progress.under_replicated, progress.unserved) == (4, 2, 1)
 
 
 def test_a_flapping_node_is_held_off_for_ever_longer():
