@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 from typing import NoReturn
 
@@ -28,7 +28,11 @@ from tests.sim.loop import NodeLoop
 from tests.sim.workload import Bare
 from tests.unit.fake_wire import FakeTransport
 
-_reply = re.compile(rb"HTTP/1\.1 (\d+) [^\r\n]*\r\n(.*?)\r\n\r\n(.*)", re.DOTALL).fullmatch
+Told = tuple[int, bytes, bytes]
+"""Status, header lines and body."""
+
+_reply = re.compile(rb"HTTP/1\.1 (\d+) [^\r\n]*\r\n(.*?)\r\n\r\n", re.DOTALL).match
+_length = re.compile(rb"(?:^|\r\n)Content-Length: (\d+)").search
 _version = re.compile(rb'ETag: "([0-9a-f]+)-([0-9a-f]+)-').search
 _DEADLINE_SLACK_S = 0.001
 
@@ -56,18 +60,7 @@ class Front:
     async def read(self, key: bytes, deadline: float) -> bytes | None:
         if not self._goes_by_http(deadline):
             return await self._router.read(key, deadline)
-        status, head, body = await self._client.ask(b"GET", b"/data/" + key)
-        if status == 404:
-            return None
-        if status != 200:
-            raise _error(status, body, write=False)
-        plain = b"Content-Type: application/json\r\n" in head
-        restored = RESTORED * (b"detail=restored" in head)
-        term, seq = _version_in(head)
-        return pack(
-            slot=0, term=term, seq=seq, expires_ms=0, written_s=0, meta=b"",
-            flags=JSON * plain | restored, value=_value_of(key, body) if plain else body,
-        )  # fmt: skip
+        return _entry(key, await self._client.ask(b"GET", b"/data/" + key))
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         return await self._router.head(key, deadline)
@@ -79,12 +72,25 @@ class Front:
         if not plain or not self._goes_by_http(deadline):
             return await self._router.write(command, key, args, deadline)
         item = b'{"key":"%b","value":%b}' % (key, args[0])
-        status, head, body = await self._client.ask(b"POST", b"/data", item)
-        if status not in {200, 201}:
-            raise _error(status, body, write=True)
-        return WriteReply(
-            Status.CREATED if status == 201 else Status.REPLACED, *_version_in(head), 0
+        return _written(await self._client.ask(b"POST", b"/data", item))
+
+    async def pipeline(
+        self, requests: Sequence[tuple[bytes, bytes | None]]
+    ) -> AsyncIterator[WriteReply | bytes | RingmasterError | None]:
+        """See `tests.sim.workload.Pipelined`."""
+        raw = b"".join(
+            _request(b"GET", b"/data/" + key)
+            if value is None
+            else _request(b"POST", b"/data", b'{"key":"%b","value":%b}' % (key, value))
+            for key, value in requests
         )
+        self._client.send(raw)
+        for key, value in requests:
+            told = await self._client.reply()
+            try:
+                yield _entry(key, told) if value is None else _written(told)
+            except RingmasterError as error:
+                yield error
 
     async def read_many(self, keys: Sequence[bytes], deadline: float) -> Sequence[Answer]:
         if not self._goes_by_http(deadline):
@@ -132,20 +138,64 @@ class _Client(FakeTransport):
     def get_write_buffer_size(self) -> int:
         return 0
 
-    async def ask(
-        self, method: bytes, target: bytes, body: bytes | None = None
-    ) -> tuple[int, bytes, bytes]:
-        """Status, header lines and body of the reply."""
+    async def ask(self, method: bytes, target: bytes, body: bytes | None = None) -> Told:
+        """The reply to one request."""
+        self.send(_request(method, target, body))
+        return await self.reply()
+
+    def send(self, raw: bytes) -> None:
+        """One or more requests, in one segment."""
         assert not self.closed
-        self._waiting = asyncio.get_running_loop().create_future()
-        length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
-        head = b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, target, length)
-        self.receive(head + (body or b""))
-        await self._waiting
-        found = _reply(b"".join(self.writes))
-        self.writes.clear()
-        assert found is not None
-        return int(found[1]), found[2] + b"\r\n", found[3]
+        self.receive(raw)
+
+    async def reply(self) -> Told:
+        """The next reply."""
+        while (found := self._cut()) is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return found
+
+    def _cut(self) -> Told | None:
+        raw = b"".join(self.writes)
+        found = _reply(raw)
+        if found is None:
+            return None
+        length = _length(found[2])
+        size = int(length[1]) if length is not None else 0
+        end = found.end() + size
+        if len(raw) < end:
+            return None
+        self.writes[:] = [raw[end:]] if len(raw) > end else []
+        return int(found[1]), found[2] + b"\r\n", raw[found.end() : end]
+
+
+def _request(method: bytes, target: bytes, body: bytes | None = None) -> bytes:
+    length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    head = b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, target, length)
+    return head + (body or b"")
+
+
+def _entry(key: bytes, told: Told) -> bytes | None:
+    """What a read brought, as an entry."""
+    status, head, body = told
+    if status == 404:
+        return None
+    if status != 200:
+        raise _error(status, body, write=False)
+    plain = b"Content-Type: application/json\r\n" in head
+    restored = RESTORED * (b"detail=restored" in head)
+    term, seq = _version_in(head)
+    return pack(
+        slot=0, term=term, seq=seq, expires_ms=0, written_s=0, meta=b"",
+        flags=JSON * plain | restored, value=_value_of(key, body) if plain else body,
+    )  # fmt: skip
+
+
+def _written(told: Told) -> WriteReply:
+    status, head, body = told
+    if status not in {200, 201}:
+        raise _error(status, body, write=True)
+    return WriteReply(Status.CREATED if status == 201 else Status.REPLACED, *_version_in(head), 0)
 
 
 def _value_of(key: bytes, body: bytes) -> bytes:

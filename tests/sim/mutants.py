@@ -6,6 +6,7 @@ Each is a context manager that patches the real code. `test_mutants.py` shows th
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -27,6 +28,7 @@ from aux.replication.sender import Peer
 from aux.server.bulk_commands import BulkCommands, bare_values
 from master.control.observer import Observer
 from master.control.planning.repair import Repair
+from master.fastpath.connection import MAX_PIPELINE, Connection
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
 from ringmaster.protocol.write_options import Status
@@ -35,6 +37,30 @@ from tests.sim.mutation import Mutant, Mutants
 from tests.sim.snapshot_mutants import SNAPSHOT_MUTANTS
 
 RULE_MUTANTS = mutant = Mutants()
+
+
+@mutant
+def pipelines_reordered() -> Iterator[None]:
+    """R1: a request of a connection begins before the write in front of it is answered."""
+
+    def is_full(connection: Connection) -> bool:
+        return len(connection.waiting) >= MAX_PIPELINE or connection.paused
+
+    begin_fast = Connection._begin_fast
+
+    def begin(connection: Connection, data: bytes, at: int, end: int, now: float) -> int:
+        waiting, connection.waiting = connection.waiting, deque()
+        try:
+            return begin_fast(connection, data, at, end, now)
+        finally:
+            waiting.extend(connection.waiting)
+            connection.waiting = waiting
+
+    with (
+        patch.object(Connection, "_is_full", is_full),
+        patch.object(Connection, "_begin_fast", begin),
+    ):
+        yield
 
 
 @mutant

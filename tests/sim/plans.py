@@ -44,7 +44,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one seed does. `kind`: faults, planned (only drains, joins, rolling restarts and new weights), loss (of all copies).
+    """What one seed does. `pipelines`: clients send requests without waiting for the replies before. `kind`: faults, planned (only drains, joins, rolling restarts and new weights), loss (of all copies).
 
     `punctual`: nothing keeps snapshots from being written in time.
     """
@@ -57,6 +57,7 @@ class Plan:
     partitions: int
     replicas: int
     eviction: bool
+    pipelines: bool
     rates: tuple[float, ...]
     weights: tuple[float, ...]
     split: float
@@ -69,7 +70,7 @@ class Plan:
 def plan_for(seed: int) -> Plan:
     """The plan of `seed`: 1 of 8 planned, 1 of 8 about total losses and snapshots, 1 of 16 about leases.
 
-    1 of 6 of the others has a small memory; they have all kinds of faults.
+    1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines.
     """
     random = Random(f"plan {seed}")
     planned = seed % 8 == 7
@@ -98,6 +99,7 @@ def plan_for(seed: int) -> Plan:
         partitions=random.choice((4, 4, 8)),
         replicas=replicas,
         eviction=eviction,
+        pipelines=seed % 4 == 1,
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
         split=random.choice((0.0, 0.2, 0.6)),

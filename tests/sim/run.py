@@ -10,7 +10,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -92,6 +92,8 @@ class Run:
         mix = Mix(keys=16) if plan.snapshots else Mix()
         if plan.eviction:
             mix = Mix(value_bytes=1500, keys=24, short_ttl=True)
+        if plan.pipelines:
+            mix = replace(mix, pipelines=True)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
         self.workload.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.protocol import entry as entries
@@ -46,15 +47,28 @@ class Routes(Protocol):
     ) -> Sequence[WriteReply | RingmasterError]: ...
 
 
+@runtime_checkable
+class Pipelined(Routes, Protocol):
+    """Routes that take several requests in one segment."""
+
+    def pipeline(
+        self, requests: Sequence[tuple[bytes, bytes | None]]
+    ) -> AsyncIterator[WriteReply | bytes | RingmasterError | None]:
+        """For each of (key, JSON to post, or None to read) its reply, when it has come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon."""
+    """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon. `pipelines`: some calls are several
+    requests that are sent at once.
+    """
 
     keys: int = 8
     clients: int = 5
     think_s: float = 0.12
     value_bytes: int = 0
     short_ttl: bool = False
+    pipelines: bool = False
     deadline_s: float = DEADLINE_S
 
 
@@ -89,6 +103,9 @@ class Workload:
                 return
             call = _Call(self, name, loop, routes, self._deadline_s())
             kind = random.choices(_KINDS, _WEIGHTS)[0]
+            if self.mix.pipelines and kind == "put" and isinstance(routes, Pipelined):
+                await self._pipeline(name, loop, routes)
+                continue
             await getattr(self, f"_{kind}")(call)
 
     async def read_all(self, name: str, loop: NodeLoop, routes: Routes) -> None:
@@ -179,6 +196,42 @@ class Workload:
                 call.failed(operation, result)
             else:
                 call.wrote(operation, result)
+
+    async def _pipeline(self, name: str, loop: NodeLoop, routes: Pipelined) -> None:
+        """Writes and reads of one key, sent at once.
+
+        A write begins after the reply to what is before it, reads after the reply to the last write before them.
+        """
+        key = self._random.choice(self.keys)
+        writes = [self._random.random() < 0.5 for _ in range(self._random.randrange(2, 6))]
+        requests = [(key, self._value() if write else None) for write in writes]
+        begun: deque[tuple[_Call, Operation]] = deque()
+        at = 0
+
+        def begin() -> None:
+            """Note what begins now: one write, or all reads up to the next one."""
+            nonlocal at
+            while at < len(requests):
+                value = requests[at][1]
+                if begun and (value is not None or begun[-1][1].kind == "put"):
+                    return
+                call = _Call(self, name, loop, routes, DEADLINE_S)
+                kind = "get" if value is None else "put"
+                begun.append((call, call.begin(kind, key, argument=value)))
+                at += 1
+
+        begin()
+        async for reply in routes.pipeline(requests):
+            call, operation = begun.popleft()
+            if isinstance(reply, RingmasterError):
+                call.failed(operation, reply)
+            elif isinstance(reply, WriteReply):
+                call.wrote(operation, reply)
+            else:
+                call.returned(operation)
+                self._saw(operation, reply)
+            if not begun:
+                begin()
 
     # Parts
 
