@@ -1,4 +1,4 @@
-"""Following the view: from the coordinator, and pushed by a master that is faster than our watch."""
+"""Follow the view: watch the coordinator, and take what a master pushes, which is faster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WATCH_S = 5.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _PUSH_WAIT_S = 0.03
-"""A view that is pushed as well is left to the push for so long: one of the two reads it, and a step is shorter."""
+"""The watch leaves a new view to the push for so long: decoding it once is enough, and a pushed step is shorter."""
 
 _log = structlog.get_logger(__name__)
 
@@ -28,8 +28,7 @@ class ViewFollower:
     """Keeps the newest view of one cluster and calls `on_view` with each newer one, in the order of epochs.
 
     While the coordinator is away the last view stays. A view that cannot be read, or is of another cluster, is
-    reported and ignored. `known()`: the epoch up to which whoever hears of views has them by being told; None if
-    nobody tells.
+    reported and ignored. `known()`: the epoch of the newest view that was pushed; None where nobody pushes.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class ViewFollower:
     ) -> None:
         self.view: View | None = None
         self.version = 0
-        """That of the record last read: what a controller expects when it publishes the next view."""
+        """The version of the record last read."""
         self.is_connected = True
         self._coordinator = coordinator
         self._clock = clock
@@ -76,7 +75,7 @@ class ViewFollower:
                 continue
             self.version = record.version
             try:
-                if await self._is_told(record.value):
+                if await self._is_pushed(record.value):
                     continue
                 view = decode_view(record.value)
             except msgspec.DecodeError as error:
@@ -84,7 +83,7 @@ class ViewFollower:
             else:
                 self.offer(view)
 
-    async def _is_told(self, raw: bytes) -> bool:
+    async def _is_pushed(self, raw: bytes) -> bool:
         """Whether a master has pushed this view, or does so at once. Raises `msgspec.DecodeError`."""
         if self._known is None:
             return False
