@@ -11,7 +11,6 @@ import structlog
 from ringmaster.cluster.view import View, decode_head, decode_view
 from ringmaster.coordinator import Coordinator
 from ringmaster.errors import CoordinatorError
-from ringmaster.runtime.clock import Clock
 
 VIEW_KEY = "view"
 
@@ -34,7 +33,6 @@ class ViewFollower:
     def __init__(
         self,
         coordinator: Coordinator,
-        clock: Clock,
         cluster: str,
         on_view: Callable[[View], None],
         known: Callable[[], int] | None = None,
@@ -44,11 +42,9 @@ class ViewFollower:
         """The version of the record last read."""
         self.is_connected = True
         self._coordinator = coordinator
-        self._clock = clock
         self._cluster = cluster
         self._on_view = on_view
         self._known = known
-        self._waiters: dict[asyncio.Future[View | None], int] = {}
 
     def __repr__(self) -> str:
         return f"<ViewFollower epoch {self.epoch}>"
@@ -93,7 +89,7 @@ class ViewFollower:
         return head.cluster == self._cluster and head.epoch <= self._known()
 
     def offer(self, view: View) -> bool:
-        """Take `view` if it is newer and of our cluster; whether it was taken. `on_view` runs before waiters do."""
+        """Take `view` if it is newer and of our cluster; whether it was taken."""
         if view.cluster != self._cluster:
             _log.error("view of another cluster ignored", ours=self._cluster, theirs=view.cluster)
             return False
@@ -101,27 +97,7 @@ class ViewFollower:
             return False
         self.view = view
         self._on_view(view)
-        for waiter, epoch in list(self._waiters.items()):
-            if view.epoch > epoch:
-                _answer(waiter, view)
         return True
-
-    async def wait_after(self, epoch: int, deadline: float) -> View | None:
-        """A view newer than `epoch`, at once if there is one; None if none comes by `deadline` (boottime)."""
-        if self.view is not None and self.view.epoch > epoch:
-            return self.view
-        remaining = deadline - self._clock.boottime()
-        if remaining <= 0.0:
-            return None
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[View | None] = loop.create_future()
-        timer = loop.call_later(remaining, _answer, waiter, None)
-        self._waiters[waiter] = epoch
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
-            del self._waiters[waiter]
 
     def _note(self, error: CoordinatorError | None) -> None:
         connected = error is None
@@ -136,8 +112,3 @@ class ViewFollower:
                 epoch=self.epoch,
                 reason=str(error),
             )
-
-
-def _answer(waiter: asyncio.Future[View | None], view: View | None) -> None:
-    if not waiter.done():
-        waiter.set_result(view)

@@ -188,7 +188,7 @@ class MinCostFlow:
         """Pass one copy from a giver to a taker along the cheapest path. Its cost; None if there is no path.
 
         `moves`: the cost of the last one. Costs never fall, so a direct arc at that cost needs no search: a short way that
-        `test_placement_moves.py` holds to the fewest moves of all.
+        `tests/unit/ringmaster/placement/test_placement_moves.py` holds to the fewest moves of all.
         """
         for giver in givers:
             for taker in takers:
