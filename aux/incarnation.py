@@ -99,7 +99,6 @@ class Incarnation:
             self.server.always |= self.snapshots.table()
         self.follower = ViewFollower(
             environment.coordinator,
-            environment.clock,
             cluster.id,
             self.node.roles.adopt,
             known=lambda: self.node.roles.epoch,

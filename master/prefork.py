@@ -1,7 +1,7 @@
 """Several masters from one command: processes that share a port (SO_REUSEPORT) and a unix socket.
 
-Each is a master of its own, with an id of its own; they know nothing of each other. If one ends, all end, so that
-whoever supervises them sees it.
+Each has an id of its own and knows nothing of the others. If one ends by itself, all end, so that their supervisor
+notices.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Serve = Callable[[MasterSettings, socket.socket | None], None]
 
 
 def run_workers(settings: MasterSettings, serve: Serve) -> None:
-    """Fork `settings.workers` processes that `serve`; returns in each of them, and in the parent when all ended.
+    """Fork `settings.workers` processes that `serve`; returns in each of them, and in the parent when all have ended.
 
     Raises `RingmasterError` in the parent if one ended by itself.
     """
@@ -52,6 +52,7 @@ def run_workers(settings: MasterSettings, serve: Serve) -> None:
 
 
 def _watch(workers: dict[int, str]) -> None:
+    """Until all workers have ended: pass signals on, and stop all if one ends by itself."""
     stopping = False
 
     def stop(_number: int, _frame: object) -> None:
@@ -76,7 +77,7 @@ def _watch(workers: dict[int, str]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Be told to stop when the parent dies without saying so (prctl(2))."""
+    """Have the kernel send SIGTERM when the parent dies (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit(1)
@@ -94,7 +95,7 @@ def _bind(path: Path) -> socket.socket:
 
 
 def clear_socket_path(path: Path) -> None:
-    """Make its folder, and remove a socket that a dead process left there. Raises `SettingsError` if a live one has it."""
+    """Make the folder of `path`, and remove a socket left by a dead process. Raises `SettingsError` if a live one listens."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         return

@@ -88,9 +88,7 @@ class MasterRuntime:
             on_progress=self._tell_progress,
             is_eager=lambda: self.is_controller,
         )
-        self.follower = ViewFollower(
-            environment.coordinator, environment.clock, cluster.id, self._adopt
-        )
+        self.follower = ViewFollower(environment.coordinator, cluster.id, self._adopt)
         self.view_since = environment.clock.boottime()
         """Boottime of the last change of the view."""
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from ringmaster.client.reply import (
-    DEFAULT_URL,
-    Reply,
-    check_url,
-    checked,
-    data_target,
-    path_segment,
-    posted,
-    stored_value,
-)
+from ringmaster.client import calls
+from ringmaster.client.calls import Call
+from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
 from ringmaster.errors import LinkBroken, LinkDown
+
+_T = TypeVar("_T")
 
 
 class AsyncClient:
@@ -54,37 +50,40 @@ class AsyncClient:
         await self._session.close()
 
     async def get(self, key: str) -> bytes | None:
-        """The value, JSON text for one that was POSTed; None if there is none."""
-        reply = await self.request("GET", data_target(key))
-        return None if reply.status == 404 else stored_value(reply, key)
+        """The value, as JSON text if it was POSTed; None if there is none."""
+        return await self._send(calls.get(key))
 
     async def put(
         self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None
     ) -> bool:
         """Store bytes; True if the key is new."""
-        headers = {"Content-Type": content_type} if content_type else {}
-        reply = await self.request("PUT", data_target(key, ttl=ttl_s), value, headers)
-        return reply.status == 201
+        return await self._send(calls.put(key, value, content_type, ttl_s))
 
     async def post(self, key: str, value: bytes, *, ttl_s: float | None = None) -> bool:
         """Store JSON text; True if the key is new."""
-        reply = await self.request("POST", "/data", posted(key, value, ttl_s))
-        return reply.status == 201
+        return await self._send(calls.post(key, value, ttl_s))
 
     async def delete(self, key: str) -> None:
-        """Remove the key, whether or not it is there."""
-        await self.request("DELETE", data_target(key))
+        """Remove the key, whether or not it exists."""
+        await self._send(calls.delete(key))
 
     async def cluster(self) -> Any:
         """`GET /cluster`."""
-        return (await self.request("GET", "/cluster")).json()
+        return await self._send(calls.cluster())
 
     async def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
-        return (await self.request("GET", f"/cluster/locate/{path_segment(key)}")).json()
+        return await self._send(calls.locate(key))
+
+    async def drain(self, node: str, *, undo: bool = False) -> bool:
+        """Move everything off `node`, or cancel that; False if there is no such node."""
+        return await self._send(calls.drain(node, undo=undo))
+
+    async def _send(self, call: Call[_T]) -> _T:
+        return call.result(await self.request(call.method, call.target, call.body, call.headers))
 
     async def request(
-        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
         """One request; see `checked` for the replies that are errors."""
         url = URL(self._url + target, encoded=True)

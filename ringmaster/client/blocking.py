@@ -5,21 +5,17 @@ from __future__ import annotations
 import http.client
 import select
 import socket
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from ringmaster.client.reply import (
-    DEFAULT_URL,
-    Reply,
-    check_url,
-    checked,
-    data_target,
-    path_segment,
-    posted,
-    stored_value,
-)
+from ringmaster.client import calls
+from ringmaster.client.calls import Call
+from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
 from ringmaster.errors import LinkBroken, LinkDown
+
+_T = TypeVar("_T")
 
 
 class Client:
@@ -52,41 +48,40 @@ class Client:
         self._connection.close()
 
     def get(self, key: str) -> bytes | None:
-        """The value, JSON text for one that was POSTed; None if there is none."""
-        reply = self.request("GET", data_target(key))
-        return None if reply.status == 404 else stored_value(reply, key)
+        """The value, as JSON text if it was POSTed; None if there is none."""
+        return self._send(calls.get(key))
 
     def put(
         self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None
     ) -> bool:
         """Store bytes; True if the key is new."""
-        headers = {"Content-Type": content_type} if content_type else {}
-        return self.request("PUT", data_target(key, ttl=ttl_s), value, headers).status == 201
+        return self._send(calls.put(key, value, content_type, ttl_s))
 
     def post(self, key: str, value: bytes, *, ttl_s: float | None = None) -> bool:
         """Store JSON text; True if the key is new."""
-        reply = self.request("POST", "/data", posted(key, value, ttl_s))
-        return reply.status == 201
+        return self._send(calls.post(key, value, ttl_s))
 
     def delete(self, key: str) -> None:
-        """Remove the key, whether or not it is there."""
-        self.request("DELETE", data_target(key))
+        """Remove the key, whether or not it exists."""
+        self._send(calls.delete(key))
 
     def cluster(self) -> Any:
         """`GET /cluster`."""
-        return self.request("GET", "/cluster").json()
+        return self._send(calls.cluster())
 
     def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
-        return self.request("GET", f"/cluster/locate/{path_segment(key)}").json()
+        return self._send(calls.locate(key))
 
     def drain(self, node: str, *, undo: bool = False) -> bool:
-        """Move everything off `node`, or take that back; False if there is no such node."""
-        target = f"/cluster/nodes/{path_segment(node)}/drain"
-        return self.request("DELETE" if undo else "POST", target).status != 404
+        """Move everything off `node`, or cancel that; False if there is no such node."""
+        return self._send(calls.drain(node, undo=undo))
+
+    def _send(self, call: Call[_T]) -> _T:
+        return call.result(self.request(call.method, call.target, call.body, call.headers))
 
     def request(
-        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
         """One request; see `checked` for the replies that are errors."""
         connection = self._connection

@@ -1,4 +1,4 @@
-"""What both clients share: targets, the reply, and which replies are errors."""
+"""Targets, replies, and which replies are errors: shared by both clients."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Reply:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON. Raises `Unserved` if it is none: then it was no master that answered."""
+        """The body as JSON. Raises `Unserved` if it is not: then something else than a master answered."""
         try:
             return msgspec.json.decode(self.body)
         except msgspec.DecodeError as error:
-            raise Unserved(f"the reply ({self.status}) is no JSON: {self.body[:80]!r}") from error
+            raise Unserved(f"the reply ({self.status}) is not JSON: {self.body[:80]!r}") from error
 
 
 class _Stored(msgspec.Struct):
@@ -36,15 +36,15 @@ class _Stored(msgspec.Struct):
 
 
 def check_url(url: str) -> str:
-    """The URL without a slash at its end. Raises `SettingsError` unless it is `http://host[:port]`."""
+    """The URL without a trailing slash. Raises `SettingsError` unless it is `http://host[:port]`."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
-        raise SettingsError(f"{url!r} is no URL of a cluster; write http://host:port")
+        raise SettingsError(f"{url!r} is not the URL of a cluster; write http://host:port")
     return url.rstrip("/")
 
 
 def data_target(key: str, **parameters: str | float | None) -> str:
-    """The target for `key`, which goes into the query: there no client or proxy changes it."""
+    """The target for `key`, which goes into the query, where no client or proxy changes it."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return "/data?" + urlencode({"key": key, **given})
 
@@ -64,7 +64,8 @@ def checked(reply: Reply, method: str) -> Reply:
     """The reply, if it is a success, a miss (404) or a failed condition (412).
 
     Raises `OutcomeUnknown` for a write that may have run (any 5xx that does not say that it has not), `Unserved` for
-    what can be tried again (408, 429, 5xx), else `BadRequest`: also for a redirect and for a 404 that is none of ours, which would pass for done and for a miss.
+    what can be tried again (408, 429, 5xx), else `BadRequest`. A redirect, or a 404 that is not a master's, is a
+    `BadRequest` too: it must not pass for a success or a miss.
     """
     if reply.status < 300 or reply.status in (304, 412):
         return reply

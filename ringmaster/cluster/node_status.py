@@ -1,4 +1,4 @@
-"""What a node says of itself when asked (`RM.STATUS`): the controller's and the console's view of it."""
+"""The reply to `RM.STATUS`: what a node reports about itself, for the controller and the console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class CopyReport(msgspec.Struct, array_like=True, frozen=True):
-    """A primary's word about one copy: (partition, term, the copy's node id, its fill session or 0)."""
+    """A primary's report about one copy: (partition, term, the copy's node id, its fill session or 0)."""
 
     partition: int
     term: int
@@ -22,8 +22,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     `awaiting`: partitions it is primary of but does not serve yet. `released`: (partition, its successor's term) of
     those it has handed over, while the successor may not have heard of it. `unreachable`: peers its links cannot
     reach. `restoring`: partitions being loaded from a snapshot. `snapshot_term`: the highest term of any snapshot it
-    has seen; the next epoch must be above it. `restored_entries`: brought back from snapshots. `snapshot_problems`:
-    what an operator must know of its snapshots, a sentence each.
+    has seen; the next epoch must be above it (R10). `restored_entries`: loaded from snapshots. `snapshot_problems`:
+    what an operator must know about its snapshots, one sentence each.
     """
 
     id: str

@@ -1,6 +1,6 @@
 """Proof of death (R5): a process holds an exclusive `flock` on its id's file for as long as it lives.
 
-Who gets that lock knows that the holder is gone. Nothing else counts as proof.
+A process that gets the lock knows that the former holder is gone. Nothing else counts as proof.
 """
 
 from __future__ import annotations

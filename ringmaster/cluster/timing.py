@@ -12,6 +12,3 @@ LEASE_TRUST: Final = 0.9
 
 LEASE_RENEW_S: Final = 0.5
 """How often a node raises its lease's number."""
-
-DEADLINE_S: Final = 6.0
-"""How long a client's request may take by default."""

@@ -64,7 +64,7 @@ class Partition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ViewHead(msgspec.Struct, frozen=True):
-    """What tells whether a view is worth decoding."""
+    """Enough of a view to decide whether to decode it."""
 
     cluster: str
     epoch: int
@@ -73,7 +73,7 @@ class ViewHead(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """`table` has one row per partition; its length is a power of two. `replicas` counts the primary too.
 
-    `paused`: rebalancing is paused (failures are still repaired). `restore` ids: see snapshots.
+    `paused`: rebalancing is paused (failures are still repaired).
     """
 
     cluster: str
@@ -90,7 +90,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def salt(self) -> str:
-        """What keeps versions of different clusters apart."""
+        """Part of every ETag, so that versions of different clusters differ."""
         return self.cluster[:8]
 
     @property
@@ -140,7 +140,7 @@ def holders(rows: Iterable[Partition]) -> set[str]:
 
 
 def changed_rows(before: View | None, view: View) -> Sequence[int]:
-    """Partitions whose row `view` changes; all of them if any node that is up is another one than in `before`."""
+    """Partitions whose row differs from that in `before`; all of them if the set of incarnations that are up differs."""
     if before is None or before.up != view.up or len(before.table) != len(view.table):
         return range(len(view.table))
     return [
@@ -151,5 +151,8 @@ def changed_rows(before: View | None, view: View) -> Sequence[int]:
 
 
 def decode_head(raw: bytes) -> ViewHead:
-    """Of an encoded view, in a fifth of the time of `decode_view`. Raises `msgspec.DecodeError`."""
+    """The head of an encoded view, in a fifth of the time of `decode_view`. Raises `msgspec.DecodeError`.
+
+    `test_the_head_of_an_encoded_view_is_that_of_the_view` compares the two.
+    """
     return _head_decoder.decode(raw)

@@ -1,7 +1,8 @@
-"""The step from one view to the next: what nodes are sent while copies move, when few rows change at a time.
+"""A view as the difference to the view before: sent to nodes while copies move and few rows change at a time.
 
-An epoch alone does not say which view it is: a coordinator that was set back to a backup gives epochs a second time. So a
-step names the view it follows by a checksum of all of it as well.
+An epoch alone does not identify a view: a coordinator restored from a backup gives epochs out a second time. So a step
+also names the view it follows by a checksum of the whole view. `test_a_step_leads_to_the_very_view_it_was_made_of`
+compares this way with sending the view.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused: bool = False
 
     def follows(self, before: View) -> bool:
-        """Whether `before` is the view that this leads on from."""
+        """Whether `before` is the view that the step was made from."""
         return (before.cluster, before.epoch) == (self.cluster, self.after) and (
             checksum_of(before) == self.checksum
         )
@@ -51,12 +52,12 @@ class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def checksum_of(view: View) -> int:
-    """The same for equal views only, as far as 64 bits tell."""
+    """A 64-bit checksum of the whole view."""
     return xxh3_64_intdigest(encode_view(view))
 
 
 def step_between(before: View, view: View) -> ViewStep | None:
-    """The step from `before` to `view`; None if the view itself says it in fewer rows: a node came or went."""
+    """The step from `before` to `view`; None if most rows change, as when a node joins or leaves: then the view itself is sent."""
     rows = changed_rows(before, view)
     if len(rows) * 2 > len(view.table):
         return None

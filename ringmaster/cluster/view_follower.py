@@ -1,4 +1,4 @@
-"""Following the view: from the coordinator, and pushed by a master that is faster than our watch."""
+"""Follow the view: watch the coordinator, and take what a master pushes, which is faster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import structlog
 from ringmaster.cluster.view import View, decode_head, decode_view
 from ringmaster.coordinator import Coordinator
 from ringmaster.errors import CoordinatorError
-from ringmaster.runtime.clock import Clock
 
 VIEW_KEY = "view"
 
@@ -19,7 +18,7 @@ _WATCH_S = 5.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _PUSH_WAIT_S = 0.03
-"""A view that is pushed as well is left to the push for so long: one of the two reads it, and a step is shorter."""
+"""The watch leaves a new view to the push for so long: decoding it once is enough, and a pushed step is shorter."""
 
 _log = structlog.get_logger(__name__)
 
@@ -28,28 +27,24 @@ class ViewFollower:
     """Keeps the newest view of one cluster and calls `on_view` with each newer one, in the order of epochs.
 
     While the coordinator is away the last view stays. A view that cannot be read, or is of another cluster, is
-    reported and ignored. `known()`: the epoch up to which whoever hears of views has them by being told; None if
-    nobody tells.
+    reported and ignored. `known()`: the epoch of the newest view that was pushed; None where nobody pushes.
     """
 
     def __init__(
         self,
         coordinator: Coordinator,
-        clock: Clock,
         cluster: str,
         on_view: Callable[[View], None],
         known: Callable[[], int] | None = None,
     ) -> None:
         self.view: View | None = None
         self.version = 0
-        """That of the record last read: what a controller expects when it publishes the next view."""
+        """The version of the record last read."""
         self.is_connected = True
         self._coordinator = coordinator
-        self._clock = clock
         self._cluster = cluster
         self._on_view = on_view
         self._known = known
-        self._waiters: dict[asyncio.Future[View | None], int] = {}
 
     def __repr__(self) -> str:
         return f"<ViewFollower epoch {self.epoch}>"
@@ -76,7 +71,7 @@ class ViewFollower:
                 continue
             self.version = record.version
             try:
-                if await self._is_told(record.value):
+                if await self._is_pushed(record.value):
                     continue
                 view = decode_view(record.value)
             except msgspec.DecodeError as error:
@@ -84,7 +79,7 @@ class ViewFollower:
             else:
                 self.offer(view)
 
-    async def _is_told(self, raw: bytes) -> bool:
+    async def _is_pushed(self, raw: bytes) -> bool:
         """Whether a master has pushed this view, or does so at once. Raises `msgspec.DecodeError`."""
         if self._known is None:
             return False
@@ -94,7 +89,7 @@ class ViewFollower:
         return head.cluster == self._cluster and head.epoch <= self._known()
 
     def offer(self, view: View) -> bool:
-        """Take `view` if it is newer and of our cluster; whether it was taken. `on_view` runs before waiters do."""
+        """Take `view` if it is newer and of our cluster; whether it was taken."""
         if view.cluster != self._cluster:
             _log.error("view of another cluster ignored", ours=self._cluster, theirs=view.cluster)
             return False
@@ -102,27 +97,7 @@ class ViewFollower:
             return False
         self.view = view
         self._on_view(view)
-        for waiter, epoch in list(self._waiters.items()):
-            if view.epoch > epoch:
-                _answer(waiter, view)
         return True
-
-    async def wait_after(self, epoch: int, deadline: float) -> View | None:
-        """A view newer than `epoch`, at once if there is one; None if none comes by `deadline` (boottime)."""
-        if self.view is not None and self.view.epoch > epoch:
-            return self.view
-        remaining = deadline - self._clock.boottime()
-        if remaining <= 0.0:
-            return None
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[View | None] = loop.create_future()
-        timer = loop.call_later(remaining, _answer, waiter, None)
-        self._waiters[waiter] = epoch
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
-            del self._waiters[waiter]
 
     def _note(self, error: CoordinatorError | None) -> None:
         connected = error is None
@@ -137,8 +112,3 @@ class ViewFollower:
                 epoch=self.epoch,
                 reason=str(error),
             )
-
-
-def _answer(waiter: asyncio.Future[View | None], view: View | None) -> None:
-    if not waiter.done():
-        waiter.set_result(view)

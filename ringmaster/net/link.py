@@ -113,11 +113,6 @@ class Link:
         """Whether a request sent now would leave."""
         return self._connection is not None
 
-    @property
-    def in_flight(self) -> int:
-        """Requests sent and not yet answered."""
-        return 0 if self._connection is None else len(self._connection.waiting)
-
     def start(self) -> None:
         """Connect, and reconnect whenever it is lost, until `close`."""
         if self._task is None:

@@ -1,10 +1,10 @@
-"""Balancing under bounds: mend a table of copies with the fewest moves that its bounds allow. Pure; used by `placement.py`.
+"""Bring a table of copies within the quotas of its nodes, with the fewest moves. Pure; used by `placement.py`.
 
 Copies to nodes is a flow problem: each partition sends its copies through zones to nodes, a copy that is not there yet
 costs one, a node takes between `low` and `high`. It is solved by successive shortest augmenting paths (Ahuja, Magnanti,
-Orlin: "Network Flows", 1993, chapter 9): a copy too many travels from a full node to one with room, along nodes that
-pass one on each (`residual_graph.py`). What `adopt` and `fill` leave is the cheapest table if bounds did not matter, and each
-cheapest path keeps it the cheapest for the loads reached, so the result has the fewest moves of all.
+Orlin: "Network Flows", 1993, chapter 9): a surplus copy travels from a full node to one with room, along nodes that
+each pass one on (`residual_graph.py`). `adopt` and `fill` leave the cheapest table without bounds, and each cheapest
+path keeps it the cheapest for the loads reached, so the result has the fewest moves of all.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from ringmaster.placement.quotas import Limits
-from ringmaster.placement.residual_graph import Ways
+from ringmaster.placement.quotas import Quotas
+from ringmaster.placement.residual_graph import ResidualGraph
 
 
-class Balance:
-    """A table in the making: `rows[partition]` lists its copies, the primary first. Nodes are numbered by id."""
+class MinCostFlow:
+    """A table under construction: `rows[partition]` lists its copies, the primary first. Nodes are numbered by id."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, quotas: Quotas) -> None:
         self.rows: list[list[int]] = []
-        self.copies = limits.copies
-        self.ids = tuple(limits.zones)
+        self.copies = quotas.copies
+        self.ids = tuple(quotas.zones)
         self.number = {node: number for number, node in enumerate(self.ids)}
         self.held = [0] * len(self.ids)
-        names = sorted(set(limits.zones.values()))
-        self._per_zone = limits.per_zone
-        self._zones = [names.index(limits.zones[node]) for node in self.ids]
-        bounds = [limits.held[node] for node in self.ids]
-        self._low = [bound.low for bound in bounds]
-        self._high = [bound.high for bound in bounds]
-        self._share = [bound.share for bound in bounds]
+        names = sorted(set(quotas.zones.values()))
+        self._per_zone = quotas.per_zone
+        self._zones = [names.index(quotas.zones[node]) for node in self.ids]
+        held = [quotas.held[node] for node in self.ids]
+        self._low = [quota.low for quota in held]
+        self._high = [quota.high for quota in held]
+        self._share = [quota.share for quota in held]
         self._started: list[int] = []
 
     # -- single copies
@@ -41,7 +41,7 @@ class Balance:
         return self.held[node] < self._high[node]
 
     def may_add(self, partition: int, node: int, instead_of: int = -1) -> bool:
-        """Whether `node` may get a copy (in the place of another's) by the rules on nodes and zones; room aside."""
+        """Whether `node` may get a copy, in the place of another's if given, as far as nodes and zones matter."""
         row = self.rows[partition]
         if node in row:
             return False
@@ -68,7 +68,7 @@ class Balance:
     # -- starting from a current table, or from none
 
     def adopt(self, current: Sequence[Sequence[str]]) -> None:
-        """Take over `current`, without nodes that are gone and copies that are too many for a zone or in all."""
+        """Start from `current`, without nodes that are gone and copies beyond what a zone or a partition may have."""
         known: dict[tuple[str, ...], tuple[list[int], int, bool]] = {}
         odd = []
         for partition, ids in enumerate(map(tuple, current)):
@@ -88,7 +88,7 @@ class Balance:
             self._trim(self.rows[partition])
 
     def _crowd(self, row: Sequence[int]) -> Sequence[int]:
-        """Copies of which one is too many for their zone, else for all."""
+        """Copies of which one is surplus: those of a zone with too many, else all if there are too many."""
         in_zone = Counter(self._zones[node] for node in row)
         for zone, count in in_zone.items():
             if count > self._per_zone:
@@ -100,7 +100,7 @@ class Balance:
 
     def _trim(self, row: list[int]) -> None:
         while crowd := self._crowd(row):
-            # Of equally full ones the first (the primary) stays.
+            # Of equally full nodes the first (the primary) keeps its copy.
             node = max(crowd, key=lambda node: (self._fullness(node), row.index(node)))
             row.remove(node)
             self.held[node] -= 1
@@ -155,54 +155,55 @@ class Balance:
         is_over = any(held[node] > high[node] for node in nodes)
         if not is_over and all(held[node] >= low[node] for node in nodes):
             return
-        ways = Ways(self.rows, self._started, self._zones, self._per_zone)
+        graph = ResidualGraph(self.rows, self._started, self._zones, self._per_zone)
         if is_over:
             self._even_out(
-                ways, ways.least, lambda n: held[n] > high[n], lambda n: held[n] < high[n]
+                graph, graph.least, lambda n: held[n] > high[n], lambda n: held[n] < high[n]
             )
-        # Copies that were passed on just now go further for nothing.
-        least = 0 if is_over else ways.least
-        self._even_out(ways, least, lambda n: held[n] > low[n], lambda n: held[n] < low[n])
+        # Copies that were just passed on can go further without another move.
+        least = 0 if is_over else graph.least
+        self._even_out(graph, least, lambda n: held[n] > low[n], lambda n: held[n] < low[n])
 
     def _even_out(
         self,
-        ways: Ways,
+        graph: ResidualGraph,
         least: int,
         gives: Callable[[int], bool],
         takes: Callable[[int], bool],
     ) -> None:
-        """Pass copies on from nodes that give to nodes that take, till there are none of one kind; fullest first."""
+        """Pass copies on from givers to takers, the fullest first, until there are none of one kind."""
         moves: int | None = least
-        for _ in range(sum(self.held)):  # a bound that is never met
+        for _ in range(sum(self.held)):  # more rounds than can be needed
             givers = [node for node in range(len(self.ids)) if gives(node)]
             takers = [node for node in range(len(self.ids)) if takes(node)]
             if not givers or not takers or moves is None:
                 return
             givers.sort(key=self._fullness, reverse=True)
             takers.sort(key=self._fullness)
-            moves = self._pass_on(ways, givers, takers, moves)
+            moves = self._pass_on(graph, givers, takers, moves)
 
     def _pass_on(
-        self, ways: Ways, givers: Sequence[int], takers: Sequence[int], moves: int
+        self, graph: ResidualGraph, givers: Sequence[int], takers: Sequence[int], moves: int
     ) -> int | None:
-        """One copy goes from a giver to a taker as cheaply as can be. What it cost, None if there is no way.
+        """Pass one copy from a giver to a taker along the cheapest path. Its cost; None if there is no path.
 
-        `moves`: what the last one cost; paths only get dearer, so one that costs no more needs no search.
+        `moves`: the cost of the last one. Costs never fall, so a direct arc at that cost needs no search: a short way that
+        `tests/unit/ringmaster/placement/test_placement_moves.py` holds to the fewest moves of all.
         """
         for giver in givers:
             for taker in takers:
-                cost = ways.cost(giver, taker)
+                cost = graph.cost(giver, taker)
                 if cost is not None and cost <= moves:
-                    ways.pass_on(giver, taker)
+                    graph.pass_on(giver, taker)
                     self.held[giver] -= 1
                     self.held[taker] += 1
                     return moves
-        found = ways.shortest(givers, takers)
+        found = graph.shortest(givers, takers)
         if found is None:
             return None
         moves, chain = found
         for giver, taker in zip(chain[-2::-1], chain[:0:-1], strict=True):
-            if not ways.pass_on(giver, taker):
+            if not graph.pass_on(giver, taker):
                 break
             self.held[giver] -= 1
             self.held[taker] += 1

@@ -1,4 +1,4 @@
-"""Placement: which nodes should hold which partition. Pure; deterministic; the only importer of uhashring.
+"""Placement: which nodes should hold which partition. Pure and deterministic; the only importer of uhashring.
 
 Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam: "Consistent Hashing with Bounded Loads",
 SODA 2018): a partition goes to the first nodes in its hash order that have room. The walk alone cascades when a
@@ -20,9 +20,9 @@ from typing import Literal
 from uhashring import HashRing
 from xxhash import xxh3_64_intdigest
 
-from ringmaster.placement.leader_balance import Primaries
-from ringmaster.placement.min_cost_flow import Balance
-from ringmaster.placement.quotas import limits_of
+from ringmaster.placement.leader_balance import LeaderBalance
+from ringmaster.placement.min_cost_flow import MinCostFlow
+from ringmaster.placement.quotas import quotas_of
 
 Method = Literal["ring", "rendezvous"]
 Row = tuple[str, ...]
@@ -83,27 +83,27 @@ def place(
     copies = min(replicas, len(members))
     if copies <= 0:
         return [()] * partitions
-    limits = limits_of(
+    quotas = quotas_of(
         {node.id: (node.weight, node.zone) for node in members.values()}, partitions, copies
     )
     order = _orders(method, tuple(members.values()), hash_function)
-    balance = Balance(limits)
-    bounds = [limits.primaries[node] for node in balance.ids]
+    flow = MinCostFlow(quotas)
+    primaries = [quotas.primaries[node] for node in flow.ids]
     if current is None:
-        balance.begin(partitions, order, [bound.high for bound in bounds])
+        flow.begin(partitions, order, [quota.high for quota in primaries])
     else:
-        balance.adopt(current)
-    balance.fill(order)
-    balance.level()
-    Primaries(balance, bounds).level()
-    return _named(balance)
+        flow.adopt(current)
+    flow.fill(order)
+    flow.level()
+    LeaderBalance(flow, primaries).level()
+    return _named(flow)
 
 
-def _named(balance: Balance) -> list[Row]:
-    ids = balance.ids
+def _named(flow: MinCostFlow) -> list[Row]:
+    ids = flow.ids
     known: dict[tuple[int, ...], Row] = {}
     table = []
-    for row in map(tuple, balance.rows):
+    for row in map(tuple, flow.rows):
         named = known.get(row)
         if named is None:
             named = known[row] = tuple(ids[node] for node in row)
@@ -148,21 +148,21 @@ def _ring_order(members: Sequence[PlacementNode], hash_function: HashFunction) -
         hash_fn=hash_function,
     ).get_points()
     numbers = {node.id: number for number, node in enumerate(members)}
-    places = [point for point, _ in points]
+    ring = [point for point, _ in points]
     around = [numbers[node] for _, node in points] * 2
-    near = 8 * len(members)  # so far ahead nearly always all are met
+    near = 8 * len(members)  # almost always enough points to meet every node
     known: dict[int, tuple[int, ...]] = {}
 
     def order(partition: int) -> tuple[int, ...]:
-        place = bisect(places, hash_function(str(partition))) % len(places)
-        found = known.get(place)
+        start = bisect(ring, hash_function(str(partition))) % len(ring)
+        found = known.get(start)
         if found is None:
-            clockwise = dict.fromkeys(around[place : place + near])
+            clockwise = dict.fromkeys(around[start : start + near])
             if len(clockwise) < len(members):
                 clockwise = dict.fromkeys(
-                    chain(around[place : place + len(places)], numbers.values())
+                    chain(around[start : start + len(ring)], numbers.values())
                 )
-            found = known[place] = tuple(clockwise)
+            found = known[start] = tuple(clockwise)
         return found
 
     return order

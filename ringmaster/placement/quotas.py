@@ -1,4 +1,4 @@
-"""Who is entitled to how much: shares by weight, cut off by what a node and a zone can hold. Pure."""
+"""Quotas: how many copies and primaries each node may have, by weight, within what a node and a zone can hold. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SLACK = 0.05
-"""How far above (and below) its share a node may be."""
+"""How far above and below its share a node may be."""
 
 _EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What one node may hold. `low` is only aimed at, `high` is kept."""
+class Quota:
+    """What one node may hold: never more than `high`; at least `low` where that is possible."""
 
     share: float
     low: int
@@ -22,18 +22,21 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds by node id, for copies and for primaries. `per_zone`: copies of one partition in one zone, at most."""
+class Quotas:
+    """Quotas by node id: `held` for copies, `primaries` for primaries. `copies`: of each partition.
+
+    `zones`: each node's zone, which holds at most `per_zone` copies of a partition.
+    """
 
     copies: int
     per_zone: int
     zones: Mapping[str, str]
-    held: Mapping[str, Bound]
-    primaries: Mapping[str, Bound]
+    held: Mapping[str, Quota]
+    primaries: Mapping[str, Quota]
 
 
-def limits_of(members: Mapping[str, tuple[float, str]], partitions: int, copies: int) -> Limits:
-    """Limits for `members` (id -> weight, zone), given in the order of their ids. `copies` <= number of members."""
+def quotas_of(members: Mapping[str, tuple[float, str]], partitions: int, copies: int) -> Quotas:
+    """Quotas for `members` (id -> weight, zone), in the order of their ids. `copies` <= number of members."""
     zones: dict[str, list[str]] = {}
     for node, (_, zone) in members.items():
         zones.setdefault(zone, []).append(node)
@@ -45,22 +48,22 @@ def limits_of(members: Mapping[str, tuple[float, str]], partitions: int, copies:
         weights, list(zones.values()), copies * partitions, partitions, per_zone * partitions
     )
     total = sum(weights.values())
-    return Limits(
+    return Quotas(
         copies=copies,
         per_zone=per_zone,
         zones={node: zone for node, (_, zone) in members.items()},
-        held={node: _bound(share, partitions) for node, share in held.items()},
+        held={node: _quota(share, partitions) for node, share in held.items()},
         primaries={
-            node: _bound(partitions * weight / total, partitions)
+            node: _quota(partitions * weight / total, partitions)
             for node, weight in weights.items()
         },
     )
 
 
-def _bound(share: float, most: int) -> Bound:
+def _quota(share: float, most: int) -> Quota:
     high = max(math.ceil(share - _EPSILON), math.floor(share * (1 + SLACK) + _EPSILON))
     low = min(math.floor(share + _EPSILON), math.ceil(share * (1 - SLACK) - _EPSILON))
-    return Bound(share, low, min(high, most))
+    return Quota(share, low, min(high, most))
 
 
 def _shares(
@@ -70,7 +73,7 @@ def _shares(
     per_node: int,
     per_zone: int,
 ) -> dict[str, float]:
-    """`total` by weight, but at most `per_node` each and `per_zone` in each zone."""
+    """`total` divided by weight, but at most `per_node` each and `per_zone` in each zone."""
     shares: dict[str, float] = {}
     open_zones = list(zones)
     while open_zones:
@@ -86,6 +89,7 @@ def _shares(
 
 
 def _capped(weights: Mapping[str, float], total: float, cap: float) -> dict[str, float]:
+    """`total` divided by weight, but at most `cap` each."""
     shares: dict[str, float] = {}
     rest = dict(weights)
     while rest:

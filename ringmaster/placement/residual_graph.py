@@ -1,7 +1,7 @@
-"""Who could pass a copy on to whom, and what it costs: the residual graph of a table of copies, between nodes. Pure.
+"""The residual graph of a table of copies: which node can pass a copy on to which, and at what cost. Pure.
 
-Partitions that are alike (the same copies now, the same at the start) are interchangeable, so they are kept as one
-group: what is held here grows with the number of different rows, not of partitions.
+Partitions with the same copies now and at the start are interchangeable, so they are kept as one group: the size of
+the graph grows with the number of different rows, not of partitions.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 FREE = 1
-"""Index of the way that costs nothing; the one before it gains a move, the one after it costs one."""
+"""Index in `Arcs` of the copies that cost no move; those before it save a move, those after it cost one."""
 
 _HOP = 1
 _MOVE = 4096  # more than any path has hops
 
-Way = tuple[dict[int, list[int]], dict[int, list[int]], dict[int, list[int]]]
+Arcs = tuple[dict[int, list[int]], dict[int, list[int]], dict[int, list[int]]]
+"""From one node to another: the groups of partitions whose copy can be passed on, by what that costs."""
 
 
-class Ways:
-    """Of `rows` (lists of node numbers), which it changes: `pass_on` puts one node in the place of another.
+class ResidualGraph:
+    """The graph of `rows` (lists of node numbers), which `pass_on` changes.
 
-    `started[partition]` is the set of nodes, as bits, whose copies are there already: a copy on any other is a move.
-    `zones[node]` is its zone, which may have `per_zone` copies of a partition.
+    `started[partition]`: the nodes, as bits, that had a copy at the start; a copy on any other node is a move.
+    `zones[node]`: its zone, which may hold `per_zone` copies of a partition.
     """
 
     def __init__(
@@ -32,27 +33,27 @@ class Ways:
         self._zones = zones
         self._per_zone = per_zone
         self._count = len(zones)
-        self._ways: list[list[Way]] = [[({}, {}, {}) for _ in zones] for _ in zones]
+        self._arcs: list[list[Arcs]] = [[({}, {}, {}) for _ in zones] for _ in zones]
         self._groups: dict[int, list[int]] = {}
-        # Ways to a node are found when first asked for: with many nodes most never are.
-        self._takers: list[int] = []
+        # Arcs to a node are built when first needed: with many nodes most never are.
+        self._reached: list[int] = []
         for partition in range(len(rows)):
             self._enter(partition)
         self.least = 0
-        """No copy goes anywhere for fewer moves than this, at the start."""
+        """At the start no copy can be passed on for fewer moves than this."""
         if all(key >> self._count == key & ((1 << self._count) - 1) for key in self._groups):
             self.least = 1
 
     def cost(self, giver: int, taker: int) -> int | None:
-        """Moves added by passing one copy on: -1, 0 or 1; None if there is no copy that may go that way."""
-        if taker not in self._takers:
-            self._reach(taker)
-        less, same, more = self._ways[giver][taker]
+        """Moves added by passing one copy on: -1, 0 or 1; None if no copy can go from `giver` to `taker`."""
+        if taker not in self._reached:
+            self._enter_taker(taker)
+        less, same, more = self._arcs[giver][taker]
         return -1 if less else 0 if same else 1 if more else None
 
     def pass_on(self, giver: int, taker: int) -> bool:
-        """Pass on the cheapest copy; among those one of the most frequent kind, so that pairs of nodes stay mixed."""
-        less, same, more = self._ways[giver][taker]
+        """Pass on the cheapest copy, of the largest group among those, so that pairs of nodes stay mixed; whether there was one."""
+        less, same, more = self._arcs[giver][taker]
         groups = less or same or more
         if not groups:
             return False
@@ -68,11 +69,11 @@ class Ways:
     ) -> tuple[int, list[int]] | None:
         """The cheapest chain from one of `givers` to one of `takers`, of those the shortest: (moves added, nodes).
 
-        Bellman and Ford's; there are no cycles that gain moves. The earlier of equals is taken.
+        By the Bellman-Ford algorithm; there are no negative cycles. The earlier of equals is taken.
         """
         for node in range(self._count):
-            if node not in self._takers:
-                self._reach(node)
+            if node not in self._reached:
+                self._enter_taker(node)
         found: dict[int, int] = dict.fromkeys(givers, 0)
         came: dict[int, int] = {}
         frontier = list(givers)
@@ -80,7 +81,7 @@ class Ways:
             reached: dict[int, None] = {}
             for giver in frontier:
                 before = found[giver]
-                for taker, (less, same, more) in enumerate(self._ways[giver]):
+                for taker, (less, same, more) in enumerate(self._arcs[giver]):
                     if more or same or less:
                         moves = -_MOVE if less else 0 if same else _MOVE
                         cost = before + moves + _HOP
@@ -98,11 +99,12 @@ class Ways:
             chain.append(came[chain[-1]])
         return moves, chain[::-1]
 
-    def _reach(self, taker: int) -> None:
-        self._takers.append(taker)
+    def _enter_taker(self, taker: int) -> None:
+        """Build the arcs that end at `taker`."""
+        self._reached.append(taker)
         for key, group in self._groups.items():
-            for way in self._ways_of(group[-1], (taker,)):
-                way[key] = group
+            for arc in self._arcs_of(group[-1], (taker,)):
+                arc[key] = group
 
     def _key(self, partition: int) -> int:
         now = 0
@@ -115,21 +117,21 @@ class Ways:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = []
-            for way in self._ways_of(partition, self._takers):
-                way[key] = group
+            for arc in self._arcs_of(partition, self._reached):
+                arc[key] = group
         group.append(partition)
 
     def _leave(self, partition: int) -> None:
-        """The last of its group."""
+        """Take out `partition`, the last of its group."""
         key = self._key(partition)
         group = self._groups[key]
         group.pop()
         if not group:
             del self._groups[key]
-            for way in self._ways_of(partition, self._takers):
-                del way[key]
+            for arc in self._arcs_of(partition, self._reached):
+                del arc[key]
 
-    def _ways_of(self, partition: int, takers: Sequence[int]) -> list[dict[int, list[int]]]:
+    def _arcs_of(self, partition: int, takers: Sequence[int]) -> list[dict[int, list[int]]]:
         row, zones, started = self._rows[partition], self._zones, self._started[partition]
         in_zone = [zones[node] for node in row]
         full = {zone for zone in in_zone if in_zone.count(zone) >= self._per_zone}
@@ -142,5 +144,5 @@ class Ways:
             for giver in row:
                 if zone not in full or zones[giver] == zone:
                     was_new = not started >> giver & 1
-                    found.append(self._ways[giver][taker][is_new - was_new])
+                    found.append(self._arcs[giver][taker][is_new - was_new])
         return found

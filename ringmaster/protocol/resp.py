@@ -57,7 +57,10 @@ _BULK_HEADS: Final = [b"$%d\r\n" % size for size in range(1024)]
 
 
 def bulk_head(size: int) -> bytes:
-    """What announces a bulk string of `size` bytes."""
+    """The announcement of a bulk string of `size` bytes; small ones come from a table.
+
+    `test_a_plain_write_has_the_same_frame_either_way` compares it with `encode`.
+    """
     return _BULK_HEADS[size] if size < 1024 else b"$%d\r\n" % size
 
 

@@ -1,4 +1,4 @@
-"""Python's garbage collector in a process that serves: rarely young, seldom full."""
+"""Python's garbage collector, tuned for a process that serves: few collections, and what it started with left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ node spent 2 to 4 ms of every view on collections (1,024 partitions). Requests l
 
 
 def settle_collector() -> None:
-    """What the start made stays and is not gone through again; from now on collections are rare."""
+    """To be called once after the start: its objects are never traversed again, and collections become rare."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])

@@ -1,4 +1,4 @@
-"""A clock that is read once in a turn of the loop, for whoever needs no better."""
+"""A clock that is read once per turn of the event loop, where that is precise enough."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ringmaster.runtime.clock import Clock
 
 
 class TurnClock:
-    """`clock`, read once in a turn of the loop: for latencies and ages, which may be that old. Never for a lease.
+    """`clock`, read once per turn of the loop: for latencies and ages. Never for a lease (R1).
 
     Where `over` is true call `begin`, then read `boottime` and `wall`.
     """
@@ -22,7 +22,7 @@ class TurnClock:
         self.over = True
 
     def begin(self) -> None:
-        """Read both clocks; they count as new until the loop runs what is due next."""
+        """Read both clocks; the readings count as current until the next turn of the loop."""
         self.boottime = self._clock.boottime()
         self.wall = self._clock.wall()
         self.over = False

@@ -8,9 +8,6 @@ from typing import NamedTuple
 MAX_TERM = 1 << 31
 """Terms are epochs; a file with a higher one is not ours (an entry keeps 32 bits of it)."""
 
-MAX_NUMBER = 10**10
-"""Above the number of any bundle."""
-
 _INCARNATION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _BUNDLE = re.compile(rf"b(\d{{10}})-({_INCARNATION})\.bundle")
 _MANIFEST = re.compile(rf"m-({_INCARNATION})\.manifest")

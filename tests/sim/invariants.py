@@ -11,7 +11,7 @@ from aux.node.node import Node
 from aux.replication.primary import CopyState, Primary
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import View, decode_view
-from ringmaster.placement.quotas import limits_of
+from ringmaster.placement.quotas import quotas_of
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
 from tests.sim.history import Operation
@@ -284,9 +284,9 @@ class Invariants:
     def _overload(self, view: View, up: list[str], copies: int) -> str:
         """Which node holds more than its weight entitles it to. (One that flapped may be held off; here none does.)"""
         members = {name: (self._cluster.weight_of(name), "") for name in sorted(up)}
-        limits = limits_of(members, view.partitions, copies)
+        quotas = quotas_of(members, view.partitions, copies)
         held = Counter(name for row in view.table for name in row.in_sync)
-        for name, bound in limits.held.items():
+        for name, bound in quotas.held.items():
             if held[name] > bound.high:
                 return f"{name} holds {held[name]} copies, its weight allows {bound.high}"
         return ""

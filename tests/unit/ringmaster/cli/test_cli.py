@@ -75,7 +75,7 @@ def test_a_ttl_is_a_duration(cluster: FakeCluster) -> None:
         (["put", "a", "x", "--ttl", "soon"], 2, "ringmaster: --ttl: 'soon' is not a duration"),
         (["put", "a", "x", "--file", "y"], 2, "ringmaster: give either a value or --file"),
         (["put", "a", "--file", "/no/such"], 2, "ringmaster: cannot read /no/such: "),
-        (["get", "a", "--url", "ftp://x"], 2, "ringmaster: 'ftp://x' is no URL of a cluster"),
+        (["get", "a", "--url", "ftp://x"], 2, "ringmaster: 'ftp://x' is not the URL of a cluster"),
         (["get"], 2, "Usage: "),
         (["get", "a", "--no-such"], 2, "Usage: "),
         (["no-such"], 2, "Usage: "),

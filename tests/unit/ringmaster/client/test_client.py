@@ -93,5 +93,5 @@ def test_a_write_counts_as_not_done_only_if_the_reply_says_so(
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "https://x", "http://", "http://x/data"])
 def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="is no URL of a cluster"):
+    with pytest.raises(SettingsError, match="is not the URL of a cluster"):
         check_url(url)

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from ringmaster.cluster.view import View, encode_view, first_view
 from ringmaster.cluster.view_follower import VIEW_KEY, ViewFollower
 from tests.fakes.coordinator import MemoryCoordinator
-from tests.fakes.virtual_time import LoopClock, in_virtual_time
+from tests.fakes.virtual_time import in_virtual_time
 
 CLUSTER = "c" * 32
 
@@ -23,10 +23,9 @@ class Following:
 
     def __init__(self) -> None:
         self.store = MemoryCoordinator()
-        self.clock = LoopClock()
         self.epochs: list[int] = []
         self.follower = ViewFollower(
-            self.store, self.clock, CLUSTER, lambda view: self.epochs.append(view.epoch)
+            self.store, CLUSTER, lambda view: self.epochs.append(view.epoch)
         )
 
     def publish(self, epoch: int, cluster: str = CLUSTER) -> int:
@@ -134,58 +133,11 @@ async def test_a_pushed_view_counts_during_an_outage() -> None:
 
 
 @in_virtual_time
-async def test_who_waits_gets_the_first_view_after_an_epoch() -> None:
-    following = Following()
-    follower = following.follower
-    deadline = following.clock.boottime() + 6.0
-    async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(follower.wait_after(epoch, deadline)) for epoch in (0, 1, 2)]
-        await asyncio.sleep(0.1)
-        follower.offer(view_of(1))
-        await asyncio.sleep(0.1)
-        assert [task.done() for task in waiting] == [True, False, False]
-        follower.offer(view_of(5))
-    results = [task.result() for task in waiting]
-    assert [view and view.epoch for view in results] == [1, 5, 5]
-    assert following.clock.boottime() < deadline
-
-
-@in_virtual_time
-async def test_who_waits_for_what_is_there_gets_it_at_once() -> None:
-    follower = Following().follower
-    follower.offer(view_of(4))
-    view = await follower.wait_after(3, 0.0)
-    assert view is not None
-    assert view.epoch == 4
-
-
-@in_virtual_time
-async def test_waiting_ends_at_its_deadline() -> None:
-    following = Following()
-    began = following.clock.boottime()
-    assert await following.follower.wait_after(0, began + 2.5) is None
-    assert 2.5 <= following.clock.boottime() - began < 2.6
-    assert await following.follower.wait_after(0, began) is None
-
-
-@in_virtual_time
-async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    follower = Following().follower
-    task = asyncio.get_running_loop().create_task(follower.wait_after(0, 1e9))
-    await asyncio.sleep(0.1)
-    task.cancel()
-    await asyncio.wait([task])
-    assert not follower._waiters
-    follower.offer(view_of(1))
-
-
-@in_virtual_time
 async def test_what_was_heard_by_another_way_is_not_told_again() -> None:
     following = Following()
     known = 2
     following.follower = ViewFollower(
         following.store,
-        following.clock,
         CLUSTER,
         lambda view: following.epochs.append(view.epoch),
         lambda: known,
@@ -204,7 +156,6 @@ async def test_a_view_that_is_pushed_as_well_is_left_to_the_push_for_a_moment() 
     told: list[int] = []
     following.follower = ViewFollower(
         following.store,
-        following.clock,
         CLUSTER,
         lambda view: following.epochs.append(view.epoch),
         lambda: max(told, default=0),

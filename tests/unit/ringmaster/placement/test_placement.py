@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmaster.placement.placement import Method, PlacementNode, Row, place
-from ringmaster.placement.quotas import Limits, limits_of
+from ringmaster.placement.quotas import Quotas, quotas_of
 from tests.unit.timing import timed
 
 METHODS = ("ring", "rendezvous")
@@ -23,28 +23,28 @@ def clusters(draw: st.DrawFn, min_nodes: int = 1) -> list[PlacementNode]:
     ]
 
 
-def limits(nodes: list[PlacementNode], partitions: int, replicas: int) -> Limits:
+def quotas(nodes: list[PlacementNode], partitions: int, replicas: int) -> Quotas:
     ordered = sorted(nodes, key=lambda node: node.id)
-    return limits_of(
+    return quotas_of(
         {n.id: (n.weight, n.zone) for n in ordered}, partitions, min(replicas, len(nodes))
     )
 
 
 def assert_sound(table: list[Row], nodes: list[PlacementNode], replicas: int) -> None:
-    bounds = limits(nodes, len(table), replicas)
+    allowed = quotas(nodes, len(table), replicas)
     for row in table:
         assert len(row) == len(set(row)) == min(replicas, len(nodes))
-        in_zones = Counter(bounds.zones[node] for node in row)
-        assert max(in_zones.values()) <= bounds.per_zone
+        in_zones = Counter(allowed.zones[node] for node in row)
+        assert max(in_zones.values()) <= allowed.per_zone
     held = Counter(node for row in table for node in row)
     primaries = Counter(row[0] for row in table)
-    for node, bound in bounds.held.items():
+    for node, bound in allowed.held.items():
         assert (
             held[node]
             <= bound.high
             <= max(math.ceil(bound.share - 1e-9), 1.05 * bound.share + 1e-9)
         )
-        assert primaries[node] <= bounds.primaries[node].high
+        assert primaries[node] <= allowed.primaries[node].high
 
 
 @given(clusters(), st.integers(1, 3), methods, st.sampled_from([64, 256]))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmaster.placement.placement import PlacementNode, Row, place
-from ringmaster.placement.quotas import Limits, limits_of
+from ringmaster.placement.quotas import Quotas, quotas_of
 
 PARTITIONS = 64
 sizes = st.sampled_from([16, 64])
@@ -50,17 +50,17 @@ def changes(draw: st.DrawFn, members: dict[str, PlacementNode]) -> dict[str, Pla
     return {**members, joining.id: joining}
 
 
-def limits(nodes: Sequence[PlacementNode], replicas: int, partitions: int = PARTITIONS) -> Limits:
+def quotas(nodes: Sequence[PlacementNode], replicas: int, partitions: int = PARTITIONS) -> Quotas:
     ordered = sorted(nodes, key=lambda node: node.id)
     members = {node.id: (node.weight, node.zone) for node in ordered}
-    return limits_of(members, partitions, min(replicas, len(nodes)))
+    return quotas_of(members, partitions, min(replicas, len(nodes)))
 
 
 def copies_moved(before: Sequence[Row], after: Sequence[Row]) -> int:
     return sum(len(set(new) - set(old)) for old, new in zip(before, after, strict=True))
 
 
-def assert_within(table: Sequence[Sequence[str]], bounds: Limits) -> None:
+def assert_within(table: Sequence[Sequence[str]], bounds: Quotas) -> None:
     held = Counter(node for row in table for node in row)
     for row in table:
         assert len(row) == len(set(row)) == bounds.copies
@@ -69,7 +69,7 @@ def assert_within(table: Sequence[Sequence[str]], bounds: Limits) -> None:
         assert bound.low <= held[node] <= bound.high
 
 
-def residual(before: Sequence[Row], table: Sequence[set[str]], bounds: Limits) -> list[Arc]:
+def residual(before: Sequence[Row], table: Sequence[set[str]], bounds: Quotas) -> list[Arc]:
     """Arcs along which the flow partition -> (partition, zone) -> node -> total can change by one, and what that costs."""
     arcs: list[Arc] = []
     held = Counter(node for row in table for node in row)
@@ -115,7 +115,7 @@ def negative_cycle(arcs: list[Arc]) -> list[tuple[Vertex, Vertex]]:
     return cycle
 
 
-def fewest_moves(before: Sequence[Row], after: Sequence[Row], bounds: Limits) -> int:
+def fewest_moves(before: Sequence[Row], after: Sequence[Row], bounds: Quotas) -> int:
     """Of all tables within `bounds`: `after`, improved by cancelling cycles that gain until there is none (Klein)."""
     table = [set(row) for row in after]
     while cycle := negative_cycle(residual(before, table, bounds)):
@@ -129,7 +129,7 @@ def fewest_moves(before: Sequence[Row], after: Sequence[Row], bounds: Limits) ->
     return copies_moved(before, [tuple(row) for row in table])
 
 
-def most_led(table: Sequence[Row], bounds: Limits) -> int:
+def most_led(table: Sequence[Row], bounds: Quotas) -> int:
     """Of how many partitions the copies can be led by nodes that lead no more than their `high`: augmenting paths."""
     leads: dict[str, list[int]] = {node: [] for node in bounds.primaries}
 
@@ -160,7 +160,7 @@ def test_a_change_moves_no_more_than_any_placement_must(members, replicas, metho
         members = data.draw(changes(members))
         nodes = list(members.values())
         before, table = table, place(nodes, size, replicas, method=method, current=table)
-        bounds = limits(nodes, replicas, size)
+        bounds = quotas(nodes, replicas, size)
         assert_within(table, bounds)
         assert place(nodes, size, replicas, method=method, current=table) == table
         primaries = Counter(row[0] for row in table)
@@ -183,7 +183,7 @@ def test_from_any_table_in_the_middle_of_moves_as_few_copies_are_moved(
         for _ in range(PARTITIONS)
     ]
     table = place(nodes, PARTITIONS, replicas, method=method, current=before)
-    bounds = limits(nodes, replicas)
+    bounds = quotas(nodes, replicas)
     assert_within(table, bounds)
     assert copies_moved(before, table) == fewest_moves(before, table, bounds)
     assert place(nodes, PARTITIONS, replicas, method=method, current=table) == table
@@ -193,7 +193,7 @@ def test_what_is_forced_is_found_even_from_a_wasteful_placement():
     nodes = [PlacementNode(f"aux{i}", 1.0, "ab"[i % 2]) for i in range(5)]
     before = place(nodes[:4], PARTITIONS, 2)
     wasteful = place(nodes, PARTITIONS, 2, method="rendezvous")
-    forced = fewest_moves(before, wasteful, limits(nodes, 2))
+    forced = fewest_moves(before, wasteful, quotas(nodes, 2))
     careful = place(nodes, PARTITIONS, 2, current=before)
     assert copies_moved(before, wasteful) > 1.5 * forced
     assert forced == copies_moved(before, careful)
@@ -205,4 +205,4 @@ def test_a_copy_passed_on_to_a_node_with_room_goes_further_to_one_that_lacks_it(
     before: list[Row] = [("b",)] * 8 + [("c",)] * 4 + [("a",)] * 4
     after = place(nodes, 16, 1, current=before)
     assert Counter(row[0] for row in after) == {"a": 4, "b": 9, "c": 3}
-    assert copies_moved(before, after) == fewest_moves(before, after, limits(nodes, 1, 16)) == 1
+    assert copies_moved(before, after) == fewest_moves(before, after, quotas(nodes, 1, 16)) == 1

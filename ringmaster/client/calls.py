@@ -1,0 +1,67 @@
+"""The calls of the HTTP API without I/O: the request of each, and what its reply means. Both clients send them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ringmaster.client.reply import Reply, data_target, path_segment, posted, stored_value
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[_T]):
+    """One request, and `result`: from its checked reply to what the caller gets."""
+
+    method: str
+    target: str
+    result: Callable[[Reply], _T]
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def get(key: str) -> Call[bytes | None]:
+    """Its value, as JSON text if it was POSTed; None if there is none."""
+    return Call(
+        "GET",
+        data_target(key),
+        lambda reply: None if reply.status == 404 else stored_value(reply, key),
+    )
+
+
+def put(key: str, value: bytes, content_type: str | None, ttl_s: float | None) -> Call[bool]:
+    """Store bytes; whether the key is new."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    return Call("PUT", data_target(key, ttl=ttl_s), _is_created, value, headers)
+
+
+def post(key: str, value: bytes, ttl_s: float | None) -> Call[bool]:
+    """Store JSON text; whether the key is new."""
+    return Call("POST", "/data", _is_created, posted(key, value, ttl_s))
+
+
+def delete(key: str) -> Call[None]:
+    """Remove the key."""
+    return Call("DELETE", data_target(key), lambda _: None)
+
+
+def cluster() -> Call[Any]:
+    """`GET /cluster`."""
+    return Call("GET", "/cluster", Reply.json)
+
+
+def locate(key: str) -> Call[Any]:
+    """Where `key` belongs."""
+    return Call("GET", f"/cluster/locate/{path_segment(key)}", Reply.json)
+
+
+def drain(node: str, *, undo: bool) -> Call[bool]:
+    """Move everything off `node`, or cancel that; whether there is such a node."""
+    target = f"/cluster/nodes/{path_segment(node)}/drain"
+    return Call("DELETE" if undo else "POST", target, lambda reply: reply.status != 404)
+
+
+def _is_created(reply: Reply) -> bool:
+    return reply.status == 201
