@@ -212,3 +212,29 @@ def test_a_mutant_is_listed_with_the_rules_that_it_says_it_breaks(mutant: str) -
     said, colon, _ = (MUTANTS[mutant].__doc__ or "").partition(":")
     listed = {rule for rule, section in rules().items() if mutant in mutants_of(section)}
     assert set(_RULE.findall(said) if colon else ()) <= listed
+
+
+def test_a_plain_read_is_described_in_ten_files_that_import_each_other() -> None:
+    """In the order of the calls: on each side of the wire every file is reached from one before it."""
+    section = _section("docs/architecture.md", "A read, step by step")
+    names = re.findall(r"^\d+\. `([\w/]+\.py)`", section, re.MULTILINE)
+    assert 1 <= len(names) <= 10
+    assert set(re.findall(r"`([\w/]+\.py)`", section)) == set(names)
+    roots = {"master/fastpath/connection.py", "aux/server/server.py"}
+    for at, name in enumerate(names):
+        imported = name.removesuffix(".py").replace("/", ".")
+        callers = [(ROOT / before).read_text() for before in names[:at]]
+        known = any(f"from {imported} import" in text for text in callers)
+        # They reach their callers by way of what those are given.
+        given = {
+            "aux/storage/lru.py",
+            "master/http/responses.py",
+            "ringmaster/net/link.py",
+            "ringmaster/routing/router.py",
+        }
+        assert known or name in roots | given, name
+
+
+def _section(document: str, title: str) -> str:
+    text = (ROOT / document).read_text()
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
