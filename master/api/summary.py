@@ -9,6 +9,12 @@ import msgspec
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, View
 
+NODE_STATES = ("up", "draining", "drained", "unreachable", "left", "down")
+"""Every state that a node may have."""
+
+SERVING = frozenset({"up", "draining", "drained"})
+"""The states of nodes that answer."""
+
 
 class MasterRow(msgspec.Struct, frozen=True):
     """One master that is alive."""
@@ -19,7 +25,7 @@ class MasterRow(msgspec.Struct, frozen=True):
 
 
 class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One node. `state`: up, draining, unreachable (in the view, but this master has no answer from it), down."""
+    """One node. `state`: as `node_state` says, or unreachable: in the view, but this master has no answer from it."""
 
     id: str
     incarnation: str
@@ -34,6 +40,8 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     bytes: int
     max_bytes: int
+    usable_bytes: int
+    process_bytes: int
     hits: int
     misses: int
     evictions: int
@@ -97,8 +105,10 @@ def summarize(
             for node in held_by:
                 counts.setdefault(node, [0, 0, 0])[kind] += 1
         moving += len(row.filling) + (row.awaits is not None)
+    awaited = {row.awaits for row in view.table}
     nodes = [
-        _node_row(info, statuses.get(info.id), counts[info.id]) for info in view.nodes.values()
+        _node_row(info, statuses.get(info.id), counts[info.id], has_released=info.id not in awaited)
+        for info in view.nodes.values()
     ]
     under_replicated = sum(len(row.in_sync) < view.replicas for row in view.table)
     health, reasons = _health(
@@ -176,16 +186,27 @@ def _answers(view: View, statuses: Mapping[str, NodeStatus], node: str) -> bool:
     return status is not None and status.incarnation == view.incarnation(node)
 
 
-def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> NodeRow:
+def node_state(info: NodeInfo, *, drains: bool, holds: bool) -> str:
+    """up, draining, drained (it holds no copy any more: it may stop), left (and so it did), down.
+
+    `drains`: whether it is to move everything off; `holds`: whether a copy, or the role of a primary, is still its.
+    """
+    if not info.up:
+        return "left" if info.left else "down"
+    if drains:
+        return "draining" if holds else "drained"
+    return "up"
+
+
+def _node_row(
+    info: NodeInfo, status: NodeStatus | None, counts: list[int], *, has_released: bool
+) -> NodeRow:
     if status is not None and status.incarnation != info.incarnation:
         status = None
-    state = "up"
-    if not info.up:
-        state = "down"
-    elif status is None:
+    drains = info.draining or (status is not None and status.stopping)
+    state = node_state(info, drains=drains, holds=any(counts) or not has_released)
+    if info.up and status is None:
         state = "unreachable"
-    elif info.draining or status.stopping:
-        state = "draining"
     figures = status or NodeStatus(
         id=info.id, incarnation=info.incarnation, epoch=0, lease_left_s=0.0
     )
@@ -203,6 +224,8 @@ def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> N
         entries=figures.entries,
         bytes=figures.bytes,
         max_bytes=figures.max_bytes or info.max_bytes,
+        usable_bytes=figures.usable_bytes,
+        process_bytes=figures.process_bytes,
         hits=figures.hits,
         misses=figures.misses,
         evictions=figures.evictions,
@@ -225,6 +248,6 @@ def _health(
     ]
     if not coordinator_available:
         reasons.append("the coordinator is unavailable; data is served with the last view")
-    if without == view.partitions or not any(row.state in ("up", "draining") for row in nodes):
+    if without == view.partitions or not any(row.state in SERVING for row in nodes):
         return "down", reasons
     return ("degraded" if reasons else "ok"), reasons

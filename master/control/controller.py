@@ -111,6 +111,7 @@ class Controller:
         self._target: Target | None = None
         self._losses = Losses()
         self._absent_since: dict[str, float] = {}
+        self._left_since: dict[str, float] = {}
         self._cut_off_since: dict[tuple[str, str], float] = {}
         self._live: frozenset[tuple[str, str]] = frozenset()
         self._live_since = clock.boottime()
@@ -254,6 +255,9 @@ class Controller:
             for node in nodes_up(view)
             if node not in read.leases
         }
+        self._left_since = {
+            node: self._left_since.get(node, now) for node, info in view.nodes.items() if info.left
+        }
         statuses = self._probes.statuses()
         self._cut_off_since = cut_off_since(
             self._cut_off_since, view, statuses, now, self._settings.status_max_age_s
@@ -272,6 +276,7 @@ class Controller:
             absent_for_s={node: now - since for node, since in self._absent_since.items()},
             losses=self._losses.times(),
             cut_off_for_s={pair: now - since for pair, since in self._cut_off_since.items()},
+            left_for_s={node: now - since for node, since in self._left_since.items()},
             stable_for_s=now - self._live_since,
             target=self._target,
         )
@@ -368,14 +373,28 @@ class Controller:
                 _log.info("the row of a master that is gone was removed", key=key)
 
     async def _tidy(self, view: View, read: Read) -> None:
-        """Drop requests to forget a node that are done, or that came while it was up."""
-        done = set()
-        for node in _flagged(read.admin, "admin/forget/"):
-            done.add(f"admin/forget/{node}")
+        """Drop requests to forget a node that are done, or that came while it was up, and what forgotten nodes leave."""
+        done = {f"admin/forget/{node}" for node in _flagged(read.admin, "admin/forget/")}
+        for node in _flagged(read.admin, "admin/drain/"):
             if node not in view.nodes and node not in read.leases:
-                done |= {node_key(node), f"admin/drain/{node}"}
+                done.add(f"admin/drain/{node}")
         if done:
             await self._coordinator.commit(Commit(delete=frozenset(done)))
+        for node in read.nodes:
+            if node not in view.nodes and node not in read.leases:
+                await self._unregister(node)
+
+    async def _unregister(self, node: str) -> None:
+        """Delete the registration of a node without a lease.
+
+        The registration is read before the lease, which is written first: so the lease is not on its way, it is over.
+        """
+        key, lease = node_key(node), lease_key(node)
+        record = (await self._coordinator.read(key)).get(key)
+        if record is None or lease in await self._coordinator.read(lease):
+            return
+        expect = {key: record.version, lease: 0}
+        await self._coordinator.commit(Commit(expect=expect, delete=frozenset({key})))
 
     def _forget_reads(self) -> None:
         """While nobody could renew or read, nobody is late."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ringmaster.cli.supervisor import Child
 
-_STYLES: Final = {"ok": "green", "up": "green", "degraded": "yellow", "down": "red"}
+_STYLES: Final = {"ok": "green", "up": "green", "left": "dim", "degraded": "yellow", "down": "red"}
 _TEXTS: Final = ("node", "state", "address")
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 

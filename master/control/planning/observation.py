@@ -19,7 +19,8 @@ class PlanningSettings:
     `max_fills`: copies being filled at one time; `max_fills_per_node`: by one receiving node. `max_handovers`:
     planned changes of primary that wait for a predecessor. `expect_nodes`: a cold start waits for no more than these
     (0: for `bootstrap_wait_s` without a change). `status_max_age_s`: an older status counts as none.
-    `move_pause_most_s`: the longest rest between two views that only move copies.
+    `move_pause_most_s`: the longest rest between two views that only move copies. `left_forgotten_s`: for how long a
+    node that left in good order is listed.
     """
 
     replicas: int = 2
@@ -34,6 +35,7 @@ class PlanningSettings:
     max_handovers: int = 64
     status_max_age_s: float = 2.0
     move_pause_most_s: float = 2.0
+    left_forgotten_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Observation:
     `nodes`, `leases`, `statuses` are by node id, as registered. `dead`: incarnations that are proven dead (R5).
     `absent_for_s`: for how long a node of the view has had no lease's row at all. `losses`: when a node was lost
     lately (boottime), for the flap guard. `cut_off_for_s`: for how long a node has said that it does not reach another,
-    by (who says so, who is not reached). `stable_for_s`: since the set of live nodes last changed. `target`: the
+    by (who says so, who is not reached). `left_for_s`: for how long the view has listed a node as left. `stable_for_s`: since the set of live nodes last changed. `target`: the
     one used last, so that it is not computed anew while the members are the same.
     """
 
@@ -86,6 +88,7 @@ class Observation:
     absent_for_s: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     cut_off_for_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    left_for_s: Mapping[str, float] = field(default_factory=dict)
     stable_for_s: float = 0.0
     target: Target | None = None
 

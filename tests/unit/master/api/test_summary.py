@@ -88,6 +88,29 @@ def test_draining_is_a_state_and_no_fault() -> None:
     assert summary.health == "ok"
 
 
+def test_a_node_that_drains_and_holds_nothing_is_drained() -> None:
+    view = with_node(healthy_view(), "aux1", draining=True)
+    rows = (Partition("aux2", (), (), 7),) * 8
+    assert states(changed(view, table=rows))["aux1"] == "drained"
+    handed_over = (Partition("aux2", (), (), 8, "aux1"), *rows[1:])
+    assert states(changed(view, table=handed_over))["aux1"] == "draining"
+
+
+def states(view: View) -> dict[str, str]:
+    summary = summarize(
+        view, statuses(view), masters=(), controller=None, coordinator_available=True, eta_s=None
+    )
+    return {row.id: row.state for row in summary.nodes}
+
+
+def test_a_node_that_has_left_is_no_fault() -> None:
+    view = healthy_view()
+    gone = msgspec.structs.replace(view.nodes["aux1"], id="aux3", up=False, left=True)
+    view = changed(view, nodes={**view.nodes, "aux3": gone})
+    assert states(view)["aux3"] == "left"
+    assert health(view, statuses(view)) == ("ok", [])
+
+
 def test_a_coordinator_outage_degrades() -> None:
     view = healthy_view()
     state, reasons = health(view, statuses(view), available=False)
