@@ -15,7 +15,7 @@ import uvloop
 from aux.incarnation import Life, NodeSpec, Surroundings, leaving_key
 from aux.metrics import HealthServer
 from aux.snapshots.writer import SnapshotOptions, SnapshotSetup
-from aux.storage.memory_accounting import Footprint, look_after_s
+from aux.storage.memory_accounting import Footprint, look_after_s, resident_bytes
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo
@@ -197,6 +197,7 @@ def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:
         min_in_sync=settings.min_in_sync,
         fill_bytes_per_s=settings.rebalance_rate,
         overhead_bytes=OVERHEAD_BYTES,
+        resident_bytes=resident_bytes,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from ringmaster import __version__
-from ringmaster.cli import operate, snapshots
+from ringmaster.cli import nodes, operate, snapshots
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import USAGE, settings_command
 from ringmaster.cli.up import up
@@ -66,8 +66,9 @@ app.command("put")(operate.put)
 app.command("delete")(operate.delete)
 app.command("status")(operate.status)
 app.command("locate")(operate.locate)
-app.command("drain")(operate.drain)
-app.command("undrain")(operate.undrain)
+app.command("drain")(nodes.drain)
+app.command("undrain")(nodes.undrain)
+app.command("forget")(nodes.forget)
 app.add_typer(snapshots.app)
 app.command("chaos")(chaos)
 

@@ -80,10 +80,19 @@ class Client:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return self.request("GET", f"/cluster/locate/{path_segment(key)}").json()
 
-    def drain(self, node: str, *, undo: bool = False) -> bool:
-        """Move everything off `node`, or take that back; False if there is no such node."""
+    def drain(self, node: str, *, undo: bool = False, force: bool = False) -> bool:
+        """Move everything off `node`, or take that back; False if there is no such node.
+
+        Raises `BadRequest` if too few copies would remain, unless `force`.
+        """
         target = f"/cluster/nodes/{path_segment(node)}/drain"
-        return self.request("DELETE" if undo else "POST", target).status != 404
+        if undo:
+            return self.request("DELETE", target).status != 404
+        return self.request("POST", target + ("?force=1" if force else "")).status != 404
+
+    def forget(self, node: str) -> bool:
+        """Strike a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
+        return self.request("DELETE", f"/cluster/nodes/{path_segment(node)}").status != 404
 
     def request(
         self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None

@@ -227,6 +227,28 @@ def test_another_node_can_join_by_hand(new_cluster: NewCluster) -> None:
     assert alive(fourth.pid)
 
 
+def state_of(cluster: Cluster, node: str) -> str:
+    """As `GET /cluster` says it; empty if it lists no such node."""
+    return next(
+        (str(each["state"]) for each in cluster.status()["nodes"] if each["id"] == node), ""
+    )
+
+
+def test_a_node_that_is_stopped_in_good_order_has_left_and_alarms_nobody(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster(aux=2)
+    cluster.add_node("aux9")
+    wait_until(lambda: state_of(cluster, "aux9") == "up", "aux9 is there", 30)
+    cluster.nodes["aux9"].terminate()
+    wait_until(lambda: state_of(cluster, "aux9") == "left", "aux9 has left", 40)
+    wait_until(lambda: cluster.status()["health"] == "ok", "all is well", 10)
+    assert ringmaster(cluster, "forget", "aux1")[0] == 2, "it is up"
+    assert ringmaster(cluster, "forget", "aux9")[0] == 0
+    assert state_of(cluster, "aux9") == ""
+    assert ringmaster(cluster, "forget", "aux9")[0] == 1
+
+
 def ringmaster(cluster: Cluster, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes]:
     """Run a command against the cluster; its exit code and output."""
     done = subprocess.run(
@@ -259,14 +281,14 @@ def test_the_commands_work_against_a_cluster(shared_cluster: Cluster) -> None:
 
 
 def test_a_node_is_drained_and_taken_back(shared_cluster: Cluster) -> None:
-    def primaries(name: str) -> int:
-        nodes = {node["id"]: node for node in shared_cluster.status()["nodes"]}
-        return int(nodes[name]["primaries"])
-
-    assert ringmaster(shared_cluster, "drain", "aux2")[0] == 0
-    wait_until(lambda: primaries("aux2") == 0, "drained", 30)
+    wait_until(lambda: shared_cluster.status()["health"] == "ok", "every partition has its copies")
+    code, output = ringmaster(shared_cluster, "drain", "aux2")
+    assert (code, output) == (0, b"aux2 is drained: it may stop\n")
+    assert state_of(shared_cluster, "aux2") == "drained", "the command waited for it"
+    assert ringmaster(shared_cluster, "drain", "aux3")[0] == 2, "one node for two copies"
     assert ringmaster(shared_cluster, "undrain", "aux2")[0] == 0
-    wait_until(lambda: primaries("aux2") > 0, "taken back", 30)
+    wait_until(lambda: state_of(shared_cluster, "aux2") == "up", "taken back", 30)
+    wait_until(lambda: shared_cluster.status()["health"] == "ok", "healthy", 30)
 
 
 @pytest.mark.parametrize("service", ["master", "aux"])

@@ -145,15 +145,5 @@ def test_locate_says_where_a_key_is(cluster: FakeCluster) -> None:
     assert json.loads(run("locate", "a", "--json", url=cluster.url).stdout)["partition"] == 17
 
 
-def test_drain_and_undrain(cluster: FakeCluster) -> None:
-    assert run("drain", "aux1", url=cluster.url).exit_code == 0
-    assert run("undrain", "aux1", url=cluster.url).exit_code == 0
-    assert [each[:2] for each in cluster.seen] == [
-        ("POST", "/cluster/nodes/aux1/drain"),
-        ("DELETE", "/cluster/nodes/aux1/drain"),
-    ]
-    assert run("drain", "aux9", url=cluster.url).exit_code == 1
-
-
 def test_the_version() -> None:
     assert run("--version").stdout == f"ringmaster {__version__}\n"
