@@ -24,6 +24,7 @@ from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsErr
 
 MISS: Final = 1
 UNAVAILABLE: Final = 3
+_ANY_WIDTH: Final = 10_000
 
 Url = Annotated[
     str, typer.Option("--url", envvar="RINGMASTER_URL", help="Where the cluster answers.")
@@ -94,8 +95,10 @@ def status(url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) 
         if json or not isinstance(answer, dict):
             _print_json(answer)
         else:
-            console = Console(soft_wrap=not sys.stdout.isatty())
-            console.print(cluster_table(answer, console.width))
+            # Only a terminal has a width.
+            width = Console().width if sys.stdout.isatty() else None
+            console = Console(width=width or _ANY_WIDTH, soft_wrap=True)
+            console.print(cluster_table(answer, width))
 
 
 def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:

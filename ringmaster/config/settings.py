@@ -15,12 +15,15 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ringmaster.config.file import FileSource
+from ringmaster.config.quantities import show_size
 from ringmaster.config.types import (
+    LEAST_MEMORY_BYTES,
     Address,
     CoordinatorUrl,
     Duration,
     Host,
     Id,
+    NodeMemory,
     Port,
     PowerOfTwo,
     Size,
@@ -207,7 +210,11 @@ class NodeSettings(ClusterSettings):
     """What all nodes of a local cluster have alike."""
 
     max_memory: Annotated[
-        Size, Field(ge=2**20, description="Budget for everything the entries of one node cost.")
+        NodeMemory,
+        Field(
+            description="Budget of one node, for all that its process takes: about 48 MiB of its own, the entries, and "
+            f"what is lost between them. At least {show_size(LEAST_MEMORY_BYTES)}."
+        ),
     ] = 256 * 10**6
     rebalance_rate: Annotated[
         Size,

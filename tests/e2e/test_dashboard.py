@@ -40,6 +40,7 @@ METRICS = [
     "ringmaster_rebalance_moving",
     "ringmaster_aux_entries",
     "ringmaster_aux_bytes",
+    "ringmaster_aux_usable_bytes",
     "ringmaster_aux_max_bytes",
     "ringmaster_aux_hits_total",
     "ringmaster_aux_misses_total",

@@ -129,6 +129,20 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("kind", [UpSettings, AuxSettings])
+@pytest.mark.parametrize("given", ["1MB", "64MB"])
+def test_a_budget_that_is_too_small_is_refused_with_the_least_that_is_allowed(
+    kind: type[UpSettings] | type[AuxSettings], given: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(kind, max_memory=given)
+    assert str(refused.value) == (
+        f"--max-memory (RINGMASTER_MAX_MEMORY): {given} is too little for a node: its process takes about 48MiB before it "
+        "holds anything; give it 96MiB or more"
+    )
+    assert load_settings(kind, max_memory="96MiB").max_memory == 96 * 2**20
+
+
 @pytest.mark.parametrize(
     ("kind", "flags", "said"),
     [
