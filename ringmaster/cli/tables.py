@@ -11,7 +11,14 @@ from rich.text import Text
 
 from ringmaster.cli.supervisor import Child
 
-_STYLES: Final = {"ok": "green", "up": "green", "left": "dim", "degraded": "yellow", "down": "red"}
+_STYLES: Final = {
+    "ok": "green",
+    "up": "green",
+    "left": "dim",
+    "recovering": "cyan",
+    "degraded": "yellow",
+    "down": "red",
+}
 _TEXTS: Final = ("node", "state", "address")
 _EXPENDABLE: Final = (
     "address",

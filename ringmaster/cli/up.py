@@ -53,6 +53,11 @@ def up(settings: UpSettings) -> None:
         names = [f"master{settings.masters}.sock", f"aux{settings.aux}.sock"]
         run_dir = stack.enter_context(run_folder(data_dir, names))
         console = Console(highlight=False, soft_wrap=True)
+        if settings.replicas > settings.aux:
+            console.print(
+                f"--replicas {settings.replicas} is more than there are nodes (--aux {settings.aux}): each partition "
+                f"has {settings.aux} copies, and health is degraded, until more nodes join"
+            )
         cluster = _with_front_door(LocalCluster(settings, run_dir, front.find_nginx()), console)
         check_ports(cluster)
         write_scrape_targets(cluster)

@@ -57,7 +57,7 @@ def test_the_cluster_has_the_shape_of_the_contract(front: Front) -> None:
         "reasons",
     }
     assert re.fullmatch(r"[0-9a-f]{32}", str(body["cluster"]))
-    assert body["health"] in ("ok", "degraded")
+    assert body["health"] in ("ok", "recovering", "degraded")
     nodes = body["nodes"]
     assert isinstance(nodes, list)
     assert [node["id"] for node in nodes] == ["aux1", "aux2"]

@@ -48,7 +48,7 @@ def dummies(folder: Path, **more: object) -> Cluster:
         (folder / module).mkdir()
         (folder / module / "__init__.py").write_text("")
         (folder / module / "__main__.py").write_text(DUMMY)
-    environment = {"EVENTS": str(folder / "events"), "PYTHONPATH": str(folder)}
+    environment = {"EVENTS": str(folder / "events"), "PYTHONPATH": f"{folder}:{ROOT}"}
     return Cluster(folder=folder, cwd=folder, environment=environment, **more)  # type: ignore[arg-type]
 
 
@@ -145,6 +145,14 @@ def test_a_coordinator_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     )
     assert refused.returncode == 2
     assert refused.stderr.startswith("ringmaster up: the coordinator cannot be used: ")
+
+
+def test_more_copies_than_nodes_are_warned_of_at_the_start(tmp_path: Path) -> None:
+    cluster = dummies(tmp_path, aux=3)
+    cluster.options = ("--replicas", "5")
+    with cluster:
+        wait_until(lambda: has_started(tmp_path, 5), "all started")
+    assert cluster.output.startswith("--replicas 5 is more than there are nodes (--aux 3): ")
 
 
 def test_long_paths_work(tmp_path: Path) -> None:
@@ -324,6 +332,23 @@ def test_a_second_node_with_the_same_id_is_refused(shared_cluster: Cluster) -> N
     assert "another live process has the id 'aux1'" in shared_cluster.log("aux1")
     assert second.pid != process.pid, "the first one is left alone"
     wait_until(lambda: shared_cluster.status()["health"] == "ok", "healthy", 10)
+
+
+def test_after_a_clean_stop_and_start_it_recovers_without_being_degraded(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster()
+    wait_until(lambda: cluster.status()["health"] == "ok", "every partition has its copies", 30)
+    with cluster.client() as client:
+        for number in range(200):
+            client.put(f"key{number}", b"%d" % number)
+    assert cluster.stop() == 0
+    cluster.start()
+    cluster.wait_ready()
+    wait_until(lambda: cluster.status()["health"] == "ok", "it is whole again", 30)
+    since = cluster.output.rpartition("ready: ")[2]
+    assert "degraded: " not in since, since
+    assert "recovering: " in since, since
 
 
 def test_a_cluster_that_was_killed_starts_again(new_cluster: NewCluster) -> None:

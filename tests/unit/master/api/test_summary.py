@@ -20,10 +20,20 @@ def with_node(view: View, node: str, **fields: object) -> View:
 
 
 def health(
-    view: View, known: dict[str, NodeStatus], *, available: bool = True
+    view: View,
+    known: dict[str, NodeStatus],
+    *,
+    available: bool = True,
+    controller: str | None = "master1",
+    eta_s: float | None = None,
 ) -> tuple[str, list[str]]:
     summary = summarize(
-        view, known, masters=(), controller=None, coordinator_available=available, eta_s=None
+        view,
+        known,
+        masters=(),
+        controller=controller,
+        coordinator_available=available,
+        eta_s=eta_s,
     )
     return summary.health, summary.reasons
 
@@ -45,23 +55,63 @@ def test_nodes_are_counted_and_described() -> None:
     assert (summary.controller, summary.partitions, summary.rebalance.active) == ("m", 8, False)
 
 
-def test_a_missing_primary_degrades_and_is_not_ready() -> None:
+def test_a_missing_primary_is_not_ready() -> None:
     view = healthy_view()
     view = changed(view, table=(Partition(None, (), (), 7), *view.table[1:]))
-    state, reasons = health(view, statuses(view))
-    assert state == "degraded"
-    assert reasons[0] == "1 of 8 partitions have no primary"
+    assert health(view, statuses(view)) == (
+        "recovering",
+        ["1 of 8 partitions have no primary"],
+    )
     assert unready(view, statuses(view)) == ["1 of 8 partitions have no primary"]
 
 
-def test_too_few_copies_degrade_but_everything_is_served() -> None:
+LACKING = Partition("aux1", (), (Filling("aux2", 9),), 7)
+
+
+def test_copies_that_are_being_made_while_every_node_is_there_are_a_recovery() -> None:
     view = healthy_view()
-    view = changed(view, table=(Partition("aux1", (), (), 7), *view.table[1:]))
-    assert health(view, statuses(view)) == (
-        "degraded",
-        ["1 partitions have fewer than 2 copies in sync"],
+    view = changed(view, table=(LACKING, *view.table[1:]))
+    assert health(view, statuses(view), eta_s=4.4) == (
+        "recovering",
+        ["7 of 8 partitions have their 2 copies, about 4 s left"],
     )
     assert unready(view, statuses(view)) == []
+
+
+def test_copies_that_nobody_makes_degrade() -> None:
+    view = healthy_view()
+    view = changed(view, table=(LACKING, *view.table[1:]))
+    assert health(view, statuses(view), controller=None)[0] == "degraded"
+    down = with_node(view, "aux2", up=False)
+    assert health(down, statuses(view))[0] == "degraded"
+
+
+def test_fewer_nodes_than_copies_degrade_with_a_sentence_that_says_so() -> None:
+    view = healthy_view(replicas=5)
+    assert health(view, statuses(view)) == (
+        "degraded",
+        [
+            "5 copies of each partition are wanted, but only 2 nodes take part",
+            "0 of 8 partitions have their 5 copies",
+        ],
+    )
+
+
+def test_restoring_is_a_recovery_too() -> None:
+    view = healthy_view()
+    known = statuses(view)
+    known["aux1"] = msgspec.structs.replace(known["aux1"], restoring=[0, 2])
+    assert health(view, known) == (
+        "recovering",
+        ["2 partitions are being restored from their snapshots"],
+    )
+
+
+def test_damaged_snapshots_degrade() -> None:
+    view = healthy_view()
+    known = statuses(view)
+    known["aux1"] = msgspec.structs.replace(known["aux1"], snapshot_problems=["it is damaged"])
+    assert health(view, known) == ("degraded", ["node aux1: it is damaged"])
 
 
 def test_a_node_that_is_down_or_silent_degrades() -> None:
