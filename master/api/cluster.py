@@ -27,6 +27,7 @@ JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-stor
 
 _NODE = re.compile(r"/cluster/nodes/([A-Za-z0-9._-]{1,64})(/drain)?")
 _LOCATE = b"/cluster/locate/"
+_DRAIN = "admin/drain/"
 
 
 class ClusterApi:
@@ -86,20 +87,23 @@ class ClusterApi:
         parameters = exchange.parameters("dry_run", "force")
         dry_run, force = (_is_set(parameters, name) for name in ("dry_run", "force"))
         node = self._node(exchange)
-        forecast = forecast_drain(self._view(), self._statuses(), node)
+        # The view may not know of a drain that was asked for a moment ago.
+        asked = await self._coordinator.read(_DRAIN)
+        others = [key.removeprefix(_DRAIN) for key in asked]
+        forecast = forecast_drain(self._view(), self._statuses(), node, others)
         if dry_run:
             await exchange.refuse_body()
             return Reply.build(200, JSON_HEADERS, msgspec.json.encode(forecast))
         if forecast.too_few_copies and not force and not node.draining:
             raise _too_few(forecast, self._view().replicas)
-        await self._request(exchange, f"admin/drain/{node.id}")
+        await self._request(exchange, _DRAIN + node.id)
         return _accepted(node.id, "draining")
 
     async def undrain(self, exchange: Exchange) -> Reply:
         """`DELETE /cluster/nodes/{id}/drain`: 202."""
         exchange.parameters()
         node = self._node(exchange)
-        await self._withdraw(exchange, f"admin/drain/{node.id}")
+        await self._withdraw(exchange, _DRAIN + node.id)
         return _accepted(node.id, "taking part")
 
     async def forget(self, exchange: Exchange) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -29,10 +29,15 @@ class DrainForecast(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
 
 
-def forecast_drain(view: View, statuses: Mapping[str, NodeStatus], node: NodeInfo) -> DrainForecast:
-    """For a `node` of `view`; `statuses`: the latest answer of each node."""
+def forecast_drain(
+    view: View,
+    statuses: Mapping[str, NodeStatus],
+    node: NodeInfo,
+    asked: Collection[str] = (),
+) -> DrainForecast:
+    """For a `node` of `view`. `statuses`: the latest answer of each node; `asked`: nodes whose drain is asked for."""
     stay = sum(
-        other.id != node.id and other.up and not _drains(other, statuses)
+        other.up and other.id not in {node.id, *asked} and not _drains(other, statuses)
         for other in view.nodes.values()
     )
     copies = sum(

@@ -13,6 +13,7 @@ from ringmaster import __version__
 from ringmaster.cli import nodes, operate, snapshots
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import USAGE, settings_command
+from ringmaster.cli.scale import scale
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
 
@@ -69,6 +70,7 @@ app.command("locate")(operate.locate)
 app.command("drain")(nodes.drain)
 app.command("undrain")(nodes.undrain)
 app.command("forget")(nodes.forget)
+app.command("scale")(scale)
 app.add_typer(snapshots.app)
 app.command("chaos")(chaos)
 

@@ -48,7 +48,7 @@ def drain(
             complain("drain", f"no such node: {node}")
             raise typer.Exit(MISS)
         if wait:
-            _wait_until_drained(client, node)
+            typer.echo(wait_until_drained(client, node))
 
 
 def undrain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
@@ -87,8 +87,8 @@ def _forecast(client: Client, node: str) -> None:
         typer.echo(f"{found['too_few_copies']} partitions would have too few copies: needs --force")
 
 
-def _wait_until_drained(client: Client, node: str) -> None:
-    """Returns once `node` may stop, or has. Ends the command if that is not going to happen."""
+def wait_until_drained(client: Client, node: str) -> str:
+    """Returns once `node` may stop, or has, and says which. Ends the command if that is not going to happen."""
     with Progress() as progress:
         began = moved_at = time.monotonic()
         copies = -1
@@ -112,7 +112,7 @@ def _wait_until_drained(client: Client, node: str) -> None:
             progress.show(f"{node}: {left} copies, {readable_bytes(row.get('bytes', 0))} left")
             time.sleep(POLL_S)
     gone = row is None or row["state"] == "left"
-    typer.echo(f"{node} has left" if gone else f"{node} is drained: it may stop")
+    return f"{node} has left" if gone else f"{node} is drained: it may stop"
 
 
 def _look(client: Client, node: str) -> Mapping[str, Any] | None:

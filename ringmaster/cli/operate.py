@@ -118,14 +118,21 @@ def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json
 @contextmanager
 def connected(url: str, timeout_s: float) -> Iterator[Client]:
     """A client whose errors end the command with one line and the exit code for them."""
+    with ending(), Client(url, timeout_s) as client:
+        yield client
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Errors of ours end the command with one line and the exit code for them."""
     try:
-        with Client(url, timeout_s) as client:
-            yield client
+        yield
     except (BadRequest, SettingsError) as error:
         complain("error", str(error))
         raise typer.Exit(USAGE) from None
     except LinkDown as error:
-        complain("error", f"{error}; is a cluster running? --url says where")
+        hint = "" if "--" in str(error) else "; is a cluster running? --url says where"
+        complain("error", f"{error}{hint}")
         raise typer.Exit(UNAVAILABLE) from None
     except RingmasterError as error:
         complain("error", str(error))

@@ -6,10 +6,11 @@ settings file (`max_memory` in `ringmaster.toml`), the default. `docs/configurat
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -70,8 +71,8 @@ class ClusterSettings(BaseSettings):
         Path | None,
         Field(
             description="Folder of the sqlite lease database and the process locks, the same for all processes "
-            "of a cluster. Unset: `leases` in the data dir; for `ringmaster up` a private folder in memory "
-            "(/dev/shm) where there is one; once the data dir is gone, the next start removes it."
+            "of a cluster. Unset: what the file `lease-dir` in the data dir names, else `leases` in the data dir; "
+            "`ringmaster up` takes a private folder in memory (/dev/shm) where there is room, and writes that file."
         ),
     ] = None
     replicas: Annotated[
@@ -142,8 +143,8 @@ class ClusterSettings(BaseSettings):
 
     @property
     def lease_path(self) -> Path:
-        """The folder of the lease database and the process locks."""
-        return self.lease_dir or self.data_dir / "leases"
+        """The folder of the lease database and the process locks: as given, as the data dir says, or inside it."""
+        return self.lease_dir or recorded_lease_dir(self.data_dir) or self.data_dir / "leases"
 
     @property
     def snapshot_path(self) -> Path:
@@ -177,6 +178,33 @@ class ClusterSettings(BaseSettings):
     def file_sections(cls) -> dict[str, frozenset[str]]:
         """Tables of the settings file that count for this class, weakest first, and their settings that do."""
         return {cls.section: frozenset(cls.model_fields)}
+
+
+LEASE_POINTER: Final = "lease-dir"
+"""The file in the data dir that names the lease dir, if that is outside."""
+
+
+def record_lease_dir(data_dir: Path, lease_dir: Path) -> None:
+    """Have every process that is given the data dir alone find the leases. Raises `SettingsError`."""
+    pointer = data_dir / LEASE_POINTER
+    try:
+        if lease_dir == data_dir / "leases":
+            pointer.unlink(missing_ok=True)
+            return
+        unfinished = pointer.with_suffix(".tmp")
+        unfinished.write_bytes(os.fsencode(lease_dir.absolute()) + b"\n")
+        unfinished.replace(pointer)
+    except OSError as error:
+        raise SettingsError(f"cannot write {pointer}: {error.strerror}") from error
+
+
+def recorded_lease_dir(data_dir: Path) -> Path | None:
+    """What `record_lease_dir` wrote, None if it wrote nothing."""
+    try:
+        found = (data_dir / LEASE_POINTER).read_bytes().rstrip(b"\n")
+    except OSError:
+        return None
+    return Path(os.fsdecode(found)) if found else None
 
 
 class ServingSettings(ClusterSettings):

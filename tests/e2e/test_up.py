@@ -235,6 +235,37 @@ def test_another_node_can_join_by_hand(new_cluster: NewCluster) -> None:
     assert alive(fourth.pid)
 
 
+def test_the_data_dir_says_where_the_leases_are(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(aux=2, default_lease_dir=True)
+    assert (cluster.data_dir / "lease-dir").read_text().startswith("/dev/shm/ringmaster-")
+    cluster.add_node("aux9")
+    wait_until(lambda: state_of(cluster, "aux9") == "up", "aux9 takes part", 30)
+
+
+def test_a_running_cluster_is_scaled_up_and_down(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(aux=2, room=2, default_lease_dir=True)
+    folder = ("--data-dir", str(cluster.data_dir))
+    with cluster.client() as client:
+        for number in range(100):
+            client.put(f"key{number}", b"%d" % number)
+        assert ringmaster(cluster, "scale", "--aux", "4", *folder) == (0, b"4 nodes\n")
+        assert [node["state"] for node in cluster.status()["nodes"]] == ["up"] * 4
+        targets = json.loads((cluster.data_dir / "prometheus-targets.json").read_text())
+        assert [each["labels"]["instance"] for each in targets][-1] == "aux4"
+        assert ringmaster(cluster, "scale", "--aux", "1", *folder)[0] == 2, "two copies are wanted"
+        assert [node["state"] for node in cluster.status()["nodes"]] == ["up"] * 4
+        assert ringmaster(cluster, "scale", "--aux", "2", *folder) == (0, b"2 nodes\n")
+        assert [client.get(f"key{number}") for number in range(100)] == [
+            b"%d" % number for number in range(100)
+        ]
+    wait_until(lambda: len(cluster.status()["nodes"]) == 2, "the others are forgotten", 10)
+    assert cluster.status()["health"] == "ok"
+    assert cluster.pids("aux3") == []
+    assert ringmaster(cluster, "scale", "--aux", "3", *folder)[0] == 0, "aux3 is not drained again"
+    assert cluster.stop() == 0
+    assert ringmaster(cluster, "scale", "--aux", "3", *folder)[0] == 3
+
+
 def state_of(cluster: Cluster, node: str) -> str:
     """As `GET /cluster` says it; empty if it lists no such node."""
     return next(
@@ -265,7 +296,7 @@ def ringmaster(cluster: Cluster, *arguments: str, stdin: bytes = b"") -> tuple[i
         env=os.environ | {"RINGMASTER_URL": cluster.url},
         input=stdin,
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert b"Traceback" not in done.stderr, done.stderr.decode()

@@ -15,6 +15,7 @@ from ringmaster.config.settings import (
     advertised,
     default_id,
     load_settings,
+    record_lease_dir,
 )
 from ringmaster.errors import SettingsError
 
@@ -248,3 +249,15 @@ def test_the_reference_page_is_up_to_date() -> None:
 def test_every_setting_is_described(kind: type[ClusterSettings]) -> None:
     for row in setting_rows(kind):
         assert row.description.endswith("."), row.name
+
+
+def test_the_data_dir_names_the_lease_dir_for_who_is_given_nothing_else(tmp_path: Path) -> None:
+    def lease_path(**flags: object) -> Path:
+        return load_settings(AuxSettings, data_dir=str(tmp_path), **flags).lease_path
+
+    assert lease_path() == tmp_path / "leases"
+    record_lease_dir(tmp_path, Path("/dev/shm/of ours"))
+    assert lease_path() == Path("/dev/shm/of ours")
+    assert lease_path(lease_dir="/other") == Path("/other")
+    record_lease_dir(tmp_path, tmp_path / "leases")
+    assert lease_path() == tmp_path / "leases"
