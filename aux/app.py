@@ -15,22 +15,20 @@ import uvloop
 from aux.incarnation import Incarnation, NodeEnvironment, NodeSpec, leaving_key
 from aux.metrics import HealthServer
 from aux.snapshots.options import SnapshotOptions, SnapshotSetup
-from aux.storage.memory_accounting import Footprint, look_after_s
+from aux.storage.memory_accounting import Footprint, look_after_s, resident_bytes
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.config.settings import AuxSettings
+from ringmaster.config.types import PROCESS_BYTES
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord, find_cluster
 from ringmaster.coordinator.configured import configured_coordinator
-from ringmaster.errors import CoordinatorUnavailable, SettingsError
+from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.gc_tuning import settle_collector
 from ringmaster.snapshot.directory import LocalDirectory
-
-OVERHEAD_BYTES: Final = 48 * 1024 * 1024
-"""Resident memory of the process before it holds an entry (measured: 44 MiB with CPython 3.11)."""
 
 SEAL_S: Final = 25.0
 """How long the last snapshot may take at a clean stop."""
@@ -178,18 +176,14 @@ def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:
         weight=settings.weight,
         max_bytes=settings.max_memory,
     )
-    if settings.max_memory < 2 * OVERHEAD_BYTES:
-        raise SettingsError(
-            f"--max-memory {settings.max_memory} is too small: the process alone takes "
-            f"{OVERHEAD_BYTES} bytes; give it at least {2 * OVERHEAD_BYTES}"
-        )
     return NodeSpec(
         info=info,
         listen=f"{host}:{settings.port}",
         guarded=settings.host not in ("127.0.0.1", "::1", "localhost"),
         min_in_sync=settings.min_in_sync,
         fill_bytes_per_s=settings.rebalance_rate,
-        overhead_bytes=OVERHEAD_BYTES,
+        overhead_bytes=PROCESS_BYTES,
+        resident_bytes=resident_bytes,
     )
 
 

@@ -59,7 +59,7 @@ class NodeSpec:
     """Who the node is. `info.address` may have port 0; its incarnation is ignored.
 
     `guarded`: the TCP address asks for the cluster's secret. `overhead_bytes`: what the process takes
-    before it holds an entry; it counts against `info.max_bytes`.
+    before it holds an entry; it counts against `info.max_bytes`. `resident_bytes()`: what it takes now, 0 if not measured.
     """
 
     info: NodeInfo
@@ -68,6 +68,7 @@ class NodeSpec:
     min_in_sync: int = 1
     fill_bytes_per_s: int = 64 * 1024 * 1024
     overhead_bytes: int = 0
+    resident_bytes: Callable[[], int] = int
 
 
 class Incarnation:
@@ -88,6 +89,7 @@ class Incarnation:
             partitions=cluster.partitions,
             min_in_sync=spec.min_in_sync,
             fill_bytes_per_s=spec.fill_bytes_per_s,
+            resident_bytes=spec.resident_bytes,
         )
         store = Store(info.max_bytes, cluster.partitions, overhead_bytes=spec.overhead_bytes)
         self.node = Node(options, store, environment.clock, self._make_link, self._void)

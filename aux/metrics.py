@@ -38,7 +38,11 @@ class NodeCollector:
         )
         yield _gauge("entries", "Entries held, replicas included.", node.store.entries)
         yield _gauge("bytes", "Bytes that the entries cost.", node.store.bytes)
-        yield _gauge("max_bytes", "The budget.", node.options.max_bytes)
+        yield _gauge("max_bytes", "The budget of the whole process.", node.options.max_bytes)
+        usable = max(0, node.options.max_bytes - node.store.overhead_bytes)
+        yield _gauge(
+            "usable_bytes", "The part of the budget that entries can have at present.", usable
+        )
         yield _gauge("connections", "Open RESP connections.", len(incarnation.server.connections))
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -17,13 +16,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from master.api.cluster_watch import ClusterWatch
 from master.api.events import ViewEvents
-from master.api.summary import summarize
+from master.api.summary import NODE_STATES, summarize
 from master.http.limits import BodyBudget
 from master.http.request_counters import BOUNDS_S, Counters, Series
 from master.runtime import MasterRuntime
 from ringmaster.runtime.clock import Clock
-
-_STATES: Final = ("up", "draining", "unreachable", "down")
 
 
 class MasterCollector:
@@ -85,7 +82,7 @@ class MasterCollector:
             eta_s=None,
         )
         states = Counter(row.state for row in summary.nodes)
-        for state in _STATES:
+        for state in NODE_STATES:
             nodes.add_metric([state], states[state])
         yield nodes
         without = sum(row.primary is None for row in view.table)

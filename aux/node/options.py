@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +41,10 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What a node is told once. Rates in bytes a second, 0 for no cap."""
+    """What a node is told once. Rates in bytes a second, 0 for no cap.
+
+    `resident_bytes()`: what the process takes of memory now, 0 where that is not measured.
+    """
 
     id: str
     incarnation: str
@@ -48,3 +52,4 @@ class NodeOptions:
     partitions: int
     min_in_sync: int = 1
     fill_bytes_per_s: int = 64 * 1024 * 1024
+    resident_bytes: Callable[[], int] = int

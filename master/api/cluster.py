@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from master.api.cluster_watch import ClusterWatch
+from master.api.drain import DrainForecast, forecast_drain
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.api.summary import summarize
@@ -26,6 +27,7 @@ JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-stor
 
 _NODE = re.compile(r"/cluster/nodes/([A-Za-z0-9._-]{1,64})(/drain)?")
 _LOCATE = b"/cluster/locate/"
+_DRAIN = "admin/drain/"
 
 
 class ClusterApi:
@@ -78,19 +80,35 @@ class ClusterApi:
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(body))
 
     async def drain(self, exchange: Exchange) -> Reply:
-        """`POST /cluster/nodes/{id}/drain`: 202."""
+        """`POST /cluster/nodes/{id}/drain`: 202; 409 if too few copies would remain, unless `force=1`.
+
+        With `dry_run=1`: 200, what it would take, and nothing is done.
+        """
+        parameters = exchange.parameters("dry_run", "force")
+        dry_run, force = (_is_set(parameters, name) for name in ("dry_run", "force"))
         node = self._node(exchange)
-        await self._request(exchange, f"admin/drain/{node.id}")
+        # The view may not know of a drain that was asked for a moment ago.
+        asked = await self._coordinator.read(_DRAIN)
+        others = [key.removeprefix(_DRAIN) for key in asked]
+        forecast = forecast_drain(self._view(), self._statuses(), node, others)
+        if dry_run:
+            await exchange.refuse_body()
+            return Reply.build(200, JSON_HEADERS, msgspec.json.encode(forecast))
+        if forecast.too_few_copies and not force and not node.draining:
+            raise _too_few(forecast, self._view().replicas)
+        await self._request(exchange, _DRAIN + node.id)
         return _accepted(node.id, "draining")
 
     async def undrain(self, exchange: Exchange) -> Reply:
         """`DELETE /cluster/nodes/{id}/drain`: 202."""
+        exchange.parameters()
         node = self._node(exchange)
-        await self._withdraw(exchange, f"admin/drain/{node.id}")
+        await self._withdraw(exchange, _DRAIN + node.id)
         return _accepted(node.id, "taking part")
 
     async def forget(self, exchange: Exchange) -> Reply:
         """`DELETE /cluster/nodes/{id}`: 202, 409 while it is up."""
+        exchange.parameters()
         node = self._node(exchange)
         if node.up:
             raise Problem(
@@ -124,6 +142,28 @@ class ClusterApi:
     async def _withdraw(self, exchange: Exchange, key: str) -> None:
         await exchange.refuse_body()
         await self._coordinator.commit(Commit(delete=frozenset({key})))
+
+
+def _is_set(parameters: Mapping[str, str], name: str) -> bool:
+    value = parameters.get(name, "0")
+    if value not in ("0", "1"):
+        raise BadRequest(f"{name} must be 0 or 1, not {value!r}")
+    return value == "1"
+
+
+def _too_few(forecast: DrainForecast, replicas: int) -> Problem:
+    left = (
+        "no other node is there to take over"
+        if forecast.lost
+        else f"{forecast.stay} node{'s' if forecast.stay > 1 else ''} would be left for "
+        f"{replicas} copies of each partition"
+    )
+    return Problem(
+        409,
+        "too-few-copies",
+        f"{left}; start another node first, or drain it all the same with force=1",
+        too_few_copies=forecast.too_few_copies,
+    )
 
 
 def _accepted(node: str, becomes: str) -> Reply:

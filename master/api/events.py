@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from master.api.request import Exchange
+from master.api.summary import node_state
 from master.http.problem import Problem
 from ringmaster.cluster.view import View
 from ringmaster.errors import BadRequest
@@ -127,11 +128,12 @@ def _last_event_id(exchange: Exchange) -> int:
 
 
 def _event(view: View, before: View | None) -> bytes:
+    holders = view.holders() | {row.awaits for row in view.table}
     old = before.table if before is not None and len(before.table) == len(view.table) else ()
     body = {
         "epoch": view.epoch,
         "nodes": {
-            node.id: "down" if not node.up else "draining" if node.draining else "up"
+            node.id: node_state(node, drains=node.draining, holds=node.id in holders)
             for node in view.nodes.values()
         },
         "changed": sum(1 for row, was in zip(view.table, old, strict=False) if row != was)

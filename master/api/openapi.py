@@ -209,7 +209,7 @@ def _cluster_paths() -> Node:
         under_replicated=_INTEGER,
         rebalance=_map_of(_ANY),
         restore=_map_of(_ANY),
-        health={"enum": ["ok", "degraded", "down"]},
+        health={"enum": ["ok", "recovering", "degraded", "down"]},
         reasons=_list_of(_STRING),
     )
     located = _object(

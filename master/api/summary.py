@@ -10,6 +10,12 @@ from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.view import NodeInfo, View
 
+NODE_STATES = ("up", "draining", "drained", "unreachable", "left", "down")
+"""Every state that a node may have."""
+
+SERVING = frozenset({"up", "draining", "drained"})
+"""The states of nodes that answer."""
+
 
 class MasterSummary(msgspec.Struct, frozen=True):
     """One master that is alive."""
@@ -20,7 +26,7 @@ class MasterSummary(msgspec.Struct, frozen=True):
 
 
 class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One node. `state`: up, draining, unreachable (in the view, but this master has no answer from it), down."""
+    """One node. `state`: as `node_state` says, or unreachable: in the view, but this master has no answer from it."""
 
     id: str
     incarnation: str
@@ -35,6 +41,8 @@ class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     bytes: int
     max_bytes: int
+    usable_bytes: int
+    process_bytes: int
     hits: int
     misses: int
     evictions: int
@@ -60,7 +68,11 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole reply. `health`: ok, degraded (with `reasons`), down (nothing can be served)."""
+    """The whole reply. `health`, all but ok with `reasons`: ok, recovering, degraded, down.
+
+    Recovering: every node is there and the copies that lack are being made, as after a start. Degraded: something is
+    in the way of that. Down: nothing can be served.
+    """
 
     cluster: str
     epoch: int
@@ -98,24 +110,22 @@ def summarize(
             for node in held_by:
                 counts.setdefault(node, [0, 0, 0])[kind] += 1
         moving += len(row.filling) + (row.awaits is not None)
+    awaited = {row.awaits for row in view.table}
     nodes = [
-        _node_row(info, statuses.get(info.id), counts[info.id]) for info in view.nodes.values()
+        _node_row(info, statuses.get(info.id), counts[info.id], has_released=info.id not in awaited)
+        for info in view.nodes.values()
     ]
     under_replicated = sum(len(row.in_sync) < view.replicas for row in view.table)
-    health, reasons = _health(
-        view, nodes, under_replicated, coordinator_available=coordinator_available
-    )
-    troubles = [
+    restoring = _restoring(view, statuses)
+    eta_s = eta_s if moving else 0.0
+    faults = _faults(view, nodes, under_replicated, coordinator_available=coordinator_available)
+    faults += [
         f"node {node}: {sentence}"
         for node, status in sorted(statuses.items())
         for sentence in status.snapshot_problems
     ]
-    restoring = _restoring(view, statuses)
-    if restoring:
-        troubles.append(f"{restoring} partitions are being restored from their snapshots")
-    if troubles:
-        reasons += troubles
-        health = "degraded" if health == "ok" else health
+    lacks = _lacks(view, under_replicated, restoring, eta_s)
+    health = _health(view, nodes, faults, lacks, is_led=controller is not None)
     return Summary(
         cluster=view.cluster,
         epoch=view.epoch,
@@ -131,7 +141,7 @@ def summarize(
             moving=moving,
             moved_keys=sum(status.filled_keys for status in statuses.values()),
             moved_bytes=sum(status.filled_bytes for status in statuses.values()),
-            eta_s=eta_s if moving else 0.0,
+            eta_s=eta_s,
         ),
         restore=Restore(
             active=restoring > 0,
@@ -139,7 +149,7 @@ def summarize(
             entries=sum(status.restored_entries for status in statuses.values()),
         ),
         health=health,
-        reasons=reasons,
+        reasons=faults + lacks,
     )
 
 
@@ -177,16 +187,27 @@ def _answers(view: View, statuses: Mapping[str, NodeStatus], node: str) -> bool:
     return status is not None and status.incarnation == view.incarnation(node)
 
 
-def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> NodeSummary:
+def node_state(info: NodeInfo, *, drains: bool, holds: bool) -> str:
+    """up, draining, drained (it holds no copy any more: it may stop), left (and so it did), down.
+
+    `drains`: whether it is to move everything off; `holds`: whether a copy, or the role of a primary, is still its.
+    """
+    if not info.up:
+        return "left" if info.left else "down"
+    if drains:
+        return "draining" if holds else "drained"
+    return "up"
+
+
+def _node_row(
+    info: NodeInfo, status: NodeStatus | None, counts: list[int], *, has_released: bool
+) -> NodeSummary:
     if status is not None and status.incarnation != info.incarnation:
         status = None
-    state = "up"
-    if not info.up:
-        state = "down"
-    elif status is None:
+    drains = info.draining or (status is not None and status.stopping)
+    state = node_state(info, drains=drains, holds=any(counts) or not has_released)
+    if info.up and status is None:
         state = "unreachable"
-    elif info.draining or status.stopping:
-        state = "draining"
     figures = status or NodeStatus(
         id=info.id, incarnation=info.incarnation, epoch=0, lease_left_s=0.0
     )
@@ -204,28 +225,61 @@ def _node_row(info: NodeInfo, status: NodeStatus | None, counts: list[int]) -> N
         entries=figures.entries,
         bytes=figures.bytes,
         max_bytes=figures.max_bytes or info.max_bytes,
+        usable_bytes=figures.usable_bytes,
+        process_bytes=figures.process_bytes,
         hits=figures.hits,
         misses=figures.misses,
         evictions=figures.evictions,
     )
 
 
-def _health(
+def _faults(
     view: View, nodes: Sequence[NodeSummary], under_replicated: int, *, coordinator_available: bool
-) -> tuple[str, list[str]]:
-    reasons = []
-    without = sum(row.primary is None for row in view.table)
-    if without:
-        reasons.append(f"{without} of {view.partitions} partitions have no primary")
-    if under_replicated > without:
-        reasons.append(
-            f"{under_replicated} partitions have fewer than {view.replicas} copies in sync"
-        )
-    reasons += [
+) -> list[str]:
+    """What does not mend itself, or only once somebody or something comes back."""
+    faults = [
         f"node {row.id} is {row.state}" for row in nodes if row.state in ("down", "unreachable")
     ]
+    members = sum(row.state == "up" for row in nodes)
+    if not faults and under_replicated and 0 < members < view.replicas:
+        they = "node takes" if members == 1 else "nodes take"
+        faults.append(
+            f"{view.replicas} copies of each partition are wanted, but only {members} {they} part"
+        )
     if not coordinator_available:
-        reasons.append("the coordinator is unavailable; data is served with the last view")
-    if without == view.partitions or not any(row.state in ("up", "draining") for row in nodes):
-        return "down", reasons
-    return ("degraded" if reasons else "ok"), reasons
+        faults.append("the coordinator is unavailable; data is served with the last view")
+    return faults
+
+
+def _lacks(view: View, under_replicated: int, restoring: int, eta_s: float | None) -> list[str]:
+    """What the cluster mends by itself while nothing is in its way, with its progress."""
+    lacks = []
+    without = sum(row.primary is None for row in view.table)
+    if without:
+        lacks.append(f"{without} of {view.partitions} partitions have no primary")
+    if under_replicated > without:
+        left = f", about {eta_s:.0f} s left" if eta_s else ""
+        whole = view.partitions - under_replicated
+        lacks.append(
+            f"{whole} of {view.partitions} partitions have their {view.replicas} copies{left}"
+        )
+    if restoring:
+        lacks.append(f"{restoring} partitions are being restored from their snapshots")
+    return lacks
+
+
+def _health(
+    view: View,
+    nodes: Sequence[NodeSummary],
+    faults: Sequence[str],
+    lacks: Sequence[str],
+    *,
+    is_led: bool,
+) -> str:
+    if all(row.primary is None for row in view.table) or not any(
+        row.state in SERVING for row in nodes
+    ):
+        return "down"
+    if faults or (lacks and not is_led):
+        return "degraded"
+    return "recovering" if lacks else "ok"

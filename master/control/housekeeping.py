@@ -48,11 +48,26 @@ async def remove_gone_masters(coordinator: Coordinator, gone: Mapping[str, int])
 
 
 async def remove_done_requests(coordinator: Coordinator, view: View, rows: ClusterRows) -> None:
-    """Delete requests to forget a node that are done, or that came while it was up."""
-    done = set()
-    for node in rows.requested("forget"):
-        done.add(f"admin/forget/{node}")
+    """Delete requests that are done, or came while the node was up, and the registrations of forgotten nodes."""
+    gone = {node for node in rows.nodes if node not in view.nodes and node not in rows.leases}
+    done = {f"admin/forget/{node}" for node in rows.requested("forget")}
+    for node in rows.requested("drain"):
         if node not in view.nodes and node not in rows.leases:
-            done |= {node_key(node), f"admin/drain/{node}"}
+            done.add(f"admin/drain/{node}")
     if done:
         await coordinator.commit(Commit(delete=frozenset(done)))
+    for node in sorted(gone):
+        await unregister(coordinator, node)
+
+
+async def unregister(coordinator: Coordinator, node: str) -> None:
+    """Delete the registration of a node without a lease.
+
+    The registration is read before the lease, which is written first: so the lease is not on its way, it is over.
+    """
+    key, lease = node_key(node), lease_key(node)
+    record = (await coordinator.read(key)).get(key)
+    if record is None or lease in await coordinator.read(lease):
+        return
+    expect = {key: record.version, lease: 0}
+    await coordinator.commit(Commit(expect=expect, delete=frozenset({key})))

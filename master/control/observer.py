@@ -46,6 +46,7 @@ class Observer:
         self._probes = probes
         self._settings = settings
         self._absent_since: dict[str, float] = {}
+        self._left_since: dict[str, float] = {}
         self._cut_off_since: dict[tuple[str, str], float] = {}
         self._live: frozenset[tuple[str, str]] = frozenset()
         self._live_since = clock.boottime()
@@ -73,6 +74,9 @@ class Observer:
             for node in nodes_up(view)
             if node not in rows.leases
         }
+        self._left_since = {
+            node: self._left_since.get(node, now) for node, info in view.nodes.items() if info.left
+        }
         statuses = self._probes.statuses()
         self._cut_off_since = cut_off_since(
             self._cut_off_since, view, statuses, now, self._settings.status_max_age_s
@@ -91,6 +95,7 @@ class Observer:
             absent_for_s={node: now - since for node, since in self._absent_since.items()},
             losses=losses,
             cut_off_for_s={pair: now - since for pair, since in self._cut_off_since.items()},
+            left_for_s={node: now - since for node, since in self._left_since.items()},
             stable_for_s=now - self._live_since,
             target=target,
         )

@@ -33,6 +33,7 @@ TITLES: Final[dict[str, str]] = {
     "not-an-integer": "The value is not an integer",
     "overflow": "The number would overflow",
     "node-is-up": "The node is up",
+    "too-few-copies": "Too few copies would remain",
     "condition-failed": "The condition failed",
     "too-large": "Too large",
     "target-too-long": "The request target is too long",

@@ -162,10 +162,15 @@ def table(results: Sequence[Result]) -> Table:
             str(result.unknown),
             f"{result.longest_gap_s:.2f} s",
             f"{result.allowed_gap_s:.1f} s",
-            f"{result.p99_ratio:.1f} x rest" if result.p99_ratio else "",
+            _p99(result),
             "ok" if result.passed else "broken",
         )
     return rows
+
+
+def _p99(result: Result) -> str:
+    ratio = f" ({result.p99_ratio:.1f} x rest)" if result.p99_ratio else ""
+    return f"{result.p99_ms:.1f} ms{ratio}"
 
 
 def plot(results: Sequence[Result], path: Path) -> bool:
@@ -181,7 +186,7 @@ def plot(results: Sequence[Result], path: Path) -> bool:
         axes.plot([at for at, _, _ in result.timeline], [ms for _, ms, _ in result.timeline], lw=1)
         axes.set_yscale("log")
         axes.set_title(result.text, loc="left", fontsize=9)
-        axes.set_ylabel("longest, ms")
+        axes.set_ylabel("longest request\nof 0.1 s, ms", fontsize=8)
         for at, text in result.events:
             axes.axvline(at, color="tab:red", lw=0.8)
             axes.annotate(text, (at, 1), xycoords=("data", "axes fraction"), fontsize=7, va="top")

@@ -138,18 +138,20 @@ async def _rebalance(target: Target, mark: Mark) -> None:
 
 
 async def _look_for(target: Target, within_s: float, found: Callable[[set[str]], bool]) -> set[str]:
-    """The nodes that are up or draining, once they are as wanted, or when the time is over."""
+    """The nodes that are up, drained ones included, once they are as wanted, or when the time is over."""
     loop = asyncio.get_running_loop()
     until, up = loop.time() + within_s, set[str]()
     while loop.time() < until:
         with suppress(RingmasterError):
             nodes = (await target.cluster())["nodes"]
-            up = {node["id"] for node in nodes if node["state"] in ("up", "draining")}
+            up = {node["id"] for node in nodes if node["state"] in SERVING}
             if found(up):
                 break
         await asyncio.sleep(LOOK_S)
     return up
 
+
+SERVING: Final = ("up", "draining", "drained")
 
 SCENARIOS: Final = (
     Scenario("kill", "SIGKILL of one aux", 1.0, _kill, errors_allowed="writes"),

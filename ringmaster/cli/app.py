@@ -10,9 +10,10 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from ringmaster import __version__
-from ringmaster.cli import operate, snapshots
+from ringmaster.cli import nodes, operate, snapshots
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import USAGE, settings_command
+from ringmaster.cli.scale import scale
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
 
@@ -66,8 +67,10 @@ app.command("put")(operate.put)
 app.command("delete")(operate.delete)
 app.command("status")(operate.status)
 app.command("locate")(operate.locate)
-app.command("drain")(operate.drain)
-app.command("undrain")(operate.undrain)
+app.command("drain")(nodes.drain)
+app.command("undrain")(nodes.undrain)
+app.command("forget")(nodes.forget)
+app.command("scale")(scale)
 app.add_typer(snapshots.app)
 app.command("chaos")(chaos)
 

@@ -9,8 +9,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -98,10 +98,18 @@ class LocalCluster:
     def programs(self) -> list[Program]:
         """Masters, nodes, then nginx; the configuration of nginx is not written here."""
         programs = [self._master(index, name) for index, name in enumerate(self.masters)]
-        programs += [self._node(index, name) for index, name in enumerate(self.nodes)]
+        programs += self.node_programs(self.nodes)
         if self.nginx is not None:
             programs.append(self.front_door(self.nginx))
         return programs
+
+    def scaled(self, aux: int) -> LocalCluster:
+        """The same with so many nodes."""
+        return replace(self, settings=self.settings.model_copy(update={"aux": aux}))
+
+    def node_programs(self, names: Sequence[str]) -> list[Program]:
+        """Those of the nodes called so."""
+        return [self._node(index, name) for index, name in enumerate(self.nodes) if name in names]
 
     def front_door(self, nginx: str) -> Program:
         """Nginx. SIGQUIT lets it finish what it is doing."""
@@ -179,13 +187,16 @@ def check_services() -> None:
             )
 
 
-def check_ports(cluster: LocalCluster, patience_s: float = 1.5) -> None:
+def check_ports(
+    cluster: LocalCluster, patience_s: float = 1.5, running: LocalCluster | None = None
+) -> None:
     """Raises `SettingsError` naming the port and the flag if one is taken, by another process or twice by us.
 
-    Waits up to `patience_s` for ports that a cluster which was just killed gives back.
+    Those of a cluster that is `running` are ours. Waits up to `patience_s` for ports that a cluster which was just killed gives back.
     """
     wanted: dict[int, str] = {}
     deadline = time.monotonic() + patience_s
+    ours = set() if running is None else {port for _, port, _, _ in running.ports()}
     for host, port, whose, flag in cluster.ports():
         if port > 65535:
             raise SettingsError(
@@ -196,6 +207,8 @@ def check_ports(cluster: LocalCluster, patience_s: float = 1.5) -> None:
                 f"port {port} is wanted for {wanted[port]} and for {whose}; choose others with {flag}"
             )
         wanted[port] = whose
+        if port in ours:
+            continue
         while (problem := _bind_problem(host, port)) and problem.errno == errno.EADDRINUSE:
             if time.monotonic() >= deadline:
                 raise SettingsError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
@@ -39,16 +39,16 @@ class Monitor:
         self._said = "stopping"
         self.report(self._said)
 
-    async def run(self, children: tuple[Child, ...]) -> None:
-        """Say when the cluster is ready, then show it until cancelled."""
-        self.report(f"starting: {', '.join(child.program.name for child in children)}")
+    async def run(self, children: Callable[[], tuple[Child, ...]]) -> None:
+        """Say when the cluster is ready, then show it, and the `children` there are, until cancelled."""
+        self.report(f"starting: {', '.join(child.program.name for child in children())}")
         async with AsyncClient(self._url, timeout_s=3.0, connections=1) as client:
             await self._wait_until_ready(client)
             self.report(f"ready: {self._url}  (Ctrl-C stops it)")
             if self._console.is_terminal:
                 with Live(console=self._console, auto_refresh=False, transient=True) as live:
                     while True:
-                        live.update(await self._picture(client, children), refresh=True)
+                        live.update(await self._picture(client, children()), refresh=True)
                         await asyncio.sleep(POLL_S)
             while True:
                 self._tell(await self._status(client))

@@ -1,4 +1,4 @@
-"""The commands that talk to a running cluster: `get put delete status locate drain undrain`.
+"""The commands that talk to a running cluster: `get put delete status locate`.
 
 Exit codes: 0 done, 1 not there, 2 a mistake in the command, 3 not reachable or not able to serve now.
 """
@@ -24,6 +24,7 @@ from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsErr
 
 MISS: Final = 1
 UNAVAILABLE: Final = 3
+_ANY_WIDTH: Final = 10_000
 
 Url = Annotated[
     str, typer.Option("--url", envvar="RINGMASTER_URL", help="Where the cluster answers.")
@@ -41,10 +42,10 @@ Node = Annotated[str, typer.Argument(help="The node's id.", show_default=False)]
 
 def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
     """Print a value, byte for byte. Exit code 1 if there is none."""
-    with _client(url, timeout) as client:
+    with connected(url, timeout) as client:
         value = client.get(key)
     if value is None:
-        _say("get", f"no such key: {key}")
+        complain("get", f"no such key: {key}")
         raise typer.Exit(MISS)
     sys.stdout.buffer.write(value)
     if sys.stdout.isatty():
@@ -69,7 +70,7 @@ def put(
     timeout: Timeout = 10.0,
 ) -> None:
     """Store a value: an argument, a file, or the standard input."""
-    with _client(url, timeout) as client:
+    with connected(url, timeout) as client:
         content = _content(value, file)
         if json:
             if content_type is not None:
@@ -83,24 +84,26 @@ def put(
 
 def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
     """Remove a key, whether or not it is there."""
-    with _client(url, timeout) as client:
+    with connected(url, timeout) as client:
         client.delete(key)
 
 
 def status(url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
     """Show the nodes, and how the cluster is."""
-    with _client(url, timeout) as client:
+    with connected(url, timeout) as client:
         answer = client.cluster()
         if json or not isinstance(answer, dict):
             _print_json(answer)
         else:
-            console = Console(soft_wrap=not sys.stdout.isatty())
-            console.print(cluster_table(answer, console.width))
+            # Only a terminal has a width.
+            width = Console().width if sys.stdout.isatty() else None
+            console = Console(width=width or _ANY_WIDTH, soft_wrap=True)
+            console.print(cluster_table(answer, width))
 
 
 def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
     """Show which nodes hold a key."""
-    with _client(url, timeout) as client:
+    with connected(url, timeout) as client:
         place = client.locate(key)
     if json or not isinstance(place, dict):
         _print_json(place)
@@ -112,37 +115,27 @@ def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json
     )
 
 
-def drain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
-    """Move everything off a node; after that it may be stopped without a miss."""
-    _drain("drain", node, url, timeout)
-
-
-def undrain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
-    """Take `drain` back."""
-    _drain("undrain", node, url, timeout)
-
-
-def _drain(command: str, node: str, url: str, timeout: float) -> None:
-    with _client(url, timeout) as client:
-        if not client.drain(node, undo=command == "undrain"):
-            _say(command, f"no such node: {node}")
-            raise typer.Exit(MISS)
+@contextmanager
+def connected(url: str, timeout_s: float) -> Iterator[Client]:
+    """A client whose errors end the command with one line and the exit code for them."""
+    with ending(), Client(url, timeout_s) as client:
+        yield client
 
 
 @contextmanager
-def _client(url: str, timeout_s: float) -> Iterator[Client]:
-    """A client whose errors end the command with one line and the exit code for them."""
+def ending() -> Iterator[None]:
+    """Errors of ours end the command with one line and the exit code for them."""
     try:
-        with Client(url, timeout_s) as client:
-            yield client
+        yield
     except (BadRequest, SettingsError) as error:
-        _say("error", str(error))
+        complain("error", str(error))
         raise typer.Exit(USAGE) from None
     except LinkDown as error:
-        _say("error", f"{error}; is a cluster running? --url says where")
+        hint = "" if "--" in str(error) else "; is a cluster running? --url says where"
+        complain("error", f"{error}{hint}")
         raise typer.Exit(UNAVAILABLE) from None
     except RingmasterError as error:
-        _say("error", str(error))
+        complain("error", str(error))
         raise typer.Exit(UNAVAILABLE) from None
 
 
@@ -170,5 +163,6 @@ def _print_json(answer: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
 
 
-def _say(command: str, sentence: str) -> None:
+def complain(command: str, sentence: str) -> None:
+    """One line on standard error."""
     sys.stderr.write(f"ringmaster {command}: {sentence}\n".replace(" error:", ":", 1))

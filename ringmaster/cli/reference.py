@@ -141,7 +141,7 @@ Everything listens on loopback. There is no access control yet, so any other add
 """
 
 _OTHERS = """\
-## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`
+## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`, `forget`, `scale`
 
 | flag | variable | default | meaning |
 |---|---|---|---|

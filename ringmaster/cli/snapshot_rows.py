@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import msgspec
 import typer
@@ -46,7 +47,7 @@ def _file_line(
             "bytes": size,
             "partitions": numbers,
             "newest_of": needed,
-            "created_at": None if header is None else header.created_ms / 1000,
+            "created_at": None if header is None else date(header.created_ms / 1000),
             "sealed": header is not None and header.sealed,
         }
         return msgspec.json.encode(row).decode()
@@ -65,11 +66,17 @@ def section_json(place: Place, verdict: SectionVerdict | None = None) -> str:
         "sequence": section.mark.seq,
         "bytes": section.size,
         "entries": section.entries if verdict is None else verdict.entries,
-        "created_at": header.created_ms / 1000,
+        "created_at": date(header.created_ms / 1000),
         "sealed": header.sealed,
         "problems": [] if verdict is None else verdict.problems,
     }
     return msgspec.json.encode(row).decode()
+
+
+def date(wall_s: float) -> str:
+    """Wall time as the HTTP interface writes it: `2026-09-21T14:13:20.005Z`."""
+    moment = datetime.fromtimestamp(wall_s, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def summary(catalog: Catalog) -> str:

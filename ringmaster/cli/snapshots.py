@@ -198,8 +198,8 @@ def _line(record: Record) -> dict[str, Any]:
     line: dict[str, Any] = {
         "key": record.key.decode("utf-8", "replace"),
         "version": record.version,
-        "written_at": decoded.written_s,
-        "expires_at": decoded.expires_ms / 1000 if decoded.expires_ms else None,
+        "written_at": rows.date(decoded.written_s),
+        "expires_at": rows.date(decoded.expires_ms / 1000) if decoded.expires_ms else None,
     }
     if decoded.flags & JSON:
         line["value"] = msgspec.Raw(record.value)

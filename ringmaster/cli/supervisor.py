@@ -142,23 +142,43 @@ class Child:
 
 
 class Supervisor:
-    """All children of one cluster, in the order they were given."""
+    """All children of one cluster, in the order they were given. `killed`: whether one had to be killed."""
 
     def __init__(self, programs: Sequence[Program], report: Report) -> None:
         self.children = tuple(Child(program, report) for program in programs)
+        self._report = report
         self._tasks: list[asyncio.Task[None]] = []
+        self._killed = False
+
+    @property
+    def killed(self) -> bool:
+        """Whether any of them, one that was removed included, did not end by itself."""
+        return self._killed or any(child.killed for child in self.children)
 
     def start(self) -> None:
         """Start all of them."""
-        self._tasks = [
-            asyncio.create_task(child.run(), name=f"child {child.program.name}")
-            for child in self.children
-        ]
+        self._tasks = [self._run(child) for child in self.children]
+
+    def add(self, programs: Sequence[Program]) -> None:
+        """Start these as well."""
+        added = tuple(Child(program, self._report) for program in programs)
+        self.children += added
+        self._tasks += [self._run(child) for child in added]
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Stop these and know of them no more."""
+        await self.stop(names)
+        gone = [child for child in self.children if child.program.name in names]
+        self._killed = self._killed or any(child.killed for child in gone)
+        self.children = tuple(child for child in self.children if child not in gone)
 
     async def stop(self, names: Sequence[str]) -> None:
         """Stop these at the same time, and wait for the last."""
         chosen = [child for child in self.children if child.program.name in names]
         await asyncio.gather(*(child.stop() for child in chosen))
+
+    def _run(self, child: Child) -> asyncio.Task[None]:
+        return asyncio.create_task(child.run(), name=f"child {child.program.name}")
 
     def kill(self) -> None:
         """SIGKILL all of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -11,8 +11,25 @@ from rich.text import Text
 
 from ringmaster.cli.supervisor import Child
 
-_STYLES: Final = {"ok": "green", "up": "green", "degraded": "yellow", "down": "red"}
+_STYLES: Final = {
+    "ok": "green",
+    "up": "green",
+    "left": "dim",
+    "recovering": "cyan",
+    "degraded": "yellow",
+    "down": "red",
+}
 _TEXTS: Final = ("node", "state", "address")
+_EXPENDABLE: Final = (
+    "address",
+    "process",
+    "evicted",
+    "hit rate",
+    "replicas",
+    "primaries",
+    "entries",
+)
+"""Columns that a narrow terminal does without, in this order."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -25,21 +42,34 @@ def readable_bytes(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-def cluster_table(status: Mapping[str, Any], width: int = 120) -> RenderableType:
-    """`GET /cluster` as a table of nodes and a line about the whole. Addresses are left out of less than 100 columns."""
+def cluster_table(status: Mapping[str, Any], width: int | None = 120) -> RenderableType:
+    """`GET /cluster` as a table of nodes and a line about the whole.
+
+    What does not fit into `width` columns is left out, the least needed first; nothing is cut. None: no limit.
+    """
     nodes = status.get("nodes", [])
-    narrow = width < 100
-    left_out = {"address"} if narrow else set()
-    if not any(node.get("filling") for node in nodes):
-        left_out.add("filling")
     rows = [_node_row(node) for node in nodes]
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=narrow)
-    for name in _node_row({}):
-        if name not in left_out:
-            table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=True)
+    names = [name for name in _node_row({}) if any(row[name].plain for row in rows) or not rows]
+    for name in _EXPENDABLE:
+        if width is None or _width(names, rows) <= width:
+            break
+        if name in names:
+            names.remove(name)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in names:
+        justify: Any = "left" if name in _TEXTS else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=_column(name, rows))
     for row in rows:
-        table.add_row(*(cell for name, cell in row.items() if name not in left_out))
+        table.add_row(*(row[name] for name in names))
     return Group(_headline(status), table)
+
+
+def _width(names: Sequence[str], rows: Sequence[Mapping[str, Text]]) -> int:
+    return sum(_column(name, rows) + 1 for name in names) - 1
+
+
+def _column(name: str, rows: Sequence[Mapping[str, Text]]) -> int:
+    return max([len(name), *(row[name].cell_len for row in rows)])
 
 
 def children_table(children: tuple[Child, ...]) -> RenderableType:
@@ -81,19 +111,27 @@ def _headline(status: Mapping[str, Any]) -> Text:
     return line
 
 
-def _node_row(node: Mapping[str, Any]) -> dict[str, RenderableType]:
+def _node_row(node: Mapping[str, Any]) -> dict[str, Text]:
+    """`memory`: what the entries take, of what they can have; `process`: all that the process takes, of its budget."""
     state = str(node.get("state", "unknown"))
     reads = node.get("hits", 0) + node.get("misses", 0)
     used, budget = node.get("bytes", 0), node.get("max_bytes", 0)
-    return {
+    usable, process = node.get("usable_bytes") or budget, node.get("process_bytes", 0)
+    gone = state in ("left", "down")
+    cells = {
         "node": str(node.get("id")),
-        "state": Text(state, style=_STYLES.get(state, "yellow")),
+        "state": state,
         "address": str(node.get("address", "")),
         "primaries": f"{node.get('primaries', 0):,}",
         "replicas": f"{node.get('replicas', 0):,}",
-        "filling": f"{node.get('filling', 0):,}",
+        "filling": f"{node['filling']:,}" if node.get("filling") else "",
         "entries": f"{node.get('entries', 0):,}",
-        "memory": f"{readable_bytes(used)} of {readable_bytes(budget)}",
+        "memory": "" if gone else f"{readable_bytes(used)} of {readable_bytes(usable)}",
+        "process": f"{readable_bytes(process)} of {readable_bytes(budget)}" if process else "",
         "hit rate": f"{node.get('hits', 0) / reads:.1%}" if reads else "",
         "evicted": f"{node.get('evictions', 0):,}",
+    }
+    return {
+        name: Text(text, style=_STYLES.get(text, "yellow") if name == "state" else "")
+        for name, text in cells.items()
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import uvloop
 from rich.console import Console
 
 from ringmaster.cli import nginx as front
+from ringmaster.cli.control_socket import SOCKET_NAME, control_socket
 from ringmaster.cli.folders import private_folder, run_folder, sole_use
 from ringmaster.cli.local_cluster import (
     NGINX,
@@ -22,7 +25,7 @@ from ringmaster.cli.monitor import Monitor
 from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
 from ringmaster.cli.supervisor import Supervisor
-from ringmaster.config.settings import UpSettings
+from ringmaster.config.settings import UpSettings, record_lease_dir
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorError, CoordinatorUnavailable, SettingsError
@@ -50,11 +53,18 @@ def up(settings: UpSettings) -> None:
             # The logs are files here, but people read them.
             resolved["log_format"] = "text"
         settings = settings.model_copy(update=resolved)
-        names = [f"master{settings.masters}.sock", f"aux{settings.aux}.sock"]
+        # Room for the longest name that `ringmaster scale` may need.
+        names = [f"master{settings.masters}.sock", "aux256.sock", SOCKET_NAME]
         run_dir = stack.enter_context(run_folder(data_dir, names))
         console = Console(highlight=False, soft_wrap=True)
+        if settings.replicas > settings.aux:
+            console.print(
+                f"--replicas {settings.replicas} is more than there are nodes (--aux {settings.aux}): each partition "
+                f"has {settings.aux} copies, and health is degraded, until more nodes join"
+            )
         cluster = _with_front_door(LocalCluster(settings, run_dir, front.find_nginx()), console)
         check_ports(cluster)
+        record_lease_dir(data_dir, settings.lease_path)
         write_scrape_targets(cluster)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             clean = runner.run(_run(cluster, console))
@@ -88,28 +98,30 @@ async def _run(cluster: LocalCluster, console: Console) -> bool:
     coordinator = configured_coordinator(cluster.settings)
     monitor = Monitor(cluster.url, console)
     supervisor = Supervisor(cluster.programs(), monitor.report)
+    running = _Running(cluster, supervisor)
     stop = _Stop(supervisor)
+    data_dir, run_dir = cluster.settings.data_dir, cluster.run_dir
     try:
         try:
             await withdraw_stop(coordinator)
         except CoordinatorError as error:
             raise SettingsError(f"the coordinator cannot be used: {error}") from error
-        supervisor.start()
-        watching = asyncio.create_task(monitor.run(supervisor.children), name="monitor")
-        # A fault in showing the cluster ends it in good order, and is raised at the end.
-        watching.add_done_callback(lambda _: stop.request())
-        await stop.requested.wait()
+        async with control_socket(data_dir, run_dir, running.answer):
+            supervisor.start()
+            watching = asyncio.create_task(monitor.run(lambda: supervisor.children), name="monitor")
+            # A fault in showing the cluster ends it in good order, and is raised at the end.
+            watching.add_done_callback(lambda _: stop.request())
+            await stop.requested.wait()
         monitor.stopping()
-        await _stop_in_order(cluster, supervisor, coordinator, monitor)
+        await _stop_in_order(running.cluster, supervisor, coordinator, monitor)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
     finally:
         await supervisor.close()
         await coordinator.close()
-    clean = not any(child.killed for child in supervisor.children)
-    monitor.report("stopped" if clean else "stopped; not everything ended by itself")
-    return clean
+    monitor.report("stopped; not everything ended by itself" if supervisor.killed else "stopped")
+    return not supervisor.killed
 
 
 async def _stop_in_order(
@@ -123,6 +135,37 @@ async def _stop_in_order(
         monitor.report(f"the nodes cannot be told that all of the cluster stops: {error}")
     await supervisor.stop(cluster.nodes)
     await supervisor.stop(cluster.masters)
+
+
+class _Running:
+    """The cluster as it is scaled now, for `ringmaster scale`."""
+
+    def __init__(self, cluster: LocalCluster, supervisor: Supervisor) -> None:
+        self.cluster = cluster
+        self._supervisor = supervisor
+        self._one_at_a_time = asyncio.Lock()
+
+    async def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{"do": "show"}`, or `{"do": "scale", "aux": n}`: the nodes. Raises `SettingsError`, then nothing was done."""
+        match request:
+            case {"do": "show"}:
+                pass
+            case {"do": "scale", "aux": int(aux)} if aux >= 1:
+                async with self._one_at_a_time:
+                    await self._scale(aux)
+            case _:
+                raise SettingsError(f"this `ringmaster up` does not know the request {request}")
+        return {"url": self.cluster.url, "nodes": self.cluster.nodes}
+
+    async def _scale(self, aux: int) -> None:
+        before, after = self.cluster, self.cluster.scaled(aux)
+        check_ports(after, patience_s=0.0, running=before)
+        added = [name for name in after.nodes if name not in before.nodes]
+        removed = [name for name in before.nodes if name not in after.nodes]
+        self.cluster = after
+        write_scrape_targets(after)
+        self._supervisor.add(after.node_programs(added))
+        await self._supervisor.remove(removed)
 
 
 class _Stop:

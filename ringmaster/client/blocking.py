@@ -73,9 +73,16 @@ class Client:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return self._send(calls.locate(key))
 
-    def drain(self, node: str, *, undo: bool = False) -> bool:
-        """Move everything off `node`, or cancel that; False if there is no such node."""
-        return self._send(calls.drain(node, undo=undo))
+    def drain(self, node: str, *, undo: bool = False, force: bool = False) -> bool:
+        """Move everything off `node`, or cancel that; False if there is no such node.
+
+        Raises `BadRequest` if too few copies would remain, unless `force`.
+        """
+        return self._send(calls.drain(node, undo=undo, force=force))
+
+    def forget(self, node: str) -> bool:
+        """Strike a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
+        return self._send(calls.forget(node))
 
     def _send(self, call: Call[_T]) -> _T:
         return call.result(self.request(call.method, call.target, call.body, call.headers))

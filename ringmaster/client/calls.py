@@ -57,10 +57,15 @@ def locate(key: str) -> Call[Any]:
     return Call("GET", f"/cluster/locate/{path_segment(key)}", Reply.json)
 
 
-def drain(node: str, *, undo: bool) -> Call[bool]:
+def drain(node: str, *, undo: bool, force: bool = False) -> Call[bool]:
     """Move everything off `node`, or cancel that; whether there is such a node."""
-    target = f"/cluster/nodes/{path_segment(node)}/drain"
+    target = f"/cluster/nodes/{path_segment(node)}/drain{'?force=1' if force else ''}"
     return Call("DELETE" if undo else "POST", target, lambda reply: reply.status != 404)
+
+
+def forget(node: str) -> Call[bool]:
+    """Strike a node off the list; whether there is such a node."""
+    return Call("DELETE", f"/cluster/nodes/{path_segment(node)}", lambda reply: reply.status != 404)
 
 
 def _is_created(reply: Reply) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,9 +51,27 @@ def data_target(key: str, **parameters: str | float | None) -> str:
 
 
 def posted(key: str, value: bytes, ttl_s: float | None) -> bytes:
-    """The body that POSTs `value`, JSON text that is sent as it is."""
+    """The body that POSTs `value`, JSON text that is sent as it is. Raises `BadRequest` if it is none."""
+    _check_json(value)
     ttl = b"" if ttl_s is None else b',"ttl":' + msgspec.json.encode(ttl_s)
     return b'{"key":' + msgspec.json.encode(key) + ttl + b',"value":' + value + b"}"
+
+
+def _check_json(value: bytes) -> None:
+    """A mistake in it is told by its place in the value, which the caller knows, not in the body around it."""
+    try:
+        msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        try:
+            json.loads(value, parse_constant=_refuse)
+        except ValueError as error:
+            raise BadRequest(f"the value is no JSON: {error}") from error
+    except RecursionError as error:
+        raise BadRequest("the value is nested too deeply") from error
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def path_segment(text: str) -> str:

@@ -23,7 +23,10 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     those it has handed over, while the successor may not have heard of it. `unreachable`: peers its links cannot
     reach. `restoring`: partitions being loaded from a snapshot. `snapshot_term`: the highest term of any snapshot it
     has seen; the next epoch must be above it (R10). `restored_entries`: loaded from snapshots. `snapshot_problems`:
-    what an operator must know about its snapshots, one sentence each.
+    what an operator must know about its snapshots, one sentence each. `bytes`: what the entries cost;
+    `max_bytes`: the budget of the whole process; `usable_bytes`: the part of it that entries can have, now that the
+    process takes what it takes beside them; `process_bytes`: resident memory (both 0: not measured).
+    `fill_bytes_per_s`: what it may send to copies being filled, in a second.
     """
 
     id: str
@@ -43,6 +46,9 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     bytes: int = 0
     max_bytes: int = 0
+    usable_bytes: int = 0
+    process_bytes: int = 0
+    fill_bytes_per_s: int = 0
     hits: int = 0
     misses: int = 0
     evictions: int = 0

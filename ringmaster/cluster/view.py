@@ -13,7 +13,8 @@ import msgspec
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One aux process as it registered. `weight` > 0 scales its share; `max_bytes` is its budget.
 
-    `lock` is (device, inode) of its lock file, for proof of death on the same boot (R5).
+    `lock` is (device, inode) of its lock file, for proof of death on the same boot (R5). `left`: it is not up, and ended
+    when it was draining and held no copy any more.
     """
 
     id: str
@@ -29,6 +30,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     lock: tuple[int, int] = (0, 0)
     draining: bool = False
     up: bool = True
+    left: bool = False
 
 
 class Filling(msgspec.Struct, frozen=True, array_like=True):

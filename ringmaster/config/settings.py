@@ -6,21 +6,25 @@ settings file (`max_memory` in `ringmaster.toml`), the default. `docs/configurat
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ringmaster.config.file import FileSource
+from ringmaster.config.quantities import show_size
 from ringmaster.config.types import (
+    LEAST_MEMORY_BYTES,
     Address,
     CoordinatorUrl,
     Duration,
     Host,
     Id,
+    NodeMemory,
     Port,
     PowerOfTwo,
     Size,
@@ -67,8 +71,8 @@ class ClusterSettings(BaseSettings):
         Path | None,
         Field(
             description="Folder of the sqlite lease database and the process locks, the same for all processes "
-            "of a cluster. Unset: `leases` in the data dir; for `ringmaster up` a private folder in memory "
-            "(/dev/shm) where there is one; once the data dir is gone, the next start removes it."
+            "of a cluster. Unset: what the file `lease-dir` in the data dir names, else `leases` in the data dir; "
+            "`ringmaster up` takes a private folder in memory (/dev/shm) where there is room, and writes that file."
         ),
     ] = None
     replicas: Annotated[
@@ -139,8 +143,8 @@ class ClusterSettings(BaseSettings):
 
     @property
     def lease_path(self) -> Path:
-        """The folder of the lease database and the process locks."""
-        return self.lease_dir or self.data_dir / "leases"
+        """The folder of the lease database and the process locks: as given, as the data dir says, or inside it."""
+        return self.lease_dir or recorded_lease_dir(self.data_dir) or self.data_dir / "leases"
 
     @property
     def snapshot_path(self) -> Path:
@@ -176,6 +180,33 @@ class ClusterSettings(BaseSettings):
         return {cls.section: frozenset(cls.model_fields)}
 
 
+LEASE_POINTER: Final = "lease-dir"
+"""The file in the data dir that names the lease dir, if that is outside."""
+
+
+def record_lease_dir(data_dir: Path, lease_dir: Path) -> None:
+    """Have every process that is given the data dir alone find the leases. Raises `SettingsError`."""
+    pointer = data_dir / LEASE_POINTER
+    try:
+        if lease_dir == data_dir / "leases":
+            pointer.unlink(missing_ok=True)
+            return
+        unfinished = pointer.with_suffix(".tmp")
+        unfinished.write_bytes(os.fsencode(lease_dir.absolute()) + b"\n")
+        unfinished.replace(pointer)
+    except OSError as error:
+        raise SettingsError(f"cannot write {pointer}: {error.strerror}") from error
+
+
+def recorded_lease_dir(data_dir: Path) -> Path | None:
+    """What `record_lease_dir` wrote, None if it wrote nothing."""
+    try:
+        found = (data_dir / LEASE_POINTER).read_bytes().rstrip(b"\n")
+    except OSError:
+        return None
+    return Path(os.fsdecode(found)) if found else None
+
+
 class ServingSettings(ClusterSettings):
     """What all masters of a cluster should have alike."""
 
@@ -207,7 +238,11 @@ class NodeSettings(ClusterSettings):
     """What all nodes of a local cluster have alike."""
 
     max_memory: Annotated[
-        Size, Field(ge=2**20, description="Budget for everything the entries of one node cost.")
+        NodeMemory,
+        Field(
+            description="Budget of one node, for all that its process takes: about 48 MiB of its own, the entries, and "
+            f"what is lost between them. At least {show_size(LEAST_MEMORY_BYTES)}."
+        ),
     ] = 256 * 10**6
     rebalance_rate: Annotated[
         Size,

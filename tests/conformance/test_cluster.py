@@ -24,6 +24,8 @@ NODE_FIELDS = {
     "entries",
     "bytes",
     "max_bytes",
+    "usable_bytes",
+    "process_bytes",
     "hits",
     "misses",
     "evictions",
@@ -55,7 +57,7 @@ def test_the_cluster_has_the_shape_of_the_contract(front: Front) -> None:
         "reasons",
     }
     assert re.fullmatch(r"[0-9a-f]{32}", str(body["cluster"]))
-    assert body["health"] in ("ok", "degraded")
+    assert body["health"] in ("ok", "recovering", "degraded")
     nodes = body["nodes"]
     assert isinstance(nodes, list)
     assert [node["id"] for node in nodes] == ["aux1", "aux2"]
@@ -120,10 +122,37 @@ def test_a_node_that_is_up_is_not_forgotten(front: Front) -> None:
 
 
 def test_drain_and_back(front: Front) -> None:
-    assert front.request("POST", "/cluster/nodes/aux1/drain").status == 202
+    assert front.request("POST", "/cluster/nodes/aux1/drain?force=1").status == 202
     taken_back = front.request("DELETE", "/cluster/nodes/aux1/drain")
     assert taken_back.status == 202
     assert taken_back.get("Cache-Control") == "no-store"
+
+
+def test_a_drain_that_leaves_too_few_copies_is_409_and_does_nothing(front: Front) -> None:
+    refused = front.request("POST", "/cluster/nodes/aux1/drain")
+    assert_problem(refused, 409)
+    assert refused.json()["too_few_copies"] > 0
+    assert "force=1" in refused.json()["detail"]
+    if front.name != "fake":
+        nodes = cluster(front)["nodes"]
+        assert isinstance(nodes, list)
+        assert "draining" not in {node["state"] for node in nodes}
+
+
+def test_a_dry_run_says_what_a_drain_would_take(front: Front) -> None:
+    reply = front.request("POST", "/cluster/nodes/aux1/drain?dry_run=1")
+    assert reply.status == 200
+    body = reply.json()
+    assert set(body) == {
+        "node", "copies", "bytes", "seconds", "stay", "too_few_copies", "lost",
+    }  # fmt: skip
+    assert (body["node"], body["stay"], body["lost"]) == ("aux1", 1, 0)
+    assert body["copies"] == body["too_few_copies"] > 0
+
+
+@pytest.mark.parametrize("query", ["force=yes", "dry_run=2", "dry_run=1&dry_run=1", "wait=1"])
+def test_a_drain_with_an_unknown_parameter_is_400(front: Front, query: str) -> None:
+    assert_problem(front.request("POST", f"/cluster/nodes/aux1/drain?{query}"), 400)
 
 
 def test_pause_and_resume(front: Front) -> None:

@@ -89,7 +89,7 @@ class Cluster:
     """Started by `with`, ended by its end whatever happens; `options` go to `ringmaster up`.
 
     `folder` is made if none is given, and removed then. `environment` is added to this process's own. With
-    `default_lease_dir`, `ringmaster up` chooses the lease dir.
+    `default_lease_dir`, `ringmaster up` chooses the lease dir. `room`: ports for so many nodes more.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Cluster:
         cwd: Path = ROOT,
         environment: dict[str, str] | None = None,
         default_lease_dir: bool = False,
+        room: int = 0,
     ) -> None:
         self._made = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="rm-e2e-"))
@@ -115,7 +116,7 @@ class Cluster:
         self.nginx = nginx
         self.cwd = cwd
         self.environment = environment or {}
-        self._choose_ports()
+        self._choose_ports(room)
         self._up: subprocess.Popen[bytes] | None = None
         self._others: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -221,7 +222,7 @@ class Cluster:
     def add_node(self, name: str, *options: str) -> Process:
         """Start one more node beside `ringmaster up`."""
         port, http_port = free_ports(2)
-        flags = ["--data-dir", str(self.data_dir), "--lease-dir", str(self.lease_dir), "--id", name]
+        flags = ["--data-dir", str(self.data_dir), "--id", name]
         ports = ["--port", str(port), "--http-port", str(http_port)]
         log = self.data_dir / "logs" / f"{name}.log"
         with log.open("ab") as output:
@@ -249,8 +250,8 @@ class Cluster:
             wait_until(lambda left=pids: not any(map(alive, left)), "all processes are gone")
         self._others.clear()
 
-    def _choose_ports(self) -> None:
-        masters, aux = self.sizes
+    def _choose_ports(self, room: int) -> None:
+        masters, aux = self.sizes[0], self.sizes[1] + room
         ports = free_ports(1 + masters + 2 * aux)
         self.port, self.master_port = ports[0], ports[1]
         self.aux_port, self.aux_http_port = ports[1 + masters], ports[1 + masters + aux]

@@ -40,6 +40,7 @@ METRICS = [
     "ringmaster_rebalance_moving",
     "ringmaster_aux_entries",
     "ringmaster_aux_bytes",
+    "ringmaster_aux_usable_bytes",
     "ringmaster_aux_max_bytes",
     "ringmaster_aux_hits_total",
     "ringmaster_aux_misses_total",
@@ -193,3 +194,15 @@ def test_panels_stand_beside_each_other_not_on_each_other() -> None:
         taken |= cells
     identifiers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(identifiers)) == len(identifiers)
+
+
+def test_no_axis_mixes_bytes_with_other_things() -> None:
+    for panel in PANELS:
+        of_bytes = {"_bytes" in target["expr"] for target in panel["targets"]}
+        if of_bytes == {True, False}:
+            properties = [
+                each["id"]
+                for override in panel["fieldConfig"]["overrides"]
+                for each in override["properties"]
+            ]
+            assert {"unit", "custom.axisPlacement"} <= set(properties), panel["title"]

@@ -18,10 +18,10 @@ SCRIPT = Path(__file__).parents[2] / "load_test" / "loadTest.sh"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(SCRIPT), *arguments],
-        cwd=folder, env=os.environ, stdin=subprocess.DEVNULL,
+        cwd=folder, env=os.environ | more, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
 
@@ -54,6 +54,16 @@ def test_it_reports_throughput_percentiles_hits_and_failures(
         assert int(rows[name]["Failure Count"]) == 0
     # Misses are requests like others, with times of their own.
     assert float(rows["GET /data/{key} miss"]["99%"]) > 0
+
+
+def test_a_proxy_of_the_environment_is_not_asked(shared_cluster: Cluster, tmp_path: Path) -> None:
+    nobody = "http://127.0.0.1:9"
+    names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    done = run(
+        tmp_path, "--host", shared_cluster.url, "--users", "2", "--time", "1s", "--out", "out",
+        **dict.fromkeys(names, nobody), no_proxy="",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_refused_request_is_a_failure(shared_cluster: Cluster, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class FakeCluster(ThreadingHTTPServer):
         self.last_body = b""
         self.next_replies: list[tuple[int, dict[str, Any]]] = []
         self.foreign_reply = 0
+        self.states = ["up"]
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     def __enter__(self) -> Self:
@@ -81,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             return status, json.dumps(fields).encode(), "application/problem+json"
         parts = urlsplit(self.path)
         if parts.path == "/cluster":
-            return 200, json.dumps(STATUS).encode(), "application/json"
+            return 200, json.dumps(self.status()).encode(), "application/json"
         if parts.path.startswith("/cluster/locate/"):
             place = {
                 "partition": 17,
@@ -92,10 +93,30 @@ class Handler(BaseHTTPRequestHandler):
             }
             return 200, json.dumps(place).encode(), "application/json"
         if parts.path.startswith("/cluster/nodes/"):
-            known = "aux1" in parts.path
-            return (202 if known else 404), b"{}", "application/problem+json"
+            return self.member(parts.path.removeprefix("/cluster/nodes/"))
         key = parse_qs(parts.query, keep_blank_values=True)["key"][0]
         return self.data(key, body)
+
+    def status(self) -> dict[str, Any]:
+        """`STATUS` with the states that a test gave, one after another; the last one stays."""
+        states = self.server.states
+        state = states.pop(0) if len(states) > 1 else states[0]
+        nodes = [
+            each | {"state": state} if each["id"] == "aux1" else each for each in STATUS["nodes"]
+        ]
+        return STATUS | {"nodes": nodes if state != "forgotten" else nodes[1:]}
+
+    def member(self, target: str) -> tuple[int, bytes, str]:
+        node, _, _ = target.partition("/")
+        if node != "aux1":
+            return 404, b"{}", "application/problem+json"
+        if self.command == "POST":
+            self.server.states = ["draining", "draining", "drained"]
+        elif target == "aux1":
+            self.server.states = ["left", "forgotten"]
+        else:
+            self.server.states = ["up"]
+        return 202, b"{}", "application/problem+json"
 
     def data(self, key: str, body: bytes) -> tuple[int, bytes, str]:
         values = self.server.values

@@ -19,7 +19,8 @@ class PlanningSettings:
     `max_fills`: copies being filled at one time; `max_fills_per_node`: on one receiving node. `max_handovers`: planned
     changes of primary under way. `expect_nodes`: a cold start appoints primaries once so many nodes are there (0: once
     nothing has changed for `bootstrap_wait_s`). `status_max_age_s`: an older status counts as none.
-    `max_move_pause_s`: the longest pause between two views that only move copies.
+    `max_move_pause_s`: the longest pause between two views that only move copies. `left_forgotten_s`: for how long a node that
+    left in good order is listed.
     """
 
     replicas: int = 2
@@ -34,6 +35,7 @@ class PlanningSettings:
     max_handovers: int = 64
     status_max_age_s: float = 2.0
     max_move_pause_s: float = 2.0
+    left_forgotten_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Observation:
     `nodes`, `leases`, `statuses` are by node id, as registered. `dead`: incarnations that are proven dead (R5).
     `absent_for_s`: for how long a node of the view has had no lease row at all. `losses`: when nodes were lost lately
     (boottime), for the flap guard. `cut_off_for_s`: for how long a node has reported that it does not reach another, by
-    (reporting node, other node). `stable_for_s`: since the set of live nodes last changed. `target`: the last one
+    (reporting node, other node). `left_for_s`: for how long the view has listed a node as
+    left. `stable_for_s`: since the set of live nodes last changed. `target`: the last one
     used, kept while the members are the same.
     """
 
@@ -86,6 +89,7 @@ class Observation:
     absent_for_s: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     cut_off_for_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    left_for_s: Mapping[str, float] = field(default_factory=dict)
     stable_for_s: float = 0.0
     target: Target | None = None
 

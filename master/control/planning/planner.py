@@ -98,7 +98,7 @@ def signature(seen: Observation) -> Hashable:
     flags = (
         seen.paused,
         seen.draining,
-        seen.forget,
+        seen.forget | _long_left(seen),
         seen.stable_for_s >= settings.bootstrap_wait_s,
         seen.stable_for_s >= settings.settle_s,
     )
@@ -113,8 +113,12 @@ def signature(seen: Observation) -> Hashable:
 
 
 def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> dict[str, NodeInfo]:
-    """The nodes of the next view, as registered: down without copies and lease, left out if to be forgotten."""
+    """The nodes of the next view, as registered: down without copies and lease, left out if to be forgotten.
+
+    Who ends after it was drained has left, and is forgotten after a while without being asked for.
+    """
     listed = holders(rows)
+    forgotten = seen.forget | _long_left(seen)
     nodes: dict[str, NodeInfo] = {}
     for node in sorted({*seen.view.nodes, *verdicts.joining}):
         if node in verdicts.joining:
@@ -128,13 +132,21 @@ def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> 
             registered = member_info(seen, node)
             if up and registered.incarnation == info.incarnation:
                 info = registered
-            if not up and node in seen.forget:
+            if not up and node in forgotten:
                 continue
-        draining = up and verdicts.is_draining(node)
-        nodes[node] = msgspec.structs.replace(info, up=up, draining=draining)
+        drains = verdicts.is_draining(node)
+        left = info.left
+        if info.up:
+            left = not up and (drains or info.draining) and node not in seen.view.holders()
+        nodes[node] = msgspec.structs.replace(info, up=up, draining=up and drains, left=left)
     for node in sorted(verdicts.stillborn):
         nodes[node] = msgspec.structs.replace(seen.nodes[node], up=False)
     return nodes
+
+
+def _long_left(seen: Observation) -> frozenset[str]:
+    least_s = seen.settings.left_forgotten_s
+    return frozenset(node for node, for_s in seen.left_for_s.items() if for_s >= least_s)
 
 
 def _fences(
@@ -186,7 +198,8 @@ def _membership(seen: Observation, verdicts: Verdicts, view: View) -> list[str]:
                 f"{node} is back as {info.incarnation}; what {before.incarnation} held is void"
             )
         elif not info.up and before is not None and before.up:
-            reasons.append(f"{node} is down: {_why(seen, verdicts, node)}")
+            state = "has left" if info.left else "is down"
+            reasons.append(f"{node} {state}: {_why(seen, verdicts, node)}")
         elif before is not None and info.draining != before.draining:
             reasons.append(f"{node} {'drains' if info.draining else 'drains no more'}")
     reasons += [f"{node} is forgotten" for node in seen.view.nodes if node not in view.nodes]

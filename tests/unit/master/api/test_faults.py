@@ -302,7 +302,7 @@ def test_operators_requests_are_keys_in_the_coordinator(master: FakeMaster) -> N
     def keys() -> set[str]:
         return set(master.call(master.coordinator.read, "admin/"))
 
-    assert ask(master, "POST", "/cluster/nodes/aux1/drain").status == 202
+    assert ask(master, "POST", "/cluster/nodes/aux1/drain?force=1").status == 202
     assert ask(master, "POST", "/cluster/rebalance/pause").status == 204
     assert keys() == {"admin/drain/aux1", "admin/pause"}
     assert ask(master, "DELETE", "/cluster/nodes/aux1/drain").status == 202

@@ -20,10 +20,20 @@ def with_node(view: View, node: str, **fields: object) -> View:
 
 
 def health(
-    view: View, known: dict[str, NodeStatus], *, available: bool = True
+    view: View,
+    known: dict[str, NodeStatus],
+    *,
+    available: bool = True,
+    controller: str | None = "master1",
+    eta_s: float | None = None,
 ) -> tuple[str, list[str]]:
     summary = summarize(
-        view, known, masters=(), controller=None, coordinator_available=available, eta_s=None
+        view,
+        known,
+        masters=(),
+        controller=controller,
+        coordinator_available=available,
+        eta_s=eta_s,
     )
     return summary.health, summary.reasons
 
@@ -45,23 +55,63 @@ def test_nodes_are_counted_and_described() -> None:
     assert (summary.controller, summary.partitions, summary.rebalance.active) == ("m", 8, False)
 
 
-def test_a_missing_primary_degrades_and_is_not_ready() -> None:
+def test_a_missing_primary_is_not_ready() -> None:
     view = healthy_view()
     view = changed(view, table=(Partition(None, (), (), 7), *view.table[1:]))
-    state, reasons = health(view, statuses(view))
-    assert state == "degraded"
-    assert reasons[0] == "1 of 8 partitions have no primary"
+    assert health(view, statuses(view)) == (
+        "recovering",
+        ["1 of 8 partitions have no primary"],
+    )
     assert unready(view, statuses(view)) == ["1 of 8 partitions have no primary"]
 
 
-def test_too_few_copies_degrade_but_everything_is_served() -> None:
+LACKING = Partition("aux1", (), (Filling("aux2", 9),), 7)
+
+
+def test_copies_that_are_being_made_while_every_node_is_there_are_a_recovery() -> None:
     view = healthy_view()
-    view = changed(view, table=(Partition("aux1", (), (), 7), *view.table[1:]))
-    assert health(view, statuses(view)) == (
-        "degraded",
-        ["1 partitions have fewer than 2 copies in sync"],
+    view = changed(view, table=(LACKING, *view.table[1:]))
+    assert health(view, statuses(view), eta_s=4.4) == (
+        "recovering",
+        ["7 of 8 partitions have their 2 copies, about 4 s left"],
     )
     assert unready(view, statuses(view)) == []
+
+
+def test_copies_that_nobody_makes_degrade() -> None:
+    view = healthy_view()
+    view = changed(view, table=(LACKING, *view.table[1:]))
+    assert health(view, statuses(view), controller=None)[0] == "degraded"
+    down = with_node(view, "aux2", up=False)
+    assert health(down, statuses(view))[0] == "degraded"
+
+
+def test_fewer_nodes_than_copies_degrade_with_a_sentence_that_says_so() -> None:
+    view = healthy_view(replicas=5)
+    assert health(view, statuses(view)) == (
+        "degraded",
+        [
+            "5 copies of each partition are wanted, but only 2 nodes take part",
+            "0 of 8 partitions have their 5 copies",
+        ],
+    )
+
+
+def test_restoring_is_a_recovery_too() -> None:
+    view = healthy_view()
+    known = statuses(view)
+    known["aux1"] = msgspec.structs.replace(known["aux1"], restoring=[0, 2])
+    assert health(view, known) == (
+        "recovering",
+        ["2 partitions are being restored from their snapshots"],
+    )
+
+
+def test_damaged_snapshots_degrade() -> None:
+    view = healthy_view()
+    known = statuses(view)
+    known["aux1"] = msgspec.structs.replace(known["aux1"], snapshot_problems=["it is damaged"])
+    assert health(view, known) == ("degraded", ["node aux1: it is damaged"])
 
 
 def test_a_node_that_is_down_or_silent_degrades() -> None:
@@ -86,6 +136,29 @@ def test_draining_is_a_state_and_no_fault() -> None:
     )
     assert [row.state for row in summary.nodes] == ["draining", "up"]
     assert summary.health == "ok"
+
+
+def test_a_node_that_drains_and_holds_nothing_is_drained() -> None:
+    view = with_node(healthy_view(), "aux1", draining=True)
+    rows = (Partition("aux2", (), (), 7),) * 8
+    assert states(changed(view, table=rows))["aux1"] == "drained"
+    handed_over = (Partition("aux2", (), (), 8, "aux1"), *rows[1:])
+    assert states(changed(view, table=handed_over))["aux1"] == "draining"
+
+
+def states(view: View) -> dict[str, str]:
+    summary = summarize(
+        view, statuses(view), masters=(), controller=None, coordinator_available=True, eta_s=None
+    )
+    return {row.id: row.state for row in summary.nodes}
+
+
+def test_a_node_that_has_left_is_no_fault() -> None:
+    view = healthy_view()
+    gone = msgspec.structs.replace(view.nodes["aux1"], id="aux3", up=False, left=True)
+    view = changed(view, nodes={**view.nodes, "aux3": gone})
+    assert states(view)["aux3"] == "left"
+    assert health(view, statuses(view)) == ("ok", [])
 
 
 def test_a_coordinator_outage_degrades() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from master.control.controller import CYCLE_S, IDLE_CYCLE_S, Controller
 from master.control.coordinator_reader import MASTER_FORGOTTEN_S, REUSE_S
+from master.control.housekeeping import unregister
 from master.control.pacing import MOVE_PAUSE_S
 from master.control.planning.observation import PlanningSettings
 from ringmaster.cluster.view import View
@@ -296,6 +297,30 @@ async def test_a_forgotten_node_leaves_the_view_and_the_records():
     assert "aux2" not in world.view.nodes
     assert "node/aux2" not in world.coordinator.records
     assert "admin/forget/aux2" not in world.coordinator.records
+
+
+async def test_a_drained_node_that_ended_is_forgotten_after_a_while_with_all_it_left_behind():
+    world = await three_nodes()
+    world.coordinator.put("admin/drain/aux1", b"{}")
+    await world.run(3.0)
+    world.nodes.kill("aux1")
+    world.coordinator.delete("lease/aux1")
+    await world.run(1.0)
+    assert (world.view.nodes["aux1"].up, world.view.nodes["aux1"].left) == (False, True)
+    world.clock.now += world.settings.left_forgotten_s
+    await world.run(1.0)
+    assert "aux1" not in world.view.nodes
+    assert not {"node/aux1", "admin/drain/aux1"} & world.coordinator.records.keys()
+
+
+async def test_the_registration_of_a_node_that_just_comes_is_left_alone():
+    world = await three_nodes()
+    world.nodes.start("aux4")
+    await unregister(world.coordinator, "aux4")
+    assert "node/aux4" in world.coordinator.records
+    world.coordinator.delete("lease/aux4")
+    await unregister(world.coordinator, "aux4")
+    assert "node/aux4" not in world.coordinator.records
 
 
 async def test_a_node_that_died_before_any_view_listed_it_is_cleared_away():

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from ringmaster.chaos.load import Client, KeyState, Load, Sample
 from ringmaster.chaos.local import LocalTarget
-from ringmaster.chaos.report import evaluate
+from ringmaster.chaos.report import evaluate, table
 from ringmaster.chaos.scenarios import SCENARIOS
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.engines import open_coordinator
@@ -66,6 +67,18 @@ def paced(moving_s: float) -> list[Sample]:
         moves = 20 <= at < 30 or 32 <= at < 40
         samples.append(Sample(at, moving_s if moves else 0.001, write=False, outcome="ok"))
     return samples
+
+
+def test_the_table_has_a_p99_in_every_row() -> None:
+    console = Console(width=160)
+    with console.capture() as captured:
+        results = [
+            evaluate(KILL, paced(0.5), 0.1, MARKS),
+            evaluate(REBALANCE, paced(0.0019), 0.1, MARKS),
+        ]
+        console.print(table(results))
+    assert " 500.0 ms " in captured.get()
+    assert " 1.9 ms (1.9 x rest) " in captured.get()
 
 
 def test_p99_while_data_moves_is_held_against_p99_at_rest() -> None:

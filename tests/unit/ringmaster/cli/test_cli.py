@@ -62,6 +62,31 @@ def test_json_is_posted_as_it_is(cluster: FakeCluster) -> None:
     assert run("put", "a", "1", "--json", "--content-type", "x/y", url=cluster.url).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{bad", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("[1, NaN]", "NaN is no JSON number"),
+        ("1 2", "Extra data: line 1 column 3 (char 2)"),
+        ("[" * 100_000, "the value is nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_named_by_its_place_in_the_value(
+    cluster: FakeCluster, value: str, said: str
+) -> None:
+    result = run("put", "x", "--json", stdin=value.encode(), url=cluster.url)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert cluster.seen == []
+
+
+def test_a_lone_surrogate_is_json(cluster: FakeCluster) -> None:
+    cluster.next_replies.append((201, {}))
+    assert run("put", "x", r'"\ud800"', "--json", url=cluster.url).exit_code == 0
+    assert cluster.last_body == rb'{"key":"x","value":"\ud800"}'
+
+
 def test_a_ttl_is_a_duration(cluster: FakeCluster) -> None:
     assert run("put", "a", "x", "--ttl", "2m", url=cluster.url).exit_code == 0
     assert cluster.seen[-1][1] == "/data?key=a&ttl=120.0"
@@ -143,16 +168,6 @@ def test_locate_says_where_a_key_is(cluster: FakeCluster) -> None:
     assert result.stdout == "partition 17: primary aux1, replicas aux2 (term 5, epoch 7)\n"
     assert cluster.seen[-1][1] == "/cluster/locate/a%2Fb"
     assert json.loads(run("locate", "a", "--json", url=cluster.url).stdout)["partition"] == 17
-
-
-def test_drain_and_undrain(cluster: FakeCluster) -> None:
-    assert run("drain", "aux1", url=cluster.url).exit_code == 0
-    assert run("undrain", "aux1", url=cluster.url).exit_code == 0
-    assert [each[:2] for each in cluster.seen] == [
-        ("POST", "/cluster/nodes/aux1/drain"),
-        ("DELETE", "/cluster/nodes/aux1/drain"),
-    ]
-    assert run("drain", "aux9", url=cluster.url).exit_code == 1
 
 
 def test_the_version() -> None:

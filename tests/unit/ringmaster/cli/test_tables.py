@@ -1,20 +1,56 @@
 """How a cluster is shown in a terminal."""
 
+import pytest
 from rich.console import Console
 
 from ringmaster.cli.tables import cluster_table, readable_bytes, summary
 from tests.fakes.http_cluster import STATUS
 
+NODE = {
+    "id": "3f2b1c9d8e7a-7001",
+    "state": "draining",
+    "address": "3f2b1c9d8e7a:7001",
+    "primaries": 16_384,
+    "replicas": 16_384,
+    "filling": 7,
+    "entries": 123_456_789,
+    "bytes": 164 * 2**20,
+    "usable_bytes": 166 * 2**20,
+    "process_bytes": 230 * 2**20,
+    "max_bytes": 244 * 2**20,
+    "hits": 3,
+    "misses": 1,
+    "evictions": 1_234_567,
+}
 
-def test_a_table_of_nodes_fits_a_terminal_of_80_columns() -> None:
-    node = STATUS["nodes"][0] | {"state": "draining", "entries": 123_456, "bytes": 2**28}
-    console = Console(width=80)
+
+def lines(width: int | None) -> list[str]:
+    console = Console(width=width or 10_000)
     with console.capture() as captured:
-        console.print(cluster_table(STATUS | {"nodes": [node]}, console.width))
-    lines = captured.get().splitlines()
-    assert lines[-2].split()[:3] == ["node", "state", "primaries"]
-    assert "256.0 MiB of 256.0 MiB" in lines[-1]
-    assert lines[-1].endswith("0")
+        console.print(cluster_table(STATUS | {"nodes": [NODE]}, width))
+    return captured.get().splitlines()[-2:]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, None])
+def test_no_width_cuts_what_is_shown(width: int | None) -> None:
+    head, row = lines(width)
+    assert row.startswith("3f2b1c9d8e7a-7001 draining")
+    assert "…" not in head + row
+    assert "164.0 MiB of 166.0 MiB" in row or width == 40
+
+
+def test_a_terminal_of_80_columns_has_no_line_that_wraps() -> None:
+    assert all(len(line) <= 80 for line in lines(80))
+    head = lines(80)[0]
+    assert {"node", "state", "entries", "memory"} <= set(head.split())
+    assert "address" not in head
+
+
+def test_a_pipe_gets_everything() -> None:
+    head, row = lines(None)
+    for name in ("address", "primaries", "replicas", "filling", "hit rate", "evicted"):
+        assert name in head
+    assert "230.0 MiB of 244.0 MiB" in row, "the process, of its budget"
 
 
 def test_bytes_read_well() -> None:

@@ -15,6 +15,7 @@ from ringmaster.config.settings import (
     advertised,
     default_id,
     load_settings,
+    record_lease_dir,
 )
 from ringmaster.errors import SettingsError
 
@@ -129,6 +130,20 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("kind", [UpSettings, AuxSettings])
+@pytest.mark.parametrize("given", ["1MB", "64MB"])
+def test_a_budget_that_is_too_small_is_refused_with_the_least_that_is_allowed(
+    kind: type[UpSettings] | type[AuxSettings], given: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(kind, max_memory=given)
+    assert str(refused.value) == (
+        f"--max-memory (RINGMASTER_MAX_MEMORY): {given} is too little for a node: its process takes about 48MiB before it "
+        "holds anything; give it 96MiB or more"
+    )
+    assert load_settings(kind, max_memory="96MiB").max_memory == 96 * 2**20
+
+
 @pytest.mark.parametrize(
     ("kind", "flags", "said"),
     [
@@ -234,3 +249,15 @@ def test_the_reference_page_is_up_to_date() -> None:
 def test_every_setting_is_described(kind: type[ClusterSettings]) -> None:
     for row in setting_rows(kind):
         assert row.description.endswith("."), row.name
+
+
+def test_the_data_dir_names_the_lease_dir_for_who_is_given_nothing_else(tmp_path: Path) -> None:
+    def lease_path(**flags: object) -> Path:
+        return load_settings(AuxSettings, data_dir=str(tmp_path), **flags).lease_path
+
+    assert lease_path() == tmp_path / "leases"
+    record_lease_dir(tmp_path, Path("/dev/shm/of ours"))
+    assert lease_path() == Path("/dev/shm/of ours")
+    assert lease_path(lease_dir="/other") == Path("/other")
+    record_lease_dir(tmp_path, tmp_path / "leases")
+    assert lease_path() == tmp_path / "leases"

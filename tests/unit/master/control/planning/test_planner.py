@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from master.control.planning.node_verdicts import held_off
 from master.control.planning.observation import LeaseSeen, Observation, PlanningSettings, StatusSeen
 from master.control.planning.planner import next_view, signature
@@ -361,3 +363,55 @@ def test_time_alone_is_enough_to_look_at_a_cut_again():
         signature(replace(observation, cut_off_for_s=each)) for each in ({}, cut, {("a", "b"): 3.0})
     ]
     assert len(set(marks)) == 3
+
+
+def drained(**changes: object) -> Observation:
+    """A drains, holds nothing any more, and its lease is given up."""
+    observation = seen(row("b", "c"), row("c", "b"), draining=frozenset("a"))
+    without = {node: lease(node) for node in "bc"}
+    return replace(observation, leases=without, **changes)  # type: ignore[arg-type]
+
+
+def test_a_drained_node_that_ends_has_left_and_no_failure_is_counted():
+    plan = next_view(drained())
+    assert plan is not None
+    assert (plan.view.nodes["a"].up, plan.view.nodes["a"].left) == (False, True)
+    assert plan.lost == frozenset()
+    assert plan.reasons == ("a has left: its lease was given up or revoked",)
+
+
+def test_a_draining_node_that_ends_with_copies_is_down():
+    observation = drained()
+    view = msgspec.structs.replace(observation.view, table=(row("b", "a"), row("c", "b")))
+    plan = next_view(replace(observation, view=view))
+    assert plan is not None
+    assert (plan.view.nodes["a"].up, plan.view.nodes["a"].left) == (False, False)
+
+
+def test_a_node_that_ends_without_being_drained_is_down_even_if_it_holds_nothing():
+    plan = next_view(drained(draining=frozenset()))
+    assert plan is not None
+    assert (plan.view.nodes["a"].up, plan.view.nodes["a"].left) == (False, False)
+
+
+def test_a_node_that_left_is_forgotten_after_a_while():
+    plan = next_view(drained())
+    assert plan is not None
+    left = replace(drained(), view=plan.view, left_for_s={"a": 599.0})
+    assert next_view(left) is None
+    later = replace(left, left_for_s={"a": 600.0})
+    assert signature(later) != signature(left)
+    plan = next_view(later)
+    assert plan is not None
+    assert set(plan.view.nodes) == {"b", "c"}
+
+
+def test_a_node_that_left_and_comes_back_is_up():
+    plan = next_view(drained())
+    assert plan is not None
+    leases = {"a": LeaseSeen(LeaseRow(incarnation="a-2", number=0), 9, 0.1)}
+    back = drained(draining=frozenset(), nodes={"a": info("a", 2), "b": info("b"), "c": info("c")})
+    back = replace(back, view=plan.view, leases={**back.leases, **leases})
+    plan = next_view(back)
+    assert plan is not None
+    assert (plan.view.nodes["a"].up, plan.view.nodes["a"].left) == (True, False)
