@@ -21,6 +21,13 @@ _PENDING_BYTES: Final = 400
 
 UNKNOWN = b"-UNKNOWN the partition was lost after the write was sequenced\r\n"
 
+_UNDECIDED: Final = b"AGAIN the key has expired, but a write that found it alive is under way\r\n"
+UNDECIDED: Final = b"-" + _UNDECIDED
+"""To a read of an expired entry that `Primary.in_overlay`: whether the key is absent is known once the write is committed (R8)."""
+
+TRY_AGAIN: Final = b"-TRY" + _UNDECIDED
+"""The same as Redis says it."""
+
 
 class Waiter(Protocol):
     """Somebody who waits for a reply that rests on an uncommitted entry."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
+from aux.replication.primary import UNDECIDED
 from aux.storage.partition_data import PartitionData
 from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, meta_of
 
@@ -62,10 +63,10 @@ class BulkCommands:
             datas = [served[token].data for token in tokens]
         except KeyError:
             return self._read_some(tokens, keys)
-        found = self._find(datas, keys)
+        found, undecided = self._find(tokens, datas, keys)
         hits = [*filter(None, found)]
-        if sum(map(len, hits)) > MAX_REPLY_BYTES:
-            return self._array(found, {})
+        if undecided or sum(map(len, hits)) > MAX_REPLY_BYTES:
+            return self._array(found, undecided)
         self._counters.hits += len(hits)
         self._counters.misses += len(found) - len(hits)
         if bare and (text := bare_values(found, hits)) is not None:
@@ -81,17 +82,23 @@ class BulkCommands:
         refused = {
             index: self._moved(token) for index, token in enumerate(tokens) if token not in served
         }
-        pairs = [pair for pair in zip(tokens, keys, strict=True) if pair[0] in served]
-        found = iter(
-            self._find([served[token].data for token, _ in pairs], [key for _, key in pairs])
+        asked = [index for index in range(len(tokens)) if index not in refused]
+        ours = [tokens[index] for index in asked]
+        some, undecided = self._find(
+            ours, [served[token].data for token in ours], [keys[index] for index in asked]
         )
-        return self._array(
-            [None if index in refused else next(found) for index in range(len(tokens))], refused
-        )
+        found: list[bytes | None] = [None] * len(tokens)
+        for index, entry in zip(asked, some, strict=True):
+            found[index] = entry
+        refused |= {asked[index]: reply for index, reply in undecided.items()}
+        return self._array(found, refused)
 
-    def _find(self, datas: Sequence[PartitionData], keys: Sequence[bytes]) -> list[bytes | None]:
-        """The entries, used from now on; None where there is none, or it has expired."""
+    def _find(
+        self, tokens: Sequence[bytes], datas: Sequence[PartitionData], keys: Sequence[bytes]
+    ) -> tuple[list[bytes | None], dict[int, bytes]]:
+        """The entries, used from now on; None where there is none, or it has expired. And what to reply instead."""
         found, dated = self._touch_many(datas, keys)
+        undecided: dict[int, bytes] = {}
         if dated:
             now_ms = self._clock.wall_ms()
             for index, expires_ms in dated:
@@ -100,7 +107,9 @@ class BulkCommands:
                 entry = found[index]
                 if entry is not None and now_ms >= expires_ms + meta_of(entry).swr_ms:
                     found[index] = None
-        return found
+                    if self._served[tokens[index]].in_overlay(keys[index]):
+                        undecided[index] = UNDECIDED
+        return found, undecided
 
     def _array(self, found: Sequence[bytes | None], refused: dict[int, bytes]) -> bytes:
         """A reply for each of `found`, those in `refused` instead; `AGAIN` behind `MAX_REPLY_BYTES`."""

@@ -13,7 +13,7 @@ import msgspec
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.replication.primary import UNKNOWN, Primary
+from aux.replication.primary import UNDECIDED, UNKNOWN, Primary
 from aux.server.bulk_commands import BulkCommands
 from aux.storage import write_rules
 from aux.storage.expiry import is_expired
@@ -64,6 +64,8 @@ class DataCommands:
         entry = self._lru.touch(data, command[2])
         # An expiry is looked at only where anything in the partition may ever expire.
         if entry is None or ((data.next_due_ms < NEVER or data.scan) and self._is_expired(entry)):
+            if entry is not None and primary.in_overlay(command[2]):
+                return UNDECIDED
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1
@@ -75,8 +77,10 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         entry = primary.data.entries.get(command[2])
-        if entry is None or self._is_expired(entry):
+        if entry is None:
             return NIL
+        if self._is_expired(entry):
+            return UNDECIDED if primary.in_overlay(command[2]) else NIL
         offset = entries.value_offset(entry)
         head = entry[:offset]
         return b"*2\r\n$%d\r\n%b\r\n:%d\r\n" % (len(head), head, len(entry) - offset)
@@ -180,7 +184,10 @@ class DataCommands:
         keys = sorted(
             key
             for key, entry in primary.data.entries.items()
-            if key > cursor and key.startswith(prefix) and not is_expired(entry, now_ms)
+            if key > cursor
+            and key.startswith(prefix)
+            # A write that found the key alive may yet keep it so.
+            and (not is_expired(entry, now_ms) or primary.in_overlay(key))
         )
         page = keys[: int(limit)]
         following = page[-1] if len(keys) > len(page) and page else b""

@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.replication.primary import Primary, Waiter
+from aux.replication.primary import TRY_AGAIN, Primary, Waiter
 from aux.server.data_commands import NIL, TOO_BIG, DataCommands
 from aux.storage import write_rules
 from aux.storage.expiry import is_expired
@@ -99,7 +99,10 @@ class RedisCommands:
             primary = self._primary(key)
             if primary is None:
                 return self._moved(key)
-            replies.append(self._value(primary, key))
+            reply = self._value(primary, key)
+            if reply == TRY_AGAIN:
+                return reply
+            replies.append(reply)
         return b"*%d\r\n%b" % (len(replies), b"".join(replies))
 
     def exists(self, _client: Client, command: Command) -> bytes:
@@ -109,7 +112,10 @@ class RedisCommands:
             primary = self._primary(key)
             if primary is None:
                 return self._moved(key)
-            count += self._live(primary, key) is not None
+            entry = self._live(primary, key)
+            if entry == TRY_AGAIN:
+                return entry
+            count += entry is not None
         return b":%d\r\n" % count
 
     def ttl(self, command: Command, unit_ms: int) -> bytes:
@@ -122,6 +128,8 @@ class RedisCommands:
         entry = self._live(primary, command[1])
         if entry is None:
             return b":-2\r\n"
+        if entry == TRY_AGAIN:
+            return entry
         expires_ms = entries.header(entry).expires_ms
         if not expires_ms:
             return b":-1\r\n"
@@ -236,9 +244,10 @@ class RedisCommands:
         return primary if primary is not None and primary.token in self._served else None
 
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
+        """The entry, None if there is none or it has expired; `TRY_AGAIN` while a write may yet find it alive."""
         entry = primary.data.entries.get(key)
-        if entry is None or is_expired(entry, self._clock.wall_ms()):
-            return None
+        if entry is not None and is_expired(entry, self._clock.wall_ms()):
+            return TRY_AGAIN if primary.in_overlay(key) else None
         return entry
 
     def _value(self, primary: Primary, key: bytes) -> bytes:
@@ -247,6 +256,8 @@ class RedisCommands:
         if entry is None or (
             (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._clock.wall_ms())
         ):
+            if entry is not None and primary.in_overlay(key):
+                return TRY_AGAIN
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1

@@ -273,9 +273,12 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         receive(connection, data)
         invariants.served(loop, node, held, before)
 
-    def watched(method: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(method: Callable[..., Any], *, overlay: bool) -> Callable[..., Any]:
+        """`method` removes keys that have an uncommitted entry, or (`overlay` false) those that have none."""
+
         def report(primary: Primary, key: bytes) -> Any:
-            invariants.evicted(cluster.running(), primary, key)
+            if primary.in_overlay(key) is overlay:
+                invariants.evicted(cluster.running(), primary, key)
             return method(primary, key)
 
         return report
@@ -287,8 +290,8 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         stack.enter_context(patch.object(aux.storage.store, "ProcessAccounting", _accounting))
         stack.enter_context(patch.object(aux.server.control_commands, "status_of", status_of))
         stack.enter_context(patch.object(ClientConnection, "data_received", data_received))
-        stack.enter_context(patch.object(Primary, "evict", watched(evict)))
-        stack.enter_context(patch.object(Primary, "expire", watched(expire)))
+        stack.enter_context(patch.object(Primary, "evict", watched(evict, overlay=False)))
+        stack.enter_context(patch.object(Primary, "expire", watched(expire, overlay=True)))
         stack.enter_context(
             patch.object(secrets, "token_hex", lambda size=32: tokens.randbytes(size).hex())
         )

@@ -94,6 +94,32 @@ async def test_values_are_those_of_the_entries(
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("others", [[HERE], [HERE, UNHEARD_OF]])
+async def test_a_key_that_expires_under_a_write_is_asked_for_again(others: list[bytes]) -> None:
+    async with World("ab") as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"]
+        with_options(node, b"brief", ttl_ms=1000)
+        node.put(b"k", b"1")
+        await world.settle()
+        world.wire("a", "b").held = True
+        node.put(b"brief", b"2")
+        node.clock.now += 1.0
+        tokens, keys = [*others[1:], HERE, HERE], [*[b"x"] * len(others[1:]), b"brief", b"k"]
+        for command in (
+            (b"RM.MGET", *[word for pair in zip(tokens, keys, strict=True) for word in pair]),
+            (b"RM.VALUES", b"\n".join(tokens), b"\n".join(keys)),
+        ):
+            *_, brief, k = node.ask(*command).reply
+            assert str(brief).startswith("AGAIN")
+            assert answer_of(k) == b"1"
+        assert node.node.counters.misses == 0
+        world.wire("a", "b").held = False
+        await world.settle()
+        assert node.ask(b"RM.VALUES", HERE, b"brief").reply == b"2"
+
+
 async def test_an_entry_from_a_snapshot_is_as_bare_as_others() -> None:
     async with filled() as world:
         store = world["a"].node.store

@@ -154,6 +154,51 @@ async def test_a_touch_that_is_under_way_keeps_the_key_from_being_swept(world: W
     assert node.get(b"k") == world["b"].holds()[b"k"] == b"1"
 
 
+@pytest.mark.parametrize(
+    ("write", "left"),
+    [
+        ((b"RM.SET", PT, b"k", b"2"), b"2"),
+        ((b"RM.SET", PT, b"k", b"2", with_options(if_match=((1, 1),))), b"2"),
+        ((b"RM.TOUCH", PT, b"k"), b"1"),
+        ((b"RM.DEL", PT, b"k"), None),
+    ],
+)
+async def test_a_key_that_expires_under_a_write_is_not_absent_before_that_is_committed(
+    world: World, write: tuple[bytes, ...], left: bytes | None
+) -> None:
+    """The write says that it found the key: nobody may have found it absent before."""
+    node = world["a"]
+    node.ask(b"RM.SET", PT, b"k", b"1", with_options(ttl_ms=1000))
+    await world.settle()
+    world.wire("a", "b").held = True
+    written = node.ask(*write)
+    assert node.get(b"k") == b"1"
+    node.clock.now += 1.0
+    misses = node.node.counters.misses
+    assert code(node.ask(b"RM.GET", PT, b"k").reply) == "AGAIN"
+    assert code(node.ask(b"RM.HEAD", PT, b"k").reply) == "AGAIN"
+    assert node.ask(b"RM.SCAN", PT, b"", b"9", b"").reply == [b"", b"k"]
+    assert node.node.counters.misses == misses
+    world.wire("a", "b").held = False
+    await world.settle()
+    assert written.reply[0] == Status.REPLACED
+    assert node.get(b"k") == left
+
+
+async def test_a_key_is_absent_at_once_if_a_write_found_it_expired(world: World) -> None:
+    node = world["a"]
+    node.ask(b"RM.SET", PT, b"k", b"1", with_options(ttl_ms=1000))
+    await world.settle()
+    world.wire("a", "b").held = True
+    node.clock.now += 1.0
+    written = node.put(b"k", b"2")
+    assert node.get(b"k") is None
+    world.wire("a", "b").held = False
+    await world.settle()
+    assert written.reply[0] == Status.CREATED
+    assert node.get(b"k") == b"2"
+
+
 async def test_deleting_an_absent_key_reaches_every_copy(world: World) -> None:
     deleted = world["a"].ask(b"RM.DEL", PT, b"never there")
     assert deleted.raw is None

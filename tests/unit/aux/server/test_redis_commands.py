@@ -74,6 +74,22 @@ async def test_a_get_is_an_mget_of_one_key(world: World) -> None:
         node.clock.now += 0.2
 
 
+async def test_a_key_that_expires_under_a_write_is_asked_for_again(world: World) -> None:
+    [key] = keys_of(0, 1)
+    node = world["a"]
+    node.ask(b"SET", key, b"1", b"PX", b"100")
+    await world.settle()
+    world.wire("a", "b").held = True
+    kept = node.ask(b"PEXPIRE", key, b"60000")
+    node.clock.now += 0.1
+    for command in (b"GET", b"MGET", b"EXISTS", b"TTL"):
+        assert node.ask(command, key).text.startswith("-TRYAGAIN "), command
+    world.wire("a", "b").held = False
+    await world.settle()
+    assert kept.reply == 1
+    assert node.ask(b"GET", key).reply == b"1"
+
+
 async def test_set_s_options(node: TestNode) -> None:
     assert node.ask(b"SET", b"k", b"1", b"XX").reply is None
     assert node.ask(b"SET", b"k", b"1", b"nx", b"px", b"1500").reply == b"OK"
