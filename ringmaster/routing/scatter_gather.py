@@ -20,6 +20,13 @@ from ringmaster.routing.table import Route, Table
 
 NO_PRIMARY: Final = LinkDown("the partition has no live primary")
 LATE: Final = DeadlineExceeded("no reply came within the deadline")
+STRAGGLER: Final = DeadlineExceeded("no reply came for 3 s, when others had come")
+_LOOK_S: Final = 0.5
+_MOST_LOOKS: Final = 6
+"""So many looks in which nothing comes, and writes that have been answered wait no longer for those that have not. That is 1.5
+times the TTL of a lease: a node that hangs is out of the view by then, as is a copy, and what waited for it has an answer. Looks
+are counted, not time, so a stop of this process makes nobody late."""
+
 _BARE_HEADER: Final = pack(
     slot=0, term=0, seq=0, expires_ms=0, written_s=0, flags=JSON, meta=b"", value=b""
 )
@@ -70,6 +77,11 @@ class Round:
             # Not kept: who is called holds this round, and a cycle would wait for the garbage collector.
             done, self._done = self._done, _nothing
             done()
+
+    @property
+    def missing(self) -> int:
+        """How many are not there yet."""
+        return self._left
 
     @property
     def all_bare(self) -> bool:
@@ -195,7 +207,10 @@ def _picked(items: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:
 async def ask_each(
     table: Table, requests: Sequence[Request], within_s: float, *, movable: bool
 ) -> list[Reply]:
-    """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: they are reads."""
+    """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: they are reads.
+
+    Replies to several writes do not wait until the deadline for one that does not come: it becomes `STRAGGLER`.
+    """
     round_, done = _awaitable(len(requests))
     asks: list[Ask] = []
     mask = len(table) - 1
@@ -207,7 +222,9 @@ async def ask_each(
             ask.replied(NO_PRIMARY)
         else:
             route.link.ask(request.frame(route), ask)
-    return await _all(round_, done, asks, within_s)
+    if movable or len(requests) == 1:
+        return await _all(round_, done, asks, within_s)
+    return await _most(round_, done, asks, within_s)
 
 
 async def ask_batches(table: Table, keys: Sequence[bytes], within_s: float) -> list[Reply]:
@@ -236,4 +253,22 @@ async def _all(
     except TimeoutError:
         for ask in asks:
             ask.replied(LATE)
+    return round_.replies
+
+
+async def _most(
+    round_: Round, done: asyncio.Future[None], asks: Sequence[Ask], within_s: float
+) -> list[Reply]:
+    """The same, unless some replies are there and no other comes any more: then without those."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    looks = 0
+    while missing := round_.missing:
+        left_s = deadline - loop.time()
+        if left_s <= 0 or looks == _MOST_LOOKS:
+            for ask in asks:
+                ask.replied(LATE if left_s <= 0 else STRAGGLER)
+            break
+        await asyncio.wait([done], timeout=min(left_s, _LOOK_S))
+        looks = looks + 1 if round_.missing == missing < len(asks) else 0
     return round_.replies
