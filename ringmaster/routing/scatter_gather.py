@@ -20,6 +20,13 @@ from ringmaster.routing.table import Route, Table
 
 NO_PRIMARY: Final = LinkDown("the partition has no live primary")
 LATE: Final = DeadlineExceeded("no reply came within the deadline")
+STRAGGLER: Final = DeadlineExceeded("no reply came for 3 s, when others had come")
+_LOOK_S: Final = 0.5
+_MOST_LOOKS: Final = 6
+"""So many looks in which nothing comes, and writes that have been answered wait no longer for those that have not. That is 1.5
+times the TTL of a lease: a node that hangs is out of the view by then, as is a copy, and what waited for it has an answer. Looks
+are counted, not time, so a stop of this process makes nobody late."""
+
 _BARE_HEADER: Final = pack(
     slot=0, term=0, seq=0, expires_ms=0, written_s=0, flags=JSON, meta=b"", value=b""
 )
@@ -74,6 +81,11 @@ class Gather:
             # Dropped before the call: its owner holds this object, and the cycle would wait for the garbage collector.
             on_complete, self._on_complete = self._on_complete, _completed
             on_complete()
+
+    @property
+    def missing(self) -> int:
+        """How many are not there yet."""
+        return self._missing
 
     @property
     def all_bare(self) -> bool:
@@ -199,7 +211,10 @@ def _select(items: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:
 async def gather_each(
     table: Table, requests: Sequence[Request], within_s: float, *, movable: bool
 ) -> list[Reply]:
-    """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: reads, which a newer view reroutes."""
+    """One reply for each of `requests`; a late one is `DeadlineExceeded`. `movable`: reads, which a newer view reroutes.
+
+    Replies to several writes do not wait until the deadline for one that does not come: it becomes `STRAGGLER`.
+    """
     gather, done = _awaitable(len(requests))
     sent: list[PendingRequest] = []
     mask = len(table) - 1
@@ -211,7 +226,9 @@ async def gather_each(
             pending.replied(NO_PRIMARY)
         else:
             route.link.ask(request.frame(route), pending)
-    return await _completed_within(gather, done, sent, within_s)
+    if movable or len(requests) == 1:
+        return await _completed_within(gather, done, sent, within_s)
+    return await _settled_within(gather, done, sent, within_s)
 
 
 async def gather_batches(table: Table, keys: Sequence[bytes], within_s: float) -> list[Reply]:
@@ -240,4 +257,22 @@ async def _completed_within(
     except TimeoutError:
         for pending in sent:
             pending.replied(LATE)
+    return gather.replies
+
+
+async def _settled_within(
+    gather: Gather, done: asyncio.Future[None], sent: Sequence[PendingRequest], within_s: float
+) -> list[Reply]:
+    """The same, unless some replies are there and no other comes any more: then without those."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    looks = 0
+    while missing := gather.missing:
+        left_s = deadline - loop.time()
+        if left_s <= 0 or looks == _MOST_LOOKS:
+            for pending in sent:
+                pending.replied(LATE if left_s <= 0 else STRAGGLER)
+            break
+        await asyncio.wait([done], timeout=min(left_s, _LOOK_S))
+        looks = looks + 1 if gather.missing == missing < len(sent) else 0
     return gather.replies

@@ -14,7 +14,7 @@ from ringmaster.cluster.view import View, decode_view
 from ringmaster.placement.quotas import quotas_of
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
-from tests.sim.history import Operation
+from tests.sim.history import Operation, Version
 from tests.sim.loop import NodeLoop
 from tests.sim.losses import Losses
 
@@ -60,6 +60,7 @@ class Invariants:
         self._dirty = False
         self._suspects: list[list[tuple[NodeLoop, Node]]] = []
         self._destroyed: set[str] = set()
+        self._stood: dict[tuple[str, int], Version] = {}
         self._caught_up: set[tuple[int, int, str, int | None]] = set()
 
     def fail(self, text: str) -> None:
@@ -154,7 +155,11 @@ class Invariants:
     # Acknowledged writes
 
     def acknowledged(self, operation: Operation) -> None:
-        """At this moment every in-sync copy that the newest view lists has the write (R3)."""
+        """At this moment every in-sync copy that the newest view lists has the write (R3).
+
+        Unless every copy that had it was destroyed since it was asked for: a reply may come late, that to a bulk request
+        waits for its other items, and the copies of after a total loss need not have what was committed before (R10).
+        """
         view = self.view
         if view is None or operation.version is None or operation.kind in {"touch", "delete"}:
             return
@@ -168,7 +173,7 @@ class Invariants:
             if node is None:
                 continue
             stands = _stands(node, number)
-            if stands is None or stands < operation.version:
+            if (stands is None or stands < operation.version) and not self.losses.took(operation):
                 self.fail(
                     f"acknowledged, but the in-sync copy on {name} stands at {stands}: {operation}"
                 )
@@ -229,6 +234,10 @@ class Invariants:
     def destroyed(self, incarnation: str) -> None:
         """The data of `incarnation` is gone."""
         self._destroyed.add(incarnation)
+        for _, node in self._nodes:
+            if node.incarnation == incarnation:
+                for number in {*node.roles.primaries, *node.roles.replicas}:
+                    self._stood[incarnation, number] = _stands(node, number) or (0, 0)
         self.look_for_losses()
 
     def look_for_losses(self) -> None:
@@ -241,7 +250,9 @@ class Invariants:
             return
         for number in range(view.partitions):
             if self._lost(view, number):
-                self.losses.lost(number)
+                copies = [view.incarnation(name) for name in view.table[number].in_sync]
+                stood = min(self._stood.get((each, number), (0, 0)) for each in copies)
+                self.losses.lost(number, stood=stood)
 
     def set_back(self, view: View | None) -> None:
         """The coordinator knows no more than `view`, and nothing of what came after exists."""
@@ -324,7 +335,7 @@ def requests_of(node: Node) -> int:
     return node.counters.hits + node.counters.misses + node.counters.writes
 
 
-def _stands(node: Node, number: int) -> tuple[int, int] | None:
+def _stands(node: Node, number: int) -> Version | None:
     """(term, seq) up to which `node` has the partition, None if it has not got it."""
     primary = node.roles.primaries.get(number)
     if primary is not None:

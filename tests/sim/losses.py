@@ -35,7 +35,7 @@ class Loss:
     """Every listed copy of `partition` was destroyed at `at`.
 
     `newest`: the sections one of which is to come back; `known`: those that may instead. `served_at`, `restored`: when a primary that held nothing before began to serve
-    again, in which term and with what. `set_back`: the coordinator forgot everything since; terms up to `known_term` are in snapshots.
+    again, in which term and with what. `stood`: up to where each of those copies had everything, when it was destroyed. `set_back`: the coordinator forgot everything since; terms up to `known_term` are in snapshots.
     """
 
     at: float
@@ -45,6 +45,7 @@ class Loss:
     sealed: bool = False
     set_back: bool = False
     known_term: int = 0
+    stood: Version = (0, 0)
     served_at: float | None = None
     term: int = 0
     restored: dict[bytes, bytes] = field(default_factory=dict)
@@ -69,19 +70,31 @@ class Losses:
         """Whether something lost is not back yet."""
         return bool(self._open)
 
-    def lost(self, partition: int, *, set_back: bool = False) -> None:
-        """Nothing of `partition` is left. Until it is served again, more of the same changes nothing."""
+    def lost(self, partition: int, *, stood: Version = (0, 0), set_back: bool = False) -> None:
+        """Nothing of `partition` is left, every copy of which had what is up to `stood`.
+
+        Until it is served again, more of the same changes nothing.
+        """
         loss = self._open.get(partition)
         if loss is None:
             cluster = self._cluster
             newest = cluster.volume.newest(partition)
-            loss = Loss(cluster.hub.now, partition, newest, sealed=cluster.sealing)
+            loss = Loss(cluster.hub.now, partition, newest, sealed=cluster.sealing, stood=stood)
             loss.known = cluster.volume.known(partition, loss.version)
             self._open[partition] = loss
             self.all.append(loss)
         if set_back:
             loss.set_back = True
             loss.known_term = self._cluster.volume.highest_term()
+
+    def took(self, write: Operation) -> bool:
+        """Whether every copy had `write`, and all were lost before its reply came (R10)."""
+        return write.version is not None and any(
+            loss.partition == write.partition
+            and loss.at >= write.invoked
+            and write.version <= loss.stood
+            for loss in self.all
+        )
 
     def survived(self, partition: int) -> None:
         """Nothing of `partition` was lost after all: a copy that no view listed in sync then had everything, and one lists it now."""

@@ -6,6 +6,7 @@ from typing import Any, cast
 from ringmaster.cluster.node_status import CopyReport, NodeStatus
 from ringmaster.cluster.view import Filling, NodeInfo, Partition, View, encode_view
 from tests.sim.cluster import Cluster
+from tests.sim.history import OK, Operation, Version
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants, Served
 from tests.sim.loop import NodeLoop
@@ -138,3 +139,60 @@ def test_a_copy_that_the_last_primary_had_not_reported_must_not_take_its_place()
     world = LostPrimary(reported=False)
     world.publish(3, Partition("a0", ("a1",), (), 2))
     assert "was not in sync" in world.hub.failures[0]
+
+
+class LostCopies:
+    """The two copies of partition 0 stood at (2, 5) and (2, 6) when they were destroyed, at 10 s; a2 has it now, empty."""
+
+    def __init__(self) -> None:
+        hub = self.hub = Hub(1)
+        volume = SimpleNamespace(newest=lambda _: [], known=lambda *_: [])
+        self.nodes = {
+            "a0": self.node("a0", primaries={0: SimpleNamespace(term=2, seq=6)}),
+            "a1": self.node("a1", replicas={0: SimpleNamespace(term=2, seq=5)}),
+            "a2": self.node("a2"),
+        }
+        cluster = SimpleNamespace(
+            hub=hub, volume=volume, sealing=False, node=lambda name, _: self.nodes.get(name)
+        )
+        self.invariants = Invariants(cast(Cluster, cluster))
+        for name, node in self.nodes.items():
+            self.invariants.watch(NodeLoop(hub, name), cast(Any, node))
+        self.publish(2, Partition("a0", ("a1",), (), 2))
+        hub.run(10.0)
+        for name in ("a0", "a1"):
+            del self.nodes[name]
+            self.invariants.destroyed(f"{name}.1")
+        self.publish(3, Partition(None, (), (), 2))
+        self.publish(4, Partition("a2", (), (), 4))
+
+    @staticmethod
+    def node(name: str, **roles: Any) -> Any:
+        roles = {"primaries": {}, "replicas": {}, **roles}
+        return SimpleNamespace(incarnation=f"{name}.1", roles=SimpleNamespace(**roles))
+
+    def publish(self, epoch: int, row: Partition) -> None:
+        nodes = {
+            name: NodeInfo(id=name, incarnation=f"{name}.1", address=name)
+            for name in ("a0", "a1", "a2")
+        }
+        view = View(cluster="c" * 32, epoch=epoch, replicas=2, table=(row,), nodes=nodes)
+        self.invariants.stored("view", encode_view(view))
+
+    def acknowledge(self, version: Version, asked_at: float) -> list[str]:
+        put = Operation("c", "put", b"k", asked_at, b"v", outcome=OK, version=version, partition=0)
+        self.invariants.acknowledged(put)
+        return self.hub.failures
+
+
+def test_what_every_copy_had_when_all_were_lost_may_be_acknowledged_after_that() -> None:
+    assert LostCopies().acknowledge((2, 5), asked_at=9.0) == []
+
+
+def test_what_a_lost_copy_did_not_have_must_not_be_acknowledged() -> None:
+    assert "acknowledged, but" in LostCopies().acknowledge((2, 6), asked_at=9.0)[0]
+
+
+def test_what_was_asked_for_after_the_loss_must_be_on_the_new_copies() -> None:
+    assert "acknowledged, but" in LostCopies().acknowledge((2, 5), asked_at=11.0)[0]
+    assert "acknowledged, but" in LostCopies().acknowledge((4, 1), asked_at=9.0)[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -21,8 +22,9 @@ from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.resp import Command, encode
 from ringmaster.protocol.write_options import WriteReply
 from ringmaster.routing.router import Router
-from ringmaster.routing.scatter_gather import Gather, SingleRequest
-from ringmaster.runtime.clock import SystemClock
+from ringmaster.routing.scatter_gather import STRAGGLER, Gather, SingleRequest
+from ringmaster.runtime.clock import Clock, SystemClock
+from tests.fakes.virtual_time import LoopClock, in_virtual_time
 from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
 
 P = 4
@@ -51,9 +53,9 @@ def soon(seconds: float = 3.0) -> float:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = CLOCK) -> None:
         self.network = FakeNetwork()
-        self.router = Router(self.network, CLOCK, jitter=lambda: 0.5)
+        self.router = Router(self.network, clock, jitter=lambda: 0.5)
 
     async def adopt(self, new: View) -> None:
         """Adopt `new` and greet its nodes."""
@@ -332,6 +334,53 @@ async def test_many_writes_have_an_outcome_each(world: World) -> None:
     assert results[1] == WriteReply(1, 1, 5, 0)
     assert isinstance(results[2], TooLarge)
     assert isinstance(results[3], OutcomeUnknown)
+
+
+STORED = b"*4\r\n:1\r\n:1\r\n:5\r\n:0\r\n"
+
+
+async def begin_writes(count: int, within_s: float) -> tuple[World, asyncio.Task[list[object]]]:
+    """One write to each of the first `count` partitions, on nodes a and b by turns, under way at 1000 s."""
+    world = await two_nodes(World(LoopClock()))
+    writes = [(b"RM.SET", key_in(p), (b"v",)) for p in range(count)]
+    deadline = asyncio.get_running_loop().time() + within_s
+    task = asyncio.create_task(world.router.write_many(writes, deadline))
+    await world.asked("a:1")
+    return world, cast("asyncio.Task[list[object]]", task)
+
+
+@in_virtual_time
+async def test_settled_writes_do_not_wait_until_the_deadline_for_a_node_that_hangs() -> None:
+    world, task = await begin_writes(4, within_s=60.0)
+    await world.asked("b:1")
+    world.at("a:1").receive(STORED)
+    await asyncio.sleep(0.7)
+    world.at("b:1").receive(STORED)
+    await asyncio.sleep(0.7)
+    world.at("b:1").receive(b"-MOVED 1\r\n")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    [again] = await world.asked("b:1")
+    assert again[2] == key_in(3)
+    assert 3.0 <= loop.time() - began <= 3.5
+    world.at("b:1").receive(STORED)
+    first, second, hung, moved = await task
+    assert first == second == moved == WriteReply(1, 1, 5, 0)
+    assert str(hung) == str(STRAGGLER)
+    assert isinstance(hung, OutcomeUnknown)
+    await world.router.close()
+
+
+@in_virtual_time
+async def test_writes_none_of_which_is_settled_wait_until_the_deadline() -> None:
+    world, task = await begin_writes(2, within_s=4.9)
+    await asyncio.sleep(4.0)
+    world.at("a:1").receive(STORED)
+    stored, hung = await task
+    assert asyncio.get_running_loop().time() == pytest.approx(1004.9, abs=0.1)
+    assert stored == WriteReply(1, 1, 5, 0)
+    assert isinstance(hung, OutcomeUnknown)
+    await world.router.close()
 
 
 async def test_a_read_without_a_task_tells_its_handler(world: World) -> None:
