@@ -24,14 +24,14 @@ from ringmaster.runtime.clock import Clock
 Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
-class Route(NamedTuple):
+class Endpoint(NamedTuple):
     """A handler; `write`: its 503 says what became of the write."""
 
     handler: Handler
     write: bool = False
 
 
-Methods = Mapping[str, Route]
+Methods = Mapping[str, Endpoint]
 
 
 class Observer(Protocol):
@@ -54,7 +54,7 @@ class Routes:
         self.prefixes = prefixes
         self.patterns = {re.compile(pattern): methods for pattern, methods in patterns.items()}
 
-    def find(self, method: str, path: str) -> Route:
+    def find(self, method: str, path: str) -> Endpoint:
         """Raises `Problem` 404, or 405 with `Allow`."""
         options = self.methods(path)
         route = options.get(method) or (options.get("GET") if method == "HEAD" else None)
@@ -65,7 +65,7 @@ class Routes:
 
     def methods(self, path: str) -> Methods:
         """What `path` answers to. Raises `Problem` 404."""
-        found: dict[str, Route] = {}
+        found: dict[str, Endpoint] = {}
         for prefix, methods in self.prefixes.items():
             if path.startswith(prefix):
                 found.update(methods)

@@ -1,4 +1,4 @@
-"""The description of the HTTP interface (OpenAPI 3.1). A test compares it with the routes."""
+"""The description of the HTTP interface (OpenAPI 3.1). `test_every_route_is_described_and_nothing_else` compares it with the routes."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from master.api.application import Route, Routes
+from master.api.application import Endpoint, Routes
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
 from master.api.data import DataApi
@@ -25,40 +25,40 @@ def routes(
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
-        "GET": Route(data.get),
-        "POST": Route(data.post, write=True),
-        "PUT": Route(data.put, write=True),
-        "DELETE": Route(data.delete, write=True),
+        "GET": Endpoint(data.get),
+        "POST": Endpoint(data.post, write=True),
+        "PUT": Endpoint(data.put, write=True),
+        "DELETE": Endpoint(data.delete, write=True),
     }
     return Routes(
         exact={
             "/data": one_entry,
-            "/data/bulk": {"POST": Route(bulk.write, write=True)},
-            "/data/bulk/get": {"POST": Route(bulk.read)},
-            "/data/bulk/delete": {"POST": Route(bulk.delete, write=True)},
-            "/cluster": {"GET": Route(cluster.show)},
-            "/cluster/locate": {"GET": Route(cluster.locate)},
-            "/cluster/events": {"GET": Route(events.stream)},
-            "/cluster/rebalance/pause": {"POST": Route(cluster.pause, write=True)},
-            "/cluster/rebalance/resume": {"POST": Route(cluster.resume, write=True)},
+            "/data/bulk": {"POST": Endpoint(bulk.write, write=True)},
+            "/data/bulk/get": {"POST": Endpoint(bulk.read)},
+            "/data/bulk/delete": {"POST": Endpoint(bulk.delete, write=True)},
+            "/cluster": {"GET": Endpoint(cluster.show)},
+            "/cluster/locate": {"GET": Endpoint(cluster.locate)},
+            "/cluster/events": {"GET": Endpoint(events.stream)},
+            "/cluster/rebalance/pause": {"POST": Endpoint(cluster.pause, write=True)},
+            "/cluster/rebalance/resume": {"POST": Endpoint(cluster.resume, write=True)},
             "/snapshots": {
-                "GET": Route(snapshots.show),
-                "POST": Route(snapshots.create, write=True),
+                "GET": Endpoint(snapshots.show),
+                "POST": Endpoint(snapshots.create, write=True),
             },
-            "/healthz": {"GET": Route(health.healthz)},
-            "/readyz": {"GET": Route(health.readyz)},
-            "/metrics": {"GET": Route(health.metrics)},
-            "/openapi.json": {"GET": Route(docs.openapi)},
-            "/docs": {"GET": Route(docs.docs)},
-            "/": {"GET": Route(docs.console)},
+            "/healthz": {"GET": Endpoint(health.healthz)},
+            "/readyz": {"GET": Endpoint(health.readyz)},
+            "/metrics": {"GET": Endpoint(health.metrics)},
+            "/openapi.json": {"GET": Endpoint(docs.openapi)},
+            "/docs": {"GET": Endpoint(docs.docs)},
+            "/": {"GET": Endpoint(docs.console)},
         },
-        prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Route(cluster.locate)}},
+        prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(cluster.locate)}},
         patterns={
-            r"/snapshots/[^/]+": {"GET": Route(snapshots.status)},
-            _NODE: {"DELETE": Route(cluster.forget, write=True)},
+            r"/snapshots/[^/]+": {"GET": Endpoint(snapshots.status)},
+            _NODE: {"DELETE": Endpoint(cluster.forget, write=True)},
             _NODE + "/drain": {
-                "POST": Route(cluster.drain, write=True),
-                "DELETE": Route(cluster.undrain, write=True),
+                "POST": Endpoint(cluster.drain, write=True),
+                "DELETE": Endpoint(cluster.undrain, write=True),
             },
         },
     )

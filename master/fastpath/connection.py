@@ -287,7 +287,7 @@ class Connection(Peer):
             return _NOT_FAST
         method, key, target = line.groups()
         if method == b"GET" and key is not None and head.length < 0:
-            # What `begin` does, without the calls.
+            # What `begin` does, without the calls: `test_whole_and_in_pieces_a_request_has_the_same_outcome`.
             get = PlainGet(self, key, now)
             self.waiting.append(get)
             context.router.get_nowait(key, get)

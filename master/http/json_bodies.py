@@ -76,7 +76,8 @@ def parse_item(body: bytes) -> Item:
 def plain_item(body: bytes) -> tuple[bytes, bytes] | None:
     """(key, JSON text of the value) of the most usual of bodies, None for others: ask `parse_item`.
 
-    The key is a legal one. Says what `parse_item` says in a fifth of the time (a test compares them).
+    The key is a legal one. Says what `parse_item` says in a fifth of the time;
+    `test_bodies_of_json_writers_are_read_alike` compares them.
     """
     found = _plain_item(body)
     return None if found is None else (found[1], found[2])
@@ -109,7 +110,7 @@ def plain_keys_of(body: bytes, most: int) -> list[bytes] | None:
     """The keys in the most usual list of keys, as they stand in it; None for others: ask `parse_keys`.
 
     They are printable ASCII without escapes and not empty, at most `most` of them. Says what `parse_keys` says
-    in a third of the time (a test compares them).
+    in a third of the time; `test_lists_of_json_writers_are_read_alike` compares them.
     """
     if len(body) < 5 or body[:2] != b'["' or body[-2:] != b'"]':
         return None

@@ -131,7 +131,7 @@ class Replies:
         age_s = second - written_s if second > written_s else 0
         size = len(key) + len(entry) + (_AROUND_JSON - HEADER_SIZE)
         # One format for the hottest reply, in place and of bytes only: so it is compiled to copies. `_validators` and
-        # `_framed` say the same in pieces (a test compares).
+        # `_framed` say the same in pieces (`test_the_short_way_to_a_hit_makes_the_same_bytes`).
         return (
             b"HTTP/1.1 200 OK\r\n"
             b"Content-Type: application/json\r\n"
@@ -198,7 +198,8 @@ class Replies:
     def plain_posted(self, key: bytes, created: bool, term: int, seq: int, wall_s: float) -> bytes:
         """What `posted` replies for a `key` that stands in a JSON string as it is, and an entry that never expires."""
         version = self.version(term, seq)
-        # One format, in place and of bytes only, as in `plain_hit`; a test compares with `posted`.
+        # One format, in place and of bytes only, as in `plain_hit`. With `posted` it is compared by
+        # `test_the_short_way_to_a_written_value_makes_the_same_bytes`.
         return (
             b"HTTP/1.1 %b\r\n"
             b"Content-Type: application/json\r\n"

@@ -4,7 +4,7 @@ Layout in `docs/internals.md`. The store keeps it, links carry it, snapshots wri
 once, when the write is applied, and cut apart where the reply is made.
 
 Whoever cuts an entry apart itself, for speed, takes offsets and structs from here. Offsets are literals, which mypyc
-compiles into the modules that import them; a test compares them with the struct.
+compiles into the modules that import them; `test_the_exported_offsets_are_where_the_fields_are` checks them.
 """
 
 from __future__ import annotations
