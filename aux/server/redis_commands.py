@@ -1,7 +1,8 @@
 """The standard Redis commands that a node answers, so that redis-cli and redis-benchmark work on it.
 
 They keep their Redis meaning and obey the same lease and role checks as ours: a key whose partition is
-not served here gets `-MOVED`. Values written with SET are plain bytes without a content type.
+not served here gets `-MOVED`. Values written with SET are plain bytes without a content type. The `RM.` commands
+bring keys that masters checked; these bring a client's, so what may store one checks it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from aux.storage.partition_data import NEVER
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.keys import key_fault
 from ringmaster.protocol.resp import bulk_head
 from ringmaster.protocol.write_options import Status, WriteOptions
 
 _OK: Final = b"+OK\r\n"
 _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
-_KEY: Final = b"-ERR a key has 1 to 512 bytes\r\n"
+_KEY: Final = b"-ERR a key is 1 to 512 bytes of UTF-8 without control characters\r\n"
 _PLAIN: Final = WriteOptions(flags=0)
 _TTL_UNITS: Final = {b"EX": 1000, b"PX": 1}
 
@@ -142,7 +144,7 @@ class RedisCommands:
         if len(command) < 3:
             return _ARITY
         key, value = command[1], command[2]
-        if not _legal(key):
+        if key_fault(key) is not None:
             return _KEY
         options = _set_options(command[3:])
         if options is None:
@@ -159,7 +161,10 @@ class RedisCommands:
         )  # fmt: skip
 
     def delete(self, client: Client, command: Command) -> bytes | None:
-        """`DEL key …`: the count of those that were there, once all are removed everywhere."""
+        """`DEL key …`: the count of those that were there, once all are removed everywhere.
+
+        Takes any key: so one that no door lets in any more, but that is there already, can be removed.
+        """
         keys = command[1:]
         primaries = [self._primary(key) for key in keys]
         if not keys:
@@ -183,6 +188,8 @@ class RedisCommands:
         if len(command) != 3:
             return _ARITY
         key, ttl_ms = command[1], int(command[2]) * unit_ms
+        if ttl_ms > 0 and key_fault(key) is not None:
+            return _KEY
         primary = self._primary(key)
         if primary is None:
             return self._moved(key)
@@ -313,10 +320,6 @@ def _set_options(words: Command) -> WriteOptions | None:
         else:
             return None
     return WriteOptions(ttl_ms=ttl_ms, flags=0, if_match=if_match, if_none_match=if_none_match)
-
-
-def _legal(key: bytes) -> bool:
-    return 0 < len(key) <= 512
 
 
 def _bulk(value: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
 from aiohttp import web
 
 from master.api.ranges import parse_range
@@ -18,7 +19,6 @@ from master.http.json_bodies import parse_item
 from master.http.problem import Problem
 from master.http.responses import Replies, json_text
 from master.http.target import (
-    MAX_KEY,
     Parameters,
     check_parameters,
     integer_of_text,
@@ -30,6 +30,7 @@ from master.http.write_rules import check_size, condition_failed, item_options, 
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON, header
 from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
+from ringmaster.protocol.keys import MAX_KEY, SkippedKeys
 from ringmaster.protocol.write_options import (
     PLAIN,
     Status,
@@ -205,10 +206,15 @@ class DataApi:
         limit = integer_of_text(parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE)
         cursor = parameters.get("cursor", [None])[0]
         found, following = await self._router.scan(prefix, limit, cursor, exchange.deadline())
-        body = b'{"keys":[%b],"cursor":%b}' % (
-            b",".join(map(json_text, found)),
+        skipped = SkippedKeys()
+        body = b'{"keys":[%b],"cursor":%b' % (
+            b",".join([json_text(key) for key in found if not skipped.skips(key)]),
             b"null" if following is None else json_text(following.encode()),
         )
+        if skipped.count:
+            named = {"count": skipped.count, "keys": skipped.names}
+            body += b',"skipped":' + msgspec.json.encode(named)
+        body += b"}"
         return Reply.build(
             200, (("Content-Type", "application/json"), ("Cache-Control", "no-store")), body
         )

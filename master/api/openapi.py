@@ -154,7 +154,12 @@ def _data_paths() -> Node:
         "List keys, or read the key in ?key=",
         {
             "200": _says(
-                "A page.", _object(keys=_list_of(_STRING), cursor={"type": ["string", "null"]})
+                "A page. `skipped`, where it is there, counts keys that HTTP refuses, and names some.",
+                _object(
+                    keys=_list_of(_STRING),
+                    cursor={"type": ["string", "null"]},
+                    skipped=_object(count=_INTEGER, keys=_list_of(_STRING)),
+                ),
             )
         },
         _query("prefix", _STRING, "What the keys begin with."),

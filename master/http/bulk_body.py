@@ -13,9 +13,9 @@ import msgspec
 from master.http.problem import Problem, problem_of
 from master.http.request_counters import Counters
 from master.http.responses import Replies, json_text, plain_text
-from master.http.target import MAX_KEY
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, header, meta_of, value_offset
+from ringmaster.protocol.keys import MAX_KEY
 from ringmaster.runtime.clock import Clock
 
 FIRST_SLICE: Final = 512
@@ -83,7 +83,7 @@ class BulkReads:
         """The same of JSON texts, an empty one for each of `wanted` that is missing.
 
         `plain`: it is known that none of `wanted` needs escapes. One join of all parts takes a quarter of the time of
-        one `%` for each. The classes of `tests/unit/master/fastpath/test_get_many.py` compare the two.
+        one `%` for each. `tests/unit/master/fastpath/test_get_many.py` compares the two.
         """
         missing = values.count(b"")
         names = wanted

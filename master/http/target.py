@@ -11,9 +11,7 @@ from typing import Final, NoReturn
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ringmaster.errors import BadRequest
-
-MAX_KEY: Final = 512
-"""Bytes of a key at most."""
+from ringmaster.protocol.keys import MAX_KEY, control_fault, key_fault
 
 MAX_TTL_S: Final = 100 * 365.25 * 86400
 MAX_TTL_MS: Final = int(MAX_TTL_S * 1000)
@@ -23,7 +21,6 @@ _MAX_PARAMETERS: Final = 64
 plain_target = re.compile(rb"/data/([A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512})").fullmatch
 """Matches a target that needs no decoding; group 1 is the key, already checked."""
 
-_control = re.compile("[\x00-\x1f\x7f-\x9f]").search
 _bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _number = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII).fullmatch
 _integer = re.compile(r"-?[0-9]{1,30}", re.ASCII).fullmatch
@@ -65,18 +62,14 @@ def key_of_target(target: bytes, prefix: bytes = b"/data/") -> tuple[bytes | Non
 
 def check_key(key: bytes) -> bytes:
     """`key` itself if it is a legal one. Raises `BadRequest`."""
+    fault = key_fault(key)
+    if fault is None:
+        return key
     if not key:
-        raise BadRequest("the key is empty; write /data/{key} or /data?key={key}")
-    if len(key) > MAX_KEY:
-        raise BadRequest(f"the key has {len(key)} bytes; at most {MAX_KEY} are allowed")
-    try:
-        text = key.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(
-            f"the key is not UTF-8 (byte {error.start}); percent-encode its UTF-8 bytes"
-        ) from error
-    _refuse_control(text)
-    return key
+        fault += "; write /data/{key} or /data?key={key}"
+    elif fault.startswith("the key is not UTF-8"):
+        fault += "; percent-encode its UTF-8 bytes"
+    raise BadRequest(fault)
 
 
 def key_of_text(text: str) -> bytes:
@@ -87,8 +80,9 @@ def key_of_text(text: str) -> bytes:
         raise BadRequest("the key holds half a surrogate pair; write whole characters") from error
     if not 0 < len(key) <= MAX_KEY:
         return check_key(key)
-    if not (text.isascii() and text.isprintable()):
-        _refuse_control(text)
+    fault = control_fault(text)
+    if fault is not None:
+        raise BadRequest(fault)
     return key
 
 
@@ -174,14 +168,6 @@ def _decoded_text(raw: bytes, what: str) -> str:
         return _decoded(raw, what).decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"the {what} is not UTF-8; percent-encode its UTF-8 bytes") from error
-
-
-def _refuse_control(text: str) -> None:
-    found = _control(text)
-    if found is not None:
-        raise BadRequest(
-            f"the key holds the control character U+{ord(found[0]):04X}; leave it out of keys"
-        )
 
 
 def _bad_duration(name: str, value: object) -> NoReturn:

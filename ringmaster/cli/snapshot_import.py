@@ -11,6 +11,7 @@ from ringmaster.client.blocking import Client
 from ringmaster.client.reply import data_target
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON
+from ringmaster.protocol.keys import SkippedKeys
 from ringmaster.snapshot.archive import Record
 
 _BATCH: Final = 500
@@ -23,11 +24,13 @@ class Importer:
     """Sends records to a cluster, JSON values in bulk, others one by one. Counts what became of them.
 
     Tags and swr are sent until the cluster refuses them once. `stripped`: entries written without theirs.
+    `skipped`: entries that HTTP cannot write, as it refuses their keys.
     """
 
     def __init__(self, client: Client, *, overwrite: bool) -> None:
         self.written = self.kept = self.expired = self.failed = self.stripped = 0
         self.errors: list[str] = []
+        self.skipped = SkippedKeys()
         self._client = client
         self._overwrite = overwrite
         self._extras = True
@@ -39,6 +42,8 @@ class Importer:
         now_ms = int(time.time() * 1000)
         if is_expired(record, now_ms):
             self.expired += 1
+            return
+        if self.skipped.skips(record.key):
             return
         ttl_s = (
             max(record.header.expires_ms - now_ms, 1) / 1000 if record.header.expires_ms else None

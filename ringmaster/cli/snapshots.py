@@ -25,6 +25,7 @@ from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
 from ringmaster.errors import BadRequest, RingmasterError, SettingsError
 from ringmaster.protocol.entry import JSON
+from ringmaster.protocol.keys import SkippedKeys
 from ringmaster.snapshot.archive import Record, file_problems, find_archive
 
 _POLL_S: Final = 0.2
@@ -118,14 +119,19 @@ def export(
     cluster: Cluster = None,
     expired: Annotated[bool, typer.Option("--expired", help="Expired entries too.")] = False,
 ) -> None:
-    """Print the newest snapshot of every partition as JSON lines. Exit code 1 if some of it is damaged."""
+    """Print the newest snapshot of every partition as JSON lines. Exit code 1 if some of it is damaged.
+
+    Entries whose keys are not legal (UTF-8 without control characters) are left out, counted and named.
+    """
     with _ending():
         archive = find_archive(folder, cluster)
         now_ms = int(time.time() * 1000)
+        skipped = SkippedKeys()
         for record in archive.records():
-            if expired or not is_expired(record, now_ms):
+            if (expired or not is_expired(record, now_ms)) and not skipped.skips(record.key):
                 sys.stdout.buffer.write(msgspec.json.encode(_line(record)) + b"\n")
         sys.stdout.buffer.flush()
+        _print_skipped(skipped)
         _report(archive.problems)
 
 
@@ -142,7 +148,7 @@ def restore(
     """Write a snapshot, also of another cluster, into a running cluster, with the time to live that is left.
 
     Keys that the cluster has are left alone, unless --overwrite. Tags and swr are left out, and counted, where the
-    cluster refuses them.
+    cluster refuses them. Entries whose keys are not legal are left out, counted and named.
     """
     with _ending(), Client(url, timeout) as client:
         archive = find_archive(folder, cluster)
@@ -159,6 +165,7 @@ def restore(
                 f"ringmaster snapshot: {importer.stripped} entries were written without their tags and swr, "
                 "which this cluster does not accept\n"
             )
+        _print_skipped(importer.skipped)
         for sentence in importer.errors:
             sys.stderr.write(f"ringmaster snapshot: {sentence}\n")
         _report(archive.problems)
@@ -187,6 +194,13 @@ def _print_problems(problems: Sequence[str]) -> None:
         sys.stderr.write(f"ringmaster snapshot: {problem}\n")
 
 
+def _print_skipped(skipped: SkippedKeys) -> None:
+    if skipped.count:
+        sys.stderr.write(
+            f"ringmaster snapshot: entries skipped because their keys are not legal, {skipped}\n"
+        )
+
+
 def _report(problems: Sequence[str]) -> None:
     _print_problems(problems)
     if problems:
@@ -196,7 +210,7 @@ def _report(problems: Sequence[str]) -> None:
 def _line(record: Record) -> dict[str, Any]:
     decoded, meta = record.header, record.meta
     line: dict[str, Any] = {
-        "key": record.key.decode("utf-8", "replace"),
+        "key": record.key.decode(),
         "version": record.version,
         "written_at": rows.date(decoded.written_s),
         "expires_at": rows.date(decoded.expires_ms / 1000) if decoded.expires_ms else None,

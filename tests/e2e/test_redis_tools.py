@@ -1,12 +1,16 @@
 """The tools of Redis, as Debian ships them, against a node: standard commands keep their meaning."""
 
+import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from ringmaster.protocol.hashing import partition_of, token_of
+from ringmaster.protocol.resp import encode
+from tests.e2e.cluster import RINGMASTER, Cluster
 from tests.e2e.waiting import wait_until
 
 TOOLS = ("redis-cli", "redis-benchmark")
@@ -67,6 +71,62 @@ def test_redis_cli_s_mass_insertion_is_taken(cluster: Cluster) -> None:
     printed = cli(cluster, "--pipe", stdin=commands)
     assert "errors: 0, replies: 2000" in printed
     assert cli(cluster, "GET", "mass:1999") == "v"
+
+
+@pytest.mark.parametrize("key", ["b\\xff", "b\\xed\\xa0\\x80", "b\\n", "b\\xc2\\x85"])
+def test_keys_that_http_refuses_are_refused_here(cluster: Cluster, key: str) -> None:
+    assert cli(cluster, stdin=f'SET "{key}" v\n').startswith("ERR a key is 1 to 512 bytes")
+    with cluster.client() as client:
+        page = client.request("GET", "/data?prefix=b").json()
+    assert set(page) == {"keys", "cursor"}
+
+
+def test_a_listing_an_export_and_a_restore_survive_an_illegal_key_that_is_there(
+    cluster: Cluster,
+) -> None:
+    for number in range(30):
+        assert cli(cluster, "SET", f"kept:{number}", "v") == "OK"
+    plant(cluster, b"kept:\xff")
+    try:
+        with cluster.client() as client:
+            page = client.request("GET", "/data?prefix=kept:").json()
+        assert len(page["keys"]) == 30
+        assert page["skipped"] == {"count": 1, "keys": ["kept:\\xff"]}
+        assert snapshot("create", "--url", cluster.url)[2] == 0
+        named = '1: "kept:\\xff"'
+        printed, said, code = snapshot("export", str(cluster.data_dir))
+        keys = {json.loads(line)["key"] for line in printed.splitlines()}
+        assert (code, {key for key in keys if key.startswith("kept:")}) == (0, {*page["keys"]})
+        assert named in said
+        cli(cluster, "DEL", *page["keys"])
+        printed, said, code = snapshot("restore", str(cluster.data_dir), "--url", cluster.url)
+        assert (code, "0 failed" in printed, named in said) == (0, True, True), said
+        assert cli(cluster, "EXISTS", *page["keys"]) == "30"
+    finally:
+        assert cli(cluster, stdin='DEL "kept:\\xff"\n') == "1"
+
+
+def plant(cluster: Cluster, key: bytes) -> None:
+    """Write an illegal key, as only a master that let it in could."""
+    with cluster.client() as client:
+        partitions = client.request("GET", "/cluster").json()["partitions"]
+        number = partition_of(key, partitions)
+        near = next(
+            k for k in map(str, range(100_000)) if partition_of(k.encode(), partitions) == number
+        )
+        term = client.request("GET", f"/cluster/locate/{near}").json()["term"]
+    frame = encode(b"RM.SET", token_of(number, term), key, b"1")
+    with socket.create_connection(("127.0.0.1", cluster.aux_port), 5) as connection:
+        connection.sendall(frame)
+        assert connection.recv(1000).startswith(b"*4")
+
+
+def snapshot(*arguments: str) -> tuple[str, str, int]:
+    """What `ringmaster snapshot` prints, what it says on stderr, and its exit code."""
+    done = subprocess.run(
+        [*RINGMASTER, "snapshot", *arguments], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.stdout, done.stderr, done.returncode
 
 
 @pytest.mark.parametrize("depth", ["1", "16"])

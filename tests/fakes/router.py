@@ -31,6 +31,12 @@ class FakeRouter:
         self.asked = 0
         self.deadlines: list[float] = []
 
+    def plant(self, key: bytes) -> None:
+        """Store a key that no master would let in."""
+        self._entries[key] = pack(
+            slot=0, term=TERM, seq=1, expires_ms=0, written_s=1, flags=JSON, meta=b"", value=b"1"
+        )
+
     def node_of(self, key: bytes) -> bytes:
         return b"aux1"
 

@@ -120,6 +120,45 @@ async def test_expiry(node: TestNode) -> None:
     assert node.holds() == {}
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        b"x" * 513,
+        b"b\xff",
+        b"\xc0\x80",
+        b"\xed\xa0\x80",
+        b"a\x00",
+        b"a\r\nb",
+        b"\x7f",
+        b"\xc2\x85",
+    ],
+)
+async def test_keys_that_http_refuses_are_refused_by_what_may_write_them(
+    node: TestNode, key: bytes
+) -> None:
+    refusal = "ERR a key is 1 to 512 bytes of UTF-8 without control characters"
+    assert str(node.ask(b"SET", key, b"v").reply) == refusal
+    assert str(node.ask(b"SET", key, b"v", b"PX", b"100", b"NX").reply) == refusal
+    assert str(node.ask(b"EXPIRE", key, b"5").reply) == refusal
+    assert str(node.ask(b"PEXPIRE", key, b"5").reply) == refusal
+    assert node.holds() == {}
+
+
+@pytest.mark.parametrize("key", ["é", "x" * 512, "\u2028", "a b", "\U0001f600"])
+async def test_keys_that_http_takes_are_taken(node: TestNode, key: str) -> None:
+    assert node.ask(b"SET", key.encode(), b"v").reply == b"OK"
+    assert node.ask(b"EXPIRE", key.encode(), b"5").reply == 1
+
+
+async def test_an_illegal_key_that_is_there_already_is_read_and_removed(node: TestNode) -> None:
+    for remove in ((b"DEL", b"b\xff"), (b"EXPIRE", b"b\xff", b"0")):
+        node.put(b"b\xff", b"v")
+        assert node.ask(b"GET", b"b\xff").reply == b"v"
+        assert node.ask(*remove).reply == 1
+        assert node.holds() == {}
+
+
 async def test_keys_of_other_nodes_are_pointed_to(world: World) -> None:
     [ours], [theirs] = keys_of(0, 1), keys_of(1, 1)
     node = world["a"]

@@ -46,12 +46,13 @@ class FakeCluster:
         return FakeReply(200, {"results": results})
 
 
-def record(key: str, meta: Meta, *, json_value: bool = True) -> Record:
+def record(key: str | bytes, meta: Meta, *, json_value: bool = True) -> Record:
     raw = pack(
         slot=0, term=1, seq=1, expires_ms=0, written_s=1, flags=JSON if json_value else 0,
         meta=pack_meta(meta), value=b"1",
     )  # fmt: skip
-    return Record(0, key.encode(), "1-1-abababab", header(raw), meta, b"1")
+    raw_key = key.encode() if isinstance(key, str) else key
+    return Record(0, raw_key, "1-1-abababab", header(raw), meta, b"1")
 
 
 def imported(cluster: FakeCluster, *records: Record) -> Importer:
@@ -88,3 +89,14 @@ def test_what_is_refused_for_another_reason_has_failed() -> None:
     cluster.request = lambda *_: FakeReply(200, {"results": [{"key": "k", "status": 400}]})  # type: ignore[method-assign]
     done = imported(cluster, record("k", EXTRAS))
     assert (done.written, done.failed) == (0, 1)
+
+
+@pytest.mark.parametrize("json_value", [True, False])
+def test_keys_that_http_refuses_are_skipped_counted_and_named(*, json_value: bool) -> None:
+    cluster = FakeCluster(accepts=True)
+    illegal = [b"b\xff", b"\xed\xa0\x80", b"a\n"]
+    records = [record(key, Meta(), json_value=json_value) for key in ("k", *illegal, "l")]
+    done = imported(cluster, *records)
+    assert (done.written, done.failed, done.skipped.count) == (2, 0, 3)
+    assert done.skipped.names == ["b\\xff", "\\xed\\xa0\\x80", "a\\x0a"]
+    assert len(cluster.stored) == 2
