@@ -3,19 +3,23 @@
 They keep their Redis meaning and obey the same lease and role checks as ours: a key whose partition is
 not served here gets `-MOVED`. Values written with SET are plain bytes without a content type. The `RM.` commands
 bring keys that masters checked; these bring a client's, so what may store one checks it.
+
+A connection's commands see each other's effects, also when they come in one segment: a read of a key with an
+uncommitted entry waits for its commit. Masters' links carry independent requests; `RM.` reads never wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.replication.primary import TRY_AGAIN, Primary, Waiter
+from aux.replication.primary import TRY_AGAIN, Primary
 from aux.server.data_commands import NIL, TOO_BIG, DataCommands
+from aux.server.late_replies import Gathering, LateReads, Part, as_array, as_sum
 from aux.storage import write_rules
 from aux.storage.expiry import is_expired
 from aux.storage.partition_data import NEVER
@@ -47,6 +51,7 @@ class RedisCommands:
         self._counters = node.counters
         self._data = data
         self._connections = connections
+        self._late_reads = LateReads(node.clock)
 
     def leased(self) -> dict[bytes, Handler]:
         """Commands that need the lease."""
@@ -56,8 +61,8 @@ class RedisCommands:
             b"DEL": self.delete,
             b"EXISTS": self.exists,
             b"MGET": self.mget,
-            b"TTL": lambda _client, command: self.ttl(command, 1000),
-            b"PTTL": lambda _client, command: self.ttl(command, 1),
+            b"TTL": lambda client, command: self.ttl(client, command, 1000),
+            b"PTTL": lambda client, command: self.ttl(client, command, 1),
             b"EXPIRE": lambda client, command: self.expire(client, command, 1000),
             b"PEXPIRE": lambda client, command: self.expire(client, command, 1),
         }
@@ -79,7 +84,7 @@ class RedisCommands:
 
     # Reads
 
-    def get(self, _client: Client, command: Command) -> bytes:
+    def get(self, client: Client, command: Command) -> bytes | None:
         """`GET key`. `test_a_get_is_an_mget_of_one_key` compares the two."""
         if len(command) != 2:
             return _ARITY
@@ -90,52 +95,34 @@ class RedisCommands:
         primary = self._primaries.get(xxh3_64_intdigest(key) & (len(view.table) - 1))
         if primary is None or primary.token not in self._served:
             return self._moved(key)
+        if primary.in_overlay(key):
+            self._late_reads.add(primary, key, self._value, client.waiter())
+            return None
         return self._value(primary, key)
 
-    def mget(self, _client: Client, command: Command) -> bytes:
+    def mget(self, client: Client, command: Command) -> bytes | None:
         """`MGET key …`: all of them must be served here."""
         if len(command) < 2:
             return _ARITY
-        replies = []
-        for key in command[1:]:
-            primary = self._primary(key)
-            if primary is None:
-                return self._moved(key)
-            reply = self._value(primary, key)
-            if reply == TRY_AGAIN:
-                return reply
-            replies.append(reply)
-        return b"*%d\r\n%b" % (len(replies), b"".join(replies))
+        return self._read_each(client, command[1:], self._value, as_array)
 
-    def exists(self, _client: Client, command: Command) -> bytes:
+    def exists(self, client: Client, command: Command) -> bytes | None:
         """`EXISTS key …`."""
-        count = 0
-        for key in command[1:]:
-            primary = self._primary(key)
-            if primary is None:
-                return self._moved(key)
-            entry = self._live(primary, key)
-            if entry == TRY_AGAIN:
-                return entry
-            count += entry is not None
-        return b":%d\r\n" % count
+        return self._read_each(client, command[1:], self._presence, as_sum)
 
-    def ttl(self, command: Command, unit_ms: int) -> bytes:
+    def ttl(self, client: Client, command: Command, unit_ms: int) -> bytes | None:
         """`TTL key` and `PTTL key`: -2 no such key, -1 never expires."""
         if len(command) != 2:
             return _ARITY
-        primary = self._primary(command[1])
+        key = command[1]
+        primary = self._primary(key)
         if primary is None:
-            return self._moved(command[1])
-        entry = self._live(primary, command[1])
-        if entry is None:
-            return b":-2\r\n"
-        if entry == TRY_AGAIN:
-            return entry
-        expires_ms = entries.header(entry).expires_ms
-        if not expires_ms:
-            return b":-1\r\n"
-        return b":%d\r\n" % (max(0, expires_ms - self._clock.wall_ms() + unit_ms // 2) // unit_ms)
+            return self._moved(key)
+        read = self._seconds_left if unit_ms == 1000 else self._milliseconds_left
+        if primary.in_overlay(key):
+            self._late_reads.add(primary, key, read, client.waiter())
+            return None
+        return read(primary, key)
 
     # Writes
 
@@ -171,16 +158,16 @@ class RedisCommands:
             return _ARITY
         if None in primaries:
             return self._moved(keys[primaries.index(None)])
-        total = _Sum(client, len(keys))
-        for key, primary in zip(keys, primaries, strict=True):
+        total = Gathering(client, len(keys), as_sum)
+        for index, (key, primary) in enumerate(zip(keys, primaries, strict=True)):
             assert primary is not None  # noqa: S101 - looked at above
             reply = self._data.write(
-                total, primary, key,
+                Part(total, index), primary, key,
                 lambda newest, moment: write_rules.delete(newest, _PLAIN, moment),
                 lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
             )  # fmt: skip
             if reply is not None:
-                total.resolve(reply)
+                total.settle(index, reply)
         return None
 
     def expire(self, client: Client, command: Command, unit_ms: int) -> bytes | None:
@@ -250,8 +237,61 @@ class RedisCommands:
         primary = self._primaries.get(partition_of(key, len(view.table)))
         return primary if primary is not None and primary.token in self._served else None
 
+    def _read_each(
+        self,
+        client: Client,
+        keys: Sequence[bytes],
+        read: Callable[[Primary, bytes], bytes],
+        join: Callable[[Sequence[bytes]], bytes],
+    ) -> bytes | None:
+        """What `read` says of each of `keys`, joined. It sees the writes that were sequenced before (see `LateReads`)."""
+        primaries: list[Primary] = []
+        written = False
+        for key in keys:
+            primary = self._primary(key)
+            if primary is None:
+                return self._moved(key)
+            primaries.append(primary)
+            written = written or primary.in_overlay(key)
+        pairs = zip(primaries, keys, strict=True)
+        if not written:
+            return join([read(primary, key) for primary, key in pairs])
+        gathering = Gathering(client, len(keys), join)
+        for index, (primary, key) in enumerate(pairs):
+            if primary.in_overlay(key):
+                self._late_reads.add(primary, key, read, Part(gathering, index))
+            else:
+                gathering.settle(index, read(primary, key))
+        return None
+
+    def _presence(self, primary: Primary, key: bytes) -> bytes:
+        entry = self._live(primary, key)
+        if entry == TRY_AGAIN:
+            return entry
+        return b":0\r\n" if entry is None else b":1\r\n"
+
+    def _seconds_left(self, primary: Primary, key: bytes) -> bytes:
+        return self._left(primary, key, 1000)
+
+    def _milliseconds_left(self, primary: Primary, key: bytes) -> bytes:
+        return self._left(primary, key, 1)
+
+    def _left(self, primary: Primary, key: bytes, unit_ms: int) -> bytes:
+        entry = self._live(primary, key)
+        if entry is None:
+            return b":-2\r\n"
+        if entry == TRY_AGAIN:
+            return entry
+        expires_ms = entries.header(entry).expires_ms
+        if not expires_ms:
+            return b":-1\r\n"
+        return b":%d\r\n" % (max(0, expires_ms - self._clock.wall_ms() + unit_ms // 2) // unit_ms)
+
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
-        """The entry, None if there is none or it has expired; `TRY_AGAIN` while a write may yet find it alive."""
+        """The entry, None if there is none or it has expired; `TRY_AGAIN` while a write may yet find it alive.
+
+        A read waits for the writes before it, so such a write is one that came behind it.
+        """
         entry = primary.data.entries.get(key)
         if entry is not None and is_expired(entry, self._clock.wall_ms()):
             return TRY_AGAIN if primary.in_overlay(key) else None
@@ -281,28 +321,6 @@ class RedisCommands:
         if primary is None or primary == self._node.id:
             return b"-CLUSTERDOWN partition %d is not served just now\r\n" % number
         return b"-MOVED %d %b\r\n" % (number, view.nodes[primary].address.encode())
-
-
-class _Sum:
-    """Adds up the replies of several writes into one; an error among them is the answer."""
-
-    def __init__(self, client: Client, parts: int) -> None:
-        self._waiter = client.waiter()
-        self._missing = parts
-        self._total = 0
-        self._error = b""
-
-    def waiter(self) -> Waiter:
-        return self
-
-    def resolve(self, reply: bytes) -> None:
-        self._missing -= 1
-        if reply.startswith(b":"):
-            self._total += int(reply[1:-2])
-        else:
-            self._error = reply
-        if not self._missing:
-            self._waiter.resolve(self._error or b":%d\r\n" % self._total)
 
 
 def _set_options(words: Command) -> WriteOptions | None:
