@@ -19,7 +19,7 @@ from ringmaster.client.reply import (
     posted,
     stored_value,
 )
-from ringmaster.errors import LinkBroken, LinkDown
+from ringmaster.errors import BadRequest, LinkBroken, LinkDown
 
 
 class Client:
@@ -105,7 +105,7 @@ class Client:
         if connection.sock is None:
             try:
                 connection.connect()
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise LinkDown(f"cannot reach {self._url}: {error}") from error
         try:
             connection.request(method, target, body or None, headers or {})
@@ -113,6 +113,10 @@ class Client:
             reply = Reply(
                 answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
             )
+        except ValueError as error:
+            # Refused before anything is sent.
+            connection.close()
+            raise BadRequest(f"the request cannot be sent: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise LinkBroken(
