@@ -12,8 +12,9 @@ import typer
 from ringmaster import __version__
 from ringmaster.cli import nodes, operate, snapshots
 from ringmaster.cli.chaos import chaos
-from ringmaster.cli.options import USAGE, settings_command
+from ringmaster.cli.options import settings_command
 from ringmaster.cli.scale import scale
+from ringmaster.cli.streams import USAGE
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
 

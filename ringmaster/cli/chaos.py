@@ -17,7 +17,7 @@ from ringmaster.chaos.report import Result, plot, table
 from ringmaster.chaos.run import local_target, run_scenario
 from ringmaster.chaos.scenarios import SCENARIOS, Scenario
 from ringmaster.chaos.target import Target
-from ringmaster.cli.options import FAILED, USAGE
+from ringmaster.cli.streams import FAILED, USAGE
 from ringmaster.errors import RingmasterError
 
 WIDTH = 120

@@ -6,6 +6,7 @@ need not wait for them. It is removed by the next start of any cluster once the 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,9 @@ from ringmaster.errors import SettingsError
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there is checked to be ours and private
 
+LEAST_FREE_BYTES: Final = 16 * 2**20
+"""The lease database and its log take a few MiB, and a lease that cannot be renewed suspends its node."""
+
 _OWNER: Final = "data-dir"
 """The file that names the data dir it belongs to."""
 
@@ -30,7 +34,7 @@ _CLAIM_PAUSE_S: Final = 0.02
 
 @contextmanager
 def memory_folder(data_dir: Path, shared_memory: Path = SHARED_MEMORY) -> Iterator[Path | None]:
-    """A private folder for the data dir in memory; None where there is no shared memory to write to.
+    """A private folder for the data dir in memory; None where there is no shared memory, or no room in it.
 
     It survives the processes but not the machine, as leases must. Nobody removes it within `with`. First removes those
     of this user whose data dir is gone. Raises `SettingsError` if someone else made it.
@@ -39,16 +43,23 @@ def memory_folder(data_dir: Path, shared_memory: Path = SHARED_MEMORY) -> Iterat
         yield None
         return
     remove_abandoned(shared_memory)
+    if _free_bytes(shared_memory) < LEAST_FREE_BYTES:
+        yield None
+        return
     name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
     folder = shared_memory / f"{_prefix()}{name}"
     try:
-        claim = _claim(folder)
+        claim = _claim_for(folder, data_dir)
     except OSError as error:
-        raise SettingsError(
-            f"the folder {folder} cannot be used: {error.strerror}; choose another with --lease-dir"
-        ) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise SettingsError(
+                f"the folder {folder} cannot be used: {error.strerror}; choose another with --lease-dir"
+            ) from error
+        claim = None
+    if claim is None:
+        yield None
+        return
     try:
-        (folder / _OWNER).write_bytes(os.fsencode(data_dir.resolve()))
         yield folder
     finally:
         os.close(claim)
@@ -68,6 +79,17 @@ def remove_abandoned(shared_memory: Path) -> None:
             data_dir = Path(os.fsdecode((folder / _OWNER).read_bytes()))
             if not data_dir.exists() and not _is_any_held(folder / "locks"):
                 shutil.rmtree(folder)
+
+
+def _claim_for(folder: Path, data_dir: Path) -> int:
+    """As `_claim`; the folder names its data dir then."""
+    claim = _claim(folder)
+    try:
+        (folder / _OWNER).write_bytes(os.fsencode(data_dir.resolve()))
+    except OSError:
+        os.close(claim)
+        raise
+    return claim
 
 
 def _claim(folder: Path) -> int:
@@ -102,6 +124,11 @@ def _is_any_held(locks: Path) -> bool:
         finally:
             os.close(descriptor)
     return False
+
+
+def _free_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize if status.f_favail else 0
 
 
 def _prefix() -> str:

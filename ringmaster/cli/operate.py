@@ -15,7 +15,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from ringmaster.cli.options import USAGE
+from ringmaster.cli.streams import USAGE
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
@@ -25,6 +25,7 @@ from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsErr
 MISS: Final = 1
 UNAVAILABLE: Final = 3
 _ANY_WIDTH: Final = 10_000
+_LONGEST_S: Final = 1e6
 
 Url = Annotated[
     str, typer.Option("--url", envvar="RINGMASTER_URL", help="Where the cluster answers.")
@@ -118,8 +119,11 @@ def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json
 @contextmanager
 def connected(url: str, timeout_s: float) -> Iterator[Client]:
     """A client whose errors end the command with one line and the exit code for them."""
-    with ending(), Client(url, timeout_s) as client:
-        yield client
+    with ending():
+        if not timeout_s <= _LONGEST_S:
+            raise SettingsError(f"--timeout must be a number of seconds up to {_LONGEST_S:g}")
+        with Client(url, timeout_s) as client:
+            yield client
 
 
 @contextmanager
@@ -148,7 +152,10 @@ def _content(value: str | None, file: Path | None) -> bytes:
         except OSError as error:
             raise SettingsError(f"cannot read {file}: {error.strerror}") from error
     if value is None or value == "-":
-        return sys.stdin.buffer.read()
+        try:
+            return sys.stdin.buffer.read()
+        except OSError as error:
+            raise SettingsError(f"cannot read the standard input: {error.strerror}") from error
     return value.encode("utf-8", "surrogateescape")
 
 

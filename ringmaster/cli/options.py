@@ -10,14 +10,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from ringmaster.cli.reference import SettingRow, setting_rows
+from ringmaster.cli.streams import FAILED, USAGE, run_command
 from ringmaster.config.settings import ClusterSettings, load_settings
 from ringmaster.errors import RingmasterError, SettingsError
 from ringmaster.runtime.logging import configure_logging
-
-USAGE = 2
-"""The exit code for a mistake in the command or its settings."""
-FAILED = 1
-"""The exit code for any other error."""
 
 _S = TypeVar("_S", bound=ClusterSettings)
 
@@ -59,10 +55,9 @@ def run_service(
     logged.__doc__ = run.__doc__
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(settings_command(kind, logged))
-    app(
-        args=None if arguments is None else list(arguments),
-        prog_name=f"ringmaster {kind.section}",
-    )
+    name = f"ringmaster {kind.section}"
+    given = None if arguments is None else list(arguments)
+    run_command(lambda: app(args=given, prog_name=name), name)
 
 
 def as_flags(settings: ClusterSettings, names: Sequence[str]) -> list[str]:

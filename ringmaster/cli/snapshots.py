@@ -19,11 +19,11 @@ import typer
 
 from ringmaster.cli import snapshot_rows as rows
 from ringmaster.cli.operate import UNAVAILABLE, Json, Timeout, Url
-from ringmaster.cli.options import FAILED, USAGE
 from ringmaster.cli.snapshot_import import Importer, is_expired
+from ringmaster.cli.streams import FAILED, USAGE
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
-from ringmaster.errors import BadRequest, RingmasterError, SettingsError
+from ringmaster.errors import BadRequest, RingmasterError, SettingsError, Unserved
 from ringmaster.protocol.entry import JSON
 from ringmaster.protocol.keys import SkippedKeys
 from ringmaster.snapshot.archive import Record, file_problems, find_archive
@@ -51,11 +51,17 @@ Cluster = Annotated[
 def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0) -> None:
     """Have every node write its snapshots now, and wait until they are on disk."""
     with _ending(), Client(url, timeout) as client:
-        progress = client.request("POST", "/snapshots").json()
+        reply = client.request("POST", "/snapshots")
+        if reply.status != 202:
+            raise BadRequest("the cluster takes no snapshots on request")
+        progress = reply.json()
         deadline = time.monotonic() + timeout
         while progress["status"] == "running" and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-            progress = client.request("GET", f"/snapshots/{progress['id']}").json()
+            reply = client.request("GET", f"/snapshots/{progress['id']}")
+            if reply.status == 404:
+                raise Unserved(f"no node remembers the snapshot {progress['id']} any more")
+            progress = reply.json()
         for node, state in progress["nodes"].items():
             written = f"{state.get('written', 0)} of {state.get('partitions', 0)} partitions"
             typer.echo(f"{node}: {state['status']}, {written} {state.get('error', '')}".rstrip())
@@ -178,11 +184,6 @@ def _ending() -> Iterator[None]:
     """Errors end the command with one line and the exit code for them."""
     try:
         yield
-    except BrokenPipeError:
-        raise typer.Exit(FAILED) from None
-    except OSError as error:
-        sys.stderr.write(f"ringmaster snapshot: {error}\n")
-        raise typer.Exit(FAILED) from None
     except RingmasterError as error:
         sys.stderr.write(f"ringmaster snapshot: {error}\n")
         mistake = isinstance(error, BadRequest | SettingsError)

@@ -20,10 +20,11 @@ from ringmaster.cli.local_cluster import (
     check_ports,
     check_services,
 )
-from ringmaster.cli.memory_folder import memory_folder
+from ringmaster.cli.memory_folder import SHARED_MEMORY, memory_folder
 from ringmaster.cli.monitor import Monitor
 from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
+from ringmaster.cli.streams import BestEffort
 from ringmaster.cli.supervisor import Supervisor
 from ringmaster.config.settings import UpSettings, record_lease_dir
 from ringmaster.coordinator import Coordinator
@@ -42,9 +43,16 @@ def up(settings: UpSettings) -> None:
         data_dir = private_folder(settings.data_dir)
         stack.enter_context(sole_use(data_dir))
         private_folder(data_dir / "logs")
+        # A full disk under what is printed must not end the cluster.
+        console = Console(file=BestEffort(1), highlight=False, soft_wrap=True)
         lease_dir = settings.lease_dir
         if lease_dir is None and settings.coordinator.startswith("sqlite"):
             lease_dir = stack.enter_context(memory_folder(data_dir))
+            if lease_dir is None:
+                console.print(
+                    f"no room in {SHARED_MEMORY}: the leases are in {data_dir / 'leases'}, where a disk that stalls for "
+                    "two seconds interrupts service"
+                )
         resolved: dict[str, object] = {
             "data_dir": data_dir,
             "lease_dir": lease_dir or data_dir / "leases",
@@ -56,7 +64,6 @@ def up(settings: UpSettings) -> None:
         # Room for the longest name that `ringmaster scale` may need.
         names = [f"master{settings.masters}.sock", "aux256.sock", SOCKET_NAME]
         run_dir = stack.enter_context(run_folder(data_dir, names))
-        console = Console(highlight=False, soft_wrap=True)
         if settings.replicas > settings.aux:
             console.print(
                 f"--replicas {settings.replicas} is more than there are nodes (--aux {settings.aux}): each partition "

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
-from ringmaster.errors import LinkBroken, LinkDown
+from ringmaster.errors import BadRequest, LinkBroken, LinkDown
 
 _T = TypeVar("_T")
 
@@ -98,7 +98,7 @@ class Client:
         if connection.sock is None:
             try:
                 connection.connect()
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise LinkDown(f"cannot reach {self._url}: {error}") from error
         try:
             connection.request(method, target, body or None, headers or {})
@@ -106,6 +106,10 @@ class Client:
             reply = Reply(
                 answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
             )
+        except ValueError as error:
+            # Refused before anything is sent.
+            connection.close()
+            raise BadRequest(f"the request cannot be sent: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise LinkBroken(

@@ -37,24 +37,39 @@ class _Stored(msgspec.Struct):
 
 
 def check_url(url: str) -> str:
-    """The URL without a trailing slash. Raises `SettingsError` unless it is `http://host[:port]`."""
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+    """The URL without a slash at its end. Raises `SettingsError` unless it is `http://host[:port]`."""
+    try:
+        parts = urlsplit(url)
+        wrong = parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/")
+        wrong = wrong or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
         raise SettingsError(f"{url!r} is not the URL of a cluster; write http://host:port")
     return url.rstrip("/")
 
 
 def data_target(key: str, **parameters: str | float | None) -> str:
-    """The target for `key`, which goes into the query, where no client or proxy changes it."""
+    """The target for `key`, which goes into the query: there no client or proxy changes it. Raises `BadRequest`."""
+    _check_text(key)
     given = {name: value for name, value in parameters.items() if value is not None}
     return "/data?" + urlencode({"key": key, **given})
 
 
 def posted(key: str, value: bytes, ttl_s: float | None) -> bytes:
     """The body that POSTs `value`, JSON text that is sent as it is. Raises `BadRequest` if it is none."""
+    _check_text(key)
     _check_json(value)
     ttl = b"" if ttl_s is None else b',"ttl":' + msgspec.json.encode(ttl_s)
     return b'{"key":' + msgspec.json.encode(key) + ttl + b',"value":' + value + b"}"
+
+
+def _check_text(text: str) -> None:
+    """An argument of the command line that is not UTF-8 comes with surrogates in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"{text!r} is not valid UTF-8") from error
 
 
 def _check_json(value: bytes) -> None:
@@ -75,7 +90,8 @@ def _refuse(constant: str) -> object:
 
 
 def path_segment(text: str) -> str:
-    """`text` as one segment of a path."""
+    """`text` as one segment of a path. Raises `BadRequest` if it is not UTF-8."""
+    _check_text(text)
     return quote(text, safe="")
 
 

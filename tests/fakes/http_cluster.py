@@ -94,8 +94,10 @@ class Handler(BaseHTTPRequestHandler):
             return 200, json.dumps(place).encode(), "application/json"
         if parts.path.startswith("/cluster/nodes/"):
             return self.member(parts.path.removeprefix("/cluster/nodes/"))
-        key = parse_qs(parts.query, keep_blank_values=True)["key"][0]
-        return self.data(key, body)
+        keys = parse_qs(parts.query, keep_blank_values=True).get("key")
+        if keys is None:
+            return 404, b"{}", "application/problem+json"
+        return self.data(keys[0], body)
 
     def status(self) -> dict[str, Any]:
         """`STATUS` with the states that a test gave, one after another; the last one stays."""

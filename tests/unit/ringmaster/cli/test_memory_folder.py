@@ -1,5 +1,7 @@
 """The folder in memory of a local cluster: private, kept for the next start, gone once its data dir is."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ringmaster.cli.memory_folder import SHARED_MEMORY, memory_folder, remove_abandoned
+from ringmaster.cli.memory_folder import (
+    LEAST_FREE_BYTES,
+    SHARED_MEMORY,
+    memory_folder,
+    remove_abandoned,
+)
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.errors import SettingsError
 
@@ -101,3 +108,22 @@ def test_one_that_names_no_data_dir_is_not_removed(tmp_path: Path) -> None:
         (left / "data-dir").unlink()
         remove_abandoned(SHARED_MEMORY)
         assert left.exists()
+
+
+def test_a_memory_without_room_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringmaster.cli.memory_folder._free_bytes", lambda _: LEAST_FREE_BYTES - 1)
+    with memory_folder(tmp_path) as folder:
+        assert folder is None
+
+
+def test_a_memory_that_is_full_meanwhile_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, data_dir: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ringmaster.cli.memory_folder._claim_for", full)
+    with memory_folder(tmp_path) as folder:
+        assert folder is None
