@@ -61,6 +61,7 @@ def test_a_proxy_of_the_environment_is_not_asked(shared_cluster: Cluster, tmp_pa
     names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     done = run(
         tmp_path, "--host", shared_cluster.url, "--users", "2", "--time", "1s", "--out", "out",
+        "--key-prefix", "proxied-",
         **dict.fromkeys(names, nobody), no_proxy="",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
