@@ -111,9 +111,7 @@ def test_empty_lists_are_fine(front: Front) -> None:
     assert post(front, "/data/bulk/delete", []).json() == {"deleted": 0, "errors": {}}
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{}", b"null", b"[1", b"[1]x", b"[{]", b'["\xff"]', b'["\\ud800"]']
-)
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[1", b"[1]x", b"[{]", b'["\xff"]'])
 @pytest.mark.parametrize("path", ["/data/bulk", "/data/bulk/get", "/data/bulk/delete"])
 def test_malformed_json_is_400(front: Front, path: str, body: bytes) -> None:
     assert_problem(front.request("POST", path, body=body), 400)
