@@ -22,6 +22,9 @@ NO_PRIMARY: Final = LinkDown("the partition has no live primary")
 LATE: Final = DeadlineExceeded("no reply came within the deadline")
 STRAGGLER: Final = DeadlineExceeded("no reply came for 3 s, when others had come")
 _LOOK_S: Final = 0.5
+_RESOLUTION_S: Final = 1e-6
+"""What is left of a deadline and is no more than this may be rounded away: a timer for it would be due at once, again and again."""
+
 _MOST_LOOKS: Final = 6
 """So many looks in which nothing comes, and writes that have been answered wait no longer for those that have not. That is 1.5
 times the TTL of a lease: a node that hangs is out of the view by then, as is a copy, and what waited for it has an answer. Looks
@@ -269,9 +272,9 @@ async def _settled_within(
     looks = 0
     while missing := gather.missing:
         left_s = deadline - loop.time()
-        if left_s <= 0 or looks == _MOST_LOOKS:
+        if left_s <= _RESOLUTION_S or looks == _MOST_LOOKS:
             for pending in sent:
-                pending.replied(LATE if left_s <= 0 else STRAGGLER)
+                pending.replied(LATE if left_s <= _RESOLUTION_S else STRAGGLER)
             break
         await asyncio.wait([done], timeout=min(left_s, _LOOK_S))
         looks = looks + 1 if gather.missing == missing < len(sent) else 0
