@@ -145,20 +145,32 @@ class Incarnation:
     async def drain(self, timeout_s: float) -> bool:
         """Ask for everything to be moved off; whether it was, within `timeout_s`.
 
-        False at once when the whole cluster is stopping: then there is nowhere to move it to.
+        False at once when the whole cluster is stopping: then there is nowhere to move it to. A node that holds nothing
+        waits as well until a view says that it drains: one that ended before would be taken for dead.
         """
-        node, clock, roles = self.node, self._environment.clock, self.node.roles
+        node, clock = self.node, self._environment.clock
         node.stopping = True
         deadline = clock.boottime() + timeout_s
         await self._say_leaving()
         while clock.boottime() < deadline and not self.ended.done():
-            if not (roles.primaries or roles.replicas or roles.awaiting or roles.releasing):
+            if not self._holds_data() and self._is_seen_to_drain():
                 return True
             if await self._everybody_leaves():
                 _log.info("the whole cluster stops, not draining", id=node.id)
                 return False
             await asyncio.sleep(_DRAIN_POLL_S)
-        return False
+        return not self._holds_data() and not self.ended.done()
+
+    def _holds_data(self) -> bool:
+        roles = self.node.roles
+        return bool(roles.primaries or roles.replicas or roles.awaiting or roles.releasing)
+
+    def _is_seen_to_drain(self) -> bool:
+        """Also if no view lists this incarnation: then nobody misses it."""
+        node, view = self.node, self.node.roles.view
+        if view is None or view.incarnation(node.id) != node.incarnation:
+            return True
+        return view.nodes[node.id].draining
 
     async def seal(self, timeout_s: float) -> None:
         """Serve nothing more and write the last snapshot. For a node that stops and could not move its data off."""

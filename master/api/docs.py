@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import TITLES
 
+Node = dict[str, Any]
+
 _CONSOLE = Path(__file__).parent.parent / "console" / "index.html"
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "code{font-family:ui-monospace,monospace}dt{margin-top:1rem}dd{margin-left:1.5rem}"
+    "table{border-collapse:collapse}td{padding:.1rem .75rem .1rem 0;vertical-align:top}caption{text-align:left}"
+    "pre{overflow-x:auto;background:#8881;padding:.5rem}"
 )
 
 
@@ -98,17 +103,70 @@ def _render(document: dict[str, Any]) -> str:
     )
 
 
-def _render_operation(
-    path: str, method: str, operation: dict[str, Any], shared: list[dict[str, Any]]
-) -> str:
-    lines = [
-        f"<code>{escape(each['name'])}</code> ({each['in']}): {escape(each.get('description', ''))}"
-        for each in [*shared, *operation.get("parameters", [])]
+def _render_operation(path: str, method: str, operation: Node, shared: Sequence[Node]) -> str:
+    parameters = [*shared, *operation.get("parameters", [])]
+    parts = [_code(sample["source"]) for sample in operation["x-codeSamples"]]
+    if parameters:
+        parts.append(_table("Parameters", [_parameter_cells(each) for each in parameters]))
+    bodies = operation.get("requestBody", {}).get("content", {}).values()
+    parts += [_content("The body", content) for content in bodies]
+    for status, reply in operation["responses"].items():
+        if status != "default":
+            said = escape(reply.get("description", "A problem, see below."))
+            parts.append(f"<p><code>{status}</code> {said}</p>")
+            headers = reply.get("headers", {}).items()
+            parts += [
+                f"<p><code>{escape(name)}</code>: {escape(each['description'])}</p>"
+                for name, each in headers
+            ]
+            parts += [_content("", content) for content in reply.get("content", {}).values()]
+    title = f"<code>{method.upper()} {escape(path)}</code> {escape(operation['summary'])}"
+    return f"<dt>{title}</dt><dd>{''.join(parts)}</dd>"
+
+
+def _content(title: str, content: Node) -> str:
+    """Its fields with their meaning, and an example."""
+    schema = content["schema"]
+    schema = schema.get("items", schema)
+    required = schema.get("required", ())
+    rows = [
+        (name, _kind(each) + (", required" if name in required else ""), each["description"])
+        for name, each in schema.get("properties", {}).items()
     ]
-    lines += [
-        f"<code>{status}</code> {escape(reply.get('description', 'a problem'))}"
-        for status, reply in operation["responses"].items()
-        if status != "default"
-    ]
-    body = "".join(f"<dd>{line}</dd>" for line in lines)
-    return f"<dt><code>{method.upper()} {escape(path)}</code> {escape(operation['summary'])}</dt>{body}"
+    table = _table(f"{title or 'Its fields'}", rows) if rows else ""
+    if title and not rows:
+        table = f"<p>{title}: {escape(_kind(schema))}</p>"
+    if "example" not in content:
+        return table
+    example = msgspec.json.format(msgspec.json.encode(content["example"])).decode()
+    return table + _code(example)
+
+
+def _parameter_cells(parameter: Node) -> tuple[str, str, str]:
+    need = ", required" if parameter.get("required") else ""
+    kind = f"{parameter['in']}, {_kind(parameter['schema'])}{need}"
+    return parameter["name"], kind, parameter["description"]
+
+
+def _kind(schema: Node) -> str:
+    """Its type in a word or two."""
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    if "oneOf" in schema or "anyOf" in schema:
+        return " or ".join(map(_kind, schema.get("oneOf") or schema["anyOf"]))
+    kind = schema.get("format") or schema.get("type") or "any"
+    if kind == "array":
+        return f"array of {_kind(schema.get('items', {}))}"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> str:
+    cells = "".join(
+        f"<tr><td><code>{escape(name)}</code></td><td>{escape(kind)}</td><td>{escape(text)}</td></tr>"
+        for name, kind, text in rows
+    )
+    return f"<table><caption>{escape(title)}</caption>{cells}</table>"
+
+
+def _code(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>"

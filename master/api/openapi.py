@@ -2,200 +2,137 @@
 
 from __future__ import annotations
 
-from typing import Any
+import msgspec
 
+from master.api.drain import DrainForecast
+from master.api.openapi_examples import illustrate
+from master.api.openapi_parts import (
+    ANY,
+    CONDITIONS,
+    FLAG,
+    GONE,
+    HIT,
+    ID,
+    IF_NONE_MATCH,
+    INTEGER,
+    ITEM,
+    KEY,
+    KEY_QUERY,
+    OCTETS,
+    PROBLEM,
+    STRING,
+    TIMEOUT,
+    TTL,
+    WRITTEN,
+    Node,
+    as_json,
+    header,
+    list_of,
+    map_of,
+    object_of,
+    operation,
+    query,
+    says,
+    struct,
+    with_parameter,
+)
+from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
 from master.http.problem import TITLES
 from ringmaster import __version__
 
-Node = dict[str, Any]
-
-_STRING: Node = {"type": "string"}
-_INTEGER: Node = {"type": "integer"}
-_NUMBER: Node = {"type": "number"}
-_SECONDS: Node = {"type": "number", "minimum": 0}
-_ANY: Node = {}
-_PROBLEM: Node = {"$ref": "#/components/responses/problem"}
-
-
-def _list_of(item: Node) -> Node:
-    return {"type": "array", "items": item}
-
-
-def _map_of(value: Node) -> Node:
-    return {"type": "object", "additionalProperties": value}
-
-
-def _object(**properties: Node) -> Node:
-    return {"type": "object", "properties": properties}
-
-
-def _json(schema: Node) -> Node:
-    return {"application/json": {"schema": schema}}
-
-
-def _says(description: str, schema: Node | None = None, **headers: str) -> Node:
-    reply: Node = {"description": description}
-    if schema is not None:
-        reply["content"] = _json(schema)
-    if headers:
-        reply["headers"] = {
-            name.replace("_", "-"): {"description": text, "schema": _STRING}
-            for name, text in headers.items()
-        }
-    return reply
-
-
-def _operation(
-    summary: str, replies: dict[str, Node], *parameters: Node, body: Node | None = None
-) -> Node:
-    operation: Node = {"summary": summary, "responses": {**replies, "default": _PROBLEM}}
-    if parameters:
-        operation["parameters"] = list(parameters)
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
-
-
-def _query(name: str, schema: Node, description: str) -> Node:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-def _header(name: str, description: str) -> Node:
-    return {"name": name, "in": "header", "schema": _STRING, "description": description}
-
-
-_KEY: Node = {
-    "name": "key",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 512},
-    "description": "Everything after the prefix, percent-decoded once; slashes count. `?key=` reaches every key.",
-}
-_KEY_QUERY = _query("key", _STRING, "The key, form-encoded, in place of one in the path.")
-_ID: Node = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "schema": _STRING,
-    "description": "The id of a node, or of a snapshot that was asked for.",
-}
-_TTL = _query("ttl", _SECONDS, "Time to live in seconds; 0 or absent: for ever.")
-_IF_MATCH = _header("If-Match", "ETags one of which must be current, or *: only replace.")
-_IF_NONE_MATCH = _header("If-None-Match", "ETags that must not be current, or *: only create.")
-_TIMEOUT = _header("Ringmaster-Timeout", "Seconds after which to give up; lowers the default.")
-_CONDITIONS = (_IF_MATCH, _IF_NONE_MATCH, _TIMEOUT)
-
-_ITEM: Node = {
-    **_object(
-        key=_STRING,
-        value={"description": "Any JSON value; kept as the bytes that were sent."},
-        ttl=_SECONDS,
-        if_match={"description": '"*", a version, or a list of versions.'},
-        if_none_match={"description": '"*", a version, or a list of versions.'},
-    ),
-    "required": ["key", "value"],
-    "additionalProperties": False,
-}
-_WRITTEN = _object(
-    key=_STRING, version=_STRING, expires_at={"type": ["string", "null"], "format": "date-time"}
-)
-_OCTETS: Node = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-_GONE = _says("Gone, or never there.")
-_HIT = _says(
-    "The value: JSON `{key, value}` if it was POSTed, else the bytes that were PUT.",
-    None,
-    ETag="The version, in quotes.",
-    Cache_Status="hit, seconds left, and the node that answered.",
-)
-
 
 def _data_paths() -> Node:
-    read = _operation(
+    read = operation(
         "Read a value",
         {
-            "200": {**_HIT, "content": {**_json(_object(key=_STRING, value=_ANY)), **_OCTETS}},
+            "200": {**HIT, "content": {**as_json(object_of(key=STRING, value=ANY)), **OCTETS}},
             "206": {
                 "description": "The range of a PUT value that was asked for.",
-                "content": _OCTETS,
+                "content": OCTETS,
             },
             "304": {"description": "Not modified."},
-            "404": _PROBLEM,
+            "404": PROBLEM,
         },
-        _IF_NONE_MATCH,
-        _header("Range", "One range of bytes of a PUT value."),
-        _TIMEOUT,
+        IF_NONE_MATCH,
+        header("Range", "One range of bytes of a PUT value."),
+        TIMEOUT,
     )
-    write = _operation(
+    write = operation(
         "Write bytes",
-        {"201": {"description": "Created."}, "204": {"description": "Replaced."}, "412": _PROBLEM},
-        _TTL,
-        *_CONDITIONS,
-        body=_OCTETS,
+        {"201": {"description": "Created."}, "204": {"description": "Replaced."}, "412": PROBLEM},
+        TTL,
+        *CONDITIONS,
+        body=OCTETS,
     )
-    remove = _operation("Delete an entry", {"204": _GONE, "412": _PROBLEM}, *_CONDITIONS)
-    change = _operation(
+    remove = operation("Delete an entry", {"204": GONE, "412": PROBLEM}, *CONDITIONS)
+    change = operation(
         "Count, or change the time to live",
         {
-            "200": _says("Done.", _object(key=_STRING, value=_INTEGER, version=_STRING)),
-            "404": _PROBLEM,
-            "409": _PROBLEM,
+            "200": says("Done.", object_of(key=STRING, value=INTEGER, version=STRING)),
+            "404": PROBLEM,
+            "409": PROBLEM,
         },
-        _query("incr", _INTEGER, "What to add, signed 64 bits; a missing key starts at 0."),
-        _TTL,
-        *_CONDITIONS,
+        query("incr", INTEGER, "What to add, signed 64 bits; a missing key starts at 0."),
+        TTL,
+        *CONDITIONS,
     )
-    create = _operation(
+    create = operation(
         "Write a JSON value",
-        {"201": _says("Created.", _WRITTEN), "200": _says("Replaced.", _WRITTEN), "412": _PROBLEM},
-        *_CONDITIONS,
-        body=_json(_ITEM),
+        {"201": says("Created.", WRITTEN), "200": says("Replaced.", WRITTEN), "412": PROBLEM},
+        *CONDITIONS,
+        body=as_json(ITEM),
     )
-    scan = _operation(
+    scan = operation(
         "List keys, or read the key in ?key=",
         {
-            "200": _says(
+            "200": says(
                 "A page. `skipped`, where it is there, counts keys that HTTP refuses, and names some.",
-                _object(
-                    keys=_list_of(_STRING),
+                object_of(
+                    keys=list_of(STRING),
                     cursor={"type": ["string", "null"]},
-                    skipped=_object(count=_INTEGER, keys=_list_of(_STRING)),
+                    skipped=object_of(count=INTEGER, keys=list_of(STRING)),
                 ),
             )
         },
-        _query("prefix", _STRING, "What the keys begin with."),
-        _query("limit", _INTEGER, "How many at most."),
-        _query("cursor", _STRING, "From the page before."),
-        _KEY_QUERY,
+        query("prefix", STRING, "What the keys begin with."),
+        query("limit", INTEGER, "How many at most."),
+        query("cursor", STRING, "From the page before."),
+        KEY_QUERY,
     )
-    by_query = {"get": scan, "post": create, "put": write, "delete": remove}
-    by_path = {"parameters": [_KEY], "get": read, "put": write, "delete": remove, "post": change}
+    by_query = {
+        "get": scan,
+        "post": create,
+        "put": with_parameter(write, KEY_QUERY),
+        "delete": with_parameter(remove, KEY_QUERY),
+    }
+    by_path = {"parameters": [KEY], "get": read, "put": write, "delete": remove, "post": change}
     return {"/data": by_query, "/data/{key}": by_path}
 
 
 def _bulk_paths() -> Node:
-    results = _list_of(_object(key=_STRING, status=_INTEGER, version=_STRING))
-    errors = _map_of({"$ref": "#/components/schemas/Problem"})
-    keys = _json(_list_of(_STRING))
+    results = list_of(object_of(key=STRING, status=INTEGER, version=STRING))
+    errors = map_of({"$ref": "#/components/schemas/Problem"})
+    keys = as_json(list_of(STRING))
     return {
         "/data/bulk": {
-            "post": _operation(
+            "post": operation(
                 "Write many",
-                {"200": _says("One result per item.", _object(results=results))},
-                body=_json(_list_of(_ITEM)),
+                {"200": says("One result per item.", object_of(results=results))},
+                body=as_json(list_of(ITEM)),
             )
         },
         "/data/bulk/get": {
-            "post": _operation(
+            "post": operation(
                 "Read many",
-                {"200": _says("What is there.", _object(values=_map_of(_ANY), errors=errors))},
-                _query("meta", {"enum": ["0", "1"]}, "1: with version and ttl."),
+                {"200": says("What is there.", object_of(values=map_of(ANY), errors=errors))},
+                query("meta", {"enum": ["0", "1"]}, "1: with version and ttl."),
                 body=keys,
             )
         },
         "/data/bulk/delete": {
-            "post": _operation(
+            "post": operation(
                 "Delete many",
-                {"200": _says("How many.", _object(deleted=_INTEGER, errors=errors))},
+                {"200": says("How many.", object_of(deleted=INTEGER, errors=errors))},
                 body=keys,
             )
         },
@@ -203,127 +140,138 @@ def _bulk_paths() -> Node:
 
 
 def _cluster_paths() -> Node:
-    summary = _object(
-        cluster=_STRING,
-        epoch=_INTEGER,
+    summary = object_of(
+        cluster=STRING,
+        epoch=INTEGER,
         controller={"type": ["string", "null"]},
-        partitions=_INTEGER,
-        replicas=_INTEGER,
-        nodes=_list_of(_map_of(_ANY)),
-        masters=_list_of(_object(id=_STRING, address=_STRING, pid=_INTEGER)),
-        under_replicated=_INTEGER,
-        rebalance=_map_of(_ANY),
-        restore=_map_of(_ANY),
+        partitions=INTEGER,
+        replicas=INTEGER,
+        nodes=list_of(struct(NodeSummary)),
+        masters=list_of(struct(MasterSummary)),
+        under_replicated=INTEGER,
+        rebalance=struct(Rebalance),
+        restore=struct(Restore),
         health={"enum": ["ok", "recovering", "degraded", "down"]},
-        reasons=_list_of(_STRING),
+        reasons=list_of(STRING),
     )
-    located = _object(
-        key=_STRING,
-        partition=_INTEGER,
-        primary=_STRING,
-        replicas=_list_of(_STRING),
-        term=_INTEGER,
-        epoch=_INTEGER,
+    located = object_of(
+        key=STRING,
+        partition=INTEGER,
+        primary=STRING,
+        replicas=list_of(STRING),
+        term=INTEGER,
+        epoch=INTEGER,
     )
+    accepted = object_of(node=STRING, becomes=STRING, progress=STRING)
     taken = {
-        "202": _says("Asked for; GET /cluster shows the progress.", _map_of(_ANY)),
-        "404": _PROBLEM,
+        "202": says("Asked for; GET /cluster shows the progress.", accepted),
+        "404": PROBLEM,
     }
-    locate = _operation("Where a key lives", {"200": _says("Its place.", located)})
+    forecast = says("With dry_run=1: what it would take; nothing is done.", struct(DrainForecast))
+    drain = operation(
+        "Move everything off a node, so that it may stop without a miss",
+        {"200": forecast, **taken, "409": PROBLEM},
+        query("dry_run", FLAG, "1: only say what it would take."),
+        query("force", FLAG, "1: even if too few copies remain (409 without it)."),
+    )
+    locate = operation("Where a key lives", {"200": says("Its place.", located)})
     quiet = {"204": {"description": "Asked for."}}
     stream = {
         "description": "Server-sent events.",
-        "content": {"text/event-stream": {"schema": _STRING}},
+        "content": {"text/event-stream": {"schema": STRING}},
     }
     return {
         "/cluster": {
-            "get": _operation("The state of the cluster", {"200": _says("The state.", summary)})
+            "get": operation("The state of the cluster", {"200": says("The state.", summary)})
         },
-        "/cluster/locate": {"get": {**locate, "parameters": [_KEY_QUERY]}},
-        "/cluster/locate/{key}": {"parameters": [_KEY], "get": locate},
+        "/cluster/locate": {"get": {**locate, "parameters": [KEY_QUERY]}},
+        "/cluster/locate/{key}": {"parameters": [KEY], "get": locate},
         "/cluster/events": {
-            "get": _operation(
+            "get": operation(
                 "Every new view, as it comes",
                 {"200": stream},
-                _header("Last-Event-ID", "The last epoch seen: go on from there."),
+                header("Last-Event-ID", "The last epoch seen: go on from there."),
             )
         },
         "/cluster/nodes/{id}/drain": {
-            "parameters": [_ID],
-            "post": _operation("Move everything off a node", taken),
-            "delete": _operation("Take it back", taken),
+            "parameters": [ID],
+            "post": drain,
+            "delete": operation("Take it back", taken),
         },
         "/cluster/nodes/{id}": {
-            "parameters": [_ID],
-            "delete": _operation("Forget a node that is down", {**taken, "409": _PROBLEM}),
+            "parameters": [ID],
+            "delete": operation("Forget a node that is down", {**taken, "409": PROBLEM}),
         },
-        "/cluster/rebalance/pause": {"post": _operation("Pause rebalancing", quiet)},
-        "/cluster/rebalance/resume": {"post": _operation("Resume it", quiet)},
+        "/cluster/rebalance/pause": {"post": operation("Pause rebalancing", quiet)},
+        "/cluster/rebalance/resume": {"post": operation("Resume it", quiet)},
     }
 
 
 def _snapshot_paths() -> Node:
-    files = _object(
-        cluster=_STRING,
-        partitions=_INTEGER,
-        files=_list_of(_map_of(_ANY)),
-        without=_INTEGER,
-        damaged=_list_of(_map_of(_ANY)),
-        nodes=_list_of(_map_of(_ANY)),
-        unreachable=_list_of(_STRING),
+    files = object_of(
+        cluster=STRING,
+        partitions=INTEGER,
+        files=list_of(map_of(ANY)),
+        without=INTEGER,
+        damaged=list_of(map_of(ANY)),
+        nodes=list_of(map_of(ANY)),
+        unreachable=list_of(STRING),
     )
-    progress = _object(
-        id=_STRING, status={"enum": ["running", "done", "failed"]}, nodes=_map_of(_ANY)
+    progress = object_of(
+        id=STRING, status={"enum": ["running", "done", "failed"]}, nodes=map_of(ANY)
     )
     return {
         "/snapshots": {
-            "get": _operation("The newest snapshots", {"200": _says("What there is.", files)}),
-            "post": _operation(
-                "Take a snapshot now", {"202": _says("Begun; Location says where.", progress)}
+            "get": operation("The newest snapshots", {"200": says("What there is.", files)}),
+            "post": operation(
+                "Take a snapshot now", {"202": says("Begun; Location says where.", progress)}
             ),
         },
         "/snapshots/{id}": {
-            "parameters": [{**_ID, "description": "A snapshot's id, from Location."}],
-            "get": _operation(
-                "How a snapshot goes", {"200": _says("Its progress.", progress), "404": _PROBLEM}
+            "parameters": [{**ID, "description": "A snapshot's id, from Location."}],
+            "get": operation(
+                "How a snapshot goes", {"200": says("Its progress.", progress), "404": PROBLEM}
             ),
         },
     }
 
 
 def _own_paths() -> Node:
-    text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": _STRING}}}
-    page = {"description": "A page.", "content": {"text/html": {"schema": _STRING}}}
+    text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": STRING}}}
+    page = {"description": "A page.", "content": {"text/html": {"schema": STRING}}}
     return {
-        "/healthz": {
-            "get": _operation("The process lives", {"200": _says("It does.", _map_of(_ANY))})
-        },
+        "/healthz": {"get": operation("The process lives", {"200": says("It does.", map_of(ANY))})},
         "/readyz": {
-            "get": _operation(
+            "get": operation(
                 "Every partition can be served",
-                {"200": _says("Yes.", _map_of(_ANY)), "503": _PROBLEM},
+                {"200": says("Yes.", map_of(ANY)), "503": PROBLEM},
             )
         },
-        "/metrics": {"get": _operation("Metrics of this master", {"200": text})},
-        "/openapi.json": {
-            "get": _operation("This description", {"200": _says("It.", _map_of(_ANY))})
-        },
-        "/docs": {"get": _operation("This description as a page", {"200": page})},
-        "/": {"get": _operation("The console", {"200": page})},
+        "/metrics": {"get": operation("Metrics of this master", {"200": text})},
+        "/openapi.json": {"get": operation("This description", {"200": says("It.", map_of(ANY))})},
+        "/docs": {"get": operation("This description as a page", {"200": page})},
+        "/": {"get": operation("The console", {"200": page})},
     }
 
 
 def describe() -> Node:
     """The whole document."""
     problem = {
-        **_object(
-            type=_STRING,
-            title=_STRING,
-            status=_INTEGER,
-            detail=_STRING,
+        **object_of(
+            type=STRING,
+            title=STRING,
+            status=INTEGER,
+            detail=STRING,
             outcome={"enum": ["not-applied", "unknown"]},
         ),
         "description": "RFC 9457. Names behind # in `type`: " + ", ".join(TITLES),
+    }
+    paths = {
+        **_data_paths(),
+        **_bulk_paths(),
+        **_cluster_paths(),
+        **_snapshot_paths(),
+        **_own_paths(),
     }
     return {
         "openapi": "3.1.0",
@@ -332,13 +280,7 @@ def describe() -> Node:
             "version": __version__,
             "description": "A distributed cache that never serves a stale value.",
         },
-        "paths": {
-            **_data_paths(),
-            **_bulk_paths(),
-            **_cluster_paths(),
-            **_snapshot_paths(),
-            **_own_paths(),
-        },
+        "paths": illustrate(msgspec.json.decode(msgspec.json.encode(paths))),
         "components": {
             "schemas": {"Problem": problem},
             "responses": {

@@ -126,6 +126,14 @@ def test_drain_and_back(front: Front) -> None:
     taken_back = front.request("DELETE", "/cluster/nodes/aux1/drain")
     assert taken_back.status == 202
     assert taken_back.get("Cache-Control") == "no-store"
+    if front.name != "fake":
+        wait_until(lambda: states(front) == {"up"}, "both take part again")
+
+
+def states(front: Front) -> set[str]:
+    nodes = cluster(front)["nodes"]
+    assert isinstance(nodes, list)
+    return {node["state"] for node in nodes}
 
 
 def test_a_drain_that_leaves_too_few_copies_is_409_and_does_nothing(front: Front) -> None:
@@ -134,9 +142,7 @@ def test_a_drain_that_leaves_too_few_copies_is_409_and_does_nothing(front: Front
     assert refused.json()["too_few_copies"] > 0
     assert "force=1" in refused.json()["detail"]
     if front.name != "fake":
-        nodes = cluster(front)["nodes"]
-        assert isinstance(nodes, list)
-        assert "draining" not in {node["state"] for node in nodes}
+        assert states(front) == {"up"}
 
 
 def test_a_dry_run_says_what_a_drain_would_take(front: Front) -> None:

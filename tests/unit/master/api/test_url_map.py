@@ -1,13 +1,16 @@
 """The routes, their description, and the live stream of events."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from master.api import events as events_module
 from master.api.openapi import describe
+from master.api.openapi_examples import fields_of
 from master.http.limits import Limits
 from master.http.problem import TITLES, Problem
 from tests.conformance.raw_http import Connection
@@ -37,6 +40,62 @@ def test_every_route_is_described_and_nothing_else(master: FakeMaster) -> None:
     for prefix, methods in table.prefixes.items():
         assert {(method, prefix + "{key}") for method in methods} <= described
     assert ("DELETE", "/cluster/nodes/{id}") in described
+
+
+OPERATIONS = [
+    (method, path, operation, methods.get("parameters", []))
+    for path, methods in describe()["paths"].items()
+    for method, operation in methods.items()
+    if method != "parameters"
+]
+
+
+@pytest.mark.parametrize(("method", "path", "operation", "shared"), OPERATIONS)
+def test_an_operation_has_an_example_and_everything_in_it_a_meaning(
+    method: str, path: str, operation: dict[str, Any], shared: list[dict[str, Any]]
+) -> None:
+    (sample,) = operation["x-codeSamples"]
+    assert sample["source"].startswith("curl ")
+    parameters = [*shared, *operation.get("parameters", [])]
+    assert all(each["description"] and each["schema"] for each in parameters)
+    assert all(each["description"] for _, each in fields_of(operation))
+    placed = {each["name"] for each in parameters if each["in"] == "path"}
+    assert placed == set(re.findall(r"{(\w+)}", path))
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        assert "example" in content or content["schema"].get("format") == "binary"
+
+
+def test_the_examples_have_the_fields_that_are_described_and_no_others() -> None:
+    for method, path, operation, _ in OPERATIONS:
+        replies = list(operation["responses"].values())
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for each in [*bodies, *replies]:
+            content = each.get("content", {}).get("application/json")
+            if content is not None and "example" in content:
+                check_example(content["example"], content["schema"], f"{method} {path}")
+
+
+def check_example(example: Any, schema: dict[str, Any], where: str) -> None:
+    properties = schema.get("properties")
+    if isinstance(example, list):
+        for each in example:
+            check_example(each, schema.get("items", {}), where)
+    elif isinstance(example, dict) and properties is not None:
+        assert set(example) <= set(properties), where
+        for name, each in example.items():
+            check_example(each, properties[name], f"{where} {name}")
+
+
+def test_the_page_shows_parameters_bodies_and_examples(master: FakeMaster) -> None:
+    with Connection(master.address) as connection:
+        page = connection.request("GET", "/docs").body.decode()
+    for text in (
+        "<td><code>dry_run</code></td><td>query, 0 or 1</td><td>1: only say what it would take.</td>",
+        "<td><code>key</code></td><td>string, required</td>",
+        "<pre>curl -X POST &#x27;localhost:8080/data/visits?incr=1&amp;ttl=3600&#x27;</pre>",
+        "&quot;expires_at&quot;: &quot;2026-09-21T14:13:20.005Z&quot;",
+    ):
+        assert text in page
 
 
 def test_every_problem_has_a_title_and_a_place_in_the_documents(master: FakeMaster) -> None:

@@ -1,0 +1,281 @@
+"""What makes the description readable: an example of every request and reply, and the meaning of every field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+Node = dict[str, Any]
+
+_ITEM: Final = {"key": "user/7", "value": {"name": "Ada"}, "ttl": 60}
+_VERSION: Final = "3-1-315818f3"
+_WRITTEN: Final = {"key": "user/7", "version": _VERSION, "expires_at": "2026-09-21T14:13:20.005Z"}
+_PLACE: Final = {
+    "key": "user/7",
+    "partition": 17,
+    "primary": "aux1",
+    "replicas": ["aux2"],
+    "term": 5,
+    "epoch": 7,
+}
+_STATE: Final = {
+    "cluster": "0123456789abcdef0123456789abcdef",
+    "epoch": 7,
+    "controller": "master1",
+    "partitions": 1024,
+    "replicas": 2,
+    "nodes": [
+        {
+            "id": "aux1",
+            "incarnation": "5f0c1d2e3b4a5968",
+            "state": "up",
+            "address": "127.0.0.1:7001",
+            "pid": 4711,
+            "zone": "",
+            "weight": 1.0,
+            "primaries": 349,
+            "replicas": 330,
+            "filling": 0,
+            "entries": 20836,
+            "bytes": 23090120,
+            "max_bytes": 256000000,
+            "usable_bytes": 178106171,
+            "process_bytes": 99397632,
+            "hits": 9,
+            "misses": 1,
+            "evictions": 0,
+        }
+    ],
+    "masters": [{"id": "master1", "address": "127.0.0.1:8001", "pid": 4712}],
+    "under_replicated": 0,
+    "rebalance": {
+        "active": False,
+        "paused": False,
+        "moving": 0,
+        "moved_keys": 0,
+        "moved_bytes": 0,
+        "eta_s": 0.0,
+    },
+    "restore": {"active": False, "partitions": 0, "entries": 0},
+    "health": "ok",
+    "reasons": [],
+}
+_SNAPSHOT: Final = {
+    "id": "1790000000-1a2b3c4d",
+    "status": "running",
+    "nodes": {"aux1": {"status": "running", "partitions": 349, "written": 12}},
+}
+_SNAPSHOTS: Final = {
+    "cluster": _STATE["cluster"],
+    "partitions": 1024,
+    "files": [],
+    "without": 1024,
+    "damaged": [],
+    "nodes": [],
+    "unreachable": [],
+}
+_FORECAST: Final = {
+    "node": "aux2",
+    "copies": 683,
+    "bytes": 23090120,
+    "seconds": 11.7,
+    "stay": 2,
+    "too_few_copies": 0,
+    "lost": 0,
+}
+_ACCEPTED: Final = {"node": "aux2", "becomes": "draining", "progress": "/cluster"}
+
+
+class Example(NamedTuple):
+    """`curl`: a command. `body`: of the request, `reply`: of the first success; both JSON, None: they are not."""
+
+    curl: str
+    body: Any = None
+    reply: Any = None
+
+
+EXAMPLES: Final[dict[tuple[str, str], Example]] = {
+    ("get", "/data"): Example(
+        "curl 'localhost:8080/data?prefix=user/&limit=100'",
+        reply={"keys": ["user/7"], "cursor": None},
+    ),
+    ("post", "/data"): Example(
+        """curl -d '{"key":"user/7","value":{"name":"Ada"},"ttl":60}' localhost:8080/data""",
+        _ITEM,
+        _WRITTEN,
+    ),
+    ("put", "/data"): Example("curl -T photo.jpg 'localhost:8080/data?key=photos/1&ttl=60'"),
+    ("delete", "/data"): Example("curl -X DELETE 'localhost:8080/data?key=..%2Fetc'"),
+    ("get", "/data/{key}"): Example(
+        "curl -i localhost:8080/data/user/7",
+        reply={"key": "user/7", "value": {"name": "Ada"}},
+    ),
+    ("put", "/data/{key}"): Example(
+        "curl -T photo.jpg -H 'Content-Type: image/jpeg' localhost:8080/data/photos/1"
+    ),
+    ("delete", "/data/{key}"): Example("curl -X DELETE localhost:8080/data/user/7"),
+    ("post", "/data/{key}"): Example(
+        "curl -X POST 'localhost:8080/data/visits?incr=1&ttl=3600'",
+        reply={"key": "visits", "value": 8, "version": _VERSION},
+    ),
+    ("post", "/data/bulk"): Example(
+        """curl -d '[{"key":"a","value":1},{"key":"b","value":2}]' localhost:8080/data/bulk""",
+        [{"key": "a", "value": 1}, {"key": "b", "value": 2, "ttl": 60}],
+        {"results": [{"key": "a", "status": 201, "version": _VERSION}]},
+    ),
+    ("post", "/data/bulk/get"): Example(
+        """curl -d '["a","b"]' localhost:8080/data/bulk/get""",
+        ["a", "b"],
+        {"values": {"a": 1}, "errors": {}},
+    ),
+    ("post", "/data/bulk/delete"): Example(
+        """curl -d '["a","b"]' localhost:8080/data/bulk/delete""",
+        ["a", "b"],
+        {"deleted": 2, "errors": {}},
+    ),
+    ("get", "/cluster"): Example("curl localhost:8080/cluster", reply=_STATE),
+    ("get", "/cluster/locate"): Example(
+        "curl -G localhost:8080/cluster/locate --data-urlencode 'key=user/7'", reply=_PLACE
+    ),
+    ("get", "/cluster/locate/{key}"): Example(
+        "curl localhost:8080/cluster/locate/user/7", reply=_PLACE
+    ),
+    ("get", "/cluster/events"): Example("curl -N localhost:8080/cluster/events"),
+    ("post", "/cluster/nodes/{id}/drain"): Example(
+        "curl -X POST 'localhost:8080/cluster/nodes/aux2/drain?dry_run=1'", reply=_FORECAST
+    ),
+    ("delete", "/cluster/nodes/{id}/drain"): Example(
+        "curl -X DELETE localhost:8080/cluster/nodes/aux2/drain",
+        reply={**_ACCEPTED, "becomes": "taking part"},
+    ),
+    ("delete", "/cluster/nodes/{id}"): Example(
+        "curl -X DELETE localhost:8080/cluster/nodes/aux2",
+        reply={**_ACCEPTED, "becomes": "forgotten"},
+    ),
+    ("post", "/cluster/rebalance/pause"): Example(
+        "curl -X POST localhost:8080/cluster/rebalance/pause"
+    ),
+    ("post", "/cluster/rebalance/resume"): Example(
+        "curl -X POST localhost:8080/cluster/rebalance/resume"
+    ),
+    ("get", "/snapshots"): Example("curl localhost:8080/snapshots", reply=_SNAPSHOTS),
+    ("post", "/snapshots"): Example("curl -i -X POST localhost:8080/snapshots", reply=_SNAPSHOT),
+    ("get", "/snapshots/{id}"): Example(
+        "curl localhost:8080/snapshots/1790000000-1a2b3c4d", reply=_SNAPSHOT
+    ),
+    ("get", "/healthz"): Example("curl localhost:8080/healthz", reply={"status": "ok"}),
+    ("get", "/readyz"): Example(
+        "curl localhost:8080/readyz", reply={"status": "ready", "epoch": 7}
+    ),
+    ("get", "/metrics"): Example("curl localhost:8001/metrics"),
+    ("get", "/openapi.json"): Example("curl localhost:8080/openapi.json"),
+    ("get", "/docs"): Example("curl localhost:8080/docs"),
+    ("get", "/"): Example("curl localhost:8080/"),
+}
+
+MEANINGS: Final[dict[str, str]] = {
+    "active": "Whether that is under way.",
+    "address": "Where other processes of the cluster reach it.",
+    "becomes": "What was asked for.",
+    "bytes": "What its entries cost, keys, tables and allocator included.",
+    "cluster": "The id of the cluster, 32 hex digits.",
+    "count": "How many.",
+    "controller": "The id of the master that decides now; null: none.",
+    "copies": "Partitions of which it holds a copy, in sync or being filled.",
+    "cursor": "Give it back as ?cursor= for the next page; null: this was the last.",
+    "damaged": "Partitions whose snapshots cannot be read, and why.",
+    "deleted": "How many of them were there.",
+    "detail": "What is wrong, why, and how to do it right.",
+    "entries": "How many keys.",
+    "epoch": "The number of the view: it grows with every change of the cluster.",
+    "errors": "A problem for each key that could not be served.",
+    "eta_s": "Seconds until nothing moves any more; null: it cannot be told yet.",
+    "evictions": "Entries removed to make room, since the node started.",
+    "expires_at": "When it is gone, in UTC; null: never.",
+    "files": "The newest section of each partition, and the file it is in.",
+    "filling": "Copies that it is being sent.",
+    "health": "ok; recovering: copies are being made; degraded: somebody should look; down.",
+    "hits": "Reads of keys that were there, since the node started.",
+    "id": "The id.",
+    "if_match": 'As If-Match: "*" only replaces; a version, or a list of them, one of which must be current.',
+    "if_none_match": 'As If-None-Match: "*" only creates; versions that must not be current.',
+    "incarnation": "New at every start of the process.",
+    "key": "1 to 512 bytes of UTF-8 without control characters.",
+    "keys": "The keys, in no order that lasts.",
+    "lost": "Partitions that would be left without any copy: the drain never ends.",
+    "masters": "The masters that are alive.",
+    "max_bytes": "The budget of the node's process (--max-memory).",
+    "misses": "Reads of keys that were not there, since the node started.",
+    "moved_bytes": "Bytes sent to new copies since the nodes started.",
+    "moved_keys": "Keys sent to new copies since the nodes started.",
+    "moving": "Copies being filled, and primaries being handed over.",
+    "node": "The id of the node.",
+    "nodes": "The nodes, by id.",
+    "outcome": "Of a write that failed: not-applied, or unknown, when it may have run.",
+    "partition": "Which partition the key belongs to.",
+    "partitions": "How many partitions; of a restore: how many are not loaded yet.",
+    "paused": "Whether rebalancing is paused.",
+    "pid": "The number of the process.",
+    "primaries": "Partitions that it serves.",
+    "primary": "The node that serves it; null: none just now.",
+    "process_bytes": "Resident memory of the node's process.",
+    "progress": "Where to see how it goes.",
+    "reasons": "Why the health is not ok, a sentence each.",
+    "rebalance": "How far copies are from where they should be.",
+    "replicas": "Copies of each partition; of a node: copies it holds as a replica; of a key: who holds them.",
+    "restore": "After the loss of every copy: what comes back from snapshots.",
+    "results": "One for each item, in order.",
+    "seconds": "A guess at how long it takes.",
+    "skipped": "Keys that this interface does not allow, and that are there all the same.",
+    "state": "up, draining, drained, unreachable, left or down.",
+    "status": "The HTTP status; of a process or a snapshot: how it is.",
+    "stay": "Nodes that would be left.",
+    "term": "The epoch at which the primary was appointed.",
+    "title": "What kind of problem.",
+    "too_few_copies": "Partitions that would be left with too few copies; more than 0 needs force=1.",
+    "ttl": "Time to live in seconds, fractions allowed; 0 or absent: for ever.",
+    "type": "A link to the kind of problem.",
+    "under_replicated": "Partitions with fewer copies in sync than there should be.",
+    "unreachable": "Nodes that did not answer.",
+    "usable_bytes": "What its entries can cost at present; above that it evicts.",
+    "value": "Any JSON value; kept and returned as the bytes that were sent.",
+    "values": "What is there, by key; a missing key is in neither.",
+    "version": "Opaque; never repeats. The ETag is the same in quotes.",
+    "weight": "Its share of the partitions, relative to others'.",
+    "without": "Partitions that have no snapshot.",
+    "zone": "Copies of a partition are kept in different zones.",
+}
+
+
+def illustrate(paths: Node) -> Node:
+    """`paths` with an example for each operation and a description for each field, in place."""
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            if method == "parameters":
+                continue
+            example = EXAMPLES[method, path]
+            operation["x-codeSamples"] = [{"lang": "Shell", "source": example.curl}]
+            if example.body is not None:
+                operation["requestBody"]["content"]["application/json"]["example"] = example.body
+            if example.reply is not None:
+                success = next(iter(operation["responses"].values()))
+                success["content"]["application/json"]["example"] = example.reply
+            for name, schema in fields_of(operation):
+                schema.setdefault("description", MEANINGS[name])
+    return paths
+
+
+def fields_of(node: Any) -> Iterator[tuple[str, Node]]:
+    """Every (name, schema) of the properties of schemas in `node`; each schema is made this field's own first."""
+    if isinstance(node, list):
+        for each in node:
+            yield from fields_of(each)
+    elif isinstance(node, dict):
+        properties = node.get("properties")
+        if isinstance(properties, dict):
+            for name in properties:
+                properties[name] = dict(properties[name])
+                yield name, properties[name]
+        for key, each in node.items():
+            if key != "example":
+                yield from fields_of(each)
