@@ -24,8 +24,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """One node, which serves every partition."""
-    with Cluster("--replicas", "1", masters=1, aux=1) as cluster:
+    """One node, which serves every partition. Its snapshots are those that a test asks for."""
+    with Cluster("--replicas", "1", "--snapshot-interval", "3600", masters=1, aux=1) as cluster:
         cluster.wait_ready()
         wait_until(lambda: cli(cluster, "SET", "ready", "1") == "OK", "every key is served", 15)
         yield cluster
