@@ -18,6 +18,7 @@ from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from aux.storage.memory_accounting import Footprint, look_after_s, resident_bytes
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import node_key
+from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.config.settings import AuxSettings
 from ringmaster.config.types import PROCESS_BYTES
@@ -27,6 +28,7 @@ from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
 from ringmaster.snapshot.directory import LocalDirectory
 
@@ -50,7 +52,7 @@ class AuxProcess:
     async def run(self) -> None:
         """Until `stop`. Raises `SettingsError`, `DuplicateId` or `CoordinatorUnavailable` if it cannot start."""
         settings = self._settings
-        clock = SystemClock()
+        clock = ClusterClock(SystemClock())
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.lease_path.mkdir(mode=0o700, parents=True, exist_ok=True)
         coordinator = configured_coordinator(settings)
@@ -60,11 +62,13 @@ class AuxProcess:
             cluster = await find_cluster(coordinator, settings.partitions, clock, self._stop)
             if cluster is None:
                 return
+            liveness = FlockLiveness(settings.lease_path / "locks")
+            await join_cluster_time(coordinator, clock, liveness.boot_id, self._stop)
             environment = NodeEnvironment(
                 clock=clock,
                 network=AsyncioNetwork(),
                 coordinator=coordinator,
-                liveness=FlockLiveness(settings.lease_path / "locks"),
+                liveness=liveness,
                 cluster=cluster,
                 snapshots=self._snapshots(cluster),
             )

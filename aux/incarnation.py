@@ -30,7 +30,7 @@ from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 _DRAIN_POLL_S = 0.1
 
@@ -46,7 +46,7 @@ def leaving_key(node_id: str) -> str:
 class NodeEnvironment:
     """What an incarnation needs from outside; the simulation gives its own. Without `snapshots` none are kept."""
 
-    clock: Clock
+    clock: ClusterClock
     network: Network
     coordinator: Coordinator
     liveness: Liveness

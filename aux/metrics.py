@@ -51,6 +51,11 @@ class NodeCollector:
             lease.held_until - node.clock.boottime() if lease.held_until else 0.0,
         )
         yield _gauge(
+            "wall_clock_ahead_seconds",
+            "By how much the host's wall clock is ahead of cluster time; negative if it is behind.",
+            node.clock.wall_ahead_ms() / 1000,
+        )
+        yield _gauge(
             "replication_pending",
             "Writes sequenced and not acknowledged by every copy that must.",
             sum(primary.pending for primary in roles.primaries.values()),

@@ -38,6 +38,7 @@ from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.entry import JSON, pack
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.snapshot.directory import LocalDirectory
 
 CLUSTER: Final = "ab" * 16
@@ -106,7 +107,7 @@ class _World:
     def __init__(self, folder: Path, incarnation: str, threads: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         self.mine = range(0, PARTITIONS, 3)
-        clock = SystemClock()
+        clock = ClusterClock(SystemClock())
         self.node = Node(
             NodeOptions("n1", incarnation, 2_000_000_000, PARTITIONS),
             Store(2_000_000_000, PARTITIONS),

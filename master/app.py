@@ -36,12 +36,14 @@ from master.prefork import clear_socket_path, run_workers
 from master.runtime import MasterEnvironment, MasterRuntime
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
+from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.config.settings import MasterSettings
 from ringmaster.coordinator.cluster import find_cluster
 from ringmaster.coordinator.configured import configured_coordinator
 from ringmaster.errors import SettingsError
 from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
 
 STOP_S: Final = 5.0
@@ -219,7 +221,7 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    clock = SystemClock()
+    clock = ClusterClock(SystemClock())
     _make_folders(settings.data_dir, settings.lease_path)
     coordinator = configured_coordinator(settings)
     try:
@@ -227,6 +229,7 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
         if cluster is None:
             return
         liveness = FlockLiveness(settings.lease_path / "locks")
+        await join_cluster_time(coordinator, clock, liveness.boot_id, stop)
         environment = MasterEnvironment(clock, AsyncioNetwork(), coordinator, liveness, cluster)
         master = Master(settings, environment, unix)
         try:

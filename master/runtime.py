@@ -33,7 +33,7 @@ from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.net.network import Network
 from ringmaster.routing.links import NodeLink
 from ringmaster.routing.router import Router
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 STATUS_MAX_AGE_S = 2.0
 """A node whose last status is older counts as unreachable."""
@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 class MasterEnvironment:
     """Everything that a master needs from outside; the simulation has its own."""
 
-    clock: Clock
+    clock: ClusterClock
     network: Network
     coordinator: Coordinator
     liveness: Liveness
@@ -214,5 +214,10 @@ class MasterRuntime:
         """The row at a renewal: with the nodes that are unreachable just then."""
         unreachable = self.prober.unreachable()
         return msgspec.json.encode(
-            msgspec.structs.replace(row, number=number, unreachable=unreachable)
+            msgspec.structs.replace(
+                row,
+                number=number,
+                unreachable=unreachable,
+                now_ms=self._environment.clock.now_ms(),
+            )
         )

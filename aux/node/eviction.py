@@ -29,12 +29,12 @@ class Eviction:
         store: Store,
         primaries: dict[int, Primary],
         counters: NodeCounters,
-        wall_ms: Callable[[], int],
+        now_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._primaries = primaries
         self._counters = counters
-        self._wall_ms = wall_ms
+        self._now_ms = now_ms
         self._sweep_at = 0
         self._trimming: dict[str, int] = {}
 
@@ -93,7 +93,7 @@ class Eviction:
         serving = [primary for primary in self._primaries.values() if primary.serving]
         if not serving:
             return
-        now_ms = self._wall_ms()
+        now_ms = self._now_ms()
         for _ in range(min(times * (1 + len(serving) // SWEEP_SHARE), len(serving))):
             self._sweep_at = (self._sweep_at + 1) % len(serving)
             primary = serving[self._sweep_at]

@@ -15,7 +15,7 @@ from aux.replication.fill import Filler
 from aux.replication.primary import Copy
 from aux.replication.sender import LinkFactory, Peers
 from aux.storage.store import Store
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 
 class Node:
@@ -25,7 +25,7 @@ class Node:
         self,
         options: NodeOptions,
         store: Store,
-        clock: Clock,
+        clock: ClusterClock,
         make_link: LinkFactory,
         on_void: Callable[[str], None],
     ) -> None:
@@ -36,12 +36,12 @@ class Node:
         self.clock = NodeClock(clock)
         self.counters = NodeCounters()
         self.stopping = False
-        self.peers = Peers(options.incarnation, self, make_link, self.clock.wall_ms)
+        self.peers = Peers(options.incarnation, self, make_link, self.clock.now_ms)
         self.roles = Roles(options, store, self.peers, self.clock.lease_held, self.give_up)
         self.filler = Filler(
             self.peers, clock, options.fill_bytes_per_s, _require, lambda: self.roles.view
         )
-        self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.wall_ms)
+        self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.now_ms)
         self.housekeeping = Housekeeping(
             self.roles, self.peers, self.eviction, self.counters, clock
         )

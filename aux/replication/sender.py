@@ -85,7 +85,7 @@ class Peer:
         incarnation: str,
         sessions: Sessions,
         make_link: LinkFactory,
-        wall_ms: Callable[[], int],
+        now_ms: Callable[[], int],
     ) -> None:
         self.info = info
         self.copies: dict[Copy, None] = {}  # in the order they came
@@ -93,7 +93,7 @@ class Peer:
         self.over_bytes = 0  # how far it was over its budget, by its last word
         self._incarnation = incarnation
         self._sessions = sessions
-        self._wall_ms = wall_ms
+        self._now_ms = now_ms
         self._items: list[bytes | int] = []
         self._items_bytes = 0
         self._marks: dict[Copy, tuple[int, int]] = {}
@@ -127,7 +127,7 @@ class Peer:
     def barrier(self, on_reply: Callable[[bool], None]) -> None:
         """Call back with True once everything queued up to now is acknowledged, False if it never will be."""
         self._flush()
-        frame = encode(b"RM.REPL", self._wall_ms())
+        frame = encode(b"RM.REPL", self._now_ms())
 
         def replied(reply: Reply) -> None:
             if isinstance(reply, list):
@@ -249,7 +249,7 @@ class Peer:
         self._items, self._items_bytes, self._marks = [], 0, {}
         self.unacked_bytes += size
         self._sessions.wake()
-        frame = encode(b"RM.REPL", self._wall_ms(), *items)
+        frame = encode(b"RM.REPL", self._now_ms(), *items)
         self.link.send(frame, lambda reply: self._acknowledged(marks, size, reply))
 
     def _acknowledged(self, marks: dict[Copy, tuple[int, int]], size: int, reply: Reply) -> None:
@@ -284,19 +284,19 @@ class Peer:
 
 
 class Peers:
-    """Every peer the view lists that keeps copies for us; the primaries' `Outlet`. `wall_ms()` goes with each frame."""
+    """Every peer the view lists that keeps copies for us; the primaries' `Outlet`. `now_ms()` goes with each frame."""
 
     def __init__(
         self,
         incarnation: str,
         sessions: Sessions,
         make_link: LinkFactory,
-        wall_ms: Callable[[], int],
+        now_ms: Callable[[], int],
     ) -> None:
         self._incarnation = incarnation
         self._sessions = sessions
         self._make_link = make_link
-        self._wall_ms = wall_ms
+        self._now_ms = now_ms
         self._peers: dict[str, Peer] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -323,7 +323,7 @@ class Peers:
         if not incarnation:
             return None
         peer = Peer(
-            view.nodes[node], self._incarnation, self._sessions, self._make_link, self._wall_ms
+            view.nodes[node], self._incarnation, self._sessions, self._make_link, self._now_ms
         )
         self._peers[node] = peer
         return peer

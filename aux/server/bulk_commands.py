@@ -100,7 +100,7 @@ class BulkCommands:
         found, dated = self._touch_many(datas, keys)
         undecided: dict[int, bytes] = {}
         if dated:
-            now_ms = self._clock.wall_ms()
+            now_ms = self._clock.now_ms()
             for index, expires_ms in dated:
                 if now_ms < expires_ms:
                     continue

@@ -26,8 +26,10 @@ class ControlCommands:
         """Handlers by command name."""
         return {b"RM.STATUS": self.status, b"RM.VIEW": self.view, b"RM.STEP": self.step}
 
-    def status(self, _client: Client, _command: Command) -> bytes:
-        """`RM.STATUS`."""
+    def status(self, _client: Client, command: Command) -> bytes:
+        """`RM.STATUS [now_ms]`: with the asking master's cluster time."""
+        if len(command) > 1:
+            self._node.clock.hear(int(command[1]))
         raw = encode_status(status_of(self._node))
         return b"$%d\r\n%b\r\n" % (len(raw), raw)
 

@@ -114,14 +114,14 @@ class DataCommands:
             return self.moved(token)
         if self._housekeeping.overloaded or primary.in_sync < self._min_in_sync:
             return self._refusal(primary)
-        wall_ms = self._clock.wall_ms()
+        now_ms = self._clock.now_ms()
         newest = primary.newest(key)
-        if newest is not None and is_expired(newest, wall_ms):
+        if newest is not None and is_expired(newest, now_ms):
             primary.expire(key)
             self._counters.expirations += 1
             newest = None
         term, seq = primary.term, primary.next_seq
-        entry = entries.pack_json(term, seq, wall_ms, value)
+        entry = entries.pack_json(term, seq, now_ms, value)
         self._counters.writes += 1
         reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (newest is None, term, seq)
         if primary.is_alone:
@@ -180,7 +180,7 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         _, _, cursor, limit, prefix = command
-        now_ms = self._clock.wall_ms()
+        now_ms = self._clock.now_ms()
         keys = sorted(
             key
             for key, entry in primary.data.entries.items()
@@ -204,13 +204,13 @@ class DataCommands:
         """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8)."""
         if (refusal := self._refusal(primary)) is not None:
             return refusal
-        wall_ms = self._clock.wall_ms()
+        now_ms = self._clock.now_ms()
         newest = primary.newest(key)
-        if newest is not None and is_expired(newest, wall_ms):
+        if newest is not None and is_expired(newest, now_ms):
             primary.expire(key)
             self._counters.expirations += 1
             newest = None
-        outcome = decide(newest, Moment(primary.term, primary.next_seq, wall_ms))
+        outcome = decide(newest, Moment(primary.term, primary.next_seq, now_ms))
         self._counters.writes += 1
         if outcome.changes:
             if primary.is_alone:
@@ -249,7 +249,7 @@ class DataCommands:
         return b"-MOVED %d\r\n" % roles.epoch
 
     def _is_expired(self, entry: bytes) -> bool:
-        return is_expired(entry, self._clock.wall_ms())
+        return is_expired(entry, self._clock.now_ms())
 
 
 def bad_arguments(error: Exception) -> bytes:

@@ -285,7 +285,7 @@ class RedisCommands:
         expires_ms = entries.header(entry).expires_ms
         if not expires_ms:
             return b":-1\r\n"
-        return b":%d\r\n" % (max(0, expires_ms - self._clock.wall_ms() + unit_ms // 2) // unit_ms)
+        return b":%d\r\n" % (max(0, expires_ms - self._clock.now_ms() + unit_ms // 2) // unit_ms)
 
     def _live(self, primary: Primary, key: bytes) -> bytes | None:
         """The entry, None if there is none or it has expired; `TRY_AGAIN` while a write may yet find it alive.
@@ -293,7 +293,7 @@ class RedisCommands:
         A read waits for the writes before it, so such a write is one that came behind it.
         """
         entry = primary.data.entries.get(key)
-        if entry is not None and is_expired(entry, self._clock.wall_ms()):
+        if entry is not None and is_expired(entry, self._clock.now_ms()):
             return TRY_AGAIN if primary.in_overlay(key) else None
         return entry
 
@@ -301,7 +301,7 @@ class RedisCommands:
         data = primary.data
         entry = self._lru.touch(data, key)
         if entry is None or (
-            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._clock.wall_ms())
+            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._clock.now_ms())
         ):
             if entry is not None and primary.in_overlay(key):
                 return TRY_AGAIN

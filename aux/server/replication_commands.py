@@ -51,8 +51,8 @@ def _refuse_sender(node: Node, row: Partition, term: int, incarnation: str) -> b
 
 
 def apply_entries(node: Node, args: Sequence[bytes]) -> bytes:
-    """`RM.REPL`: `args` is the sender's wall time, then (head, key, entry) triples in order."""
-    node.clock.hear_wall(int(args[1]))
+    """`RM.REPL`: `args` is the sender's cluster time, then (head, key, entry) triples in order."""
+    node.clock.hear(int(args[1]))
     refused: dict[int, None] = {}
     replicas = node.roles.replicas
     unpack = ENTRY_HEAD.unpack

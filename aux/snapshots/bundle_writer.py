@@ -26,7 +26,7 @@ _TRY_AGAIN: Final = 16
 
 
 class Cut:
-    """One partition on its way to disk, as of `mark`, as the `number`-th cut of this node. `created_ms`: wall time."""
+    """One partition on its way to disk, as of `mark`, as the `number`-th cut of this node. `created_ms`: cluster time."""
 
     __slots__ = ("begun", "blocks", "created_ms", "entries", "mark", "number", "offset", "sealed")
 

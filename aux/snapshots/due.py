@@ -23,7 +23,7 @@ EARLY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A section that this node published. `size` in bytes; `created_ms` is wall time."""
+    """A section that this node published. `size` in bytes; `created_ms` is cluster time."""
 
     mark: Mark
     name: BundleName

@@ -97,7 +97,7 @@ class SnapshotPipeline:
         mark = Mark(primary.number, primary.term, primary.committed)
         keys, entries = list(primary.data.entries), list(primary.data.entries.values())
         number = self._due.begin_cut(primary)
-        created_ms = int(self._node.clock.wall() * 1000)
+        created_ms = self._node.clock.now_ms()
         cut = Cut(mark, len(keys), number, created_ms=created_ms, sealed=sealed)
         return cut, keys, entries
 

@@ -256,7 +256,7 @@ class Restorer:
         """Put a block's entries into the store in slices; how many the block has. Raises `SnapshotDamaged`."""
         node = self._node
         keys, entries = split_payload(block.raw, block.entries)
-        now_ms = node.clock.wall_ms()
+        now_ms = node.clock.now_ms()
         for at in range(0, len(keys), SLICE):
             if not self._is_current(primary):
                 break
@@ -282,7 +282,7 @@ class Restorer:
     def _is_too_old(self, place: Place) -> bool:
         if self._max_age_s is None:
             return False
-        return self._node.clock.wall() - place.header.created_ms / 1000 > self._max_age_s
+        return self._node.clock.now_ms() - place.header.created_ms > self._max_age_s * 1000
 
     def _report(self, place: Place, reason: str, lost: int, total: int = 0) -> None:
         extent = f"{lost} of {total} entries lost" if total else "nothing of it could be read"

@@ -30,7 +30,7 @@ def scan_begins(data: PartitionData, now_ms: int) -> bool:
 
 
 def due_keys(data: PartitionData, now_ms: int) -> list[bytes]:
-    """Keys past expiry and grace (swr) at wall time `now_ms`.
+    """Keys past expiry and grace (swr) at cluster time `now_ms`.
 
     Looks at no more than `SCAN_STEP` entries a call and goes on from there in the next. A partition is scanned when its
     earliest expiry has passed, and then not again for 1 to 16 seconds, the longer the less there was to find.

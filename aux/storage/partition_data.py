@@ -12,7 +12,7 @@ class PartitionData:
     """The entries of one partition, oldest first. Read freely; change only through the `Store`.
 
     `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
-    `next_due_ms`: nothing in it expires before that wall time.
+    `next_due_ms`: nothing in it expires before that cluster time.
     """
 
     __slots__ = (

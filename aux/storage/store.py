@@ -253,7 +253,7 @@ class Store:
         return max(0, self._replica_bytes - self._replica_share)
 
     def due(self, data: PartitionData, now_ms: int) -> list[builtins.bytes]:
-        """Keys past expiry and grace (swr) at wall time `now_ms`, some at a time: see `due_keys`."""
+        """Keys past expiry and grace (swr) at cluster time `now_ms`, some at a time: see `due_keys`."""
         if self._doomed:
             self._reclaim(_RECLAIM_STEP)
         if scan_begins(data, now_ms):

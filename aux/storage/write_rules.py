@@ -34,15 +34,15 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False):
-    """When and as what a write is applied: its version and the wall time in milliseconds."""
+    """When and as what a write is applied: its version and the cluster time in milliseconds."""
 
     term: int
     seq: int
-    wall_ms: int
+    now_ms: int
 
     def expiry(self, ttl_ms: int) -> int:
         """The absolute expiry of a ttl; 0 stays 0 (never)."""
-        return self.wall_ms + ttl_ms if ttl_ms else 0
+        return self.now_ms + ttl_ms if ttl_ms else 0
 
 
 def set_value(newest: bytes | None, value: bytes, options: WriteOptions, moment: Moment) -> Outcome:
@@ -55,7 +55,7 @@ def set_value(newest: bytes | None, value: bytes, options: WriteOptions, moment:
         term=moment.term,
         seq=moment.seq,
         expires_ms=expires_ms,
-        written_s=moment.wall_ms // 1000,
+        written_s=moment.now_ms // 1000,
         flags=options.flags,
         meta=options.meta,
         value=value,
@@ -94,7 +94,7 @@ def increment(newest: bytes | None, delta: int, options: WriteOptions, moment: M
         term=moment.term,
         seq=moment.seq,
         expires_ms=expires_ms,
-        written_s=moment.wall_ms // 1000,
+        written_s=moment.now_ms // 1000,
         flags=flags & ~entries.RESTORED,
         meta=meta,
         value=b"%d" % total,

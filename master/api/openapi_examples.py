@@ -44,6 +44,7 @@ _STATE: Final = {
             "hits": 9,
             "misses": 1,
             "evictions": 0,
+            "wall_ahead_ms": 0,
         }
     ],
     "masters": [{"id": "master1", "address": "127.0.0.1:8001", "pid": 4712}],
@@ -241,6 +242,7 @@ MEANINGS: Final[dict[str, str]] = {
     "value": "Any JSON value; kept and returned as the bytes that were sent.",
     "values": "What is there, by key; a missing key is in neither.",
     "version": "Opaque; never repeats. The ETag is the same in quotes.",
+    "wall_ahead_ms": "By how many milliseconds its wall clock is ahead of cluster time; negative if it is behind.",
     "weight": "Its share of the partitions, relative to others'.",
     "without": "Partitions that have no snapshot.",
     "zone": "Copies of a partition are kept in different zones.",

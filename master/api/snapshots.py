@@ -20,7 +20,7 @@ from master.http.problem import Problem
 from ringmaster.cluster.view import View
 from ringmaster.errors import RingmasterError, Unserved
 from ringmaster.protocol.resp import encode
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.snapshot.report import (
     RequestReport,
     SnapshotReport,
@@ -43,7 +43,10 @@ class SnapshotsApi:
     """`link_of(node)`: the link to it, None if there is none."""
 
     def __init__(
-        self, view: Callable[[], View], link_of: Callable[[str], AskLink | None], clock: Clock
+        self,
+        view: Callable[[], View],
+        link_of: Callable[[str], AskLink | None],
+        clock: ClusterClock,
     ) -> None:
         self._view = view
         self._link_of = link_of
@@ -54,7 +57,7 @@ class SnapshotsApi:
         exchange.parameters()
         answers = await self._ask_all(exchange, encode(b"RM.SNAPSHOTS"), decode_report)
         reports = {node: answer for node, answer in answers.items() if answer is not None}
-        now_s = self._clock.wall()
+        now_s = self._clock.now_ms() / 1000
         files = [row for report in reports.values() for row in _rows(report, now_s)]
         files.sort(key=lambda row: (row["partition"], row["file"]))
         present = {row["partition"] for row in files}

@@ -17,6 +17,10 @@ SERVING = frozenset({"up", "draining", "drained"})
 """The states of nodes that answer."""
 
 
+WALL_CLOCK_OFF_MS = 1000
+"""A wall clock that differs from cluster time by more is named."""
+
+
 class MasterSummary(msgspec.Struct, frozen=True):
     """One master that is alive."""
 
@@ -26,7 +30,10 @@ class MasterSummary(msgspec.Struct, frozen=True):
 
 
 class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One node. `state`: as `node_state` says, or unreachable: in the view, but this master has no answer from it."""
+    """One node. `state`: as `node_state` says, or unreachable: in the view, but this master has no answer from it.
+
+    `wall_ahead_ms`: by how much its wall clock is ahead of cluster time.
+    """
 
     id: str
     incarnation: str
@@ -46,6 +53,7 @@ class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     misses: int
     evictions: int
+    wall_ahead_ms: int
 
 
 class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +77,8 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The whole reply. `health`, all but ok with `reasons`: ok, recovering, degraded, down.
+
+    Reasons beside ok: wall clocks that are all off alike, as after a step of the hosts' only clock, harm nothing.
 
     Recovering: every node is there and the copies that lack are being made, as after a start. Degraded: something is
     in the way of that. Down: nothing can be served.
@@ -124,6 +134,9 @@ def summarize(
         for node, status in sorted(statuses.items())
         for sentence in status.snapshot_problems
     ]
+    notes = _clocks(nodes)
+    if _clocks_differ(nodes):
+        faults, notes = faults + notes, []
     lacks = _lacks(view, under_replicated, restoring, eta_s)
     health = _health(view, nodes, faults, lacks, is_led=controller is not None)
     return Summary(
@@ -149,7 +162,7 @@ def summarize(
             entries=sum(status.restored_entries for status in statuses.values()),
         ),
         health=health,
-        reasons=faults + lacks,
+        reasons=faults + lacks + notes,
     )
 
 
@@ -230,6 +243,7 @@ def _node_row(
         hits=figures.hits,
         misses=figures.misses,
         evictions=figures.evictions,
+        wall_ahead_ms=figures.wall_ahead_ms,
     )
 
 
@@ -249,6 +263,21 @@ def _faults(
     if not coordinator_available:
         faults.append("the coordinator is unavailable; data is served with the last view")
     return faults
+
+
+def _clocks(nodes: Sequence[NodeSummary]) -> list[str]:
+    """Which nodes' wall clocks are off. Expiry does not depend on them, but logs do, and the next start from nothing."""
+    return [
+        f"the wall clock of {row.id} is {abs(row.wall_ahead_ms) / 1000:.1f} s"
+        f" {'ahead of' if row.wall_ahead_ms > 0 else 'behind'} cluster time"
+        for row in nodes
+        if abs(row.wall_ahead_ms) > WALL_CLOCK_OFF_MS
+    ]
+
+
+def _clocks_differ(nodes: Sequence[NodeSummary]) -> bool:
+    walls = [row.wall_ahead_ms for row in nodes if row.state in SERVING]
+    return bool(walls) and max(walls) - min(walls) > WALL_CLOCK_OFF_MS
 
 
 def _lacks(view: View, under_replicated: int, restoring: int, eta_s: float | None) -> list[str]:

@@ -26,10 +26,11 @@ from master.control.planning.planner import next_view, only_moves, signature
 from master.control.planning.target import choose_target
 from master.control.publisher import Publisher
 from ringmaster.cluster.process_lock import Liveness
+from ringmaster.cluster.time_agreement import record_time
 from ringmaster.cluster.view import View, first_view
 from ringmaster.coordinator import Coordinator
 from ringmaster.errors import CoordinatorUnavailable
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 CYCLE_S = 0.1
 IDLE_CYCLE_S = 0.2
@@ -53,7 +54,7 @@ class Controller:
         *,
         coordinator: Coordinator,
         liveness: Liveness,
-        clock: Clock,
+        clock: ClusterClock,
         election: Election,
         probes: Probes,
         settings: PlanningSettings,
@@ -63,6 +64,7 @@ class Controller:
     ) -> None:
         self._coordinator = coordinator
         self._clock = clock
+        self._boot_id = liveness.boot_id
         self._election = election
         self._probes = probes
         self._on_published = on_published
@@ -130,6 +132,8 @@ class Controller:
             self._idle = None
         await refuse_renewals(self._coordinator, view, leases, self._probes.statuses())
         await remove_gone_masters(self._coordinator, self._reader.gone_masters())
+        if not rows.is_reused:
+            await record_time(self._coordinator, self._clock, self._boot_id, rows.time)
         again = await self._act(view, rows)
         if again is None:
             rows = await self._reader.read_rest(leases, may_reuse=False)

@@ -6,7 +6,7 @@ A call switches to another thread or machine and back, which costs more processo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from master.control.planning.observation import LeaseSeen
 from ringmaster.cluster.lease import LEASE_PREFIX, LeaseRow, LeaseWatch
 from ringmaster.cluster.master_watch import MasterWatch
 from ringmaster.cluster.registration import MASTER_PREFIX, NODE_PREFIX, MasterRow
+from ringmaster.cluster.time_agreement import TIME_KEY
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Coordinator, Record
 from ringmaster.coordinator.cluster import STOPPING_KEY
@@ -44,11 +45,12 @@ class LeaseRows:
 
 @dataclass(frozen=True, slots=True)
 class ClusterRows:
-    """What a plan is made from. `admin`: keys. `is_reused`: `nodes` and `admin` were read for an earlier cycle."""
+    """What a plan is made from. `admin`: keys. `time`: the record of `TIME_KEY`. `is_reused`: the others were read for an earlier cycle."""
 
     leases: dict[str, LeaseSeen]
     nodes: dict[str, NodeInfo]
     admin: frozenset[str]
+    time: Record | None
     is_reused: bool
 
     @property
@@ -80,7 +82,7 @@ class CoordinatorReader:
         self._lease_ttl_s = lease_ttl_s
         self._leases = LeaseWatch()
         self._masters = MasterWatch(lease_ttl_s)
-        self._rest: tuple[float, dict[str, NodeInfo], frozenset[str]] | None = None
+        self._rest: tuple[float, ClusterRows] | None = None
 
     async def read_leases(self) -> LeaseRows:
         """Read the leased rows. To be called at least once a second: after a longer gap all counts begin anew."""
@@ -103,13 +105,14 @@ class CoordinatorReader:
         """Read the other rows, after `leases`. `may_reuse`: rows read less than `REUSE_S` ago will do."""
         known, now = self._rest, self._clock.boottime()
         if may_reuse and known is not None and now - known[0] < REUSE_S:
-            return ClusterRows(leases.leases, known[1], known[2], is_reused=True)
+            return replace(known[1], leases=leases.leases, is_reused=True)
         self._rest = None
-        records = await self._coordinator.read_all((NODE_PREFIX, _ADMIN_PREFIX))
+        records = await self._coordinator.read_all((NODE_PREFIX, _ADMIN_PREFIX, TIME_KEY))
         nodes = {info.id: info for info in _decode(_below(NODE_PREFIX, records), NodeInfo).values()}
         admin = frozenset(_below(_ADMIN_PREFIX, records))
-        self._rest = (now, nodes, admin)
-        return ClusterRows(leases.leases, nodes, admin, is_reused=False)
+        rows = ClusterRows(leases.leases, nodes, admin, records.get(TIME_KEY), is_reused=False)
+        self._rest = (now, rows)
+        return rows
 
     def gone_masters(self) -> dict[str, int]:
         """Keys and versions of the rows of masters that ended long ago."""

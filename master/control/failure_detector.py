@@ -21,7 +21,7 @@ from ringmaster.cluster.node_status import NodeStatus, decode_status
 from ringmaster.cluster.view import View
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.resp import encode
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 PROBE_EVERY_S = 0.2
 PROBE_MOVING_EVERY_S = 0.05
@@ -38,7 +38,6 @@ FAILURES = 3
 FAILING_S = 1.0
 """A node is unreachable after so many failed probes in a row over at least so long."""
 
-_PROBE = encode(b"RM.STATUS")
 _log = structlog.get_logger(__name__)
 
 
@@ -122,7 +121,7 @@ def refusals(
             continue
         if node in unreachable:
             if not lease.row.refused:
-                changes[node] = msgspec.structs.replace(lease.row, refused=True)
+                changes[node] = lease.row.with_refused(True)
         elif lease.row.refused:
             seen = statuses.get(node)
             if (
@@ -131,7 +130,7 @@ def refusals(
                 and seen.status.incarnation == incarnation
                 and seen.status.epoch >= view.epoch
             ):
-                changes[node] = msgspec.structs.replace(lease.row, refused=False)
+                changes[node] = lease.row.with_refused(False)
     return changes
 
 
@@ -158,7 +157,7 @@ class Prober:
 
     def __init__(
         self,
-        clock: Clock,
+        clock: ClusterClock,
         link_of: Callable[[str], ProbeLink | None],
         on_news: Callable[[], None] = lambda: None,
         on_progress: Callable[[], None] = lambda: None,
@@ -252,7 +251,8 @@ class Prober:
         try:
             link = self._link_of(node)
             if link is not None:
-                reply = await link.request(_PROBE, PROBE_DEADLINE_S)
+                probe = encode(b"RM.STATUS", self._clock.now_ms())
+                reply = await link.request(probe, PROBE_DEADLINE_S)
                 status = decode_status(reply) if isinstance(reply, bytes) else None
         except (RingmasterError, msgspec.DecodeError) as error:
             _log.debug("probe failed", node=node, reason=str(error))
@@ -268,6 +268,7 @@ class Prober:
             )
         if status is None:
             return
+        self._clock.hear(status.now_ms)
         previous, probed.status = probed.status, status
         # Count the status as old as the probe: it may have been made at any time since.
         probed.seen_at = asked_at

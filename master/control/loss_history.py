@@ -1,7 +1,6 @@
 """When nodes were lost lately, for the flap guard: kept in the coordinator for the next controller.
 
-Times in memory are this machine's boottime in seconds, in the record they are wall time. If a wall clock steps, nodes
-are held off for longer or shorter, and nothing else changes.
+Times in memory are this machine's boottime in seconds, in the record they are cluster time in seconds.
 """
 
 from __future__ import annotations
@@ -40,25 +39,25 @@ class LossHistory:
             after._times[node] = (*after._times.get(node, ()), now)[-LOSSES_KEPT:]
         return after
 
-    def encode(self, now: float, wall: float) -> bytes:
-        """The record's value. `now` and `wall`: both clocks, read together."""
+    def encode(self, now: float, cluster_s: float) -> bytes:
+        """The record's value. `now` and `cluster_s`: both clocks, read together."""
         return msgspec.json.encode(
             {
-                node: [round(wall - (now - time), 3) for time in times]
+                node: [round(cluster_s - (now - time), 3) for time in times]
                 for node, times in self._times.items()
             }
         )
 
     @classmethod
-    def decode(cls, raw: bytes, now: float, wall: float) -> LossHistory:
+    def decode(cls, raw: bytes, now: float, cluster_s: float) -> LossHistory:
         """The inverse. An unreadable record is an empty history; times in the future become `now`."""
         losses = cls()
         try:
             found = _decoder.decode(raw)
         except msgspec.DecodeError:
             return losses
-        for node, walls in found.items():
-            times = sorted(now - max(0.0, wall - time) for time in walls)
+        for node, recorded in found.items():
+            times = sorted(now - max(0.0, cluster_s - time) for time in recorded)
             if recent := cls._recent(times, now):
                 losses._times[node] = recent
         return losses

@@ -13,7 +13,7 @@ from ringmaster.cluster.view import View, decode_view, encode_view
 from ringmaster.cluster.view_follower import VIEW_KEY
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import CoordinatorUnavailable
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 
 class Publisher:
@@ -22,7 +22,7 @@ class Publisher:
     `conflicts` counts commits that came too late because somebody else had written first.
     """
 
-    def __init__(self, coordinator: Coordinator, clock: Clock, first: View) -> None:
+    def __init__(self, coordinator: Coordinator, clock: ClusterClock, first: View) -> None:
         self.view: View | None = None
         self.losses = LossHistory()
         self.conflicts = 0
@@ -40,7 +40,7 @@ class Publisher:
         losses = (await self._coordinator.read(LOSSES_KEY)).get(LOSSES_KEY)
         if losses is not None:
             clock = self._clock
-            self.losses = LossHistory.decode(losses.value, clock.boottime(), clock.wall())
+            self.losses = LossHistory.decode(losses.value, clock.boottime(), clock.now_ms() / 1000)
         if record is None:
             self.view, self._version = self._first, 0
         else:
@@ -58,16 +58,14 @@ class Publisher:
         """
         raw = encode_view(plan.view)
         suspended = {
-            lease_key(node): msgspec.json.encode(
-                msgspec.structs.replace(leases[node].row, refused=True)
-            )
+            lease_key(node): msgspec.json.encode(leases[node].row.with_refused(True))
             for node in plan.suspend
         }
         losses, put = self.losses, {VIEW_KEY: raw, **suspended}
         if plan.lost:
             now = self._clock.boottime()
             losses = losses.with_lost(sorted(plan.lost), now)
-            put[LOSSES_KEY] = losses.encode(now, self._clock.wall())
+            put[LOSSES_KEY] = losses.encode(now, self._clock.now_ms() / 1000)
         commit = Commit(
             expect={VIEW_KEY: self._version, **{lease_key(n): v for n, v in plan.expect.items()}},
             put=put,

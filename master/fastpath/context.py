@@ -21,7 +21,7 @@ from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import WriteReply
 from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.router import Router
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.tick_clock import TurnClock
 
 _LATE: Final = DeadlineExceeded("no reply came within the deadline")
@@ -55,7 +55,7 @@ class Context:
         counters: Counters,
         authority: Authority,
         limits: Limits,
-        clock: Clock,
+        clock: ClusterClock,
     ) -> None:
         self.router = router
         self.replies = replies

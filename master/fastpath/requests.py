@@ -41,7 +41,7 @@ class Get(InFlight):
             route = self.route
             node = b"" if route is None else route.node
             raw = (
-                context.replies.plain_hit(self.key, reply, node, turn.wall)
+                context.replies.plain_hit(self.key, reply, node, turn.now_ms)
                 if self.plain
                 else context.replies.hit(self.key, reply, node)
             )
@@ -172,7 +172,7 @@ class PlainPost(Write):
         if turn.over:
             turn.begin()
         status, term, seq, _ = reply
-        raw = context.replies.plain_posted(self.key, status == _CREATED, term, seq, turn.wall)
+        raw = context.replies.plain_posted(self.key, status == _CREATED, term, seq, turn.now_ms)
         context.posted.observe(turn.boottime - self.began)
         connection.finish(self, raw)
 

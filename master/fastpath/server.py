@@ -20,7 +20,7 @@ from master.http.origin_check import Authority
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from ringmaster.routing.router import Router
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 SWEEP_S: Final = 0.05
 CALM_SWEEP_S: Final = 0.2
@@ -46,7 +46,7 @@ class FastPath:
         counters: Counters,
         authority: Authority,
         limits: Limits,
-        clock: Clock,
+        clock: ClusterClock,
         fallback: Fallback,
         *,
         fast: bool = True,

@@ -16,7 +16,7 @@ from master.http.responses import Replies, json_text, plain_text
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, header, meta_of, value_offset
 from ringmaster.protocol.keys import MAX_KEY
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 FIRST_SLICE: Final = 512
 """Keys that are asked for together before anything is known of the size of their values."""
@@ -38,7 +38,7 @@ class BulkReads:
     """Counts hits and misses of what it renders in `counters`."""
 
     def __init__(
-        self, router: ManyReader, replies: Replies, counters: Counters, clock: Clock
+        self, router: ManyReader, replies: Replies, counters: Counters, clock: ClusterClock
     ) -> None:
         self._router = router
         self._replies = replies
@@ -157,7 +157,7 @@ class BulkReads:
             members = _binary(entry, value)
         if meta:
             version = self._replies.version(decoded.term, decoded.seq)
-            left_ms = decoded.expires_ms - int(self._clock.wall() * 1000)
+            left_ms = decoded.expires_ms - self._clock.now_ms()
             ttl = b"%.3f" % (max(left_ms, 0) / 1000) if decoded.expires_ms else b"null"
             members += b',"version":"%b","ttl":%b' % (version, ttl)
         return b"{%b}" % members

@@ -27,7 +27,7 @@ from ringmaster.protocol.entry import (
     value_offset,
 )
 from ringmaster.protocol.write_options import WriteReply
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 plain_text = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 """Matches bytes that are a JSON string as they are, but for the quotes."""
@@ -102,32 +102,29 @@ class Replies:
     `private`: the request was authenticated, so shared caches must not keep the reply.
     """
 
-    __slots__ = ("_clock", "_date", "_date_from", "_date_until", "salt")
+    __slots__ = ("_clock", "_date", "_date_second", "salt")
 
-    def __init__(self, clock: Clock, salt: str = "00000000") -> None:
+    def __init__(self, clock: ClusterClock, salt: str = "00000000") -> None:
         self._clock = clock
         self.salt = salt.encode()
         self._date = b""
-        # Wall seconds for which `_date` is right.
-        self._date_from = 0
-        self._date_until = 0
+        # The second of cluster time in which `_date` was made.
+        self._date_second = -1
 
-    def date(self, wall_s: float | None = None) -> bytes:
-        """The value of `Date`, made anew once a second."""
-        if wall_s is None:
-            wall_s = self._clock.wall()
-        if not self._date_from <= wall_s < self._date_until:
-            second = self._date_from = int(wall_s)
-            self._date_until = second + 1
-            self._date = formatdate(second, usegmt=True).encode()
+    def date(self, now_ms: int | None = None) -> bytes:
+        """The value of `Date`: the wall clock, read once a second."""
+        second = (self._clock.now_ms() if now_ms is None else now_ms) // 1000
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(int(self._clock.wall()), usegmt=True).encode()
         return self._date
 
-    def plain_hit(self, key: bytes, entry: bytes, node: bytes, wall_s: float) -> bytes:
+    def plain_hit(self, key: bytes, entry: bytes, node: bytes, now_ms: int) -> bytes:
         """What `hit` replies for a `key` that stands in a JSON string as it is (`plain_text`)."""
         seq, term, expires_ms, written_s, flags = unnamed_header(entry)
         if flags != JSON:
             return self.hit(key, entry, node)
-        second = int(wall_s)
+        second = now_ms // 1000
         age_s = second - written_s if second > written_s else 0
         size = len(key) + len(entry) + (_AROUND_JSON - HEADER_SIZE)
         # One format for the hottest reply, in place and of bytes only: so it is compiled to copies. `_validators` and
@@ -150,19 +147,19 @@ class Replies:
             _HEX[seq] if seq < _TABLE else _hex(seq),
             self.salt,
             _DECIMAL[age_s] if age_s < _TABLE else _decimal(age_s),
-            _ttl(expires_ms, wall_s) if expires_ms else b"",
+            _ttl(expires_ms, now_ms) if expires_ms else b"",
             node,
             _DECIMAL[size] if size < _TABLE else _decimal(size),
-            self._date if self._date_from <= second < self._date_until else self.date(wall_s),
+            self._date if self._date_second == second else self.date(now_ms),
             key,
             entry[HEADER_SIZE:],
         )
 
     def hit(self, key: bytes, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
         """200 with the value of `entry`, which node `node` gave."""
-        wall_s = self._clock.wall()
+        now_ms = self._clock.now_ms()
         content, body = self.content(key, entry)
-        return self._framed(content, self._validators(header(entry), node, private, wall_s), body)
+        return self._framed(content, self._validators(header(entry), node, private, now_ms), body)
 
     def hit_head(
         self, key: bytes, head: bytes, value_size: int, node: bytes, *, private: bool = False
@@ -171,13 +168,13 @@ class Replies:
         decoded = header(head)
         if decoded.flags & JSON:
             value_size += len(json_text(key)) + 17
-        wall_s = self._clock.wall()
-        lines = self._validators(decoded, node, private, wall_s)
-        return _framed_head(_content_lines(head), lines, value_size, self.date(wall_s))
+        now_ms = self._clock.now_ms()
+        lines = self._validators(decoded, node, private, now_ms)
+        return _framed_head(_content_lines(head), lines, value_size, self.date(now_ms))
 
     def validators(self, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
         """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
-        return self._validators(header(entry), node, private, self._clock.wall())
+        return self._validators(header(entry), node, private, self._clock.now_ms())
 
     @staticmethod
     def content(key: bytes, entry: bytes) -> tuple[bytes, bytes]:
@@ -195,7 +192,7 @@ class Replies:
         """404: no such key."""
         return _MISS % (len(_MISS_BODY), self.date(), _MISS_BODY)
 
-    def plain_posted(self, key: bytes, created: bool, term: int, seq: int, wall_s: float) -> bytes:
+    def plain_posted(self, key: bytes, created: bool, term: int, seq: int, now_ms: int) -> bytes:
         """What `posted` replies for a `key` that stands in a JSON string as it is, and an entry that never expires."""
         version = self.version(term, seq)
         # One format, in place and of bytes only, as in `plain_hit`. With `posted` it is compared by
@@ -215,7 +212,7 @@ class Replies:
             b"Location: %b\r\n" % location_of(key) if created else b"",
             version,
             _decimal(len(key) + len(version) + _AROUND_POSTED),
-            self._date if self._date_from <= wall_s < self._date_until else self.date(wall_s),
+            self._date if self._date_second == now_ms // 1000 else self.date(now_ms),
             key,
             version,
         )
@@ -261,15 +258,15 @@ class Replies:
         """The text of a version; in double quotes it is the ETag."""
         return b"%b-%b-%b" % (_hex(term), _hex(seq), self.salt)
 
-    def _validators(self, decoded: Header, node: bytes, private: bool, wall_s: float) -> bytes:
+    def _validators(self, decoded: Header, node: bytes, private: bool, now_ms: int) -> bytes:
         expires_ms = decoded.expires_ms
         return _VALIDATORS % (
             decoded.term,
             decoded.seq,
             self.salt,
-            max(wall_s - decoded.written_s, 0),
+            max(now_ms // 1000 - decoded.written_s, 0),
             _PRIVATE[private],
-            _ttl(expires_ms, wall_s) if expires_ms else b"",
+            _ttl(expires_ms, now_ms) if expires_ms else b"",
             b"restored" if decoded.flags & RESTORED else node,
         )
 
@@ -320,19 +317,19 @@ def _content_lines(head: bytes) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _ttl(expires_ms: int, wall_s: float) -> bytes:
+def _ttl(expires_ms: int, now_ms: int) -> bytes:
     """Seconds left, rounded up, so that a living entry never has 0; negative and marked when stale."""
-    left_ms = expires_ms - int(wall_s * 1000)
+    left_ms = expires_ms - now_ms
     if left_ms > 0:
         return b"; ttl=%d" % -(-left_ms // 1000)
     return b"; stale; ttl=%d" % (left_ms // 1000)
 
 
-def _instant(wall_ms: int) -> bytes:
+def _instant(expires_ms: int) -> bytes:
     """RFC 3339 in JSON, null for never (0)."""
-    if not wall_ms:
+    if not expires_ms:
         return b"null"
-    seconds, ms = divmod(wall_ms, 1000)
+    seconds, ms = divmod(expires_ms, 1000)
     if seconds > 253402300799:
         return b"null"
     return b'"%b.%03dZ"' % (

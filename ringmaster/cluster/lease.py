@@ -33,13 +33,21 @@ _log = structlog.get_logger(__name__)
 
 
 class LeaseRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`lease/<node id>`. `boot_id` and `lock` are the holder's, so that its death can be proven from this row alone."""
+    """`lease/<node id>`. `boot_id` and `lock` are the holder's, so that its death can be proven from this row alone.
+
+    `now_ms`: its cluster time when it wrote this; 0 if it did not.
+    """
 
     incarnation: str
     number: int
     refused: bool = False
     boot_id: str = ""
     lock: tuple[int, int] = (0, 0)
+    now_ms: int = 0
+
+    def with_refused(self, refused: bool) -> LeaseRow:
+        """The row as another process writes it, which does not know the holder's time."""
+        return msgspec.structs.replace(self, refused=refused, now_ms=0)
 
 
 class _Held(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     what an operator must know about its snapshots, one sentence each. `bytes`: what the entries cost;
     `max_bytes`: the budget of the whole process; `usable_bytes`: the part of it that entries can have, now that the
     process takes what it takes beside them; `process_bytes`: resident memory (both 0: not measured).
+    `now_ms`: its cluster time; `wall_ahead_ms`: by how much its wall clock is ahead of that, negative if behind.
     `fill_bytes_per_s`: what it may send to copies being filled, in a second.
     """
 
@@ -43,6 +44,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     restored_entries: int = 0
     snapshot_problems: list[str] = []
     stopping: bool = False
+    now_ms: int = 0
+    wall_ahead_ms: int = 0
     entries: int = 0
     bytes: int = 0
     max_bytes: int = 0

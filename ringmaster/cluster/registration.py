@@ -24,6 +24,7 @@ from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit, Coordinator, Record
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId
 from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 NODE_PREFIX: Final = "node/"
 MASTER_PREFIX: Final = "master/"
@@ -43,7 +44,10 @@ _Row = TypeVar("_Row", LeaseRow, NodeInfo, "MasterRow", "ControllerRow")
 
 
 class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`master/<id>`: renewed like a lease. `unreachable`: ids of the nodes that this master cannot reach."""
+    """`master/<id>`: renewed like a lease. `unreachable`: ids of the nodes that this master cannot reach.
+
+    `now_ms`: its cluster time when it wrote this.
+    """
 
     id: str
     address: str
@@ -53,6 +57,7 @@ class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
     unreachable: tuple[str, ...] = ()
     boot_id: str = ""
     lock: tuple[int, int] = (0, 0)
+    now_ms: int = 0
 
 
 class ControllerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,17 +104,20 @@ class Registration:
     lock: HeldLock
 
     def keeper(
-        self, coordinator: Coordinator, clock: Clock, on_revoked: Callable[[], None]
+        self, coordinator: Coordinator, clock: ClusterClock, on_revoked: Callable[[], None]
     ) -> LeaseKeeper:
         """The keeper of this node's lease."""
         info = self.info
         key = lease_key(info.id)
         return LeaseKeeper(
-            coordinator, clock, key, info.incarnation, self.version, self._encode, on_revoked
+            coordinator,
+            clock,
+            key,
+            info.incarnation,
+            self.version,
+            lambda number: _encode_lease(info, number, clock.now_ms()),
+            on_revoked,
         )
-
-    def _encode(self, number: int) -> bytes:
-        return _encode_lease(self.info, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ async def register(
     coordinator: Coordinator,
     liveness: Liveness,
     node: NodeInfo,
-    clock: Clock,
+    clock: ClusterClock,
     *,
     patience_s: float = PATIENCE_S,
     incarnate: Callable[[], str] = new_incarnation,
@@ -141,7 +149,7 @@ async def register(
         )
         waiting = _Waiting(info.id, clock, patience_s)
         version = await waiting.until_written(
-            lambda: _write_node(coordinator, info),
+            lambda: _write_node(coordinator, info, clock),
             "the lease of its predecessor is not revoked yet",
         )
         return Registration(info, version, lock)
@@ -218,7 +226,7 @@ class _Waiting:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _write_node(coordinator: Coordinator, info: NodeInfo) -> int:
+async def _write_node(coordinator: Coordinator, info: NodeInfo, clock: ClusterClock) -> int:
     """The version of our lease's row; 0 if the predecessor's still stands or somebody else wrote meanwhile."""
     key, lease = node_key(info.id), lease_key(info.id)
     node_record = (await coordinator.read(key)).get(key)
@@ -234,7 +242,7 @@ async def _write_node(coordinator: Coordinator, info: NodeInfo) -> int:
             return 0
     commit = Commit(
         expect={key: _version(node_record), lease: _version(lease_record)},
-        put={key: msgspec.json.encode(info), lease: _encode_lease(info, 0)},
+        put={key: msgspec.json.encode(info), lease: _encode_lease(info, 0, clock.now_ms())},
     )
     versions = await coordinator.commit(commit)
     return 0 if versions is None else versions[lease]
@@ -269,9 +277,13 @@ async def _try_master(
     return 0 if versions is None else versions[key]
 
 
-def _encode_lease(info: NodeInfo, number: int) -> bytes:
+def _encode_lease(info: NodeInfo, number: int, now_ms: int) -> bytes:
     row = LeaseRow(
-        incarnation=info.incarnation, number=number, boot_id=info.boot_id, lock=info.lock
+        incarnation=info.incarnation,
+        number=number,
+        boot_id=info.boot_id,
+        lock=info.lock,
+        now_ms=now_ms,
     )
     return msgspec.json.encode(row)
 

@@ -40,7 +40,7 @@ _unpack_expiry: Final = struct.Struct("<14xQ").unpack_from
 
 
 class Header(NamedTuple):
-    """A decoded header. `expires_ms` is wall milliseconds, 0 for never; `written_s` wall seconds."""
+    """A decoded header. `expires_ms`: cluster time, 0 for never; `written_s`: the same in seconds."""
 
     slot: int
     seq: int
@@ -87,16 +87,16 @@ def pack(
     return head + value
 
 
-def pack_json(term: int, seq: int, wall_ms: int, value: bytes) -> bytes:
+def pack_json(term: int, seq: int, now_ms: int, value: bytes) -> bytes:
     """What `pack` makes of a JSON value without meta that never expires, in half the time.
 
     `test_a_plain_entry_is_what_pack_makes` compares the two.
     """
-    return _HEADER.pack(0, seq & 0xFFFFFFFF, seq >> 32, term, 0, 0, wall_ms // 1000, JSON) + value
+    return _HEADER.pack(0, seq & 0xFFFFFFFF, seq >> 32, term, 0, 0, now_ms // 1000, JSON) + value
 
 
 def expires_ms_of(entry: bytes) -> int:
-    """When `entry` expires, wall milliseconds; 0 for never."""
+    """When `entry` expires, in cluster time (milliseconds); 0 for never."""
     expires_ms: int = _unpack_expiry(entry)[0]
     return expires_ms & EXPIRY_MASK
 

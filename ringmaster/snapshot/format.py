@@ -71,7 +71,7 @@ NO_MARK: Final = Mark(0, 0, 0)
 class BundleHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a file says of itself. A map in the file: readers ignore members that they do not know.
 
-    `number`: the incarnation's bundles are counted from 1. `created_ms` is wall time, for people and
+    `number`: the incarnation's bundles are counted from 1. `created_ms` is cluster time, for people and
     `--restore-max-age` only. `sealed`: of the last round, when nothing was served any more. `sync`: random bytes that
     begin every block of this file.
     """

@@ -6,7 +6,7 @@ import msgspec
 
 
 class FileRow(msgspec.Struct, array_like=True, frozen=True):
-    """The newest section of a partition and the file it is in. `bytes`: of the section; `created_ms`: wall time."""
+    """The newest section of a partition and the file it is in. `bytes`: of the section; `created_ms`: cluster time."""
 
     partition: int
     file: str

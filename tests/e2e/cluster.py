@@ -219,7 +219,9 @@ class Cluster:
             if _is_service(arguments(pid), name) and alive(pid)
         ]
 
-    def add_node(self, name: str, *options: str) -> Process:
+    def add_node(
+        self, name: str, *options: str, environment: dict[str, str] | None = None
+    ) -> Process:
         """Start one more node beside `ringmaster up`."""
         port, http_port = free_ports(2)
         flags = ["--data-dir", str(self.data_dir), "--id", name]
@@ -229,7 +231,7 @@ class Cluster:
             self._others[name] = subprocess.Popen(
                 [sys.executable, "-m", "aux", *flags, *ports, *options],
                 cwd=self.cwd,
-                env=os.environ | self.environment,
+                env=os.environ | self.environment | (environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -32,6 +32,7 @@ from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.routing.router import Router
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.fakes.router import TERM, FakeRouter
 
 CLUSTER = "0123456789abcdef" * 2
@@ -51,7 +52,7 @@ class FakeMaster:
     """Everything behind `address`. Set `view` and `statuses` to what the master is to know."""
 
     def __init__(self, directory: Path, limits: Limits) -> None:
-        clock = SystemClock()
+        clock = ClusterClock(SystemClock())
         self.limits = limits
         self.router = FakeRouter(clock)
         self.budget = BodyBudget(limits.buffered_bytes)
@@ -126,7 +127,7 @@ class FakeMaster:
             Counters(),
             self._authority,
             self.limits,
-            SystemClock(),
+            ClusterClock(SystemClock()),
             self._server.protocol,
             fast=False,
         )

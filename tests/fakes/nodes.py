@@ -19,6 +19,7 @@ from ringmaster.net.network import AsyncioNetwork
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import token_of
 from ringmaster.protocol.resp import CommandReader, Reader, Reply, encode
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 CLUSTER = "c" * 32
 OnReply = Callable[[Reply], None]
@@ -144,7 +145,7 @@ class TestNode:
                 **{"fill_bytes_per_s": 0, **options},
             ),
             Store(max_bytes, world.partitions),
-            self.clock,
+            ClusterClock(self.clock),
             lambda peer, *, on_up, on_down: Wire(world, info.id, peer, on_up, on_down),  # type: ignore[arg-type]
             self.reasons.append,
         )

@@ -14,6 +14,7 @@ from aux.snapshots.service import SnapshotService
 from aux.storage.store import Store
 from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.protocol.entry import JSON, pack
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.snapshot import SnapshotStore
 from tests.fakes.cluster import FakeClock
 from tests.fakes.snapshot_store import CLUSTER
@@ -57,12 +58,13 @@ class SnapshotNode:
         **options: Any,
     ) -> None:
         self.clock = clock or FakeClock()
+        self.cluster_clock = ClusterClock(self.clock)
         self.partitions = partitions
         self.voided: list[str] = []
         self.node = Node(
             NodeOptions("n1", incarnation, max_bytes, partitions),
             Store(max_bytes, partitions),
-            self.clock,
+            self.cluster_clock,
             _no_link,
             self.voided.append,
         )

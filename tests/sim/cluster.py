@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from random import Random
 
 import msgspec
 
@@ -15,6 +16,7 @@ from ringmaster.cluster.view import NodeInfo, decode_view
 from ringmaster.coordinator import Commit, Record
 from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
 from tests.sim.coordinator import CoordinatorFaults, CoordinatorStore
+from tests.sim.expiry import SLACK_S
 from tests.sim.hub import Hub
 from tests.sim.invariants import Invariants
 from tests.sim.liveness import SimLocks
@@ -31,6 +33,16 @@ SMALL_BYTES = 24 * 1024
 """A budget that a few dozen values overfill."""
 
 AUX_PORT = 7001
+
+TIME_CHECK_S = 0.5
+
+
+class Boot:
+    """Of one host. `began_s`: what its boot-time clock reads at true time 0."""
+
+    def __init__(self, random: Random) -> None:
+        self.id = f"{random.getrandbits(64):016x}"
+        self.began_s = random.uniform(1000.0, 2000.0)
 
 
 class Cluster:
@@ -52,8 +64,12 @@ class Cluster:
         """Whether the whole cluster is being stopped in good order."""
 
         self.max_bytes = SMALL_BYTES if plan.eviction else LARGE_BYTES
-        self.wall_offsets: dict[str, float] = {}
-        self.wall_steps: list[tuple[float, float]] = []
+        self.time_began: list[float] = []
+        """When cluster time was read from a wall clock."""
+
+        self._time_begun = (0.0, 0)
+        self._boots: dict[str, Boot] = {}
+        self._wall_steps: dict[str, float] = {}
         self.invariants = Invariants(self)
         self.store.on_change = self.invariants.stored
         self.on_master: Callable[[MasterProcess], None] = lambda _: None
@@ -115,6 +131,7 @@ class Cluster:
         """Everything the plan begins with."""
         record = ClusterRecord(self.id, "", self.plan.partitions, 0.0)
         MasterProcess.prepare(self.store, record)
+        self.hub.at(TIME_CHECK_S, self._check_times)
         for number in range(self.plan.aux):
             self.start_aux(f"a{number + 1}")
         for number in range(self.plan.masters):
@@ -174,6 +191,8 @@ class Cluster:
         if process is not None:
             self.sealing = False
             process.loop.host_answers = not quiet
+            if quiet:
+                self._boots.pop(name, None)
             process.loop.crash()
 
     def _crashed(self, process: Process) -> None:
@@ -240,6 +259,28 @@ class Cluster:
         view = self._remembered.get("view")
         self.invariants.set_back(None if view is None else decode_view(view.value))
 
+    def begin_time(self, now_ms: int) -> None:
+        """Cluster time was read from a wall clock."""
+        self.hub.trace("time", "is read from a wall clock")
+        self.time_began.append(self.hub.now)
+        self._time_begun = self.hub.now, now_ms
+
+    def _check_times(self) -> None:
+        """Every node that serves has the cluster's time: no clock of its own, no step, nothing but the rate of boot-time clocks."""
+        at, began_ms = self._time_begun
+        passed_ms = (self.hub.now - at) * 1000
+        least = began_ms + passed_ms * min(self.plan.rates) - SLACK_S * 1000
+        most = began_ms + passed_ms * max(self.plan.rates) + SLACK_S * 1000
+        for process in self.aux():
+            serves = process.node is not None and process.node.roles.served
+            if serves and process.loop.frozen_until <= self.hub.now:
+                now_ms = process.loop.boottime_at(self.hub.now) * 1000 + process.clock.offset_ms
+                if not least <= now_ms <= most:
+                    self.hub.fail(
+                        f"cluster time at {process.name} is {(now_ms - began_ms - passed_ms) / 1000:+.3f} s off"
+                    )
+        self.hub.at(self.hub.now + TIME_CHECK_S, self._check_times)
+
     def mend(self, source: str, target: str) -> None:
         self.network.heal(source, target)
 
@@ -256,9 +297,20 @@ class Cluster:
 
     def step_wall(self, process: Process, seconds: float) -> None:
         """The wall clock of one host jumps."""
-        offset = self.wall_offsets.get(process.name, 0.0) + seconds
-        self.wall_offsets[process.name] = process.loop.wall_offset_s = offset
-        self.wall_steps.append((self.hub.now, offset))
+        self._wall_steps[process.name] = self._wall_steps.get(process.name, 0.0) + seconds
+        process.loop.wall_offset_s = self.wall_offset_s(process.name)
+
+    def wall_offset_s(self, name: str) -> float:
+        """By how much the wall clock of that host is wrong."""
+        index = int(name[1:]) - 1 if name.startswith("a") else -int(name[1:])
+        walls = self.plan.walls
+        return walls[index % len(walls)] + self._wall_steps.get(name, 0.0)
+
+    def boot_of(self, name: str) -> Boot:
+        """What the processes of that host have in common until it is gone for good."""
+        if name not in self._boots:
+            self._boots[name] = Boot(self.hub.random)
+        return self._boots[name]
 
     def drain(self, name: str) -> None:
         self.hub.trace(name, "is drained")

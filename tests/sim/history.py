@@ -37,7 +37,7 @@ class Operation:
     value: bytes | None = None
     version: Version | None = None
     partition: int = -1
-    expires_ms: int = 0
+    ttl_ms: int = 0
     restored: bool = False
 
     def __str__(self) -> str:

@@ -47,11 +47,11 @@ class SimFuture(asyncio.Future[Any]):
 class NodeLoop(asyncio.AbstractEventLoop):
     """The event loop and the clocks of one process. `rate`: seconds of its clocks per true second.
 
-    `turn_s`: how long each turn takes (a slow node). `host_answers`: whether, once this process is dead, its host
+    `boot_s`: what its boot-time clock reads at true time 0. `turn_s`: how long each turn takes (a slow node). `host_answers`: whether, once this process is dead, its host
     still refuses connections.
     """
 
-    def __init__(self, hub: Hub, name: str, *, rate: float = 1.0) -> None:
+    def __init__(self, hub: Hub, name: str, *, rate: float = 1.0, boot_s: float = 0.0) -> None:
         self.hub = hub
         self.name = name
         self.rate = rate
@@ -62,7 +62,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
         self.host_answers = True
         self.on_crash: list[Callable[[], None]] = []
         self.tasks: list[asyncio.Task[Any]] = []
-        self._boot_offset = hub.random.uniform(1000.0, 2000.0)
+        self._boot_offset = boot_s or hub.random.uniform(1000.0, 2000.0)
         self._ready: deque[asyncio.Handle] = deque()
         self._inputs: list[asyncio.Handle] = []
         self._due: list[asyncio.Handle] = []

@@ -11,6 +11,7 @@ from master.control.planning.observation import PlanningSettings
 from master.fastpath.server import FastPath
 from master.runtime import MasterEnvironment, MasterRuntime
 from ringmaster.cluster.registration import MasterRow
+from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.routing.router import Router
@@ -46,6 +47,7 @@ class MasterProcess(Process):
 
     async def main(self, stop: asyncio.Event) -> None:
         plan = self.cluster.plan
+        await join_cluster_time(self.coordinator, self.clock, self.boot.id, stop)
         record = ClusterRecord(self.cluster.id, "", plan.partitions, 0.0)
         runtime = MasterRuntime(
             MasterRow(id=self.name, address=f"{self.name}:8001"),

@@ -19,7 +19,9 @@ import aux.storage.write_rules
 import master.control.planning.planner
 import master.control.planning.target
 import ringmaster.cluster.lease
+import ringmaster.cluster.time_agreement
 import ringmaster.routing.router
+from aux.node.node_clock import NodeClock
 from aux.node.roles import Roles
 from aux.replication.fill import Filler
 from aux.replication.primary import Copy, Primary
@@ -112,6 +114,35 @@ def lease_trusted_from_the_reply() -> Iterator[None]:
         hold(keeper, keeper._clock.boottime())
 
     with patch.object(LeaseKeeper, "_hold", late):
+        yield
+
+
+@mutant
+def expiry_by_the_wall_clock() -> Iterator[None]:
+    """R8: a node takes its host's wall clock for cluster time."""
+
+    def now_ms(clock: NodeClock) -> int:
+        return int(clock.wall() * 1000)
+
+    with patch.object(NodeClock, "now_ms", now_ms):
+        yield
+
+
+@mutant
+def own_time_imposed() -> Iterator[None]:
+    """R8: a process that starts keeps to its own wall clock, and the others hear of that."""
+
+    def take_over(_joining: Any, _heard_ms: int, _known: Any) -> None:
+        return None
+
+    with patch.object(ringmaster.cluster.time_agreement._Joining, "_take_over", take_over):
+        yield
+
+
+@mutant
+def time_begun_anew() -> Iterator[None]:
+    """R8: a process that starts reads its wall clock although others are alive."""
+    with patch.object(ringmaster.cluster.time_agreement, "OTHER_BOOT_WAIT_S", 0.0):
         yield
 
 

@@ -46,7 +46,7 @@ class Fault:
 class Plan:
     """What one seed does. `pipelines`: clients send requests without waiting for the replies before. `kind`: faults, planned (only drains, joins, rolling restarts and new weights), loss (of all copies).
 
-    `punctual`: nothing keeps snapshots from being written in time.
+    `walls`: by how much each host's wall clock is wrong from the beginning. `punctual`: nothing keeps snapshots from being written in time.
     """
 
     kind: str
@@ -60,6 +60,7 @@ class Plan:
     pipelines: bool
     rates: tuple[float, ...]
     weights: tuple[float, ...]
+    walls: tuple[float, ...]
     split: float
     stall: float
     delay_s: tuple[float, float]
@@ -102,6 +103,7 @@ def plan_for(seed: int) -> Plan:
         pipelines=seed % 4 == 1,
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
+        walls=_walls(Random(f"walls {seed}")),
         split=random.choice((0.0, 0.2, 0.6)),
         stall=random.choice((0.0, 0.01, 0.05)) if rough else 0.0,
         delay_s=random.choice(((0.0001, 0.0005), (0.0005, 0.005), (0.001, 0.03)))
@@ -112,6 +114,11 @@ def plan_for(seed: int) -> Plan:
         else (0.0002, 0.002),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
+
+
+def _walls(random: Random) -> tuple[float, ...]:
+    """Right, or wrong by up to a day, in seconds."""
+    return tuple(random.choice((0.0, 0.0, 3.0, -60.0, 86400.0)) for _ in range(8))
 
 
 def _planned(random: Random, nodes: list[str]) -> list[Fault]:

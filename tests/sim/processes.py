@@ -10,10 +10,12 @@ from aux.incarnation import Incarnation, NodeEnvironment, NodeSpec, leaving_key
 from aux.node.node import Node
 from aux.snapshots.options import SnapshotOptions, SnapshotSetup
 from ringmaster.cluster.registration import node_key
+from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster import ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId, SettingsError
+from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.sim.coordinator import SimCoordinator
 from tests.sim.liveness import SimLiveness
 from tests.sim.loop import NodeLoop, SimClock
@@ -35,9 +37,10 @@ class Process:
     def __init__(self, cluster: Cluster, name: str, rate: float) -> None:
         self.cluster = cluster
         self.name = name
-        self.loop = NodeLoop(cluster.hub, name, rate=rate)
-        self.loop.wall_offset_s = cluster.wall_offsets.get(name, 0.0)
-        self.clock = SimClock(self.loop)
+        self.boot = cluster.boot_of(name)
+        self.loop = NodeLoop(cluster.hub, name, rate=rate, boot_s=self.boot.began_s)
+        self.loop.wall_offset_s = cluster.wall_offset_s(name)
+        self.clock = ClusterClock(SimClock(self.loop))
         self.network = NodeNetwork(cluster.network, self.loop)
         self.coordinator = SimCoordinator(cluster.store, self.loop)
         self.liveness = SimLiveness(cluster.locks, self.loop)
@@ -117,6 +120,7 @@ class AuxProcess(Process):
 
     async def main(self, stop: asyncio.Event) -> None:
         cluster = self.cluster
+        await join_cluster_time(self.coordinator, self.clock, self.boot.id, stop)
         record = ClusterRecord(cluster.id, "", cluster.plan.partitions, 0.0)
         environment = NodeEnvironment(
             self.clock, self.network, self.coordinator, self.liveness, record, self._snapshots

@@ -21,6 +21,7 @@ import aux.node.node
 import aux.node.status_report
 import aux.server.control_commands
 import aux.storage.store
+import ringmaster.cluster.time_agreement
 from aux.node.node import Node
 from aux.node.roles import Roles
 from aux.replication.primary import Primary
@@ -30,12 +31,12 @@ from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.snapshot import format as layout
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
+from tests.sim.expiry import Expiry
 from tests.sim.faults import Injector
 from tests.sim.front import Front
 from tests.sim.history import NOT_APPLIED, UNKNOWN, History, Operation
 from tests.sim.hub import Hub, Livelock
 from tests.sim.invariants import Served, requests_of
-from tests.sim.loop import WALL_EPOCH_S
 from tests.sim.masters import MasterProcess
 from tests.sim.plans import LAST_FAULT_S, Plan, plan_for
 from tests.sim.workload import Mix, Workload
@@ -99,6 +100,7 @@ class Run:
         self.cluster.on_master = self._add_clients
         self._faults = tuple(fault for index, fault in enumerate(plan.faults) if index not in skip)
         self._clients = 0
+        self._expiry = Expiry(plan.rates, self.cluster.time_began)
 
     def go(self) -> Result:
         """All of it."""
@@ -145,12 +147,13 @@ class Run:
     def _read_all(self) -> None:
         """Every key once more, and nobody may still wait for a reply."""
         self.hub.run(self.hub.now + 0.5)
-        masters = self.cluster.masters()
+        routers = {
+            each.loop: each.router for each in self.cluster.masters() if each.router is not None
+        }
         done: list[bool] = []
-        if masters and masters[0].router is not None:
-            task = masters[0].loop.create_task(
-                self.workload.read_all("reader", masters[0].loop, masters[0].router)
-            )
+        if routers:
+            loop, router = next(iter(routers.items()))
+            task = loop.create_task(self.workload.read_all("reader", loop, router))
             task.add_done_callback(lambda _: done.append(True))
             task.add_done_callback(self._ended)
         self.hub.run(self.hub.now + 20.0, stop=lambda: bool(done))
@@ -189,6 +192,7 @@ class Run:
         result.failures += self.history.duplicate_versions(losses.set_backs())
         result.failures += [str(violation) for violation in check(self.history)]
         result.failures += losses.judge(self.history)
+        result.failures += self._expiry.judge(self.workload.mortals, self.history)
         if not self.hub.stopped:
             result.failures += self.workload.unanswered()
         if result.plan.kind == "planned":
@@ -208,26 +212,7 @@ class Run:
             )
         keys = sorted({operation.key for operation in operations})
         operations += self.cluster.invariants.losses.operations(keys)
-        for operation in self.workload.mortals:
-            operations.append(
-                Operation(
-                    "simulator",
-                    "evict",
-                    operation.key,
-                    self._earliest_expiry(operation),
-                    argument=operation.argument,
-                    outcome=UNKNOWN,
-                )
-            )
-
-    def _earliest_expiry(self, operation: Operation) -> float:
-        """The first time at which some process's wall clock may say that it has expired."""
-        if not operation.expires_ms:
-            return operation.invoked
-        ahead_s = max([0.0, *(offset for _, offset in self.cluster.wall_steps)])
-        fastest = max(self.result.plan.rates)
-        expires = (operation.expires_ms / 1000 - WALL_EPOCH_S - ahead_s) / fastest
-        return max(operation.invoked, expires)
+        operations += self._expiry.operations(self.workload.mortals)
 
     def _log(self, who: str, what: str) -> None:
         self.result.trace.append(f"{self.hub.now:10.6f} {who:>10} {what}")
@@ -265,6 +250,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         return status
 
     receive = ClientConnection.data_received
+    lead = ringmaster.cluster.time_agreement._Joining._lead_on
 
     def data_received(connection: ClientConnection, data: bytes) -> None:
         node, loop = connection._node, cluster.running()
@@ -272,6 +258,12 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         before = requests_of(node)
         receive(connection, data)
         invariants.served(loop, node, held, before)
+
+    async def lead_on(joining: Any, known: Any, record: Any) -> bool:
+        done = await lead(joining, known, record)
+        if done and (known is None or known.boot_id != joining._boot_id):
+            cluster.begin_time(joining._clock.now_ms())
+        return done
 
     def watched(method: Callable[..., Any], *, overlay: bool) -> Callable[..., Any]:
         """`method` removes keys that have an uncommitted entry, or (`overlay` false) those that have none."""
@@ -290,6 +282,9 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         stack.enter_context(patch.object(aux.storage.store, "ProcessAccounting", _accounting))
         stack.enter_context(patch.object(aux.server.control_commands, "status_of", status_of))
         stack.enter_context(patch.object(ClientConnection, "data_received", data_received))
+        stack.enter_context(
+            patch.object(ringmaster.cluster.time_agreement._Joining, "_lead_on", lead_on)
+        )
         stack.enter_context(patch.object(Primary, "evict", watched(evict, overlay=False)))
         stack.enter_context(patch.object(Primary, "expire", watched(expire, overlay=True)))
         stack.enter_context(

@@ -166,7 +166,7 @@ class Workload:
             await self._get(call)
             return
         operation = call.begin("put", self._random.choice(self.mortal), argument=self._value())
-        ttl_ms = self._random.randrange(100, 3000)
+        ttl_ms = operation.ttl_ms = self._random.randrange(100, 3000)
         options = encode_options(WriteOptions(ttl_ms=ttl_ms))
         self.mortals.append(operation)
         await call.write(operation, b"RM.SET", (operation.argument or b"", options))
@@ -348,7 +348,6 @@ class _Call:
     def wrote(self, operation: Operation, reply: WriteReply) -> None:
         """A write was answered."""
         operation.status = reply.status
-        operation.expires_ms = reply.expires_ms
         absent = (reply.term, reply.seq) == (0, 0)
         operation.version = None if absent else (reply.term, reply.seq)
         if operation.kind == "incr" and reply.status in {Status.CREATED, Status.REPLACED}:

@@ -68,10 +68,10 @@ async def test_many_are_read_at_once_up_to_a_full_reply(node: TestNode) -> None:
 
 
 async def test_a_write_reply_has_status_version_and_expiry(node: TestNode) -> None:
-    wall_ms = node.node.clock.wall_ms()
+    now_ms = node.node.clock.now_ms()
     assert node.put(b"k", b"1").reply == [Status.CREATED, 1, 1, 0]
     ttl = with_options(ttl_ms=1000)
-    assert node.ask(b"RM.SET", PT, b"k", b"2", ttl).reply == [Status.REPLACED, 1, 2, wall_ms + 1000]
+    assert node.ask(b"RM.SET", PT, b"k", b"2", ttl).reply == [Status.REPLACED, 1, 2, now_ms + 1000]
     assert node.ask(b"RM.TOUCH", PT, b"k").reply == [Status.REPLACED, 1, 2, 0]
     assert node.ask(b"RM.INCR", PT, b"k", b"40").reply == [Status.REPLACED, 1, 4, 0, 42]
     assert node.ask(b"RM.DEL", PT, b"k").reply == [Status.REPLACED, 1, 5, 0]

@@ -90,7 +90,7 @@ async def test_the_highest_term_and_sequence_is_the_newest_whatever_its_date(
     await first.put_and_cycle(0, b"second round")
     later = await next_node(store, term=4)
     later.put(0, b"third round")
-    later.clock.wall = lambda: 5.0  # type: ignore[method-assign]
+    later.cluster_clock.agree(5000)
     await later.cycle()
     second = await next_node(store)
     assert b"third round" in second.data(0)

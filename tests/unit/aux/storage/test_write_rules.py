@@ -10,7 +10,7 @@ from ringmaster.protocol import entry as entries
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.write_options import ANY, PLAIN, Status, WriteOptions
 
-NOW = Moment(term=3, seq=8, wall_ms=1_700_000_000_000)
+NOW = Moment(term=3, seq=8, now_ms=1_700_000_000_000)
 META = pack_meta(Meta("text/plain", "", "", ("tag",)))
 
 
@@ -30,10 +30,10 @@ def value_of(outcome: Outcome) -> bytes:
 def test_a_value_gets_the_version_and_the_expiry_of_its_write() -> None:
     outcome = write_rules.set_value(None, b"v", WriteOptions(ttl_ms=500, meta=META), NOW)
     assert (outcome.status, outcome.term, outcome.seq) == (Status.CREATED, 3, 8)
-    assert outcome.expires_ms == NOW.wall_ms + 500
+    assert outcome.expires_ms == NOW.now_ms + 500
     assert outcome.entry is not None
     header = entries.header(outcome.entry)
-    assert (header.term, header.seq, header.expires_ms) == (3, 8, NOW.wall_ms + 500)
+    assert (header.term, header.seq, header.expires_ms) == (3, 8, NOW.now_ms + 500)
     assert entries.raw_meta(outcome.entry) == META
     assert value_of(outcome) == b"v"
 
@@ -91,7 +91,7 @@ def test_an_absent_key_is_deleted_all_the_same() -> None:
 def test_an_increment_starts_at_zero_with_the_ttl_and_then_leaves_it() -> None:
     first = write_rules.increment(None, 5, WriteOptions(ttl_ms=100), NOW)
     assert (first.status, first.number, value_of(first)) == (Status.CREATED, 5, b"5")
-    assert first.expires_ms == NOW.wall_ms + 100
+    assert first.expires_ms == NOW.now_ms + 100
     second = write_rules.increment(first.entry, -7, WriteOptions(ttl_ms=9), NOW)
     assert (second.status, second.number, value_of(second)) == (Status.REPLACED, -2, b"-2")
     assert second.expires_ms == first.expires_ms
@@ -139,7 +139,7 @@ def test_a_touch_changes_the_expiry_alone() -> None:
     assert entries.header(outcome.entry)._replace(expires_ms=0, slot=0) == entries.header(
         head
     )._replace(expires_ms=0, slot=0)
-    assert outcome.expires_ms == NOW.wall_ms + 10
+    assert outcome.expires_ms == NOW.now_ms + 10
     assert value_of(outcome) == b"v"
     assert write_rules.touch(head, PLAIN, NOW).expires_ms == 0
     assert write_rules.touch(None, PLAIN, NOW) == Outcome(Status.ABSENT)

@@ -12,6 +12,7 @@ from master.api.snapshots import SnapshotsApi
 from master.http.limits import Limits
 from ringmaster.errors import LinkBroken
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.snapshot.report import FileRow, RequestReport, SnapshotReport
 from tests.conformance.raw_http import Connection
 from tests.fakes.master import FakeMaster, healthy_view
@@ -56,7 +57,7 @@ def use(master: FakeMaster, *links: FakeLink) -> None:
     """The nodes of the view answer like `links`; those beyond have no link."""
     names = [name for name, info in healthy_view().nodes.items() if info.up]
     by_name = dict(zip(names, links, strict=False))
-    api = SnapshotsApi(lambda: master.view, by_name.get, SystemClock())
+    api = SnapshotsApi(lambda: master.view, by_name.get, ClusterClock(SystemClock()))
     routes = {**master.routes.exact["/snapshots"]}
     routes["GET"] = routes["GET"]._replace(handler=api.show)
     routes["POST"] = routes["POST"]._replace(handler=api.create)

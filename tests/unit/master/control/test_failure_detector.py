@@ -18,6 +18,7 @@ from ringmaster.cluster.lease import LeaseRow
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import Filling, NodeInfo, Partition, View
 from ringmaster.errors import DeadlineExceeded, LinkBroken
+from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.fakes.cluster import FakeClock
 from tests.fakes.virtual_time import LoopClock, in_virtual_time
 from tests.unit.fake_wire import until
@@ -117,7 +118,7 @@ def test_a_lease_of_an_incarnation_that_the_view_does_not_list_is_left_alone():
 
 async def test_a_probe_keeps_the_status_and_its_age_from_the_question_on():
     clock, link, news = FakeClock(), FakeLink(status("a")), []
-    prober = Prober(clock, lambda node: link, lambda: news.append(1))
+    prober = Prober(ClusterClock(clock), lambda node: link, lambda: news.append(1))
     prober.adopt(view_of("a"))
     task = asyncio.create_task(prober.run())
     await until(lambda: bool(prober.statuses()))
@@ -135,7 +136,9 @@ async def test_only_who_is_eager_asks_more_often_while_copies_move():
         for table in ((), moving):
             link = FakeLink(status("a"))
             prober = Prober(
-                LoopClock(), lambda node, link=link: link, is_eager=lambda eager=is_eager: eager
+                ClusterClock(LoopClock()),
+                lambda node, link=link: link,
+                is_eager=lambda eager=is_eager: eager,
             )
             prober.adopt(msgspec.structs.replace(view_of("a"), table=table))
             task = asyncio.create_task(prober.run())
@@ -150,7 +153,7 @@ async def test_only_who_is_eager_asks_more_often_while_copies_move():
 
 async def test_a_node_that_fails_its_probes_is_unreachable_until_it_answers():
     clock, link = FakeClock(), FakeLink(DeadlineExceeded("late"))
-    prober = Prober(clock, lambda node: link)
+    prober = Prober(ClusterClock(clock), lambda node: link)
     prober.adopt(view_of("a"))
     task = asyncio.create_task(prober.run())
     for count in range(1, 5):
@@ -165,7 +168,7 @@ async def test_a_node_that_fails_its_probes_is_unreachable_until_it_answers():
 
 async def test_an_answer_of_another_incarnation_does_not_count():
     clock, link = FakeClock(), FakeLink(status("a", incarnation="a-0"))
-    prober = Prober(clock, lambda node: link)
+    prober = Prober(ClusterClock(clock), lambda node: link)
     prober.adopt(view_of("a"))
     task = asyncio.create_task(prober.run())
     await until(lambda: link.asked >= 1)
@@ -178,7 +181,7 @@ async def test_an_answer_of_another_incarnation_does_not_count():
 async def test_a_broken_link_is_news_at_once_and_a_moment_later_and_then_no_more():
     news: list[float] = []
     clock, link = LoopClock(), FakeLink(LinkBroken("gone"))
-    prober = Prober(clock, lambda node: link, lambda: news.append(clock.boottime()))
+    prober = Prober(ClusterClock(clock), lambda node: link, lambda: news.append(clock.boottime()))
     prober.adopt(view_of("a"))
     task = asyncio.create_task(prober.run())
     await asyncio.sleep(0.1)
@@ -196,7 +199,7 @@ async def test_a_broken_link_is_news_at_once_and_a_moment_later_and_then_no_more
 async def test_a_link_that_is_up_again_at_once_is_told_of_once():
     news: list[int] = []
     link = FakeLink(LinkBroken("gone"))
-    prober = Prober(LoopClock(), lambda node: link, lambda: news.append(1))
+    prober = Prober(ClusterClock(LoopClock()), lambda node: link, lambda: news.append(1))
     prober.adopt(view_of("a"))
     link.lose()
     link.connected = True
@@ -207,7 +210,7 @@ async def test_a_link_that_is_up_again_at_once_is_told_of_once():
 async def test_a_link_to_a_node_that_the_view_lists_no_more_is_no_news():
     news: list[int] = []
     link = FakeLink(LinkBroken("gone"))
-    prober = Prober(LoopClock(), lambda node: link, lambda: news.append(1))
+    prober = Prober(ClusterClock(LoopClock()), lambda node: link, lambda: news.append(1))
     prober.adopt(view_of("a"))
     prober.adopt(view_of())
     link.lose()
@@ -218,7 +221,7 @@ async def test_a_link_to_a_node_that_the_view_lists_no_more_is_no_news():
 async def test_nodes_are_asked_together_and_a_new_one_at_once():
     clock = LoopClock()
     links = {node: FakeLink(status(node)) for node in "ab"}
-    prober = Prober(clock, links.__getitem__)
+    prober = Prober(ClusterClock(clock), links.__getitem__)
     prober.adopt(view_of("a"))
     task = asyncio.create_task(prober.run())
     await asyncio.sleep(0.1)
@@ -230,7 +233,7 @@ async def test_nodes_are_asked_together_and_a_new_one_at_once():
 
 
 def test_a_new_incarnation_begins_with_a_clean_slate():
-    prober = Prober(FakeClock(), lambda node: None)
+    prober = Prober(ClusterClock(FakeClock()), lambda node: None)
     prober.adopt(view_of("a", "b"))
     prober.adopt(view_of("b"))
     assert not prober.is_connected("a")

@@ -14,6 +14,7 @@ from ringmaster.protocol.entry import JSON, pack
 from ringmaster.protocol.resp import Command
 from ringmaster.routing.router import Router
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
 
 HOST = b"Host: localhost\r\n"
@@ -116,6 +117,7 @@ def statuses(raw: bytes) -> list[int]:
 class World:
     def __init__(self, limits: Limits) -> None:
         self.clock = ShiftedClock()
+        cluster_clock = ClusterClock(self.clock)
         self.network = FakeNetwork()
         self.jitter = lambda: 0.5
         self.router = Router(self.network, self.clock, jitter=lambda: self.jitter())  # noqa: PLW0108 - tests replace it
@@ -123,11 +125,11 @@ class World:
         self.counters = Counters()
         self.path = FastPath(
             self.router,
-            Replies(self.clock, "0f3c9d1e"),
+            Replies(cluster_clock, "0f3c9d1e"),
             self.counters,
             Authority(),
             limits,
-            self.clock,
+            cluster_clock,
             self.fall_back,
         )
 

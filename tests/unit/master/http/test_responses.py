@@ -9,16 +9,21 @@ from master.http.target import key_of_target
 from ringmaster.protocol.entry import HEADER_SIZE, JSON, RESTORED, pack, value_offset
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.write_options import WriteReply
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 NOW = 1_790_000_000.25
+NOW_MS = int(NOW * 1000)
 
 
 class Stopped:
+    def __init__(self) -> None:
+        self.now = self.wall_ahead_s = 0.0
+
     def boottime(self) -> float:
-        return 0.0
+        return self.now
 
     def wall(self) -> float:
-        return NOW
+        return NOW + self.now + self.wall_ahead_s
 
 
 def entry(
@@ -51,7 +56,7 @@ def parsed(raw: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 def replies() -> Replies:
-    return Replies(Stopped(), "0f3c9d1e")
+    return Replies(ClusterClock(Stopped()), "0f3c9d1e")
 
 
 def test_a_posted_value_comes_back_with_the_very_bytes() -> None:
@@ -184,19 +189,32 @@ def test_put_delete_and_incr() -> None:
     ],
 )
 def test_the_short_way_to_a_hit_makes_the_same_bytes(key: bytes, hit: bytes) -> None:
-    assert replies().plain_hit(key, hit, b"n", NOW) == replies().hit(key, hit, b"n")
+    assert replies().plain_hit(key, hit, b"n", NOW_MS) == replies().hit(key, hit, b"n")
 
 
 @pytest.mark.parametrize("key", [b"k", b"a b/c?"])
 @pytest.mark.parametrize("created", [True, False])
 def test_the_short_way_to_a_written_value_makes_the_same_bytes(key: bytes, created: bool) -> None:
     general = replies().posted(key, WriteReply(int(created), 26, 43, 0))
-    assert replies().plain_posted(key, created, 26, 43, NOW) == general
+    assert replies().plain_posted(key, created, 26, 43, NOW_MS) == general
 
 
-def test_the_date_follows_the_clock_in_both_directions() -> None:
-    made = replies()
-    dates = [made.date(NOW + step) for step in (0, 0.7, 0.75, 2, 0, -3600)]
-    assert dates[0] == dates[1] == dates[4] == b"Mon, 21 Sep 2026 14:13:20 GMT"
-    assert dates[2:4] == [b"Mon, 21 Sep 2026 14:13:21 GMT", b"Mon, 21 Sep 2026 14:13:22 GMT"]
-    assert dates[5] == b"Mon, 21 Sep 2026 13:13:20 GMT"
+def test_the_date_is_the_wall_clock_s_read_once_a_second() -> None:
+    clock = Stopped()
+    made = Replies(ClusterClock(clock))
+    first = made.date()
+    assert first == b"Mon, 21 Sep 2026 14:13:20 GMT"
+    clock.wall_ahead_s = -3600.0
+    clock.now = 0.7
+    assert made.date() is first
+    clock.now = 1.8
+    assert made.date() == b"Mon, 21 Sep 2026 13:13:22 GMT"
+
+
+def test_a_wall_clock_that_steps_changes_neither_age_nor_ttl() -> None:
+    clock = Stopped()
+    made = Replies(ClusterClock(clock), "0f3c9d1e")
+    stored = entry(b"1", expires_ms=NOW_MS + 9000)
+    before = made.hit(b"k", stored, b"n")
+    clock.wall_ahead_s = -60.0
+    assert made.hit(b"k", stored, b"n") == before

@@ -20,6 +20,7 @@ from ringmaster.cluster.timing import LEASE_RENEW_S, LEASE_TTL_S
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit
 from ringmaster.errors import DuplicateId
+from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.fakes.coordinator import MemoryCoordinator
 from tests.fakes.liveness import LockTable, MemoryLiveness
 from tests.fakes.virtual_time import LoopClock, in_virtual_time
@@ -33,7 +34,7 @@ class Site:
     def __init__(self) -> None:
         self.store = MemoryCoordinator()
         self.locks = LockTable()
-        self.clock = LoopClock()
+        self.clock = ClusterClock(LoopClock())
         self._incarnations = count(1)
 
     def _incarnate(self) -> str:

@@ -73,10 +73,10 @@ def test_the_exported_offsets_are_where_the_fields_are():
     assert layout.FLAGS_OFFSET + 1 == layout.HEADER_SIZE
 
 
-@given(term=U32, seq=U48, wall_ms=st.integers(0, 2**41), value=st.binary(max_size=20))
-def test_a_plain_entry_is_what_pack_makes(term, seq, wall_ms, value):
-    assert layout.pack_json(term, seq, wall_ms, value) == layout.pack(
-        slot=0, term=term, seq=seq, expires_ms=0, written_s=wall_ms // 1000, flags=layout.JSON,
+@given(term=U32, seq=U48, now_ms=st.integers(0, 2**41), value=st.binary(max_size=20))
+def test_a_plain_entry_is_what_pack_makes(term, seq, now_ms, value):
+    assert layout.pack_json(term, seq, now_ms, value) == layout.pack(
+        slot=0, term=term, seq=seq, expires_ms=0, written_s=now_ms // 1000, flags=layout.JSON,
         meta=b"", value=value,
     )  # fmt: skip
 
