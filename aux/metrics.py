@@ -14,7 +14,7 @@ from aux.incarnation import Incarnation
 from aux.snapshots.service import SnapshotService
 from ringmaster.errors import SettingsError
 
-_COUNTERS: Final = ("hits", "misses", "writes", "evictions", "expirations")
+_COUNTERS: Final = ("hits", "misses", "writes", "evictions", "expirations", "invalidations")
 
 
 class NodeCollector:

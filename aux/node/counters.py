@@ -6,7 +6,7 @@ from __future__ import annotations
 class NodeCounters:
     """Plain integers since start; the metrics collector reads them."""
 
-    __slots__ = ("evictions", "expirations", "hits", "misses", "writes")
+    __slots__ = ("evictions", "expirations", "hits", "invalidations", "misses", "writes")
 
     def __init__(self) -> None:
         self.hits = 0
@@ -14,3 +14,4 @@ class NodeCounters:
         self.writes = 0
         self.evictions = 0
         self.expirations = 0
+        self.invalidations = 0

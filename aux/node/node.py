@@ -11,6 +11,7 @@ from aux.node.housekeeping import Housekeeping
 from aux.node.node_clock import NodeClock
 from aux.node.options import NodeOptions
 from aux.node.roles import Roles
+from aux.node.tag_sweep import TagSweeper
 from aux.replication.fill import Filler
 from aux.replication.primary import Copy
 from aux.replication.sender import LinkFactory, Peers
@@ -45,6 +46,7 @@ class Node:
         self.housekeeping = Housekeeping(
             self.roles, self.peers, self.eviction, self.counters, clock
         )
+        self.sweeper = TagSweeper(store, self.roles.primaries, self.counters)
         self._on_void = on_void
         self._void = False
 
@@ -69,6 +71,7 @@ class Node:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.filler.run(), name="filler")
             group.create_task(self.housekeeping.run(), name="ticks")
+            group.create_task(self.sweeper.run(), name="tag sweep")
 
     # Sessions: what the peers report.
 

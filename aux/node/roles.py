@@ -247,6 +247,7 @@ class Roles:
         if self.primaries.get(primary.number) is not primary or self.view is None:
             return
         primary.restoring = False
+        primary.tags_loaded()
         self._follow_copies(primary, self.view.table[primary.number])
         for copy in primary.copies.values():
             # The view took it for in sync with an empty partition; have it dropped and filled.

@@ -45,6 +45,7 @@ def status_of(node: Node) -> NodeStatus:
         misses=node.counters.misses,
         evictions=node.counters.evictions,
         expirations=node.counters.expirations,
+        invalidations=node.counters.invalidations,
         filled_keys=node.filler.filled_keys,
         filled_bytes=node.filler.filled_bytes,
     )

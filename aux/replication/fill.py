@@ -17,6 +17,7 @@ from typing import Final
 
 from aux.replication.primary import Copy, CopyState
 from aux.replication.sender import Peers
+from aux.storage.tags import is_record
 from ringmaster.cluster.view import View
 from ringmaster.runtime.clock import Clock
 
@@ -96,7 +97,8 @@ class Filler:
         if not open_still():
             return
         primary = copy.primary
-        keys = iter(list(chain(primary.data.entries, primary.overlay_keys())))
+        # The records of tags first: without them, entries that are dead would come to life (R11).
+        keys = iter(list(chain(primary.tags, primary.data.entries, primary.overlay_keys())))
         patience_s = OVER_BUDGET_WAIT_S
         more = True
         while more:
@@ -123,7 +125,7 @@ class Filler:
         sent_bytes = sent_keys = 0
         more = False
         for key in keys:
-            entry = primary.newest(key)
+            entry = primary.tags.get(key) if is_record(key) else primary.newest(key)
             if entry is None:
                 continue
             self._peers.send(copy, 0, key, entry)

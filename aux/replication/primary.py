@@ -12,8 +12,19 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol
 
+from aux.storage.expiry import is_expired
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
+from aux.storage.tags import (
+    CONTROL,
+    REMOVALS,
+    is_dead,
+    is_record,
+    pack_keys,
+    pack_record,
+    record_key,
+    unpack_keys,
+)
 from ringmaster.protocol.hashing import token_of
 
 _PENDING_BYTES: Final = 400
@@ -105,11 +116,12 @@ class Outlet(Protocol):
 class _Pending:
     """A sequenced entry that is not committed. `entry` None is a removal.
 
-    `applied`: the store shows it already (evictions, expiries and what a promotion brought along).
+    `applied`: the store shows it already (evictions, expiries and what a promotion brought along). `control`: it is the
+    record of a tag, which the store shows once it is committed although `applied` is set.
     `waiter` hears `reply` once it is committed; `more` are those whose replies rest on it, None for nobody.
     """
 
-    __slots__ = ("applied", "entry", "key", "more", "reply", "seq", "size", "waiter")
+    __slots__ = ("applied", "control", "entry", "key", "more", "reply", "seq", "size", "waiter")
 
     def __init__(
         self,
@@ -124,6 +136,7 @@ class _Pending:
         self.key = key
         self.entry = entry
         self.applied = applied
+        self.control = False
         self.size = len(key) + _PENDING_BYTES + (len(entry) if entry else 0)
         self.waiter = waiter
         self.reply = reply
@@ -174,6 +187,11 @@ class Primary:
         self._required = 0
         self._pending: deque[_Pending] = deque()
         self._overlay: dict[bytes, _Pending] = {}
+        self.tags = dict(data.tags)
+        """Records of invalidated tags by key, those that are not committed included."""
+
+        # Records that entries may have been written behind, so that the next invalidation of the tag needs another.
+        self._recarried = set(self.tags)
 
     def __repr__(self) -> str:
         return f"<Primary {self.number}.{self.term} seq {self.seq} committed {self.committed}>"
@@ -190,8 +208,20 @@ class Primary:
         return key in self._overlay
 
     def overlay_keys(self) -> list[bytes]:
-        """Keys that have an uncommitted entry."""
-        return list(self._overlay)
+        """Keys of clients that have an uncommitted entry."""
+        return [key for key in self._overlay if not key.startswith(CONTROL)]
+
+    def overlay_entries(self) -> list[bytes]:
+        """Uncommitted entries of clients' keys, removals left out."""
+        return [
+            pending.entry
+            for key, pending in self._overlay.items()
+            if pending.entry is not None and not key.startswith(CONTROL)
+        ]
+
+    def is_gone(self, newest: bytes, now_ms: int) -> bool:
+        """Whether `newest`, an entry of this partition, is there no more for who writes: expired, or dead by its tags."""
+        return is_expired(newest, now_ms) or (bool(self.tags) and is_dead(newest, self.tags))
 
     @property
     def pending(self) -> int:
@@ -266,6 +296,60 @@ class Primary:
         else:
             self.evict(key)
 
+    # Tags.
+
+    def carry(self, tags: tuple[str, ...]) -> None:
+        """An entry with these tags is about to be sequenced."""
+        self.data.carry(tags)
+        if self.tags:
+            self._recarried.update(map(record_key, tags))
+
+    def invalidate(self, tag: str, digest: int, now_ms: int, waiter: Waiter) -> bool:
+        """Have what carries `tag` now be dead (R11). False if nothing here may carry it; else `waiter` hears when it is so.
+
+        `digest`: the XXH3 of the tag.
+        """
+        key = record_key(tag)
+        if key in self.tags and key not in self._recarried:
+            self.answer(key, b"", waiter)  # nothing was written behind the record there is
+            return True
+        carriers = self.data.carriers
+        if carriers is None or not carriers.has(digest):
+            return False
+        self._recarried.discard(key)
+        self.submit_record(key, pack_record(self.term, self.next_seq, now_ms), waiter)
+        return True
+
+    def submit_record(self, key: bytes, record: bytes | None, waiter: Waiter | None = None) -> None:
+        """Sequence the record of a tag, or its removal (None); `waiter` hears once it is committed."""
+        if record is None:
+            self.tags.pop(key, None)
+            self._recarried.discard(key)
+        else:
+            self.tags[key] = record
+        if self.is_alone:
+            self._store.set_tag(self.data, key, record)
+        self.submit(key, record, b"", waiter, applied=True)
+        pending = self._overlay.get(key)
+        if pending is not None:
+            pending.control = True
+
+    def remove_dead(self, keys: list[bytes]) -> int:
+        """Remove those of `keys`, which are dead, that no write is about to replace; how many."""
+        removed = [
+            key
+            for key in keys
+            if key not in self._overlay and self._store.remove(self.data, key) is not None
+        ]
+        if removed:
+            self.submit(REMOVALS, pack_keys(removed), applied=True)
+        return len(removed)
+
+    def tags_loaded(self) -> None:
+        """The records in `data` came from a snapshot."""
+        self.tags = dict(self.data.tags)
+        self._recarried = set(self.tags)
+
     # Copies.
 
     def set_copy(self, node: str, fill_session: int) -> Copy:
@@ -317,6 +401,8 @@ class Primary:
                     self._store.remove(self.data, key)
                 else:
                     self._store.put(self.data, key, entry)
+            elif pending.control:
+                self._store.set_tag(self.data, key, entry)
             pending.resolve(UNKNOWN if alone and not self._lease_held() else None)
 
     def resend(self, copy: Copy, after: int) -> None:
@@ -328,7 +414,9 @@ class Primary:
     def restate(self, keys: Iterable[bytes]) -> None:
         """Sequence the newest entries of `keys` again, so that every copy takes it for theirs (R6)."""
         for key in keys:
-            if self.in_overlay(key):
+            if is_record(key):
+                self.submit_record(key, self.tags.get(key))
+            elif self.in_overlay(key):
                 self.submit(key, self.newest(key))
             else:
                 self.submit(key, self.data.entries.get(key), applied=True)
@@ -349,8 +437,13 @@ class Primary:
         keys = []
         while self._pending:
             pending = self._pending.popleft()
-            keys.append(pending.key)
-            if not pending.applied:
+            if pending.key == REMOVALS:
+                keys += unpack_keys(pending.entry or b"")
+            else:
+                keys.append(pending.key)
+            if pending.control:
+                self._store.set_tag(self.data, pending.key, pending.entry)
+            elif not pending.applied:
                 self._apply(pending.key, pending.entry)
             pending.resolve(UNKNOWN)
         self._overlay.clear()

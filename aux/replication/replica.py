@@ -9,6 +9,8 @@ from collections import deque
 
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
+from aux.storage.tags import CONTROL, REMOVALS, tags_of, unpack_keys
+from ringmaster.protocol.entry import FLAGS_OFFSET, META
 
 
 class Replica:
@@ -77,12 +79,19 @@ class Replica:
             if seq != self.seq + 1:
                 return False
             self.seq = seq
-            self.tail.append((seq, key))
+            if key == REMOVALS:
+                self.tail.extend([(seq, removed) for removed in unpack_keys(entry or b"")])
+            else:
+                self.tail.append((seq, key))
             if self.carried:
                 self.carried.pop(key, None)
-        if entry is None:
+        if key.startswith(CONTROL):
+            self._apply_control(key, entry)
+        elif entry is None:
             self.store.remove(self.data, key)
         else:
+            if entry[FLAGS_OFFSET] & META:
+                self.data.carry(tags_of(entry))
             self.store.put(self.data, key, entry)
         if commit > self.commit:
             self.learn_commit(commit)
@@ -95,6 +104,14 @@ class Replica:
             tail = self.tail
             while tail and tail[0][0] <= commit:
                 tail.popleft()
+
+    def _apply_control(self, key: bytes, entry: bytes | None) -> None:
+        """The record of a tag, or the removal of many keys (`aux/storage/tags.py`)."""
+        if key == REMOVALS:
+            for removed in unpack_keys(entry or b""):
+                self.store.remove(self.data, removed)
+        else:
+            self.store.set_tag(self.data, key, entry)
 
     def _open(self, term: int, session: int, base: int) -> None:
         self.term = term

@@ -13,6 +13,7 @@ from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import UNDECIDED
 from aux.storage.partition_data import PartitionData
+from aux.storage.tags import is_dead
 from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, meta_of
 
 MAX_REPLY_BYTES: Final = 16 * 2**20
@@ -33,6 +34,7 @@ class BulkCommands:
         self._clock = node.clock
         self._moved = moved
         self._served = node.roles.served
+        self._store = node.store
         self._touch_many = node.store.touch_many
         self._counters = node.counters
 
@@ -109,6 +111,10 @@ class BulkCommands:
                     found[index] = None
                     if self._served[tokens[index]].in_overlay(keys[index]):
                         undecided[index] = UNDECIDED
+        if self._store.tagged:
+            for index, (data, entry) in enumerate(zip(datas, found, strict=True)):
+                if entry is not None and data.tags and is_dead(entry, data.tags):
+                    found[index] = None
         return found, undecided
 
     def _array(self, found: Sequence[bytes | None], refused: dict[int, bytes]) -> bytes:

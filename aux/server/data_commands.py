@@ -16,8 +16,9 @@ from aux.node.node import Node
 from aux.replication.primary import UNDECIDED, UNKNOWN, Primary
 from aux.server.bulk_commands import BulkCommands
 from aux.storage import write_rules
-from aux.storage.expiry import is_expired
-from aux.storage.partition_data import NEVER
+from aux.storage.expiry import is_gone
+from aux.storage.partition_data import NEVER, PartitionData
+from aux.storage.tags import tags_of
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.resp import bulk_head, encode
@@ -63,7 +64,9 @@ class DataCommands:
         data = primary.data
         entry = self._lru.touch(data, command[2])
         # An expiry is looked at only where anything in the partition may ever expire.
-        if entry is None or ((data.next_due_ms < NEVER or data.scan) and self._is_expired(entry)):
+        if entry is None or (
+            (data.next_due_ms < NEVER or data.scan) and self._is_gone(data, entry)
+        ):
             if entry is not None and primary.in_overlay(command[2]):
                 return UNDECIDED
             self._counters.misses += 1
@@ -79,7 +82,7 @@ class DataCommands:
         entry = primary.data.entries.get(command[2])
         if entry is None:
             return NIL
-        if self._is_expired(entry):
+        if self._is_gone(primary.data, entry):
             return UNDECIDED if primary.in_overlay(command[2]) else NIL
         offset = entries.value_offset(entry)
         head = entry[:offset]
@@ -113,10 +116,10 @@ class DataCommands:
         if primary is None:
             return self.moved(token)
         if self._housekeeping.overloaded or primary.in_sync < self._min_in_sync:
-            return self._refusal(primary)
+            return self.refusal(primary)
         now_ms = self._clock.now_ms()
         newest = primary.newest(key)
-        if newest is not None and is_expired(newest, now_ms):
+        if newest is not None and primary.is_gone(newest, now_ms):
             primary.expire(key)
             self._counters.expirations += 1
             newest = None
@@ -130,7 +133,7 @@ class DataCommands:
         primary.submit(key, entry, reply, client.waiter())
         return None
 
-    def _refusal(self, primary: Primary) -> bytes | None:
+    def refusal(self, primary: Primary) -> bytes | None:
         """Why no write is taken just now."""
         if self._housekeeping.overloaded:
             return b"-SHED too much waits for replication\r\n"
@@ -181,13 +184,14 @@ class DataCommands:
             return self.moved(command[1])
         _, _, cursor, limit, prefix = command
         now_ms = self._clock.now_ms()
+        data = primary.data
         keys = sorted(
             key
-            for key, entry in primary.data.entries.items()
+            for key, entry in data.entries.items()
             if key > cursor
             and key.startswith(prefix)
             # A write that found the key alive may yet keep it so.
-            and (not is_expired(entry, now_ms) or primary.in_overlay(key))
+            and (not is_gone(data, entry, now_ms) or primary.in_overlay(key))
         )
         page = keys[: int(limit)]
         following = page[-1] if len(keys) > len(page) and page else b""
@@ -202,17 +206,19 @@ class DataCommands:
         render: Callable[[Outcome], bytes],
     ) -> bytes | None:
         """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8)."""
-        if (refusal := self._refusal(primary)) is not None:
+        if (refusal := self.refusal(primary)) is not None:
             return refusal
         now_ms = self._clock.now_ms()
         newest = primary.newest(key)
-        if newest is not None and is_expired(newest, now_ms):
+        if newest is not None and primary.is_gone(newest, now_ms):
             primary.expire(key)
             self._counters.expirations += 1
             newest = None
         outcome = decide(newest, Moment(primary.term, primary.next_seq, now_ms))
         self._counters.writes += 1
         if outcome.changes:
+            if outcome.entry is not None and outcome.entry[entries.FLAGS_OFFSET] & entries.META:
+                primary.carry(tags_of(outcome.entry))
             if primary.is_alone:
                 primary.submit(key, outcome.entry)
                 return render(outcome) if self._clock.lease_held() else UNKNOWN
@@ -248,8 +254,8 @@ class DataCommands:
             return b"-WAIT %d\r\n" % roles.epoch
         return b"-MOVED %d\r\n" % roles.epoch
 
-    def _is_expired(self, entry: bytes) -> bool:
-        return is_expired(entry, self._clock.now_ms())
+    def _is_gone(self, data: PartitionData, entry: bytes) -> bool:
+        return is_gone(data, entry, self._clock.now_ms())
 
 
 def bad_arguments(error: Exception) -> bytes:

@@ -21,7 +21,7 @@ from aux.replication.primary import TRY_AGAIN, Primary
 from aux.server.data_commands import NIL, TOO_BIG, DataCommands
 from aux.server.late_replies import Gathering, LateReads, Part, as_array, as_sum
 from aux.storage import write_rules
-from aux.storage.expiry import is_expired
+from aux.storage.expiry import is_gone
 from aux.storage.partition_data import NEVER
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
@@ -293,7 +293,7 @@ class RedisCommands:
         A read waits for the writes before it, so such a write is one that came behind it.
         """
         entry = primary.data.entries.get(key)
-        if entry is not None and is_expired(entry, self._clock.now_ms()):
+        if entry is not None and is_gone(primary.data, entry, self._clock.now_ms()):
             return TRY_AGAIN if primary.in_overlay(key) else None
         return entry
 
@@ -301,7 +301,7 @@ class RedisCommands:
         data = primary.data
         entry = self._lru.touch(data, key)
         if entry is None or (
-            (data.next_due_ms < NEVER or data.scan) and is_expired(entry, self._clock.now_ms())
+            (data.next_due_ms < NEVER or data.scan) and is_gone(data, entry, self._clock.now_ms())
         ):
             if entry is not None and primary.in_overlay(key):
                 return TRY_AGAIN

@@ -24,6 +24,7 @@ from aux.server import replication_commands
 from aux.server.control_commands import ControlCommands
 from aux.server.data_commands import DataCommands, bad_arguments
 from aux.server.redis_commands import RedisCommands
+from aux.server.tag_commands import TagCommands
 from ringmaster.errors import WireError
 from ringmaster.net.network import Listener, Network
 from ringmaster.protocol.resp import CommandReader
@@ -61,7 +62,7 @@ class Server:
         self._listeners: list[Listener] = []
         data = DataCommands(node)
         redis = RedisCommands(node, data, lambda: len(self.connections))
-        self.leased |= data.table() | redis.leased()
+        self.leased |= data.table() | redis.leased() | TagCommands(node, data).table()
         self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
 
     async def listen(self, address: str, *, guarded: bool = False) -> str:

@@ -95,7 +95,10 @@ class SnapshotPipeline:
     ) -> tuple[Cut, Sequence[bytes], Sequence[bytes]]:
         """What is committed in `primary` in this turn of the loop, oldest first."""
         mark = Mark(primary.number, primary.term, primary.committed)
-        keys, entries = list(primary.data.entries), list(primary.data.entries.values())
+        data = primary.data
+        # The records of tags first, as in a fill (R11).
+        keys = [*data.tags, *data.entries]
+        entries = [*data.tags.values(), *data.entries.values()]
         number = self._due.begin_cut(primary)
         created_ms = self._node.clock.now_ms()
         cut = Cut(mark, len(keys), number, created_ms=created_ms, sealed=sealed)

@@ -21,11 +21,13 @@ from aux.replication.primary import Primary
 from aux.snapshots.damage_log import DamageLog
 from aux.snapshots.options import InThread
 from aux.storage.expiry import is_expired
+from aux.storage.tags import is_record, tags_of
 from ringmaster.errors import SnapshotDamaged, SnapshotError
 from ringmaster.protocol.entry import (
     EXPIRY_OFFSET,
     EXPIRY_SIZE,
     FLAGS_OFFSET,
+    META,
     RESTORED,
 )
 from ringmaster.snapshot import SnapshotStore
@@ -260,16 +262,16 @@ class Restorer:
         for at in range(0, len(keys), SLICE):
             if not self._is_current(primary):
                 break
-            items = [
-                (
-                    key,
-                    entry[:FLAGS_OFFSET]
-                    + _FLAGGED[entry[FLAGS_OFFSET]]
-                    + entry[FLAGS_OFFSET + 1 :],
-                )
-                for key, entry in zip(keys[at : at + SLICE], entries[at : at + SLICE], strict=True)
-                if entry[_EXPIRY] == _NEVER or not is_expired(entry, now_ms)
-            ]
+            items = []
+            for key, entry in zip(keys[at : at + SLICE], entries[at : at + SLICE], strict=True):
+                flags = entry[FLAGS_OFFSET]
+                if is_record(key):
+                    node.store.set_tag(primary.data, key, entry)
+                elif entry[_EXPIRY] == _NEVER or not is_expired(entry, now_ms):
+                    if flags & META:
+                        primary.data.carry(tags_of(entry))
+                    marked = entry[:FLAGS_OFFSET] + _FLAGGED[flags] + entry[FLAGS_OFFSET + 1 :]
+                    items.append((key, marked))
             node.store.load(primary.data, items, first + at, total)
             self.loaded_entries += len(items)
             node.eviction.trim()

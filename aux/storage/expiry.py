@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aux.storage.partition_data import NEVER, PartitionData
+from aux.storage.partition_data import LOOK, NEVER, PartitionData
+from aux.storage.tags import is_dead
 from ringmaster.protocol.entry import expires_ms_of, meta_of
 
 SCAN_STEP: Final = 2048
@@ -22,6 +23,11 @@ def is_expired(entry: bytes, now_ms: int) -> bool:
     if not expires_ms or now_ms < expires_ms:
         return False
     return now_ms >= expires_ms + meta_of(entry).swr_ms
+
+
+def is_gone(data: PartitionData, entry: bytes, now_ms: int) -> bool:
+    """Whether an entry of `data` is there no more for those who read: expired, or dead by a committed invalidation."""
+    return is_expired(entry, now_ms) or (bool(data.tags) and is_dead(entry, data.tags))
 
 
 def scan_begins(data: PartitionData, now_ms: int) -> bool:
@@ -74,4 +80,7 @@ def _end_scan(data: PartitionData, now_ms: int, *, found: int) -> None:
     else:
         data.rescan_ms = min(_RESCAN_MAX_MS, max(_RESCAN_MIN_MS, 2 * data.rescan_ms))
     bound = min(data.next_due_ms, data.scan_due_ms)
-    data.next_due_ms = bound if bound == NEVER else max(bound, now_ms + data.rescan_ms)
+    if bound == NEVER:
+        data.next_due_ms = LOOK if data.tags else NEVER
+    else:
+        data.next_due_ms = max(bound, now_ms + data.rescan_ms)

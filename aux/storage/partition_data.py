@@ -4,29 +4,39 @@ from __future__ import annotations
 
 from typing import Final
 
+from aux.storage.tags import TagFilter
+
 NEVER: Final = 1 << 62
 """An expiry in milliseconds that never comes."""
+
+LOOK: Final = NEVER - 1
+"""One that never comes either, but has whoever reads look at the entry."""
 
 
 class PartitionData:
     """The entries of one partition, oldest first. Read freely; change only through the `Store`.
 
     `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
-    `next_due_ms`: nothing in it expires before that cluster time.
+    `next_due_ms`: nothing in it expires before that cluster time; below `NEVER` as well while there are `tags`.
+    `tags`: records of invalidated tags by key, see `aux/storage/tags.py`. `carriers`: the tags that its entries may carry,
+    those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it.
     """
 
     __slots__ = (
         "bytes",
+        "carriers",
         "entries",
         "evictable",
         "front",
         "front_tick",
+        "next_carriers",
         "next_due_ms",
         "number",
         "rescan_ms",
         "scan",
         "scan_due_ms",
         "table_bytes",
+        "tags",
     )
 
     def __init__(self, number: int, *, evictable: bool) -> None:
@@ -41,6 +51,18 @@ class PartitionData:
         self.scan: list[bytes] = []
         self.scan_due_ms = NEVER
         self.rescan_ms = 0
+        self.tags: dict[bytes, bytes] = {}
+        self.carriers: TagFilter | None = None
+        self.next_carriers: TagFilter | None = None
+
+    def carry(self, tags: tuple[str, ...]) -> None:
+        """An entry with these tags is on its way into it, or there."""
+        if tags:
+            if self.carriers is None:
+                self.carriers = TagFilter()
+            self.carriers.add(tags)
+            if self.next_carriers is not None:
+                self.next_carriers.add(tags)
 
     def __repr__(self) -> str:
         role = "primary" if self.evictable else "replica"

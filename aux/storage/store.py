@@ -17,7 +17,7 @@ from typing import Final
 from aux.storage.expiry import due_keys, scan_begins
 from aux.storage.lru import LOADED_TICKS, Lru
 from aux.storage.memory_accounting import Accounting, ProcessAccounting
-from aux.storage.partition_data import NEVER, PartitionData
+from aux.storage.partition_data import LOOK, NEVER, PartitionData
 from ringmaster.protocol.entry import (
     EXPIRY_MASK,
     SLOT_SIZE,
@@ -48,6 +48,8 @@ class Store:
     ) -> None:
         self.max_bytes = max_bytes
         self.entries = 0
+        self.tagged = 0
+        """Open partitions that have records of invalidated tags."""
         self._overhead_bytes = overhead_bytes
         self._accounting = accounting or ProcessAccounting()
         self._cost = self._accounting.entry
@@ -105,6 +107,8 @@ class Store:
             self._primary_bytes -= data.bytes
         else:
             self._replica_bytes -= data.bytes
+        self.tagged -= bool(data.tags)
+        data.tags = {}
         entries = data.entries
         self.entries -= len(entries)
         self._doomed.append(entries)
@@ -199,6 +203,19 @@ class Store:
         finally:
             lru.set_tick(now)
 
+    def set_tag(
+        self, data: PartitionData, key: builtins.bytes, record: builtins.bytes | None
+    ) -> None:
+        """Keeps the record of an invalidated tag under `key`, or drops it (None)."""
+        tags = data.tags
+        had = bool(tags)
+        if record is None:
+            tags.pop(key, None)
+        else:
+            tags[key] = record
+            data.next_due_ms = min(data.next_due_ms, LOOK)
+        self.tagged += bool(tags) - had
+
     def last_used(self, data: PartitionData) -> int:
         """A number that grows with every use of an entry of `data` (reads only where it is evictable)."""
         if not data.entries:
@@ -218,7 +235,7 @@ class Store:
         delta = -self._cost(len(key), len(entry))
         if not entries:
             entries.clear()  # a dict keeps its table when its last key is popped
-            data.next_due_ms = NEVER
+            data.next_due_ms = LOOK if data.tags else NEVER
             delta += self._table_growth(data)
         data.bytes += delta
         if data.evictable:

@@ -141,9 +141,7 @@ class BulkApi:
 
     def _write_of(self, exchange: Exchange, key: bytes, item: Item) -> Write:
         check_size(item.value, exchange.limits.max_value)
-        options = item_options(
-            item.ttl, item.if_match, item.if_none_match, self._replies.salt.decode()
-        )
+        options = item_options(item, self._replies.salt.decode())
         args = [item.value] if options == PLAIN else [item.value, encode_options(options)]
         return b"RM.SET", key, args
 

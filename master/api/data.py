@@ -6,6 +6,7 @@ atomically; then it turns the answer into a reply. Nothing is decided here from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,7 +27,14 @@ from master.http.target import (
     key_of_text,
     seconds_of_text,
 )
-from master.http.write_rules import check_size, condition_failed, item_options, refusal
+from master.http.write_rules import (
+    check_size,
+    check_tags,
+    condition_failed,
+    grace,
+    item_options,
+    refusal,
+)
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON, header
 from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
@@ -55,6 +63,8 @@ class DataRouter(Protocol):
     async def write(
         self, command: bytes, key: bytes, args: list[bytes | int], deadline: float
     ) -> WriteReply: ...
+
+    async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None: ...
 
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float
@@ -104,7 +114,7 @@ class DataApi:
         item = parse_item(await exchange.body(exchange.limits.max_item))
         key = key_of_text(item.key)
         check_size(item.value, exchange.limits.max_value)
-        options = item_options(item.ttl, item.if_match, item.if_none_match, self._salt, conditions)
+        options = item_options(item, self._salt, conditions)
         reply = await self._write(b"RM.SET", key, [item.value], options, exchange)
         return Reply.of_bytes(self._replies.posted(key, reply))
 
@@ -113,16 +123,15 @@ class DataApi:
         key, parameters = exchange.key()
         check_parameters(parameters, "ttl", "swr", "tag")
         _refuse_unsupported(exchange, write=True)
-        for name in ("swr", "tag"):
-            if name in parameters:
-                raise BadRequest(f"{name} is not supported by this version; leave it out")
         if exchange.header("Content-Range") is not None:
             raise BadRequest("PUT replaces the whole value; leave Content-Range out")
         if_match, if_none_match = self._conditions(exchange)
+        ttl_ms = _ttl(parameters)
+        swr_ms = seconds_of_text(parameters["swr"][0], "swr") if "swr" in parameters else 0
         options = WriteOptions(
-            ttl_ms=_ttl(parameters),
+            ttl_ms=ttl_ms,
             flags=0,
-            meta=_meta(exchange),
+            meta=_meta(exchange, check_tags(parameters.get("tag")), grace(swr_ms, ttl_ms)),
             if_match=if_match,
             if_none_match=if_none_match,
         )
@@ -135,15 +144,28 @@ class DataApi:
         key, parameters = key_of_target(exchange.target)
         _refuse_unsupported(exchange, write=True)
         if "tag" in parameters:
-            raise BadRequest("deleting by tag is not supported by this version; delete by key")
+            return await self._invalidate(exchange, key, parameters)
         if key is None:
             raise BadRequest(
-                "what is to be deleted? write DELETE /data/{key} or DELETE /data?key={key}"
+                "what is to be deleted? write DELETE /data/{key}, DELETE /data?key={key} or DELETE /data?tag={tag}"
             )
         check_parameters(parameters)
         if_match, if_none_match = self._conditions(exchange)
         options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
         await self._write(b"RM.DEL", key, [], options, exchange)
+        return Reply.of_bytes(self._replies.deleted())
+
+    async def _invalidate(
+        self, exchange: Exchange, key: bytes | None, parameters: Parameters
+    ) -> Reply:
+        """`DELETE /data?tag=`: what carries one of the tags is gone for every reader once this returns."""
+        check_parameters(parameters, "tag")
+        if key is not None:
+            raise BadRequest("an entry is deleted by its key or by its tags; leave one of them out")
+        if any(self._conditions(exchange)):
+            raise BadRequest("conditions go with a key, not with tags; leave them out")
+        tags = check_tags(parameters["tag"])
+        await self._router.invalidate([tag.encode() for tag in tags], exchange.deadline())
         return Reply.of_bytes(self._replies.deleted())
 
     async def _operate(self, exchange: Exchange, key: bytes, parameters: Parameters) -> Reply:
@@ -298,13 +320,15 @@ def _ttl(parameters: Parameters) -> int:
     return seconds_of_text(parameters["ttl"][0]) if "ttl" in parameters else 0
 
 
-def _meta(exchange: Exchange) -> bytes:
+def _meta(exchange: Exchange, tags: tuple[str, ...], swr_ms: int) -> bytes:
     """The packed meta of a PUT; nothing for the default type. Raises `BadRequest`."""
     content_type = exchange.header("Content-Type") or ""
     meta = Meta(
         content_type="" if content_type == _DEFAULT_TYPE else content_type,
         content_encoding=", ".join(exchange.headers("Content-Encoding")),
         content_disposition=exchange.header("Content-Disposition") or "",
+        tags=tags,
+        swr_ms=swr_ms,
     )
     try:
         packed = pack_meta(meta)

@@ -159,10 +159,9 @@ def _post(connection: Client, body: bytes, now: float) -> bool:
     key = key_of_text(item.key)
     check_size(item.value, context.limits.max_value)
     args: tuple[bytes, ...] = (item.value,)
-    if item.ttl is not None:
-        options = item_options(item.ttl, None, None, "")
-        if options != PLAIN:
-            args = (item.value, encode_options(options))
+    options = item_options(item, "")
+    if options != PLAIN:
+        args = (item.value, encode_options(options))
     _send(connection, Write(connection, key, now, "POST", b"RM.SET", args, context.replies.posted))
     return True
 

@@ -48,6 +48,8 @@ class Item:
     key: str
     value: bytes
     ttl: object = None
+    swr: object = None
+    tags: object = None
     if_match: object = None
     if_none_match: object = None
 
@@ -67,10 +69,7 @@ def parse_item(body: bytes) -> Item:
     if whole is not body:
         value = _original_value(body, whole, value)
     _refuse_duplicates(body, value)
-    if item.swr is not None or item.tags is not None:
-        name = "swr" if item.swr is not None else "tags"
-        raise BadRequest(f"{name} is not supported by this version; leave it out")
-    return Item(item.key, value, item.ttl, item.if_match, item.if_none_match)
+    return Item(item.key, value, item.ttl, item.swr, item.tags, item.if_match, item.if_none_match)
 
 
 def plain_item(body: bytes) -> tuple[bytes, bytes] | None:

@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 from master.http.conditions import Condition, parse_field
+from master.http.json_bodies import Item
 from master.http.problem import Problem
 from master.http.responses import Replies
 from master.http.target import milliseconds
 from ringmaster.errors import BadRequest, TooLarge
+from ringmaster.protocol.entry_meta import MAX_TAG_BYTES, MAX_TAGS, NO_META, Meta, pack_meta
 from ringmaster.protocol.write_options import Status, WriteOptions, WriteReply
 
 
 def item_options(
-    ttl: object,
-    match: object,
-    none_match: object,
-    salt: str,
-    headers: tuple[Condition, Condition] = (None, None),
+    item: Item, salt: str, headers: tuple[Condition, Condition] = (None, None)
 ) -> WriteOptions:
-    """The options of a POSTed item; conditions come from its fields or from `headers`, not both.
+    """The options of a POSTed `item`; conditions come from its fields or from `headers`, not both.
 
     Raises `BadRequest`.
     """
     conditions: list[Condition] = []
     for name, field, stated, strong in (
-        ("if_match", match, headers[0], True),
-        ("if_none_match", none_match, headers[1], False),
+        ("if_match", item.if_match, headers[0], True),
+        ("if_none_match", item.if_none_match, headers[1], False),
     ):
         if field is not None and stated is not None:
             raise BadRequest(f"{name} is given as a header and in the body; give it once")
         conditions.append(
             stated if field is None else parse_field(name, field, salt, strong=strong)
         )
+    ttl_ms = milliseconds(item.ttl)
+    meta = NO_META
+    if item.tags is not None or item.swr is not None:
+        meta = Meta(tags=check_tags(item.tags), swr_ms=grace(milliseconds(item.swr, "swr"), ttl_ms))
     return WriteOptions(
-        ttl_ms=milliseconds(ttl), if_match=conditions[0], if_none_match=conditions[1]
+        ttl_ms=ttl_ms, meta=pack_meta(meta), if_match=conditions[0], if_none_match=conditions[1]
     )
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """`tags` of an entry, each once; None: none. Raises `BadRequest`."""
+    if tags is None:
+        return ()
+    if not isinstance(tags, list):
+        raise BadRequest('tags must be a list of texts such as ["news", "user-7"]')
+    if len(tags) > MAX_TAGS:
+        raise BadRequest(f"an entry may carry {MAX_TAGS} tags, not {len(tags)}")
+    for tag in tags:
+        check_tag(tag)
+    return tuple(dict.fromkeys(tags))
+
+
+def check_tag(tag: object) -> None:
+    """Raises `BadRequest` unless it is a text of 1 to `MAX_TAG_BYTES` bytes of UTF-8."""
+    try:
+        if isinstance(tag, str) and 0 < len(tag.encode()) <= MAX_TAG_BYTES:
+            return
+    except UnicodeEncodeError as error:
+        raise BadRequest("a tag holds half a surrogate pair; write whole characters") from error
+    raise BadRequest(
+        f"a tag is a text of 1 to {MAX_TAG_BYTES} bytes of UTF-8, not {str(tag)[:40]!r}"
+    )
+
+
+def grace(swr_ms: int, ttl_ms: int) -> int:
+    """The time an entry is served stale, which goes with a time to live only. Raises `BadRequest`."""
+    if swr_ms and not ttl_ms:
+        raise BadRequest("swr begins when the ttl is over; give a ttl as well")
+    return swr_ms
 
 
 def check_size(value: bytes, most: int) -> None:

@@ -56,6 +56,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     misses: int = 0
     evictions: int = 0
     expirations: int = 0
+    invalidations: int = 0
     filled_keys: int = 0
     filled_bytes: int = 0
 

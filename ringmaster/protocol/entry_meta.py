@@ -10,6 +10,12 @@ MAX_META: Final = 16 * 1024
 """Bytes of packed meta at most."""
 
 
+MAX_TAGS: Final = 16
+"""Of one entry."""
+
+MAX_TAG_BYTES: Final = 128
+
+
 class Meta(msgspec.Struct, array_like=True, frozen=True):
     """What a value carries beside its bytes. `swr_ms`: milliseconds it may be served after expiry."""
 

@@ -14,11 +14,16 @@ from typing import Any, Final, TypeVar, cast
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import View
-from ringmaster.errors import BadRequest, RingmasterError, Unserved
+from ringmaster.errors import BadRequest, OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.protocol.write_options import WriteReply
+from ringmaster.routing.invalidation import (
+    failure_of,
+    gather_invalidations,
+    invalidation_outcome,
+)
 from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.outcomes import RETRY, read_outcome, write_outcome
 from ringmaster.routing.pending import PendingRequest
@@ -197,6 +202,20 @@ class Router:
         requests = [self._request(command, key, *args) for command, key, args in writes]
         outcomes = await self._send(requests, deadline, write_outcome)
         return cast("list[WriteReply | RingmasterError]", outcomes)
+
+    async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None:
+        """Have every entry that carries one of `tags` now be gone for every reader.
+
+        Raises `OutcomeUnknown` if it may be done in some partitions only; repeating it does no harm.
+        """
+
+        async def send(unsettled: Sequence[int], within_s: float) -> list[Reply]:
+            return await gather_invalidations(self._table, unsettled, tags, within_s)
+
+        outcomes = await self._settle(range(len(self._table)), send, deadline, invalidation_outcome)
+        failure = failure_of(outcomes)
+        if failure is not None:
+            raise OutcomeUnknown(f"not done in every partition; send it again: {failure}")
 
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float

@@ -321,11 +321,6 @@ def test_get_without_key_or_prefix_is_400(front: Front) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "headers", "body"),
     [
-        ("PUT", "/data/x?tag=t", [], b"1"),
-        ("PUT", "/data/x?swr=1", [], b"1"),
-        ("POST", "/data", [], b'{"key":"x","value":1,"tags":["t"]}'),
-        ("POST", "/data", [], b'{"key":"x","value":1,"swr":1}'),
-        ("DELETE", "/data?tag=t", [], None),
         ("PUT", "/data/x", [("Fill-Token", "abc")], b"1"),
         ("DELETE", "/data/x", [("Fill-Token", "abc")], None),
         ("PUT", "/data/x?tll=5", [], b"1"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringmaster.errors import BadRequest, RingmasterError
-from ringmaster.protocol.entry import JSON, Header, header, pack, raw_meta, value_offset
+from ringmaster.protocol.entry import JSON, Header, header, meta_of, pack, raw_meta, value_offset
 from ringmaster.protocol.write_options import (
     PLAIN,
     Status,
@@ -14,7 +14,7 @@ from ringmaster.protocol.write_options import (
     WriteReply,
     decode_options,
 )
-from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.cluster_clock import ClusterClock
 
 TERM = 7
 
@@ -22,7 +22,7 @@ TERM = 7
 class FakeRouter:
     """`failure` is raised by every request while it is set; `asked` counts the requests that came."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: ClusterClock) -> None:
         self._clock = clock
         self._entries: dict[bytes, bytes] = {}
         self._seq = 0
@@ -97,6 +97,13 @@ class FakeRouter:
                 replies.append(error)
         return replies
 
+    async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None:
+        self._ask(b"", deadline)
+        wanted = {tag.decode() for tag in tags}
+        for key, entry in list(self._entries.items()):
+            if wanted & set(meta_of(entry).tags):
+                del self._entries[key]
+
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float
     ) -> tuple[list[bytes], str | None]:
@@ -121,7 +128,7 @@ class FakeRouter:
         if entry is None:
             return None
         expires_ms = header(entry).expires_ms
-        if expires_ms and expires_ms <= self._clock.wall() * 1000:
+        if expires_ms and expires_ms + meta_of(entry).swr_ms <= self._clock.now_ms():
             del self._entries[key]
             return None
         return entry
@@ -173,14 +180,14 @@ class FakeRouter:
             term=TERM,
             seq=self._seq,
             expires_ms=expires_ms,
-            written_s=int(self._clock.wall()),
+            written_s=self._clock.now_ms() // 1000,
             flags=flags,
             meta=meta,
             value=value,
         )
 
     def _expiry(self, ttl_ms: int) -> int:
-        return int(self._clock.wall() * 1000) + ttl_ms if ttl_ms else 0
+        return self._clock.now_ms() + ttl_ms if ttl_ms else 0
 
     def _answer(self, status: Status, head: Header | None) -> WriteReply:
         if head is None:

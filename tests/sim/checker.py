@@ -95,6 +95,11 @@ class _Search:
         self.key = key
         self.operations = operations
         self.owners = _owners(operations)
+        self.tags = {
+            each.argument: each.tags
+            for each in operations
+            if each.kind == "put" and each.argument is not None
+        }
         self.versions = {value: version for version, value in self.owners.items()}
         peeked = {each.value for each in operations if each.kind == "peek"}
         self.seen = self.versions.keys() | peeked
@@ -317,6 +322,15 @@ class _Search:
     def _touch(self, operation: Operation, state: State) -> list[State]:
         return [state] if (state.value is None) == (operation.status == ABSENT) else []
 
+    def _untag(self, operation: Operation, state: State) -> list[State]:
+        """Gone if it carries the tag, whatever version it got."""
+        gone = State(None, None, state.floor)
+        if state.value == OPAQUE:
+            return [state, gone]
+        tag = (operation.argument or b"").decode()
+        carried = self.tags.get(state.value, ()) if state.value is not None else ()
+        return [gone if tag in carried else state]
+
     def _evict(self, operation: Operation, state: State) -> list[State]:
         if operation.argument is not None:
             # It may expire from here on, whatever version it got.
@@ -343,6 +357,7 @@ _APPLY = {
     "incr": _Search._incr,
     "touch": _Search._touch,
     "evict": _Search._evict,
+    "untag": _Search._untag,
     "wipe": _Search._wipe,
     "set-back": _Search._set_back,
 }

@@ -62,6 +62,9 @@ class Front:
             return await self._router.read(key, deadline)
         return _entry(key, await self._client.ask(b"GET", b"/data/" + key))
 
+    async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None:
+        await self._router.invalidate(tags, deadline)
+
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         return await self._router.head(key, deadline)
 

@@ -17,7 +17,7 @@ WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch"})
 class Operation:
     """One call. `returned` is None while it runs.
 
-    `kind`: get, peek (a get that told no version), head, put, add (if absent), cas, delete, incr, touch; or what the
+    `kind`: get, peek (a get that told no version), head, put, add (if absent), cas, delete, incr, touch, untag (of the tag `argument`, noted for each key); or what the
     simulator itself reports: evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
     `expected` came back, if any), set-back (the same, and versions above term `number` may be used again).
     `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read
@@ -38,6 +38,7 @@ class Operation:
     version: Version | None = None
     partition: int = -1
     ttl_ms: int = 0
+    tags: tuple[str, ...] = ()
     restored: bool = False
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from aux.node.node import Node
 from aux.replication.primary import CopyState, Primary
+from aux.storage.partition_data import PartitionData
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import View, decode_view
 from ringmaster.placement.quotas import quotas_of
@@ -99,8 +100,8 @@ class Invariants:
             if replica is None or replica.term != primary.term:
                 continue
             if mine is None:
-                mine = {key: entry[4:] for key, entry in primary.data.entries.items()}
-            theirs = {key: entry[4:] for key, entry in replica.data.entries.items()}
+                mine = _held(primary.data)
+            theirs = _held(replica.data)
             if mine != theirs:
                 keys = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
                 self.fail(f"nothing is pending, but {replica} on {copy.node} differs in {keys}")
@@ -312,7 +313,7 @@ class Invariants:
             data = node.store.get(number)
             if number not in role or data is None:
                 return f"partition {number}: {name} does not hold it as the view says"
-            contents.append({key: value[4:] for key, value in data.entries.items()})
+            contents.append(_held(data))
         primary = self._cluster.node(names[0], view.incarnation(names[0]))
         assert primary is not None
         if not any(each.number == number for each in primary.roles.served.values()):
@@ -328,6 +329,11 @@ class Invariants:
                 }
                 return f"partition {number}: {name} differs from {names[0]} in {sorted(keys)}"
         return ""
+
+
+def _held(data: PartitionData) -> dict[bytes, bytes]:
+    """Entries without their slots, and the records of tags."""
+    return {key: entry[4:] for key, entry in {**data.tags, **data.entries}.items()}
 
 
 def requests_of(node: Node) -> int:

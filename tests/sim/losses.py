@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aux.replication.primary import Primary
+from aux.storage.tags import is_dead, is_record
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
 from tests.sim.history import OK, PENDING, UNKNOWN, History, Operation, Version
@@ -109,7 +110,7 @@ class Losses:
     def served(self, primary: Primary) -> None:
         """`primary` serves from now on."""
         loss = self._open.pop(primary.number, None)
-        found = dict(primary.data.entries)
+        found = {**primary.data.tags, **primary.data.entries}
         if primary not in self._loaded:
             if loss is not None and not found and any(each.entries for each in loss.newest):
                 self._fail(f"{primary} began empty, and there is a snapshot of {loss.version}")
@@ -154,6 +155,8 @@ class Losses:
                 if partition_of(key, partitions) != loss.partition:
                     continue
                 entry = loss.restored.get(key)
+                if entry is not None and is_dead(entry, loss.restored):
+                    entry = None
                 yield Operation(
                     "simulator",
                     "set-back" if loss.set_back else "wipe",
@@ -256,7 +259,9 @@ def _late(loss: Loss, since: Version, writes: Sequence[Operation]) -> Iterator[s
 
 
 def _may_delete(operation: Operation) -> bool:
-    return operation.kind == "delete" and operation.outcome in {UNKNOWN, PENDING}
+    return operation.kind == "untag" or (
+        operation.kind == "delete" and operation.outcome in {UNKNOWN, PENDING}
+    )
 
 
 def _wrote(operation: Operation) -> bool:
@@ -280,7 +285,9 @@ def _immortal(bare: dict[bytes, bytes]) -> dict[bytes, bytes]:
 def _marked(section: Section) -> dict[bytes, bytes]:
     """The entries of `section` as they must come back, without their slots."""
     return {
-        key: entry[4:_FLAGS] + bytes((entry[_FLAGS] | entries.RESTORED,)) + entry[_FLAGS + 1 :]
+        key: entry[4:]
+        if is_record(key)
+        else entry[4:_FLAGS] + bytes((entry[_FLAGS] | entries.RESTORED,)) + entry[_FLAGS + 1 :]
         for key, entry in section.entries.items()
     }
 

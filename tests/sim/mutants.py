@@ -37,6 +37,7 @@ from ringmaster.protocol.write_options import Status
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutant, Mutants
 from tests.sim.snapshot_mutants import SNAPSHOT_MUTANTS
+from tests.sim.tag_mutants import TAG_MUTANTS
 
 RULE_MUTANTS = mutant = Mutants()
 
@@ -414,5 +415,5 @@ def weights_ignored() -> Iterator[None]:
         yield
 
 
-MUTANTS: Mapping[str, Mutant] = {**RULE_MUTANTS, **SNAPSHOT_MUTANTS}
+MUTANTS: Mapping[str, Mutant] = {**RULE_MUTANTS, **SNAPSHOT_MUTANTS, **TAG_MUTANTS}
 """All of them."""

@@ -58,6 +58,7 @@ class Plan:
     replicas: int
     eviction: bool
     pipelines: bool
+    tags: bool
     rates: tuple[float, ...]
     weights: tuple[float, ...]
     walls: tuple[float, ...]
@@ -71,7 +72,8 @@ class Plan:
 def plan_for(seed: int) -> Plan:
     """The plan of `seed`: 1 of 8 planned, 1 of 8 about total losses and snapshots, 1 of 16 about leases.
 
-    1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines.
+    1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines, in
+    2 of 4 values carry tags.
     """
     random = Random(f"plan {seed}")
     planned = seed % 8 == 7
@@ -101,6 +103,7 @@ def plan_for(seed: int) -> Plan:
         replicas=replicas,
         eviction=eviction,
         pipelines=seed % 4 == 1,
+        tags=seed % 4 > 1,
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
         walls=_walls(Random(f"walls {seed}")),

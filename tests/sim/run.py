@@ -95,6 +95,8 @@ class Run:
             mix = Mix(value_bytes=1500, keys=24, short_ttl=True)
         if plan.pipelines:
             mix = replace(mix, pipelines=True)
+        if plan.tags:
+            mix = replace(mix, tags=True)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
         self.workload.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.protocol import entry as entries
+from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.write_options import ANY, Status, WriteOptions, WriteReply, encode_options
 from tests.sim.history import NOT_APPLIED, OK, PENDING, READS, UNKNOWN, History, Operation, Version
@@ -45,6 +46,7 @@ class Routes(Protocol):
     async def write_many(
         self, writes: Sequence[tuple[bytes, bytes, Sequence[bytes | int]]], deadline: float
     ) -> Sequence[WriteReply | RingmasterError]: ...
+    async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None: ...
 
 
 @runtime_checkable
@@ -60,7 +62,7 @@ class Pipelined(Routes, Protocol):
 @dataclass(frozen=True, slots=True)
 class Mix:
     """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon. `pipelines`: some calls are several
-    requests that are sent at once.
+    requests that are sent at once. `tags`: values carry tags, which are invalidated.
     """
 
     keys: int = 8
@@ -69,6 +71,7 @@ class Mix:
     value_bytes: int = 0
     short_ttl: bool = False
     pipelines: bool = False
+    tags: bool = False
     deadline_s: float = DEADLINE_S
 
 
@@ -102,6 +105,9 @@ class Workload:
             if self.stopped:
                 return
             call = _Call(self, name, loop, routes, self._deadline_s())
+            if self.mix.tags and random.random() < 0.04:
+                await self._untag(call)
+                continue
             kind = random.choices(_KINDS, _WEIGHTS)[0]
             if self.mix.pipelines and kind == "put" and isinstance(routes, Pipelined):
                 await self._pipeline(name, loop, routes)
@@ -171,6 +177,19 @@ class Workload:
         self.mortals.append(operation)
         await call.write(operation, b"RM.SET", (operation.argument or b"", options))
 
+    async def _untag(self, call: _Call) -> None:
+        """Invalidate a tag: to each key it is an operation of its own."""
+        tag = self._random.choice(_TAGS)
+        operations = [call.begin("untag", key, argument=tag.encode()) for key in self.keys]
+        try:
+            await call.routes.invalidate([tag.encode()], call.deadline)
+        except RingmasterError as error:
+            for operation in operations:
+                call.failed(operation, error)
+        else:
+            for operation in operations:
+                call.returned(operation)
+
     async def _get_many(self, call: _Call) -> None:
         keys = self._random.sample(self.keys, min(4, len(self.keys)))
         operations = [call.begin("get", key) for key in keys]
@@ -237,7 +256,12 @@ class Workload:
 
     def _putting(self, call: _Call, key: bytes) -> tuple[Operation, bytes, tuple[bytes, ...]]:
         operation = call.begin("put", key, argument=self._value())
-        return operation, b"RM.SET", (operation.argument or b"",)
+        value = operation.argument or b""
+        if not self.mix.tags or self._random.random() < 0.4:
+            return operation, b"RM.SET", (value,)
+        operation.tags = tuple(self._random.sample(_TAGS, self._random.choice((1, 1, 2))))
+        meta = pack_meta(Meta(tags=operation.tags))
+        return operation, b"RM.SET", (value, encode_options(WriteOptions(meta=meta)))
 
     async def _read(self, call: _Call, key: bytes) -> None:
         operation = call.begin("get", key)
@@ -267,6 +291,8 @@ class Workload:
         if operation.version is not None:
             self._versions[operation.key] = operation.version
 
+
+_TAGS = ("t1", "t2")
 
 _KINDS = (
     "get",

@@ -47,12 +47,6 @@ def test_a_member_that_occurs_twice_is_refused_wherever_it_stands(
             parse_item(text.encode())
 
 
-@pytest.mark.parametrize("field", ["swr", "tags"])
-def test_what_is_not_supported_is_refused_by_name(field: str) -> None:
-    with pytest.raises(BadRequest, match=f"{field} is not supported"):
-        parse_item(b'{"key":"a","value":1,"%b":[1]}' % field.encode())
-
-
 def test_lists_are_bounded() -> None:
     assert parse_items(b'[{"a":1}, 2]', 2) == [b'{"a":1}', b"2"]
     assert parse_keys(b'["a","b"]', 2) == ["a", "b"]

@@ -1,0 +1,99 @@
+"""Removes the entries that invalidated tags have killed, a slice at a time, and then the records of these tags (R11).
+
+What a sweep removes goes through the FIFO like an eviction. A record may go once a sweep that began after it was
+committed has ended: then nothing that it killed is left, here or, later in the order, in any copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aux.node.counters import NodeCounters
+from aux.replication.primary import Primary
+from aux.storage.store import Store
+from aux.storage.tags import TagFilter, is_dead, tags_of
+from ringmaster.protocol.entry import FLAGS_OFFSET, META
+
+SLICE: Final = 500
+"""Entries looked at in one turn of the loop: half a millisecond if all carry tags and are dead."""
+
+REST_S: Final = 0.001
+"""Between two slices: clients come first."""
+
+LOOK_S: Final = 0.1
+"""How often to look for records when there were none."""
+
+
+class Sweep:
+    """One pass over `primary`, for the records that are committed when it begins. No I/O, no clock."""
+
+    def __init__(self, primary: Primary) -> None:
+        data = primary.data
+        self.primary = primary
+        self._records = dict(data.tags)
+        self._keys = list(data.entries)
+        self._carriers = data.next_carriers = TagFilter()
+        for entry in primary.overlay_entries():
+            self._carriers.add(tags_of(entry))
+
+    def step(self, most: int) -> int:
+        """Look at `most` more entries, at most; how many were removed."""
+        entries, records, carriers = self.primary.data.entries, self._records, self._carriers
+        keys = self._keys[-most:]
+        del self._keys[-most:]
+        dead: list[bytes] = []
+        for key in keys:
+            entry = entries.get(key)
+            if entry is None or not entry[FLAGS_OFFSET] & META:
+                continue
+            if is_dead(entry, records):
+                dead.append(key)
+            else:
+                carriers.add(tags_of(entry))
+        return self.primary.remove_dead(dead) if dead else 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every entry was looked at."""
+        return not self._keys
+
+    def end(self) -> None:
+        """All were looked at: drop the records, but for those that were renewed meanwhile."""
+        primary, data = self.primary, self.primary.data
+        data.carriers, data.next_carriers = self._carriers, None
+        for key, record in self._records.items():
+            if primary.tags.get(key) == record:
+                primary.submit_record(key, None)
+
+
+class TagSweeper:
+    """Sweeps `primaries` that have records, one after another, while they serve."""
+
+    def __init__(
+        self, store: Store, primaries: Mapping[int, Primary], counters: NodeCounters
+    ) -> None:
+        self._store = store
+        self._primaries = primaries
+        self._counters = counters
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            if not self._store.tagged:
+                await asyncio.sleep(LOOK_S)
+                continue
+            for primary in list(self._primaries.values()):
+                if primary.data.tags and primary.serving:
+                    await self._sweep(primary)
+            await asyncio.sleep(REST_S)
+
+    async def _sweep(self, primary: Primary) -> None:
+        sweep = Sweep(primary)
+        while not sweep.is_over:
+            self._counters.invalidations += sweep.step(SLICE)
+            await asyncio.sleep(REST_S)
+            if self._primaries.get(primary.number) is not primary or not primary.serving:
+                return
+        sweep.end()

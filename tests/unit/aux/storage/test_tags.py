@@ -1,0 +1,74 @@
+"""Tags: the filter, and which entries are dead."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
+
+from aux.storage.partition_data import LOOK, NEVER
+from aux.storage.store import Store
+from aux.storage.tags import TagFilter, is_dead, is_record, pack_record, record_key, tags_of
+from ringmaster.protocol.entry import JSON, pack
+from ringmaster.protocol.entry_meta import Meta, pack_meta
+
+tags = st.text(min_size=1, max_size=20)
+
+
+def entry(seq: int, *carried: str, term: int = 1) -> bytes:
+    return pack(
+        slot=0, term=term, seq=seq, expires_ms=0, written_s=1, flags=JSON,
+        meta=pack_meta(Meta(tags=carried)), value=b"1",
+    )  # fmt: skip
+
+
+def digest(tag: str) -> int:
+    return xxh3_64_intdigest(tag.encode())
+
+
+@given(st.lists(tags, max_size=50))
+def test_a_filter_says_yes_of_all_that_was_added(added: list[str]) -> None:
+    found = TagFilter()
+    found.add(added)
+    assert all(found.has(digest(tag)) for tag in added)
+
+
+def test_a_filter_says_no_of_nearly_all_others() -> None:
+    found = TagFilter()
+    assert not any(found.has(digest(f"t{number}")) for number in range(1000))
+    found.add(f"t{number}" for number in range(3000))
+    wrong = sum(found.has(digest(f"other{number}")) for number in range(3000))
+    assert wrong < 0.06 * 3000
+
+
+def test_an_entry_is_dead_by_a_newer_record_of_one_of_its_tags() -> None:
+    records = {record_key("t"): pack_record(2, 5, 1000)}
+    assert is_dead(entry(4, "s", "t", term=2), records)
+    assert is_dead(entry(9, "t", term=1), records)
+    assert not is_dead(entry(6, "t", term=2), records)
+    assert not is_dead(entry(1, "t", term=3), records)
+    assert not is_dead(entry(4, "s", term=2), records)
+    assert not is_dead(entry(4, term=2), records)
+
+
+def test_records_are_no_entries_of_clients() -> None:
+    assert is_record(record_key("t"))
+    assert not is_record(b"t")
+    assert tags_of(pack_record(1, 1, 1)) == ()
+
+
+def test_a_partition_with_records_has_readers_look_at_its_entries() -> None:
+    store = Store(10**6, 4)
+    data = store.open(0, evictable=True)
+    assert (data.next_due_ms, store.tagged) == (NEVER, 0)
+    store.set_tag(data, record_key("t"), pack_record(1, 1, 1))
+    store.set_tag(data, record_key("u"), pack_record(1, 2, 1))
+    assert (data.next_due_ms, store.tagged) == (LOOK, 1)
+    store.put(data, b"k", entry(3, "t"))
+    store.remove(data, b"k")
+    assert data.next_due_ms == LOOK
+    assert store.due(data, 10**15) == []
+    store.set_tag(data, record_key("t"), None)
+    assert store.tagged == 1
+    store.drop(0)
+    assert store.tagged == 0
