@@ -3,6 +3,10 @@
 A bundle goes when nothing in it is the newest of its partition any more, `keep` - 1 rounds after that. A bundle that is
 kept for a few partitions alone holds up that; so these are written again, a bounded amount per round. Thus all bundles
 together take no more than twice what the newest sections take, the last `keep` rounds, and what waits its turn.
+
+Each bundle is looked into once, so the newest section of a partition may have become unreadable since. While a primary has
+the data in memory, that does no harm. Without one, an older section is what a restore falls back to. So no section of a
+partition is removed before its present primary has written a newer one.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Final
 
+from ringmaster.cluster.view import View
 from ringmaster.snapshot import FileName, SnapshotStore
 from ringmaster.snapshot.catalog import Catalog, Place, Survey
 from ringmaster.snapshot.names import BundleName, ManifestName
@@ -42,13 +47,14 @@ class Retention:
         self._superseded: dict[BundleName, int] = {}
         self._highest: deque[int] = deque([0], maxlen=keep + 1)
 
-    def tidy(self, mine: Collection[int], live: Collection[str], written: int) -> set[int]:
+    def tidy(self, mine: Collection[int], view: View, written: int) -> set[int]:
         """After a round of `written` bytes: remove what is not needed. Raises `OSError`.
 
-        `mine`: partitions that this node writes; `live`: incarnations that may be writing. Returns those of `mine` that
-        should be written again in the next round.
+        `mine`: partitions that this node writes. Incarnations that `view` lists as up may be writing as well. Returns
+        those of `mine` that should be written again in the next round.
         """
         self._rounds += 1
+        live = {self._incarnation, *view.up.values()}
         catalog = self._survey.look()
         own = [name.number for name in catalog.size_of if name.incarnation == self._incarnation]
         self._highest.append(max(own, default=0))
@@ -58,11 +64,15 @@ class Retention:
             for name in catalog.size_of
             if name.incarnation == self._incarnation or name.incarnation not in live
         ]
-        removed = self._surplus(ours, newest, catalog)
+        surplus = self._surplus(ours, newest, catalog)
+        held = _held(surplus, catalog, view)
+        removed = [name for name in surplus if name not in held]
         self._store.delete(removed)
         self._store.delete(self._empty_manifests(catalog, live, set(removed)))
-        self._store.sweep({*live, self._incarnation})
-        return self._rewritten(ours, newest, catalog, set(mine), max(written, REWRITE_BYTES))
+        self._store.sweep(live)
+        holding = [place for places in held.values() for place in places]
+        waiting = self._waiting(ours, newest, catalog, set(mine))
+        return _within(max(written, REWRITE_BYTES), holding + waiting, set(mine))
 
     def _surplus(
         self, ours: list[BundleName], newest: dict[BundleName, list[Place]], catalog: Catalog
@@ -94,15 +104,14 @@ class Retention:
             )
         ]
 
-    def _rewritten(
+    def _waiting(
         self,
         ours: list[BundleName],
         newest: dict[BundleName, list[Place]],
         catalog: Catalog,
         mine: set[int],
-        budget: int,
-    ) -> set[int]:
-        """Partitions of ours in old bundles of which little is needed, or of which there are too many."""
+    ) -> list[Place]:
+        """What is newest in old bundles of ours of which little is needed, or of which there are too many."""
         taking = [
             (sum(place.section.size for place in newest[name]), name)
             for name in ours
@@ -111,15 +120,12 @@ class Retention:
         ]
         taking.sort()
         crowd = len(taking) // 2 if len(taking) > MAX_BUNDLES else 0
-        found: set[int] = set()
-        for place_in_line, (size, name) in enumerate(taking):
-            if place_in_line >= crowd and size * 2 >= catalog.size_of[name]:
-                continue
-            for place in newest[name]:
-                if place.section.mark.partition in mine and budget > 0:
-                    found.add(place.section.mark.partition)
-                    budget -= place.section.size
-        return found
+        return [
+            place
+            for place_in_line, (size, name) in enumerate(taking)
+            if place_in_line < crowd or size * 2 < catalog.size_of[name]
+            for place in newest[name]
+        ]
 
     def _is_recent(self, name: BundleName) -> bool:
         """Whether it is of our last `keep` rounds, which are kept anyhow."""
@@ -134,4 +140,35 @@ def _newest(catalog: Catalog) -> dict[BundleName, list[Place]]:
     found: dict[BundleName, list[Place]] = {}
     for places in catalog.places.values():
         found.setdefault(places[0].name, []).append(places[0])
+    return found
+
+
+def _held(
+    surplus: Collection[BundleName], catalog: Catalog, view: View
+) -> dict[BundleName, list[Place]]:
+    """Bundles of `surplus` that a restore may have to fall back to, and the newest places of the partitions that hold each."""
+    candidates = set(surplus)
+    held: dict[BundleName, list[Place]] = {}
+    if not candidates:
+        return held
+    for number, row in enumerate(view.table):
+        places = catalog.places.get(number)
+        if places is None or len(places) < 2:
+            continue
+        mark, writer = places[0].section.mark, places[0].name.incarnation
+        if row.primary and (row.term, view.incarnation(row.primary)) == (mark.term, writer):
+            continue
+        for name in {place.name for place in places[1:]} & candidates:
+            held.setdefault(name, []).append(places[0])
+    return held
+
+
+def _within(budget: int, places: Collection[Place], mine: Collection[int]) -> set[int]:
+    """The partitions among `mine` of the first of `places`, until they take `budget` bytes."""
+    found: set[int] = set()
+    for place in places:
+        number = place.section.mark.partition
+        if number in mine and number not in found and budget > 0:
+            found.add(number)
+            budget -= place.section.size
     return found

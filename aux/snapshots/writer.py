@@ -143,13 +143,12 @@ class SnapshotWriter:
 
     async def _tidy(self, written: int) -> None:
         """After a round of `written` bytes: remove old bundles, and note what holds them up."""
-        node = self._node
+        view = self._node.roles.view
+        if view is None:
+            return
         mine = [number for number, _ in self.due.primaries()]
-        live = {node.incarnation}
-        if node.roles.view is not None:
-            live.update(info.incarnation for info in node.roles.view.nodes.values() if info.up)
         try:
-            call = partial(self._retention.tidy, mine, live, written)
+            call = partial(self._retention.tidy, mine, view, written)
             self.due.rewrite = await self._setup.in_thread(call)
         except OSError as error:
             place = self._setup.store.place

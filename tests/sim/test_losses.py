@@ -55,7 +55,9 @@ class World:
             highest_term=lambda: 1,
         )
         plan = SimpleNamespace(partitions=1, punctual=True)
-        cluster = SimpleNamespace(hub=self.hub, volume=self.volume, plan=plan, sealing=False)
+        cluster = SimpleNamespace(
+            hub=self.hub, volume=self.volume, plan=plan, sealing=False, time_began=[]
+        )
         self.losses = Losses(cast(Cluster, cluster))
 
     def lose(self) -> None:

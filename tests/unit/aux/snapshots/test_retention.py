@@ -3,9 +3,10 @@
 import random
 
 from aux.snapshots.retention import MAX_BUNDLES
+from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.snapshot.names import BundleName, ManifestName
 from tests.fakes.snapshot_node import SnapshotNode, next_node, started
-from tests.fakes.snapshot_store import MemoryStore
+from tests.fakes.snapshot_store import CLUSTER, MemoryStore
 
 VALUE = random.Random(1).randbytes(2000)
 
@@ -16,8 +17,22 @@ async def round_of(world: SnapshotNode, *partitions: int) -> None:
     assert await world.cycle()
 
 
-def numbers(store: MemoryStore) -> list[int]:
-    return sorted(name.number for name in store.bundles)
+def numbers(store: MemoryStore, incarnation: str | None = None) -> list[int]:
+    return sorted(name.number for name in store.bundles if incarnation in {None, name.incarnation})
+
+
+def view_of(epoch: int, rows: tuple[Partition, ...], **incarnations: str) -> View:
+    """`incarnations` of the nodes that are up."""
+    nodes = {
+        node: NodeInfo(id=node, incarnation=incarnation, address=f"{node}:1")
+        for node, incarnation in incarnations.items()
+    }
+    return View(cluster=CLUSTER, epoch=epoch, replicas=1, table=rows, nodes=nodes)
+
+
+def rot(store: MemoryStore, name: BundleName) -> None:
+    """Every byte of the bundle changes, and its size does not."""
+    store.content[name] = bytes(byte ^ 1 for byte in store.content[name])
 
 
 async def test_the_last_rounds_are_kept_and_older_ones_removed(store: MemoryStore) -> None:
@@ -109,8 +124,51 @@ async def test_a_file_of_a_live_node_is_its_own_affair(store: MemoryStore) -> No
     for _ in range(3):
         await round_of(second, 0, 1, 2, 3)
     store.content[BundleName("inc3", 1)] = store.content[store.bundles[0]]
-    retention.tidy([0, 1, 2, 3], {"inc2", "inc3"}, 0)
+    view = view_of(10, (Partition("n1", term=9),) * 4, n1="inc2", n2="inc3")
+    retention.tidy([0, 1, 2, 3], view, 0)
     assert BundleName("inc3", 1) in store.content
+
+
+async def test_of_a_partition_that_nobody_holds_nothing_goes_before_it_is_written_again(
+    store: MemoryStore,
+) -> None:
+    first = await started(store)
+    for value in (b"1", b"2", b"3"):
+        await first.put_and_cycle(0, b"k", value)
+    survivor = SnapshotNode(store, incarnation="inc2", keep=1)
+    others = (Partition("n1", term=2),) * 3
+    there = view_of(2, (Partition("n2", term=1), *others), n1="inc2", n2="inc1")
+    survivor.node.roles.adopt(there)
+    await survivor.restored()
+    await round_of(survivor, 1)  # it has looked at every bundle, and knows them as sound
+    rot(store, BundleName("inc1", 2))
+    rot(store, BundleName("inc1", 3))
+    survivor.node.roles.adopt(view_of(3, (Partition(term=1), *others), n1="inc2"))
+    for _ in range(3):
+        await round_of(survivor, 1)
+    assert numbers(store, "inc1") == [1, 2, 3]
+
+    appointed = view_of(4, (Partition("n3", term=4), *others), n1="inc2", n3="inc3")
+    survivor.node.roles.adopt(appointed)
+    for _ in range(3):
+        await round_of(survivor, 1)
+    third = await next_node(store, incarnation="inc3")
+    assert third.data(0)[b"k"].endswith(b"1")
+
+
+async def test_partitions_that_a_restore_may_need_old_bundles_of_are_written_again(
+    store: MemoryStore,
+) -> None:
+    first = await started(store, keep=3)
+    for _ in range(3):
+        await round_of(first, 0, 1, 2, 3)
+    second = await next_node(store, keep=2)
+    await round_of(second, 1)
+    assert numbers(store, "inc1") == [1, 2, 3]
+    for _ in range(4):
+        await round_of(second, 1)
+    assert numbers(store, "inc1") == []
+    assert {place.name.incarnation for n in range(4) for place in store.of(n)} == {"inc2"}
 
 
 async def test_a_newer_section_than_ours_is_never_removed(store: MemoryStore) -> None:
