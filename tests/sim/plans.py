@@ -46,7 +46,7 @@ class Fault:
 class Plan:
     """What one seed does. `pipelines`: clients send requests without waiting for the replies before. `kind`: faults, planned (only drains, joins, rolling restarts and new weights), loss (of all copies).
 
-    `walls`: by how much each host's wall clock is wrong from the beginning. `punctual`: nothing keeps snapshots from being written in time.
+    `one_host`: all processes run under one boot, else each under its own. `walls`: by how much each host's wall clock is wrong from the beginning. `punctual`: nothing keeps snapshots from being written in time.
     """
 
     kind: str
@@ -62,6 +62,7 @@ class Plan:
     rates: tuple[float, ...]
     weights: tuple[float, ...]
     walls: tuple[float, ...]
+    one_host: bool
     split: float
     stall: float
     delay_s: tuple[float, float]
@@ -107,6 +108,7 @@ def plan_for(seed: int) -> Plan:
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
         walls=_walls(Random(f"walls {seed}")),
+        one_host=loss or seed % 2 == 0,
         split=random.choice((0.0, 0.2, 0.6)),
         stall=random.choice((0.0, 0.01, 0.05)) if rough else 0.0,
         delay_s=random.choice(((0.0001, 0.0005), (0.0005, 0.005), (0.001, 0.03)))
