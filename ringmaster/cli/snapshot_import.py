@@ -105,8 +105,8 @@ class Importer:
             headers["If-None-Match"] = "*"
         key = record.key.decode()
         plain = data_target(key, ttl=ttl_s)
-        target = data_target(key, ttl=ttl_s, swr=meta.swr_ms / 1000 if meta.swr_ms else None)
-        target += "".join(f"&{data_target('', tag=tag).rpartition('&')[2]}" for tag in meta.tags)
+        swr_s = meta.swr_ms / 1000 if meta.swr_ms else None
+        target = data_target(key, meta.tags, ttl=ttl_s, swr=swr_s)
         if target != plain and self._extras:
             try:
                 self._count(self._client.request("PUT", target, record.value, headers).status, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -52,14 +52,33 @@ class Client:
         return self._send(calls.get(key))
 
     def put(
-        self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None
+        self,
+        key: str,
+        value: bytes,
+        *,
+        content_type: str | None = None,
+        ttl_s: float | None = None,
+        tags: Sequence[str] = (),
+        swr_s: float | None = None,
     ) -> bool:
-        """Store bytes; True if the key is new."""
-        return self._send(calls.put(key, value, content_type, ttl_s))
+        """Store bytes; True if the key is new. `swr_s`: for so long after its ttl it is served stale."""
+        return self._send(calls.put(key, value, content_type, ttl_s, tags, swr_s))
 
-    def post(self, key: str, value: bytes, *, ttl_s: float | None = None) -> bool:
-        """Store JSON text; True if the key is new."""
-        return self._send(calls.post(key, value, ttl_s))
+    def post(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_s: float | None = None,
+        tags: Sequence[str] = (),
+        swr_s: float | None = None,
+    ) -> bool:
+        """Store JSON text; True if the key is new. `swr_s` as in `put`."""
+        return self._send(calls.post(key, value, ttl_s, tags, swr_s))
+
+    def invalidate(self, *tags: str) -> None:
+        """Have every entry that carries one of `tags` be gone for every reader once this returns."""
+        self._send(calls.invalidate(tags))
 
     def delete(self, key: str) -> None:
         """Remove the key, whether or not it exists."""

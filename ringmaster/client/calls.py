@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ringmaster.client.reply import Reply, data_target, path_segment, posted, stored_value
+from ringmaster.client.reply import (
+    Reply,
+    data_target,
+    path_segment,
+    posted,
+    stored_value,
+    tags_target,
+)
 
 _T = TypeVar("_T")
 
@@ -31,15 +38,35 @@ def get(key: str) -> Call[bytes | None]:
     )
 
 
-def put(key: str, value: bytes, content_type: str | None, ttl_s: float | None) -> Call[bool]:
+def put(
+    key: str,
+    value: bytes,
+    content_type: str | None,
+    ttl_s: float | None,
+    tags: Sequence[str] = (),
+    swr_s: float | None = None,
+) -> Call[bool]:
     """Store bytes; whether the key is new."""
     headers = {"Content-Type": content_type} if content_type else {}
-    return Call("PUT", data_target(key, ttl=ttl_s), _is_created, value, headers)
+    target = data_target(key, tags, ttl=ttl_s, swr=swr_s)
+    return Call("PUT", target, _is_created, value, headers)
 
 
-def post(key: str, value: bytes, ttl_s: float | None) -> Call[bool]:
+def post(
+    key: str,
+    value: bytes,
+    ttl_s: float | None,
+    tags: Sequence[str] = (),
+    swr_s: float | None = None,
+) -> Call[bool]:
     """Store JSON text; whether the key is new."""
-    return Call("POST", "/data", _is_created, posted(key, value, ttl_s))
+    body = posted(key, value, ttl=ttl_s, swr=swr_s, tags=list(tags))
+    return Call("POST", "/data", _is_created, body)
+
+
+def invalidate(tags: Sequence[str]) -> Call[None]:
+    """Have all entries that carry one of `tags` be gone."""
+    return Call("DELETE", tags_target(tags), lambda _: None)
 
 
 def delete(key: str) -> Call[None]:

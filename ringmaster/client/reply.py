@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -49,19 +49,25 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def data_target(key: str, **parameters: str | float | None) -> str:
+def data_target(key: str, tags: Sequence[str] = (), /, **parameters: str | float | None) -> str:
     """The target for `key`, which goes into the query: there no client or proxy changes it. Raises `BadRequest`."""
     _check_text(key)
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return "/data?" + urlencode({"key": key, **given})
+    given = [(name, value) for name, value in parameters.items() if value is not None]
+    return "/data?" + urlencode([("key", key), *given, *(("tag", tag) for tag in tags)])
 
 
-def posted(key: str, value: bytes, ttl_s: float | None) -> bytes:
+def tags_target(tags: Sequence[str]) -> str:
+    """The target for all entries that carry one of `tags`."""
+    return "/data?" + urlencode([("tag", tag) for tag in tags])
+
+
+def posted(key: str, value: bytes, **fields: object) -> bytes:
     """The body that POSTs `value`, JSON text that is sent as it is. Raises `BadRequest` if it is none."""
     _check_text(key)
     _check_json(value)
-    ttl = b"" if ttl_s is None else b',"ttl":' + msgspec.json.encode(ttl_s)
-    return b'{"key":' + msgspec.json.encode(key) + ttl + b',"value":' + value + b"}"
+    given = {name: field for name, field in fields.items() if field}
+    more = b"".join(b',"%b":%b' % (n.encode(), msgspec.json.encode(v)) for n, v in given.items())
+    return b'{"key":' + msgspec.json.encode(key) + more + b',"value":' + value + b"}"
 
 
 def _check_text(text: str) -> None:
