@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
 from aiohttp import web
 
+from master.api.listing import render_page
 from master.api.ranges import parse_range
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.conditions import Condition, holds, parse_header
 from master.http.json_bodies import parse_item
 from master.http.problem import Problem
-from master.http.responses import Replies, json_text
+from master.http.responses import Replies
 from master.http.target import (
     Parameters,
     check_parameters,
@@ -30,7 +30,7 @@ from master.http.write_rules import check_size, condition_failed, item_options, 
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON, header
 from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
-from ringmaster.protocol.keys import MAX_KEY, SkippedKeys
+from ringmaster.protocol.keys import MAX_KEY
 from ringmaster.protocol.write_options import (
     PLAIN,
     Status,
@@ -206,15 +206,7 @@ class DataApi:
         limit = integer_of_text(parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE)
         cursor = parameters.get("cursor", [None])[0]
         found, following = await self._router.scan(prefix, limit, cursor, exchange.deadline())
-        skipped = SkippedKeys()
-        body = b'{"keys":[%b],"cursor":%b' % (
-            b",".join([json_text(key) for key in found if not skipped.skips(key)]),
-            b"null" if following is None else json_text(following.encode()),
-        )
-        if skipped.count:
-            named = {"count": skipped.count, "keys": skipped.names}
-            body += b',"skipped":' + msgspec.json.encode(named)
-        body += b"}"
+        body = await render_page(found, following)
         return Reply.build(
             200, (("Content-Type", "application/json"), ("Cache-Control", "no-store")), body
         )
