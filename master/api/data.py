@@ -267,10 +267,10 @@ class DataApi:
         return Reply(206, head, memoryview(content)[first:end])
 
     def _if_range_holds(self, exchange: Exchange, term: int, seq: int) -> bool:
+        """Whether `If-Range` is the current tag, or not there. A date never is: an entry has none (RFC 9110 §13.1.5)."""
         asked = exchange.header("If-Range")
-        return asked is None or asked.strip().encode(
-            errors="replace"
-        ) == b'"%b"' % self._replies.version(term, seq)
+        current = b'"%b"' % self._replies.version(term, seq)
+        return asked is None or asked.strip().encode(errors="replace") == current
 
     def _conditions(self, exchange: Exchange) -> tuple[Condition, Condition]:
         match, none_match = exchange.headers("If-Match"), exchange.headers("If-None-Match")
