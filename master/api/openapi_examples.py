@@ -100,6 +100,8 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
         "curl 'localhost:8080/data?prefix=user/&limit=100'",
         reply={"keys": ["user/7"], "cursor": None},
     ),
+    ("head", "/data"): Example("curl -I 'localhost:8080/data?key=..%2Fetc'"),
+    ("head", "/data/{key}"): Example("curl -I localhost:8080/data/user/7"),
     ("post", "/data"): Example(
         """curl -d '{"key":"user/7","value":{"name":"Ada"},"ttl":60}' localhost:8080/data""",
         _ITEM,
