@@ -11,6 +11,7 @@ from aux.node.eviction import Eviction
 from aux.node.roles import Roles
 from aux.replication.lag import LAG_SAMPLE_S, measure_lag
 from aux.replication.sender import Peers
+from aux.storage.listing import Listings
 from ringmaster.runtime.clock import Clock
 
 TICK_S: Final = 0.05
@@ -30,12 +31,19 @@ class Housekeeping:
     """The tick loop of one node. `overloaded`: writes are shed."""
 
     def __init__(
-        self, roles: Roles, peers: Peers, eviction: Eviction, counters: NodeCounters, clock: Clock
+        self,
+        roles: Roles,
+        peers: Peers,
+        eviction: Eviction,
+        listings: Listings,
+        counters: NodeCounters,
+        clock: Clock,
     ) -> None:
         self.overloaded = False
         self._roles = roles
         self._peers = peers
         self._eviction = eviction
+        self._listings = listings
         self._counters = counters
         self._clock = clock
         self._last_tick = 0.0
@@ -67,6 +75,8 @@ class Housekeeping:
         unacked_bytes = self._peers.unacked_bytes
         self.overloaded = max(unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
         self._eviction.tick(times)
+        if self._listings.surveys:
+            self._listings.drop_idle(now)
         writes, self._writes_seen = self._writes_seen, self._counters.writes
         return writes == self._writes_seen and not (
             pending_bytes or unacked_bytes or self._eviction.is_trimming or roles.is_moving()

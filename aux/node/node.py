@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 
 from aux.node.counters import NodeCounters
@@ -15,6 +16,7 @@ from aux.node.tag_sweep import TagSweeper
 from aux.replication.fill import Filler
 from aux.replication.primary import Copy
 from aux.replication.sender import LinkFactory, Peers
+from aux.storage.listing import Listings
 from aux.storage.store import Store
 from ringmaster.runtime.cluster_clock import ClusterClock
 
@@ -43,8 +45,9 @@ class Node:
             self.peers, clock, options.fill_bytes_per_s, _require, lambda: self.roles.view
         )
         self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.now_ms)
+        self.listings = Listings(secrets.randbits(62))
         self.housekeeping = Housekeeping(
-            self.roles, self.peers, self.eviction, self.counters, clock
+            self.roles, self.peers, self.eviction, self.listings, self.counters, clock
         )
         self.sweeper = TagSweeper(store, self.roles.primaries, self.counters)
         self._on_void = on_void

@@ -40,6 +40,7 @@ class DataCommands:
         self._served = node.roles.served
         self._lru = node.store.lru
         self._counters = node.counters
+        self._listings = node.listings
         self._min_in_sync = node.options.min_in_sync
         self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
 
@@ -52,7 +53,7 @@ class DataCommands:
             b"RM.DEL": self.delete,
             b"RM.INCR": self.increment,
             b"RM.TOUCH": self.touch,
-            b"RM.SCAN": self.scan,
+            b"RM.LIST": self.list_keys,
             **BulkCommands(self._node, self.moved).table(),
         }
 
@@ -177,25 +178,26 @@ class DataCommands:
             lambda newest, moment: write_rules.touch(newest, options, moment),
         )
 
-    def scan(self, _client: Client, command: Command) -> bytes:
-        """`RM.SCAN pt cursor limit prefix`: keys in byte order behind `cursor`."""
+    def list_keys(self, _client: Client, command: Command) -> bytes:
+        """`RM.LIST pt position limit prefix`: keys by their hash behind `position`, see `Listings`."""
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
-        _, _, cursor, limit, prefix = command
-        now_ms = self._clock.now_ms()
+        _, token, position, limit, prefix = command
         data = primary.data
-        keys = sorted(
-            key
-            for key, entry in data.entries.items()
-            if key > cursor
-            and key.startswith(prefix)
+        now_ms = self._clock.now_ms()
+
+        def is_alive(key: bytes, entry: bytes) -> bool:
             # A write that found the key alive may yet keep it so.
-            and (not is_gone(data, entry, now_ms) or primary.in_overlay(key))
+            return not is_gone(data, entry, now_ms) or primary.in_overlay(key)
+
+        page = self._listings.page(
+            token, data.entries, position, int(limit), prefix, is_alive, self._clock.boottime()
         )
-        page = keys[: int(limit)]
-        following = page[-1] if len(keys) > len(page) and page else b""
-        return encode(following, *page)
+        if page is None:
+            return b"-AGAIN too many listings at once\r\n"
+        following, keys = page
+        return encode(following, len(data.entries), *keys)
 
     def write(
         self,

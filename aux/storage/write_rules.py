@@ -104,11 +104,11 @@ def increment(newest: bytes | None, delta: int, options: WriteOptions, moment: M
 
 
 def touch(newest: bytes | None, options: WriteOptions, moment: Moment) -> Outcome:
-    """Change the expiry alone; the version stays."""
-    if failed := _condition_failure(newest, options):
-        return failed
+    """Change the expiry alone; the version stays. Nothing there comes before any condition (RFC 9110 §13.2.1)."""
     if newest is None:
         return Outcome(Status.ABSENT)
+    if failed := _condition_failure(newest, options):
+        return failed
     kept = entries.header(newest)
     expires_ms = moment.expiry(options.ttl_ms)
     new = entries.pack(

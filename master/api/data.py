@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
 from aiohttp import web
 
+from master.api.listing import render_page
 from master.api.ranges import parse_range
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.conditions import Condition, holds, parse_header
 from master.http.json_bodies import parse_item
 from master.http.problem import Problem
-from master.http.responses import Replies, json_text
+from master.http.responses import Replies
 from master.http.target import (
     Parameters,
     check_parameters,
@@ -38,7 +38,7 @@ from master.http.write_rules import (
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON, header
 from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
-from ringmaster.protocol.keys import MAX_KEY, SkippedKeys
+from ringmaster.protocol.keys import MAX_KEY
 from ringmaster.protocol.write_options import (
     PLAIN,
     Status,
@@ -228,15 +228,7 @@ class DataApi:
         limit = integer_of_text(parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE)
         cursor = parameters.get("cursor", [None])[0]
         found, following = await self._router.scan(prefix, limit, cursor, exchange.deadline())
-        skipped = SkippedKeys()
-        body = b'{"keys":[%b],"cursor":%b' % (
-            b",".join([json_text(key) for key in found if not skipped.skips(key)]),
-            b"null" if following is None else json_text(following.encode()),
-        )
-        if skipped.count:
-            named = {"count": skipped.count, "keys": skipped.names}
-            body += b',"skipped":' + msgspec.json.encode(named)
-        body += b"}"
+        body = await render_page(found, following)
         return Reply.build(
             200, (("Content-Type", "application/json"), ("Cache-Control", "no-store")), body
         )
@@ -297,10 +289,10 @@ class DataApi:
         return Reply(206, head, memoryview(content)[first:end])
 
     def _if_range_holds(self, exchange: Exchange, term: int, seq: int) -> bool:
+        """Whether `If-Range` is the current tag, or not there. A date never is: an entry has none (RFC 9110 §13.1.5)."""
         asked = exchange.header("If-Range")
-        return asked is None or asked.strip().encode(
-            errors="replace"
-        ) == b'"%b"' % self._replies.version(term, seq)
+        current = b'"%b"' % self._replies.version(term, seq)
+        return asked is None or asked.strip().encode(errors="replace") == current
 
     def _conditions(self, exchange: Exchange) -> tuple[Condition, Condition]:
         match, none_match = exchange.headers("If-Match"), exchange.headers("If-None-Match")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from master.api.openapi import describe
+from master.api.openapi_parts import PROBLEM
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import TITLES
@@ -110,16 +111,20 @@ def _render_operation(path: str, method: str, operation: Node, shared: Sequence[
         parts.append(_table("Parameters", [_parameter_cells(each) for each in parameters]))
     bodies = operation.get("requestBody", {}).get("content", {}).values()
     parts += [_content("The body", content) for content in bodies]
-    for status, reply in operation["responses"].items():
-        if status != "default":
-            said = escape(reply.get("description", "A problem, see below."))
-            parts.append(f"<p><code>{status}</code> {said}</p>")
+    replies = operation["responses"]
+    for status, reply in replies.items():
+        if reply != PROBLEM:
+            parts.append(f"<p><code>{status}</code> {escape(reply['description'])}</p>")
             headers = reply.get("headers", {}).items()
             parts += [
                 f"<p><code>{escape(name)}</code>: {escape(each['description'])}</p>"
                 for name, each in headers
             ]
             parts += [_content("", content) for content in reply.get("content", {}).values()]
+    problems = [
+        f"<code>{status}</code>" for status in sorted(replies) if replies[status] == PROBLEM
+    ]
+    parts.append(f"<p>{' '.join(problems)} Problems, see below.</p>")
     title = f"<code>{method.upper()} {escape(path)}</code> {escape(operation['summary'])}"
     return f"<dt>{title}</dt><dd>{''.join(parts)}</dd>"
 
@@ -128,10 +133,15 @@ def _content(title: str, content: Node) -> str:
     """Its fields with their meaning, and an example."""
     schema = content["schema"]
     schema = schema.get("items", schema)
-    required = schema.get("required", ())
+    required = schema.get("required", ()) if title else ()
+    fields = {
+        name: each
+        for one in schema.get("oneOf", schema.get("anyOf", [schema]))
+        for name, each in one.get("properties", {}).items()
+    }
     rows = [
         (name, _kind(each) + (", required" if name in required else ""), each["description"])
-        for name, each in schema.get("properties", {}).items()
+        for name, each in fields.items()
     ]
     table = _table(f"{title or 'Its fields'}", rows) if rows else ""
     if title and not rows:

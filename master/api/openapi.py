@@ -9,23 +9,30 @@ from master.api.openapi_examples import illustrate
 from master.api.openapi_parts import (
     ANY,
     CONDITIONS,
+    CREATED,
     FLAG,
     GONE,
     HIT,
     ID,
-    IF_NONE_MATCH,
+    IF_RANGE,
     INTEGER,
     ITEM,
     KEY,
     KEY_QUERY,
+    KEY_STRING,
+    NOT_MODIFIED,
     OCTETS,
     PROBLEM,
+    PROBLEM_SCHEMA,
     STRING,
-    TIMEOUT,
+    SWR,
+    TAG_QUERY,
     TTL,
+    VERSION,
     WRITTEN,
     Node,
     as_json,
+    exactly,
     header,
     list_of,
     map_of,
@@ -42,35 +49,55 @@ from ringmaster import __version__
 
 
 def _data_paths() -> Node:
+    value = exactly(key=STRING, value=ANY)
+    page = exactly(
+        "skipped",
+        keys=list_of(STRING),
+        cursor={"type": ["string", "null"]},
+        skipped=exactly(count=INTEGER, keys=list_of(STRING)),
+    )
+    part = {
+        "description": "The range of a PUT value that was asked for.",
+        "content": OCTETS,
+        "headers": {"Content-Range": {"description": "Which range.", "schema": STRING}},
+    }
+    conditional = {"304": NOT_MODIFIED, "404": PROBLEM, "412": PROBLEM}
+    # A PUT value of that type comes back as it is.
+    hit = {**HIT, "content": {**as_json({"anyOf": [value, ANY]}), **OCTETS}}
+    ranges = (header("Range", "One range of bytes of a PUT value."), IF_RANGE)
     read = operation(
         "Read a value",
-        {
-            "200": {**HIT, "content": {**as_json(object_of(key=STRING, value=ANY)), **OCTETS}},
-            "206": {
-                "description": "The range of a PUT value that was asked for.",
-                "content": OCTETS,
-            },
-            "304": {"description": "Not modified."},
-            "404": PROBLEM,
-        },
-        IF_NONE_MATCH,
-        header("Range", "One range of bytes of a PUT value."),
-        TIMEOUT,
+        {"200": hit, "206": part, **conditional, "416": PROBLEM},
+        *CONDITIONS,
+        *ranges,
     )
+    look = operation("Read the headers alone", {"200": HIT, **conditional}, *CONDITIONS)
     write = operation(
         "Write bytes",
-        {"201": {"description": "Created."}, "204": {"description": "Replaced."}, "412": PROBLEM},
+        {"201": CREATED, "204": {"description": "Replaced."}, "412": PROBLEM},
         TTL,
+        SWR,
+        TAG_QUERY,
         *CONDITIONS,
         body=OCTETS,
     )
     remove = operation("Delete an entry", {"204": GONE, "412": PROBLEM}, *CONDITIONS)
+    clear = operation(
+        "Delete the entry of ?key=, or all that carry one of ?tag=",
+        {"204": GONE, "412": PROBLEM},
+        KEY_QUERY,
+        TAG_QUERY,
+        *CONDITIONS,
+    )
+    counted = exactly(key=STRING, value=INTEGER, version=VERSION)
     change = operation(
         "Count, or change the time to live",
         {
-            "200": says("Done.", object_of(key=STRING, value=INTEGER, version=STRING)),
+            "200": says("Counted, or changed.", {"oneOf": [counted, WRITTEN]}),
             "404": PROBLEM,
             "409": PROBLEM,
+            "412": PROBLEM,
+            "413": PROBLEM,
         },
         query("incr", INTEGER, "What to add, signed 64 bits; a missing key starts at 0."),
         TTL,
@@ -85,46 +112,64 @@ def _data_paths() -> Node:
     scan = operation(
         "List keys, or read the key in ?key=",
         {
-            "200": says(
-                "A page. `skipped`, where it is there, counts keys that HTTP refuses, and names some.",
-                object_of(
-                    keys=list_of(STRING),
-                    cursor={"type": ["string", "null"]},
-                    skipped=object_of(count=INTEGER, keys=list_of(STRING)),
-                ),
-            )
+            "200": {
+                "description": "A page, or the value. `skipped`, where it is there, counts keys that HTTP refuses.",
+                "content": {**as_json({"anyOf": [page, value, ANY]}), **OCTETS},
+            },
+            "206": part,
+            **conditional,
+            "416": PROBLEM,
         },
         query("prefix", STRING, "What the keys begin with."),
-        query("limit", INTEGER, "How many at most."),
+        query(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1000},
+            "How many at most. A page may have fewer and go on.",
+        ),
         query("cursor", STRING, "From the page before."),
         KEY_QUERY,
+        *CONDITIONS,
+        *ranges,
     )
     by_query = {
         "get": scan,
+        "head": with_parameter(look, {**KEY_QUERY, "required": True}),
         "post": create,
-        "put": with_parameter(write, KEY_QUERY),
-        "delete": with_parameter(remove, KEY_QUERY),
+        "put": with_parameter(write, {**KEY_QUERY, "required": True}),
+        "delete": clear,
     }
-    by_path = {"parameters": [KEY], "get": read, "put": write, "delete": remove, "post": change}
+    by_path = {
+        "parameters": [KEY],
+        "get": read,
+        "head": look,
+        "put": write,
+        "delete": remove,
+        "post": change,
+    }
     return {"/data": by_query, "/data/{key}": by_path}
 
 
 def _bulk_paths() -> Node:
-    results = list_of(object_of(key=STRING, status=INTEGER, version=STRING))
-    errors = map_of({"$ref": "#/components/schemas/Problem"})
-    keys = as_json(list_of(STRING))
+    done = exactly(key=STRING, status={"enum": [200, 201]}, version=VERSION)
+    refused = {
+        **object_of(key={"type": ["string", "null"]}, status=INTEGER, type=STRING, title=STRING),
+        "required": ["status", "type", "title", "detail"],
+    }
+    results = list_of({"oneOf": [done, refused]})
+    errors = map_of(PROBLEM_SCHEMA)
+    keys = as_json({**list_of(KEY_STRING), "maxItems": 10_000})
     return {
         "/data/bulk": {
             "post": operation(
                 "Write many",
-                {"200": says("One result per item.", object_of(results=results))},
-                body=as_json(list_of(ITEM)),
+                {"200": says("One result per item.", exactly(results=results))},
+                body=as_json({**list_of(ITEM), "maxItems": 10_000}),
             )
         },
         "/data/bulk/get": {
             "post": operation(
                 "Read many",
-                {"200": says("What is there.", object_of(values=map_of(ANY), errors=errors))},
+                {"200": says("What is there.", exactly(values=map_of(ANY), errors=errors))},
                 query("meta", {"enum": ["0", "1"]}, "1: with version and ttl."),
                 body=keys,
             )
@@ -132,7 +177,7 @@ def _bulk_paths() -> Node:
         "/data/bulk/delete": {
             "post": operation(
                 "Delete many",
-                {"200": says("How many.", object_of(deleted=INTEGER, errors=errors))},
+                {"200": says("How many.", exactly(deleted=INTEGER, errors=errors))},
                 body=keys,
             )
         },
@@ -140,7 +185,7 @@ def _bulk_paths() -> Node:
 
 
 def _cluster_paths() -> Node:
-    summary = object_of(
+    summary = exactly(
         cluster=STRING,
         epoch=INTEGER,
         controller={"type": ["string", "null"]},
@@ -154,15 +199,15 @@ def _cluster_paths() -> Node:
         health={"enum": ["ok", "recovering", "degraded", "down"]},
         reasons=list_of(STRING),
     )
-    located = object_of(
+    located = exactly(
         key=STRING,
         partition=INTEGER,
-        primary=STRING,
+        primary={"type": ["string", "null"]},
         replicas=list_of(STRING),
         term=INTEGER,
         epoch=INTEGER,
     )
-    accepted = object_of(node=STRING, becomes=STRING, progress=STRING)
+    accepted = exactly(node=STRING, becomes=STRING, progress=STRING)
     taken = {
         "202": says("Asked for; GET /cluster shows the progress.", accepted),
         "404": PROBLEM,
@@ -184,7 +229,7 @@ def _cluster_paths() -> Node:
         "/cluster": {
             "get": operation("The state of the cluster", {"200": says("The state.", summary)})
         },
-        "/cluster/locate": {"get": {**locate, "parameters": [KEY_QUERY]}},
+        "/cluster/locate": {"get": {**locate, "parameters": [{**KEY_QUERY, "required": True}]}},
         "/cluster/locate/{key}": {"parameters": [KEY], "get": locate},
         "/cluster/events": {
             "get": operation(
@@ -208,7 +253,7 @@ def _cluster_paths() -> Node:
 
 
 def _snapshot_paths() -> Node:
-    files = object_of(
+    files = exactly(
         cluster=STRING,
         partitions=INTEGER,
         files=list_of(map_of(ANY)),
@@ -217,9 +262,7 @@ def _snapshot_paths() -> Node:
         nodes=list_of(map_of(ANY)),
         unreachable=list_of(STRING),
     )
-    progress = object_of(
-        id=STRING, status={"enum": ["running", "done", "failed"]}, nodes=map_of(ANY)
-    )
+    progress = exactly(id=STRING, status={"enum": ["running", "done", "failed"]}, nodes=map_of(ANY))
     return {
         "/snapshots": {
             "get": operation("The newest snapshots", {"200": says("What there is.", files)}),
@@ -264,6 +307,7 @@ def describe() -> Node:
             detail=STRING,
             outcome={"enum": ["not-applied", "unknown"]},
         ),
+        "required": ["type", "title", "status", "detail"],
         "description": "RFC 9457. Names behind # in `type`: " + ", ".join(TITLES),
     }
     paths = {

@@ -6,15 +6,29 @@ from typing import Any
 
 import msgspec
 
+from master.http.target import MAX_TTL_S
+
 Node = dict[str, Any]
 
 STRING: Node = {"type": "string"}
+FIELD_VALUE: Node = {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$"}
 INTEGER: Node = {"type": "integer"}
 NUMBER: Node = {"type": "number"}
 FLAG: Node = {"enum": ["0", "1"], "default": "0"}
-SECONDS: Node = {"type": "number", "minimum": 0}
+SECONDS: Node = {"type": "number", "minimum": 0, "maximum": MAX_TTL_S}
+POSITIVE: Node = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TTL_S}
+TAGS: Node = {
+    "type": "string",
+    "pattern": r'^(\*|(W/)?"[!#-~]{0,64}"(, (W/)?"[!#-~]{0,64}"){0,9})$',
+}
 ANY: Node = {}
 PROBLEM: Node = {"$ref": "#/components/responses/problem"}
+PROBLEM_SCHEMA: Node = {"$ref": "#/components/schemas/Problem"}
+
+EVERYWHERE = ("400", "403", "408", "414", "417", "431", "503", "505")
+"""Problems of the request as such, and of a cluster that does not serve: any operation may answer so."""
+
+WITH_BODY = ("413", "415")
 
 
 def list_of(item: Node) -> Node:
@@ -32,11 +46,17 @@ def object_of(**properties: Node) -> Node:
     return {"type": "object", "properties": properties}
 
 
+def exactly(*optional: str, **properties: Node) -> Node:
+    """An object with these properties and no others; all are there but the `optional` ones."""
+    required = [name for name in properties if name not in optional]
+    return {**object_of(**properties), "required": required, "additionalProperties": False}
+
+
 def struct(kind: type[msgspec.Struct]) -> Node:
     """A struct that is sent as it is."""
     (schema,), components = msgspec.json.schema_components([kind], ref_template="{name}")
     properties: Node = components[schema["$ref"]]["properties"]
-    return object_of(**properties)
+    return exactly(**properties)
 
 
 def as_json(schema: Node) -> Node:
@@ -60,8 +80,10 @@ def says(description: str, schema: Node | None = None, **headers: str) -> Node:
 def operation(
     summary: str, replies: dict[str, Node], *parameters: Node, body: Node | None = None
 ) -> Node:
-    """What one method of a path does. `replies`: the first one is the usual success."""
-    operation: Node = {"summary": summary, "responses": {**replies, "default": PROBLEM}}
+    """What one method of a path does. `replies`: the first one is the usual success; `EVERYWHERE` is added."""
+    statuses = [*EVERYWHERE, *(WITH_BODY if body is not None else ())]
+    problems = {status: PROBLEM for status in statuses if status not in replies}
+    operation: Node = {"summary": summary, "responses": {**replies, **problems}}
     if parameters:
         operation["parameters"] = list(parameters)
     if body is not None:
@@ -79,19 +101,30 @@ def query(name: str, schema: Node, description: str) -> Node:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-def header(name: str, description: str) -> Node:
+def header(name: str, description: str, schema: Node | None = None) -> Node:
     """A header of the request."""
-    return {"name": name, "in": "header", "schema": STRING, "description": description}
+    return {
+        "name": name,
+        "in": "header",
+        "schema": FIELD_VALUE if schema is None else schema,
+        "description": description,
+    }
 
 
+KEY_STRING: Node = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 512,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+}
 KEY: Node = {
     "name": "key",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+    "schema": KEY_STRING,
     "description": "Everything after the prefix, percent-decoded once; slashes count. `?key=` reaches every key.",
 }
-KEY_QUERY = query("key", STRING, "The key, form-encoded, in place of one in the path.")
+KEY_QUERY = query("key", KEY_STRING, "The key, form-encoded, in place of one in the path.")
 ID: Node = {
     "name": "id",
     "in": "path",
@@ -100,25 +133,41 @@ ID: Node = {
     "description": "The id of a node, or of a snapshot that was asked for.",
 }
 TTL = query("ttl", SECONDS, "Time to live in seconds; 0 or absent: for ever.")
-IF_MATCH = header("If-Match", "ETags one of which must be current, or *: only replace.")
-IF_NONE_MATCH = header("If-None-Match", "ETags that must not be current, or *: only create.")
-TIMEOUT = header("Ringmaster-Timeout", "Seconds after which to give up; lowers the default.")
+SWR = query(
+    "swr", SECONDS, "For how many seconds after its ttl the value is served stale; needs a ttl."
+)
+TAG: Node = {"type": "string", "minLength": 1, "maxLength": 128}
+ENTRY_TAGS: Node = {"type": "array", "items": TAG, "maxItems": 16}
+TAG_QUERY = {
+    **query("tag", ENTRY_TAGS, "Tags, one parameter for each."),
+    "style": "form",
+    "explode": True,
+}
+IF_MATCH = header("If-Match", "ETags one of which must be current, or *: only replace.", TAGS)
+IF_NONE_MATCH = header("If-None-Match", "ETags that must not be current, or *: only create.", TAGS)
+TIMEOUT = header(
+    "Ringmaster-Timeout", "Seconds after which to give up; lowers the default.", POSITIVE
+)
+IF_RANGE = header("If-Range", "The ETag that must be current for Range to count.")
 CONDITIONS = (IF_MATCH, IF_NONE_MATCH, TIMEOUT)
 
 VERSIONS: Node = {"oneOf": [STRING, list_of(STRING)]}
 ITEM: Node = {
     **object_of(
-        key=STRING,
+        key=KEY_STRING,
         value=ANY,
         ttl=SECONDS,
+        swr=SECONDS,
+        tags=ENTRY_TAGS,
         if_match=VERSIONS,
         if_none_match=VERSIONS,
     ),
     "required": ["key", "value"],
     "additionalProperties": False,
 }
-WRITTEN = object_of(
-    key=STRING, version=STRING, expires_at={"type": ["string", "null"], "format": "date-time"}
+VERSION: Node = {"type": "string", "pattern": "^[0-9a-f]+-[0-9a-f]+-[0-9a-f]{8}$"}
+WRITTEN = exactly(
+    key=STRING, version=VERSION, expires_at={"type": ["string", "null"], "format": "date-time"}
 )
 OCTETS: Node = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 GONE = says("Gone, or never there.")
@@ -128,3 +177,10 @@ HIT = says(
     ETag="The version, in quotes.",
     Cache_Status="hit, seconds left, and the node that answered.",
 )
+CREATED = says(
+    "Created.",
+    None,
+    ETag="The version, in quotes.",
+    Location="Where the value is.",
+)
+NOT_MODIFIED = says("Not modified.", None, ETag="The version, in quotes.")

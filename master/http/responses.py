@@ -307,9 +307,9 @@ def _content_lines(head: bytes) -> bytes:
     if flags & JSON:
         return b"Content-Type: application/json\r\n"
     if not flags & META:
-        return b"Content-Type: application/octet-stream\r\n"
+        return b"Content-Type: application/octet-stream\r\nAccept-Ranges: bytes\r\n"
     meta = meta_of(head)
-    text = f"Content-Type: {meta.content_type or _PUT_TYPE}\r\n"
+    text = f"Content-Type: {meta.content_type or _PUT_TYPE}\r\nAccept-Ranges: bytes\r\n"
     if meta.content_encoding:
         text += f"Content-Encoding: {meta.content_encoding}\r\n"
     if meta.content_disposition:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import View
-from ringmaster.errors import BadRequest, OutcomeUnknown, RingmasterError, Unserved
+from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.resp import Reply, bulk_head, encode
@@ -25,6 +24,7 @@ from ringmaster.routing.invalidation import (
     invalidation_outcome,
 )
 from ringmaster.routing.links import NodeLinks
+from ringmaster.routing.listing import list_page
 from ringmaster.routing.outcomes import RETRY, read_outcome, write_outcome
 from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.scatter_gather import (
@@ -41,8 +41,6 @@ from ringmaster.runtime.clock import Clock
 
 _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
-_SCAN_WINDOW: Final = 32
-"""Partitions that a listing asks at once."""
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
 """(command, key, arguments after the key)."""
@@ -220,31 +218,19 @@ class Router:
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float
     ) -> tuple[list[bytes], str | None]:
-        """Up to `limit` keys that begin with `prefix`, partition by partition, and the cursor for the next call.
+        """Up to `limit` keys that begin with `prefix`, and the cursor for the next call: see `list_page`."""
+        attempt = 0
+        while self._view is None:
+            if self._clock.boottime() >= deadline:
+                raise Unserved("not served within the deadline: there is no view yet")
+            await self._pause(self._changed, attempt, deadline)
+            attempt += 1
+        return await list_page(
+            lambda: self._table, self._ask_all, self._clock, prefix, limit, cursor, deadline
+        )
 
-        Raises `Unserved`, or `BadRequest` for a cursor that no scan returned.
-        """
-        partition, after = _parse_cursor(cursor, len(self._table))
-        keys: list[bytes] = []
-        while partition < len(self._table):
-            window = range(partition, min(partition + _SCAN_WINDOW, len(self._table)))
-            left = limit - len(keys)
-            requests = [
-                Request(each, b"RM.SCAN", (after if each == partition else b"", left, prefix))
-                for each in window
-            ]
-            for each, reply in zip(
-                window, await self._send(requests, deadline, read_outcome), strict=True
-            ):
-                more, *found = cast("list[bytes]", _raised(reply))
-                left = limit - len(keys)
-                keys += found[:left]
-                if len(keys) == limit and (more or len(found) > left):
-                    return keys, _cursor(each, keys[-1] if left else b"")
-                if len(keys) == limit and each + 1 < len(self._table):
-                    return keys, _cursor(each + 1, b"")
-            partition, after = window[-1] + 1, b""
-        return keys, None
+    async def _ask_all(self, requests: Sequence[Request], deadline: float) -> list[object]:
+        return await self._send(requests, deadline, read_outcome)
 
     def _request(self, command: bytes, key: bytes, *args: bytes | int) -> Request:
         return Request(xxh3_64_intdigest(key), command, (key, *args))
@@ -322,25 +308,3 @@ def _raised(outcome: object) -> object:
     if isinstance(outcome, RingmasterError):
         raise outcome
     return outcome
-
-
-def _cursor(partition: int, after: bytes) -> str:
-    text = urlsafe_b64encode(after).decode()
-    return f"{partition}.{text.rstrip('=')}"
-
-
-def _parse_cursor(cursor: str | None, partitions: int) -> tuple[int, bytes]:
-    if cursor is None:
-        return 0, b""
-    number, _, text = cursor.partition(".")
-    text += "=" * (-len(text) % 4)
-    try:
-        partition = int(number)
-        after = urlsafe_b64decode(text.encode("ascii"))
-    except ValueError as error:
-        raise BadRequest(
-            "the cursor is not one that a listing returned; start without one"
-        ) from error
-    if not 0 <= partition < partitions:
-        raise BadRequest("the cursor is not one that a listing returned; start without one")
-    return partition, after

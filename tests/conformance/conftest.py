@@ -9,9 +9,15 @@ import pytest
 
 from tests.conformance.fronts import LIMITS, Front
 from tests.conformance.live import LiveCluster
+from tests.conformance.seed_of_day import SEED_VARIABLE, seed_of_day
 from tests.fakes.master import FakeMaster
 
 _numbers = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    """A line at the beginning of a run."""
+    return f"requests by description: {SEED_VARIABLE}={seed_of_day()} repeats"
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,9 @@ CORPUS = SMUGGLING | {
         b"/data/x", b"Transfer-Encoding: , chunked\r\n", method=b"PUT"
     ) + b"0\r\n\r\n",
     "an unknown expectation": put(b"/data/x", b"Expect: x\r\n"),
+    "a condition on two lines": ask(b"/data/x", b'If-None-Match: "a"\r\nIf-None-Match: "b"\r\n'),
+    "If-Range on two lines": ask(b"/data/x", b'Range: bytes=0-1\r\nIf-Range: "a"\r\nIf-Range: "b"\r\n'),
+    "Range on two lines": ask(b"/data/x", b"Range: bytes=0-1\r\nRange: bytes=3-4\r\n"),
     "a fragment": ask(b"/data/x#y"),
     "dots": ask(b"/data/../cluster"),
     "a broken escape": ask(b"/data/%zz"),

@@ -64,6 +64,8 @@ class FakeRouter:
             options = decode_options(packed)
         entry = self._current(key)
         head = None if entry is None else header(entry)
+        if command == b"RM.TOUCH" and entry is None:
+            return self._answer(Status.ABSENT, None)
         if not _allowed(options, head):
             return self._answer(Status.CONDITION_FAILED, head)
         if command == b"RM.SET":
@@ -73,6 +75,7 @@ class FakeRouter:
             return self._answer(Status.ABSENT if entry is None else Status.REPLACED, None)
         if command == b"RM.INCR":
             return self._count(key, args[0], options, entry)
+        assert entry is not None
         return self._touch(key, options, entry)
 
     async def read_many(
@@ -157,9 +160,7 @@ class FakeRouter:
         status = Status.CREATED if entry is None else Status.REPLACED
         return self._answer(status, header(written))._replace(number=number)
 
-    def _touch(self, key: bytes, options: WriteOptions, entry: bytes | None) -> WriteReply:
-        if entry is None:
-            return self._answer(Status.ABSENT, None)
+    def _touch(self, key: bytes, options: WriteOptions, entry: bytes) -> WriteReply:
         old = header(entry)
         self._entries[key] = pack(
             slot=0,

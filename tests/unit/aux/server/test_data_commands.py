@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aux.server.bulk_commands import MAX_REPLY_BYTES
+from aux.storage.listing import IDLE_S, MOST_SURVEYS
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.entry_meta import Meta, pack_meta
+from ringmaster.protocol.listing import LIST_STEP
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import ANY, Status, WriteOptions, encode_options
 from tests.fakes.nodes import TestNode, World, row
@@ -177,7 +179,7 @@ async def test_a_key_that_expires_under_a_write_is_not_absent_before_that_is_com
     misses = node.node.counters.misses
     assert code(node.ask(b"RM.GET", PT, b"k").reply) == "AGAIN"
     assert code(node.ask(b"RM.HEAD", PT, b"k").reply) == "AGAIN"
-    assert node.ask(b"RM.SCAN", PT, b"", b"9", b"").reply == [b"", b"k"]
+    assert node.ask(b"RM.LIST", PT, b"", b"9", b"").reply == [b"", b"1", b"k"]
     assert node.node.counters.misses == misses
     world.wire("a", "b").held = False
     await world.settle()
@@ -207,13 +209,36 @@ async def test_deleting_an_absent_key_reaches_every_copy(world: World) -> None:
     assert world["b"].node.roles.replicas[0].seq == 1
 
 
-async def test_keys_are_listed_in_order_by_prefix_and_cursor(node: TestNode) -> None:
+async def test_keys_are_listed_by_prefix_and_position(node: TestNode) -> None:
+    """With the partition's size; `tests/unit/aux/storage/test_listing.py` has what is in a page."""
     for number in range(5):
         node.put(b"p%d" % number, b"1")
     node.put(b"q", b"1")
-    assert node.ask(b"RM.SCAN", PT, b"", b"3", b"p").reply == [b"p2", b"p0", b"p1", b"p2"]
-    assert node.ask(b"RM.SCAN", PT, b"p2", b"3", b"p").reply == [b"", b"p3", b"p4"]
-    assert node.ask(b"RM.SCAN", PT, b"", b"9", b"x").reply == [b""]
+    position, size, *keys = node.ask(b"RM.LIST", PT, b"", b"3", b"p").reply
+    assert size == b"6"
+    assert node.ask(b"RM.LIST", PT, position, b"3", b"p").reply[:2] == [b"", b"6"]
+    keys += node.ask(b"RM.LIST", PT, position, b"3", b"p").reply[2:]
+    assert sorted(keys) == [b"p%d" % number for number in range(5)]
+    assert node.ask(b"RM.LIST", PT, b"", b"9", b"x").reply == [b"", b"6"]
+
+
+async def test_an_expired_key_is_not_listed(node: TestNode) -> None:
+    node.ask(b"RM.SET", PT, b"k", b"1", with_options(ttl_ms=1000))
+    node.clock.now += 1.0
+    assert node.ask(b"RM.LIST", PT, b"", b"9", b"").reply == [b"", b"1"]
+
+
+async def test_the_surveys_of_large_partitions_end_when_nobody_asks_any_more(
+    node: TestNode,
+) -> None:
+    for number in range(LIST_STEP + 1):
+        node.put(b"%d" % number, b"1")
+    for _ in range(MOST_SURVEYS):
+        assert len(node.ask(b"RM.LIST", PT, b"", b"9", b"").reply) == 2
+    assert code(node.ask(b"RM.LIST", PT, b"", b"9", b"").reply) == "AGAIN"
+    node.clock.now += IDLE_S + 1
+    node.node.housekeeping.tick()
+    assert not node.node.listings.surveys
 
 
 def code(reply: Reply) -> str:

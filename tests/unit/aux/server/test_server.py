@@ -169,7 +169,7 @@ async def test_without_the_lease_nothing_is_served_and_what_needs_none_is(alone:
     served: list[tuple[bytes, ...]] = [
         (b"RM.GET", b"0.1", b"k"), (b"RM.MGET", b"0.1", b"k"), (b"RM.VALUES", b"0.1", b"k"), (b"RM.HEAD", b"0.1", b"k"),
         (b"RM.SET", b"0.1", b"k", b"v"), (b"RM.DEL", b"0.1", b"k"), (b"RM.INCR", b"0.1", b"k", b"1"),
-        (b"RM.TOUCH", b"0.1", b"k"), (b"RM.SCAN", b"0.1", b"", b"10", b""),
+        (b"RM.TOUCH", b"0.1", b"k"), (b"RM.LIST", b"0.1", b"", b"10", b""),
         (b"GET", b"k"), (b"SET", b"k", b"v"), (b"DEL", b"k"), (b"MGET", b"k"), (b"EXISTS", b"k"),
         (b"TTL", b"k"), (b"EXPIRE", b"k", b"1"), (b"get", b"k"),
     ]  # fmt: skip
@@ -367,7 +367,7 @@ MALFORMED: list[tuple[bytes, ...]] = [
     (b"RM.INCR", b"0.1", b"k"), (b"RM.INCR", b"0.1", b"k", b"much"), (b"RM.TOUCH", b"0.1"),
     (b"RM.INCR", b"0.1", b"new", b"1", msgspec.msgpack.encode([2**60])),
     (b"RM.DEL", b"0.1"), (b"RM.DEL", b"0.1", b"k", b"\xc1"),
-    (b"RM.SCAN", b"0.1", b""), (b"RM.SCAN", b"0.1", b"", b"x", b""), (b"RM.SCAN", b"0.1"),
+    (b"RM.LIST", b"0.1", b""), (b"RM.LIST", b"0.1", b"", b"x", b""), (b"RM.LIST", b"0.1", b"short", b"1", b""), (b"RM.LIST", b"0.1"),
     (b"RM.HELLO",), (b"RM.HELLO", CLUSTER.encode(), b"\xff"), (b"RM.VIEW",), (b"RM.VIEW", b"\xff"), (b"RM.STEP",), (b"RM.STEP", b"{}"),
     (b"RM.OPEN",), (b"RM.OPEN", b"0", b"x", b"1", b"sync", b"0", b"0", b"a-1"),
     (b"RM.REPL",), (b"RM.REPL", b"x"), (b"RM.REPL", b"1", b"short", b"k", b"v"),
@@ -407,7 +407,7 @@ async def test_partitions_that_do_not_exist_are_nobody_s(alone: World, number: b
 
 
 NAMES = [
-    b"RM.GET", b"RM.MGET", b"RM.VALUES", b"RM.HEAD", b"RM.SET", b"RM.DEL", b"RM.INCR", b"RM.TOUCH", b"RM.SCAN",
+    b"RM.GET", b"RM.MGET", b"RM.VALUES", b"RM.HEAD", b"RM.SET", b"RM.DEL", b"RM.INCR", b"RM.TOUCH", b"RM.LIST",
     b"RM.HELLO", b"RM.OPEN", b"RM.REPL", b"RM.RELEASED", b"RM.STATUS", b"RM.VIEW", b"RM.STEP", b"GET",
     b"SET", b"DEL", b"EXISTS", b"MGET", b"TTL", b"PTTL", b"EXPIRE", b"PEXPIRE", b"PING", b"ECHO", b"DBSIZE",
     b"INFO", b"CONFIG", b"COMMAND", b"CLIENT", b"SELECT", b"AUTH",
