@@ -44,6 +44,11 @@ class NodeCollector:
             "usable_bytes", "The part of the budget that entries can have at present.", usable
         )
         yield _gauge("connections", "Open RESP connections.", len(incarnation.server.connections))
+        yield _counter(
+            "refused_commands",
+            "Commands of masters and nodes that came without the cluster's secret.",
+            incarnation.server.refused,
+        )
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",

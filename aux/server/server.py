@@ -45,17 +45,28 @@ _MALFORMED: Final = (
 )  # fmt: skip
 """What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
 
+_INTERNAL: Final = b"RM."
+"""What the names of the masters' and nodes' own commands begin with."""
+
+_REFUSALS_PER_LINE: Final = 1000
+"""The first of so many refused commands is logged."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Server:
-    """Serves one node on any number of addresses. `secret`: what AUTH must say where `guarded` addresses listen."""
+    """Serves one node on any number of addresses.
+
+    `secret`: what AUTH must say before any command where `guarded` addresses listen, and before those of masters and other
+    nodes (`RM.`) on all. Without one nothing is asked. `refused`: commands that came without it.
+    """
 
     def __init__(self, node: Node, network: Network, cluster: str, secret: str = "") -> None:
         self.node = node
         self.cluster = cluster.encode()
         self.secret = secret.encode()
         self.connections: set[ClientConnection] = set()
+        self.refused = 0
         self.leased: dict[bytes, Handler] = {}
         self.always: dict[bytes, Handler] = {}
         self._network = network
@@ -110,6 +121,11 @@ class Server:
         }
 
 
+def _public(table: dict[bytes, Handler]) -> dict[bytes, Handler]:
+    """What anybody may ask for."""
+    return {name: handler for name, handler in table.items() if not name.startswith(_INTERNAL)}
+
+
 class _Cell:
     """A reply that is not there yet, in its place in the queue."""
 
@@ -137,6 +153,8 @@ class ClientConnection:
         self._node = server.node
         self._leased = server.leased
         self._always = server.always
+        if server.secret:
+            self._leased, self._always = _public(server.leased), _public(server.always)
         self._reader = CommandReader()
         if guarded:
             self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
@@ -269,12 +287,15 @@ class ClientConnection:
         if upper == b"QUIT":
             self._closing = True
             return b"+OK\r\n"
+        if upper.startswith(_INTERNAL) and self._leased is not self._server.leased:
+            return self._refuse(upper)
         return b"-ERR unknown command '%b'\r\n" % upper[:64].replace(b"\r", b"").replace(b"\n", b"")
 
     def _authorize(self, upper: bytes, command: Command) -> bytes:
         if upper == b"AUTH" and len(command) > 1:
             if hmac.compare_digest(command[-1], self._server.secret):
                 self._authorized = True
+                self._leased, self._always = self._server.leased, self._server.always
                 self._reader.allow()
                 return b"+OK\r\n"
             return b"-WRONGPASS wrong secret\r\n"
@@ -282,6 +303,20 @@ class ClientConnection:
             self._closing = True
             return b"+OK\r\n"
         return b"-NOAUTH Authentication required.\r\n"
+
+    def _refuse(self, name: bytes) -> bytes:
+        """A command of masters and nodes, from somebody who has not said the secret: nothing is done."""
+        server = self._server
+        server.refused += 1
+        if server.refused == 1 or server.refused % _REFUSALS_PER_LINE == 0:
+            _log.warning(
+                "refused a command that takes the cluster's secret",
+                command=name.decode(errors="replace"),
+                refused=server.refused,
+            )
+        return (
+            b"-NOAUTH this command is the masters' and nodes': say the cluster's secret first\r\n"
+        )
 
     # Replies
 

@@ -1,5 +1,6 @@
 """The tools of Redis, as Debian ships them, against a node: standard commands keep their meaning."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -8,8 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ringmaster.coordinator.cluster import ensure_cluster
+from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.protocol.hashing import partition_of, token_of
 from ringmaster.protocol.resp import encode
+from ringmaster.runtime.clock import SystemClock
 from tests.e2e.cluster import RINGMASTER, Cluster
 from tests.e2e.waiting import wait_until
 
@@ -118,7 +122,20 @@ def plant(cluster: Cluster, key: bytes) -> None:
     frame = encode(b"RM.SET", token_of(number, term), key, b"1")
     with socket.create_connection(("127.0.0.1", cluster.aux_port), 5) as connection:
         connection.sendall(frame)
+        assert connection.recv(1000).startswith(b"-NOAUTH")
+        connection.sendall(encode(b"AUTH", asyncio.run(secret(cluster)).encode()))
+        assert connection.recv(1000) == b"+OK\r\n"
+        connection.sendall(frame)
         assert connection.recv(1000).startswith(b"*4")
+
+
+async def secret(cluster: Cluster) -> str:
+    """Of the cluster, which is for who can read its data directory."""
+    coordinator = SqliteCoordinator(cluster.data_dir / "coordinator", cluster.lease_dir)
+    try:
+        return (await ensure_cluster(coordinator, 1, SystemClock())).secret
+    finally:
+        await coordinator.close()
 
 
 def snapshot(*arguments: str) -> tuple[str, str, int]:

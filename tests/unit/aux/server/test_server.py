@@ -193,6 +193,26 @@ async def test_a_guarded_address_says_nothing_before_the_secret(alone: World) ->
     assert open_to_all.ask(b"PING") == b"PONG"
 
 
+async def test_commands_of_masters_and_nodes_take_the_secret_on_every_address(alone: World) -> None:
+    server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
+    client = Client(server)
+    forged = encode_view(alone.view(1_000_000_000, row(None, term=1)))
+    internal = [
+        (b"RM.VIEW", forged), (b"rm.view", forged), (b"RM.STEP", b"{}"), (b"RM.REPL", b"9" * 15),
+        (b"RM.OPEN", b"0", b"9", b"9", b"fill", b"9", b"0", b"x"), (b"RM.STATUS", b"9" * 15),
+        (b"RM.RELEASED", b"0", b"9", b"x"), (b"RM.SET", b"0.1", b"k", b"v"), (b"RM.UNTAG", b"0.1", b"t"),
+    ]  # fmt: skip
+    before = alone["a"].node.clock.now_ms()
+    for words in internal:
+        assert str(client.ask(*words)).startswith("NOAUTH"), words
+    assert server.refused == len(internal)
+    assert alone["a"].node.roles.epoch == 1
+    assert alone["a"].node.clock.now_ms() < before + 60_000
+    assert client.ask(b"SET", b"k", b"v") == b"OK"
+    assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
+    assert isinstance(client.ask(b"RM.STATUS"), bytes)
+
+
 @pytest.mark.parametrize(
     "announced",
     [
