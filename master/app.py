@@ -84,7 +84,7 @@ class Master:
         replies = Replies(clock, environment.cluster.id[:8])
         authority = Authority(settings.host_names.split(","))
         cluster_watch = ClusterWatch(environment.coordinator, clock, lambda: self.runtime.view)
-        budget = BodyBudget(self._limits.buffered_bytes)
+        budget = BodyBudget(self._limits.buffered_bytes, self._limits.body_rate)
         reads = BulkReads(self.runtime.router, replies, counters, clock)
         bulk = BulkApi(self.runtime.router, replies, reads)
         self._cluster_watch = cluster_watch
