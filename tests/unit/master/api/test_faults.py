@@ -1,5 +1,6 @@
 """The HTTP side when something behind it or before it fails: a real server in front of a fake router."""
 
+import dataclasses
 import logging
 import socket
 import threading
