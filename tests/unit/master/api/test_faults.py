@@ -1,6 +1,5 @@
 """The HTTP side when something behind it or before it fails: a real server in front of a fake router."""
 
-import dataclasses
 import logging
 import socket
 import threading
@@ -216,11 +215,11 @@ def test_bodies_in_memory_are_bounded_and_given_back(master: FakeMaster) -> None
 
 
 def test_a_body_that_stalls_gives_up_its_place_to_one_that_sends(tmp_path: Path) -> None:
-    limits = dataclasses.replace(LIMITS, body_s=30.0, body_rate=1e9)
+    limits = replace(LIMITS, body_s=30.0, body_rate=1e9)
     with FakeMaster(tmp_path, limits).running() as master, Connection(master.address) as stalled:
         head = request_bytes("PUT", "/data/a", [("Content-Length", "90000")])
-        stalled.send(head + bytes(60_000))
-        wait_until(lambda: master.budget.used == 60_000, "what has arrived is counted")
+        stalled.send(head + bytes(70_000))
+        wait_until(lambda: master.budget.used == 70_000, "what has arrived is counted")
 
         def written() -> bool:
             return ask(master, "PUT", "/data/b", body=bytes(90_000)).status == 201
