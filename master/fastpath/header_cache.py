@@ -7,6 +7,7 @@ that request smuggling needs; whatever is not plainly harmless is left to aiohtt
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from master.http.framing import parse_fields
@@ -41,6 +42,9 @@ _HARMLESS: Final = frozenset(
         b"x-request-id",
     }
 )
+_IF_NONE_MATCH: Final = b"\r\nif-none-match:"
+# One tag: what a client sends that keeps a copy of one value. Lists, `*` and what is malformed are left to aiohttp.
+_one_tag = re.compile(rb'[ \t]*(?:W/)?("[!#-~]{0,200}")[ \t]*').fullmatch
 _ONCE: Final = frozenset({b"host", b"connection", b"content-length", b"content-type"})
 
 
@@ -58,6 +62,21 @@ class Head:
             Meta(content_type="" if content_type == _DEFAULT_TYPE else content_type)
         )
         self.put_options = encode_options(WriteOptions(flags=0, meta=self.meta))
+
+
+def without_tag(block: bytes) -> tuple[bytes, bytes] | None:
+    """(`block` without its first `If-None-Match`, the one tag in that, less its `W/`); None if there is no such field.
+
+    A second such field stays where it is, and the rest is not plain. So is a field that goes on in the next line.
+    """
+    at = (b"\r\n" + block.lower()).find(_IF_NONE_MATCH)
+    if at < 0:
+        return None
+    end = block.find(b"\r\n", at)
+    if end < 0 or block[end + 2 : end + 3] in {b" ", b"\t"}:
+        return None
+    tag = _one_tag(block[at + len(_IF_NONE_MATCH) - 2 : end])
+    return None if tag is None else (block[:at] + block[end + 2 :], tag[1])
 
 
 class Heads:

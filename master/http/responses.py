@@ -176,6 +176,11 @@ class Replies:
         """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
         return self._validators(header(entry), node, private, self._clock.now_ms())
 
+    def not_modified(self, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
+        """304: the client has that value. `entry` may end after its meta."""
+        lines = self.validators(entry, node, private=private)
+        return b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n\r\n" % (lines, self.date())
+
     @staticmethod
     def content(key: bytes, entry: bytes) -> tuple[bytes, bytes]:
         """(header lines that describe the content, the content)."""
