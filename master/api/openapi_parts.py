@@ -170,6 +170,9 @@ WRITTEN = exactly(
     key=STRING, version=VERSION, expires_at={"type": ["string", "null"], "format": "date-time"}
 )
 OCTETS: Node = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+AS_PUT: Node = {"*/*": {"schema": ANY}}
+"""Of a reply: whatever was PUT, as whatever type that was said to be."""
+
 GONE = says("Gone, or never there.")
 HIT = says(
     "The value: JSON `{key, value}` if it was POSTed, else the bytes that were PUT.",
