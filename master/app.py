@@ -38,8 +38,8 @@ from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.config.settings import MasterSettings
-from ringmaster.coordinator.cluster import find_cluster
-from ringmaster.coordinator.configured import configured_coordinator
+from ringmaster.coordinator.cluster_record import find_cluster
+from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
 from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.runtime.clock import SystemClock
