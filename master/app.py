@@ -49,7 +49,6 @@ from ringmaster.runtime.gc_tuning import settle_collector
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""
 
-_GRACE_S: Final = 1.0
 _BACKLOG: Final = 4096
 
 _log = structlog.get_logger(__name__)

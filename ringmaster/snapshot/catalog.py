@@ -44,11 +44,10 @@ class ExpectedSection(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with a file. `unreadable`: nothing in it can be used."""
+    """What is wrong with a file."""
 
     file: str
     reason: str
-    unreadable: bool = False
 
 
 @dataclass(slots=True)
@@ -141,7 +140,7 @@ class CatalogReader:
                 return  # removed after it was listed
             except (OSError, SnapshotError) as error:
                 catalog.size_of[name] = size
-                catalog.problems.append(Problem(str(name), str(error), unreadable=True))
+                catalog.problems.append(Problem(str(name), str(error)))
                 return
             self._known[name, size] = found
         problems, sections = found
@@ -171,7 +170,7 @@ class CatalogReader:
         except FileNotFoundError:
             return
         except (OSError, SnapshotError) as error:
-            catalog.problems.append(Problem(str(name), str(error), unreadable=True))
+            catalog.problems.append(Problem(str(name), str(error)))
             return
         catalog.manifests[name.incarnation] = manifest
         for partition, term, seq, number in manifest.newest:

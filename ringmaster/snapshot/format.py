@@ -92,11 +92,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(BundleHeader).decode
 
 
-def frame(
-    magic: bytes, body: bytes, *, version: int = VERSION, oldest_reader: int = OLDEST
-) -> bytes:
+def frame(magic: bytes, body: bytes) -> bytes:
     """`body` between a preamble, which says which readers can understand it, and a checksum of both."""
-    head = _PREAMBLE.pack(magic, version, oldest_reader, len(body)) + body
+    head = _PREAMBLE.pack(magic, VERSION, OLDEST, len(body)) + body
     return head + CRC.pack(zlib.crc32(head))
 
 
@@ -129,11 +127,9 @@ def unframe(raw: bytes, magic: bytes, limit: int) -> bytes:
 PREAMBLE_SIZE: Final = _PREAMBLE.size
 
 
-def encode_header(
-    header: BundleHeader, *, version: int = VERSION, oldest_reader: int = OLDEST
-) -> bytes:
+def encode_header(header: BundleHeader) -> bytes:
     """The first bytes of a bundle."""
-    return frame(MAGIC, _encode(header), version=version, oldest_reader=oldest_reader)
+    return frame(MAGIC, _encode(header))
 
 
 def header_size(start: bytes) -> int:
@@ -164,11 +160,6 @@ class Payload(NamedTuple):
     parts: tuple[bytes, ...]
 
 
-def gather(keys: Sequence[bytes], entries: Sequence[bytes]) -> Payload:
-    """One block: key lengths (u16), entry lengths (u32), keys, entries. One large entry is not copied."""
-    return _gather(keys, entries, list(map(len, entries)))
-
-
 def payloads(keys: Sequence[bytes], entries: Sequence[bytes]) -> Iterator[Payload]:
     """The payloads of a partition's blocks, in order. The caller may do other work between two of them.
 
@@ -189,12 +180,13 @@ def _blocks(keys: Sequence[bytes], entries: Sequence[bytes]) -> Iterator[Payload
         yield from _blocks(keys[:half], entries[:half])
         yield from _blocks(keys[half:], entries[half:])
     else:
-        yield _gather(keys, entries, lengths)
+        yield _payload(keys, entries, lengths)
 
 
-def _gather(
+def _payload(
     keys: Sequence[bytes], entries: Sequence[bytes], entry_lengths: Sequence[int]
 ) -> Payload:
+    """Key lengths (u16), entry lengths (u32), keys, entries. A single entry is not copied."""
     count = len(keys)
     lengths = struct.pack(f"<{count}H{count}I", *map(len, keys), *entry_lengths)
     if count == 1:

@@ -162,14 +162,12 @@ def _find_block(stream: BinaryIO, sync: bytes, start: int) -> int | None:
 class SectionReader:
     """Reads one section of a bundle from a `stream` that supports seek.
 
-    `complete`: whether `blocks` has read all of it and found no damage. `entries`: how many there should be, None until
-    that is known.
+    `entries`: how many there should be, None until that is known.
     """
 
     def __init__(self, stream: BinaryIO, sync: bytes, section: Section) -> None:
         self.section = section
         self.entries = section.entries
-        self.complete = False
         self._stream = stream
         self._sync = sync
         self._at = section.offset
@@ -191,7 +189,6 @@ class SectionReader:
                 problem = self._end_problem(header, expected, read, started=started)
                 if problem:
                     yield self._damage(problem)
-                self.complete = self._is_undamaged
                 return
             if header.kind == layout.START and not started:
                 started = True

@@ -68,11 +68,14 @@ def _sections_by(contents: BundleContents, content: bytes) -> list[Section]:
 def _read(stream: io.BytesIO, contents: BundleContents, section: IndexedSection) -> Section:
     reader = SectionReader(stream, contents.header.sync, section)
     entries: dict[bytes, bytes] = {}
+    damaged = False
     for item in reader.blocks():
         if isinstance(item, Block):
             keys, values = split_payload(item.raw, item.entries)
             entries.update(zip(keys, values, strict=True))
-    whole = reader.complete or reader.entries == 0
+        else:
+            damaged = True
+    whole = not damaged or reader.entries == 0
     return Section(section.id.partition, section.id.version, entries, whole)
 
 
