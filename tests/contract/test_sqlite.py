@@ -221,9 +221,11 @@ async def test_a_file_replaced_by_garbage_is_unavailable_until_it_is_back(
     waiting = asyncio.create_task(coordinator.changed("view", view, 20.0))
     await coordinator.read("view")
     path = main_file(tmp_path)
-    aside = path.with_name("aside")
-    path.rename(aside)
-    path.write_bytes(os.urandom(20_000))
+    aside, garbage = path.with_name("aside"), path.with_name("garbage")
+    garbage.write_bytes(os.urandom(20_000))
+    # In one step: a poll that found the file missing, or empty, would have the waiting call raise another error.
+    aside.hardlink_to(path)
+    garbage.replace(path)
     for _ in range(2):
         with pytest.raises(
             CoordinatorUnavailable,
