@@ -38,8 +38,8 @@ from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.config.settings import MasterSettings
-from ringmaster.coordinator.cluster import find_cluster
-from ringmaster.coordinator.configured import configured_coordinator
+from ringmaster.coordinator.cluster_record import find_cluster
+from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
 from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.runtime.clock import SystemClock
@@ -49,7 +49,6 @@ from ringmaster.runtime.gc_tuning import settle_collector
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""
 
-_GRACE_S: Final = 1.0
 _BACKLOG: Final = 4096
 
 _log = structlog.get_logger(__name__)

@@ -13,7 +13,6 @@ Node = dict[str, Any]
 STRING: Node = {"type": "string"}
 FIELD_VALUE: Node = {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$"}
 INTEGER: Node = {"type": "integer"}
-NUMBER: Node = {"type": "number"}
 FLAG: Node = {"enum": ["0", "1"], "default": "0"}
 SECONDS: Node = {"type": "number", "minimum": 0, "maximum": MAX_TTL_S}
 POSITIVE: Node = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TTL_S}

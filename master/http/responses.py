@@ -97,7 +97,7 @@ _PRIVATE: Final = (b"", b"private, ")
 
 
 class Replies:
-    """Renders replies of one cluster. `salt` comes from the view (`View.salt`); set it with each view.
+    """Renders replies of one cluster. `salt`: the first 8 digits of the cluster's id, part of every ETag.
 
     `private`: the request was authenticated, so shared caches must not keep the reply.
     """

@@ -60,7 +60,7 @@ def undrain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None
 
 
 def forget(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
-    """Strike a node off the list that is down for good or has left; it can join again."""
+    """Take a node that is down for good, or has left, off the list; it can join again."""
     with connected(url, timeout) as client:
         if not client.forget(node):
             complain("forget", f"no such node: {node}")
