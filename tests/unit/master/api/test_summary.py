@@ -168,6 +168,18 @@ def test_a_coordinator_outage_degrades() -> None:
     assert "coordinator" in reasons[0]
 
 
+def test_nodes_whose_leases_have_lapsed_serve_nothing_although_they_answer() -> None:
+    view = healthy_view()
+    known = statuses(view)
+    known["aux2"] = msgspec.structs.replace(known["aux2"], lease_left_s=-3.0)
+    state, reasons = health(view, known)
+    assert state == "degraded"
+    assert reasons[0].startswith("node aux2 may not serve: its lease is not renewed")
+    assert unready(view, known) == ["the leases are not renewed of aux2"]
+    known["aux1"] = msgspec.structs.replace(known["aux1"], lease_left_s=0.0)
+    assert health(view, known)[0] == "down"
+
+
 def test_a_cluster_that_serves_nothing_is_down() -> None:
     empty = View(cluster="c" * 32, epoch=0, replicas=2, table=(Partition(),) * 8)
     assert health(empty, {})[0] == "down"
