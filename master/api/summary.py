@@ -21,6 +21,9 @@ WALL_CLOCK_OFF_MS = 1000
 """A wall clock that differs from cluster time by more is named."""
 
 
+_REMEDY = {"down": "; if it is not to come back: ringmaster forget {}"}
+
+
 class MasterSummary(msgspec.Struct, frozen=True):
     """One master that is alive."""
 
@@ -269,7 +272,9 @@ def _faults(
 ) -> list[str]:
     """What does not mend itself, or only once somebody or something comes back."""
     faults = [
-        f"node {row.id} is {row.state}" for row in nodes if row.state in ("down", "unreachable")
+        f"node {row.id} is {row.state}{_REMEDY.get(row.state, '').format(row.id)}"
+        for row in nodes
+        if row.state in ("down", "unreachable")
     ]
     members = sum(row.state == "up" for row in nodes)
     if not faults and under_replicated and 0 < members < view.replicas:

@@ -117,7 +117,9 @@ def test_damaged_snapshots_degrade() -> None:
 def test_a_node_that_is_down_or_silent_degrades() -> None:
     view = healthy_view()
     down = with_node(view, "aux2", up=False)
-    assert health(down, statuses(view))[1] == ["node aux2 is down"]
+    assert health(down, statuses(view))[1] == [
+        "node aux2 is down; if it is not to come back: ringmaster forget aux2"
+    ]
     known = statuses(view)
     del known["aux2"]
     assert health(view, known) == ("degraded", ["node aux2 is unreachable"])
