@@ -21,6 +21,9 @@ WALL_CLOCK_OFF_MS = 1000
 """A wall clock that differs from cluster time by more is named."""
 
 
+_REMEDY = {"down": "; if it is not to come back: ringmaster forget {}"}
+
+
 class MasterSummary(msgspec.Struct, frozen=True):
     """One master that is alive."""
 
@@ -128,7 +131,12 @@ def summarize(
     under_replicated = sum(len(row.in_sync) < view.replicas for row in view.table)
     restoring = _restoring(view, statuses)
     eta_s = eta_s if moving else 0.0
+    suspended = _suspended(view, statuses)
     faults = _faults(view, nodes, under_replicated, coordinator_available=coordinator_available)
+    faults += [
+        f"node {node} may not serve: its lease is not renewed; can the coordinator be written?"
+        for node in suspended
+    ]
     faults += [
         f"node {node}: {sentence}"
         for node, status in sorted(statuses.items())
@@ -138,7 +146,8 @@ def summarize(
     if _clocks_differ(nodes):
         faults, notes = faults + notes, []
     lacks = _lacks(view, under_replicated, restoring, eta_s)
-    health = _health(view, nodes, faults, lacks, is_led=controller is not None)
+    serving = [row for row in nodes if row.state in SERVING and row.id not in suspended]
+    health = _health(view, serving, faults, lacks, is_led=controller is not None)
     return Summary(
         cluster=view.cluster,
         epoch=view.epoch,
@@ -192,7 +201,18 @@ def unready(view: View, statuses: Mapping[str, NodeStatus]) -> list[str]:
     silent = sorted(node for node in primaries if not _answers(view, statuses, node))
     if silent:
         reasons.append(f"no answer from {', '.join(silent)}")
+    if suspended := [node for node in _suspended(view, statuses) if node in primaries]:
+        reasons.append(f"the leases are not renewed of {', '.join(suspended)}")
     return reasons
+
+
+def _suspended(view: View, statuses: Mapping[str, NodeStatus]) -> list[str]:
+    """Nodes that take part and answer, but that no lease permits to serve at present (R2)."""
+    return sorted(
+        node
+        for node, info in view.nodes.items()
+        if info.up and _answers(view, statuses, node) and statuses[node].lease_left_s <= 0.0
+    )
 
 
 def _answers(view: View, statuses: Mapping[str, NodeStatus], node: str) -> bool:
@@ -252,7 +272,9 @@ def _faults(
 ) -> list[str]:
     """What does not mend itself, or only once somebody or something comes back."""
     faults = [
-        f"node {row.id} is {row.state}" for row in nodes if row.state in ("down", "unreachable")
+        f"node {row.id} is {row.state}{_REMEDY.get(row.state, '').format(row.id)}"
+        for row in nodes
+        if row.state in ("down", "unreachable")
     ]
     members = sum(row.state == "up" for row in nodes)
     if not faults and under_replicated and 0 < members < view.replicas:
@@ -299,15 +321,13 @@ def _lacks(view: View, under_replicated: int, restoring: int, eta_s: float | Non
 
 def _health(
     view: View,
-    nodes: Sequence[NodeSummary],
+    serving: Sequence[NodeSummary],
     faults: Sequence[str],
     lacks: Sequence[str],
     *,
     is_led: bool,
 ) -> str:
-    if all(row.primary is None for row in view.table) or not any(
-        row.state in SERVING for row in nodes
-    ):
+    if all(row.primary is None for row in view.table) or not serving:
         return "down"
     if faults or (lacks and not is_led):
         return "degraded"

@@ -22,6 +22,7 @@ from ringmaster.cli.local_cluster import (
 )
 from ringmaster.cli.memory_folder import SHARED_MEMORY, memory_folder
 from ringmaster.cli.monitor import Monitor
+from ringmaster.cli.retired import Retirement, note_stopped, take_stopped
 from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
 from ringmaster.cli.streams import BestEffort
@@ -108,6 +109,9 @@ async def _run(cluster: LocalCluster, console: Console) -> bool:
     running = _Running(cluster, supervisor)
     stop = _Stop(supervisor)
     data_dir, run_dir = cluster.settings.data_dir, cluster.run_dir
+    retirement = Retirement(
+        cluster.url, take_stopped(data_dir), lambda: running.cluster.nodes, monitor.report
+    )
     try:
         try:
             await withdraw_stop(coordinator)
@@ -118,17 +122,25 @@ async def _run(cluster: LocalCluster, console: Console) -> bool:
             watching = asyncio.create_task(monitor.run(lambda: supervisor.children), name="monitor")
             # A fault in showing the cluster ends it in good order, and is raised at the end.
             watching.add_done_callback(lambda _: stop.request())
+            retiring = asyncio.create_task(retirement.run(), name="retirement")
             await stop.requested.wait()
         monitor.stopping()
+        await _cancelled(retiring)
         await _stop_in_order(running.cluster, supervisor, coordinator, monitor)
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        if not supervisor.killed:
+            note_stopped(data_dir, [*running.cluster.nodes, *retirement.pending])
+        await _cancelled(watching)
     finally:
         await supervisor.close()
         await coordinator.close()
     monitor.report("stopped; not everything ended by itself" if supervisor.killed else "stopped")
     return not supervisor.killed
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _stop_in_order(

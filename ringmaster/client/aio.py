@@ -98,6 +98,10 @@ class AsyncClient:
         """Move everything off `node`, or cancel that; False if there is no such node."""
         return await self._send(calls.drain(node, undo=undo))
 
+    async def forget(self, node: str) -> bool:
+        """Strike a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
+        return await self._send(calls.forget(node))
+
     async def _send(self, call: Call[_T]) -> _T:
         return call.result(await self.request(call.method, call.target, call.body, call.headers))
 

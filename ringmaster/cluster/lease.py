@@ -94,6 +94,7 @@ class LeaseKeeper:
         self._number = 0
         self._sent: dict[int, float] = {}  # renewals whose outcome is not known yet
         self._available = True
+        self._failure: str | None = None  # why the last renewal could not be written
 
     def __repr__(self) -> str:
         state = (
@@ -118,10 +119,11 @@ class LeaseKeeper:
                 if self.refused or not await self._renew():
                     await self._resolve()
             except CoordinatorUnavailable as error:
-                self._note(error)
+                self._note(str(error))
                 pause = _RETRY_S
             else:
-                self._note(None)
+                # It may answer reads and take no writes, as on a full disk.
+                self._note(None if self.is_held else self._failure)
                 pause = max(began + LEASE_RENEW_S - self._clock.boottime(), 0.0)
             if not self.revoked:
                 await asyncio.sleep(pause)
@@ -146,8 +148,10 @@ class LeaseKeeper:
         sent = self._sent[number] = self._clock.boottime()
         try:
             versions = await self._coordinator.commit(commit, _ATTEMPT_S)
-        except CoordinatorUnavailable:
+        except CoordinatorUnavailable as error:
+            self._failure = str(error)
             return False
+        self._failure = None
         if versions is None or self.revoked:
             return False
         self._version = versions[self._key]
@@ -185,14 +189,14 @@ class LeaseKeeper:
         _log.warning("lease revoked", key=self._key, incarnation=self._incarnation)
         self._on_revoked()
 
-    def _note(self, error: CoordinatorUnavailable | None) -> None:
-        available = error is None
+    def _note(self, failure: str | None) -> None:
+        available = failure is None
         if available != self._available:
             self._available = available
-            if error is None:
+            if available:
                 _log.info("lease: the coordinator is back", key=self._key)
             else:
-                _log.warning("lease cannot be renewed", key=self._key, reason=str(error))
+                _log.warning("lease cannot be renewed", key=self._key, reason=failure)
 
 
 def _decode(record: Record | None) -> _Held | None:

@@ -117,7 +117,9 @@ def test_damaged_snapshots_degrade() -> None:
 def test_a_node_that_is_down_or_silent_degrades() -> None:
     view = healthy_view()
     down = with_node(view, "aux2", up=False)
-    assert health(down, statuses(view))[1] == ["node aux2 is down"]
+    assert health(down, statuses(view))[1] == [
+        "node aux2 is down; if it is not to come back: ringmaster forget aux2"
+    ]
     known = statuses(view)
     del known["aux2"]
     assert health(view, known) == ("degraded", ["node aux2 is unreachable"])
@@ -166,6 +168,18 @@ def test_a_coordinator_outage_degrades() -> None:
     state, reasons = health(view, statuses(view), available=False)
     assert state == "degraded"
     assert "coordinator" in reasons[0]
+
+
+def test_nodes_whose_leases_have_lapsed_serve_nothing_although_they_answer() -> None:
+    view = healthy_view()
+    known = statuses(view)
+    known["aux2"] = msgspec.structs.replace(known["aux2"], lease_left_s=-3.0)
+    state, reasons = health(view, known)
+    assert state == "degraded"
+    assert reasons[0].startswith("node aux2 may not serve: its lease is not renewed")
+    assert unready(view, known) == ["the leases are not renewed of aux2"]
+    known["aux1"] = msgspec.structs.replace(known["aux1"], lease_left_s=0.0)
+    assert health(view, known)[0] == "down"
 
 
 def test_a_cluster_that_serves_nothing_is_down() -> None:

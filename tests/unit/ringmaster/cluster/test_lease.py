@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from ringmaster.cluster.lease import TRUST_S, LeaseKeeper, LeaseRow, LeaseWatch, lease_key
 from ringmaster.cluster.timing import LEASE_RENEW_S, LEASE_TTL_S
+from ringmaster.coordinator import Commit
+from ringmaster.errors import CoordinatorUnavailable
 from tests.fakes.coordinator import MemoryCoordinator
 from tests.fakes.virtual_time import LoopClock, in_virtual_time
 
@@ -97,6 +100,26 @@ async def test_renewals_never_overlap() -> None:
     with holder.running():
         await asyncio.sleep(20)
     assert holder.number > 10
+
+
+@in_virtual_time
+async def test_a_coordinator_that_can_be_read_but_not_written_is_told_of_once() -> None:
+    holder = Holder()
+
+    def full(_: Commit) -> None:
+        raise CoordinatorUnavailable("the disk is full")
+
+    with capture_logs() as logs, holder.running():
+        await asyncio.sleep(0.1)
+        holder.store.before_commit = full
+        await asyncio.sleep(10)
+        holder.store.before_commit = None
+        await asyncio.sleep(1)
+    said = [(line["event"], line.get("reason")) for line in logs]
+    assert said == [
+        ("lease cannot be renewed", "the disk is full"),
+        ("lease: the coordinator is back", None),
+    ]
 
 
 @in_virtual_time
