@@ -14,6 +14,7 @@ from typing import Final
 from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
 from master.fastpath.handoff import Fallback, Handoff
+from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS
 from master.fastpath.peer import Peer
 from master.fastpath.requests import PlainGet
 from master.http.framing import check_beginning, frame
@@ -286,7 +287,12 @@ class Connection(Peer):
         if head is None:
             return _NOT_FAST
         method, key, target = line.groups()
-        if method == b"GET" and key is not None and head.length < 0:
+        gets = head.gets
+        if (
+            method == b"GET"
+            and key is not None
+            and (gets == ALL_KEYS or (gets == SOME_KEYS and head.matches_plain(key)))
+        ):
             # What `begin` does, without the calls: `test_whole_and_in_pieces_a_request_has_the_same_outcome`.
             get = PlainGet(self, key, now)
             self.waiting.append(get)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 
 from master.fastpath.header_cache import Heads
+from master.http.access import EVERYTHING, Gate
 from master.http.bulk_body import BulkReads
 from master.http.limits import Limits
 from master.http.origin_check import Authority
@@ -54,6 +55,7 @@ class Context:
         replies: Replies,
         counters: Counters,
         authority: Authority,
+        gate: Gate,
         limits: Limits,
         clock: ClusterClock,
     ) -> None:
@@ -62,7 +64,7 @@ class Context:
         self.limits = limits
         self.clock = clock
         self.turn = TurnClock(clock)
-        self.heads = Heads(authority)
+        self.heads = Heads(authority, gate)
         self.reads = BulkReads(router, replies, counters, clock)
         self.counters = counters
         self.get_hit = counters.series("GET", "hit", 200)
@@ -112,12 +114,14 @@ class Client:
     An abstract class, not a `Protocol`: so what requests use of it is fast when it is compiled.
     """
 
-    __slots__ = ("context", "tail", "waiting")
+    __slots__ = ("context", "matches_plain", "tail", "waiting")
 
     def __init__(self, context: Context) -> None:
         self.context = context
         # What followed the key in the last plain GET: the version and a header block known to be plain.
         self.tail = b""
+        # Which keys may be read with it.
+        self.matches_plain: Callable[[bytes], object] = EVERYTHING.matches_plain
         # Requests without a reply, oldest first.
         self.waiting: deque[InFlight] = deque()
 

@@ -135,7 +135,8 @@ A setting that does not exist is an error.
 A **size** is in bytes, or has a unit: `64kB`, `256MB`, `1GB` (powers of 1000), `64KiB`, `256MiB`, `1GiB` (powers of 1024).
 A **duration** is in seconds, or has a unit: `500ms`, `10s`, `2m`, `1h`.
 
-Everything listens on loopback. There is no access control yet, so any other address is refused without `--insecure`.
+Everything listens on loopback. Masters listen on other addresses only with `--tokens` or `--insecure`, nodes only with
+`--insecure`: see [security.md](security.md).
 
 `ringmaster up` starts the masters and nodes with all of these settings, and with addresses, ports and ids of its own.
 """

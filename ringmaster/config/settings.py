@@ -19,6 +19,8 @@ from ringmaster.config.file import FileSource
 from ringmaster.config.quantities import show_size
 from ringmaster.config.types import (
     LEAST_MEMORY_BYTES,
+    NETWORK_OF_ITS_OWN,
+    TOKENS,
     Address,
     CoordinatorUrl,
     Duration,
@@ -125,7 +127,7 @@ class ClusterSettings(BaseSettings):
         Field(description="Snapshots older than this are not restored. Unset: any age."),
     ] = None
     insecure: Annotated[
-        bool, Field(description="Allow listening on addresses other than loopback without a token.")
+        bool, Field(description="Allow listening on addresses other than loopback without tokens.")
     ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -220,9 +222,16 @@ class ServingSettings(ClusterSettings):
         str,
         Field(
             description="Names under which clients reach it, beside localhost and addresses, with commas between; "
-            "`*`: any. Other Host headers are refused (DNS rebinding)."
+            "`*`: any. Other Host headers are refused (DNS rebinding). With `--tokens` any is accepted."
         ),
     ] = ""
+    tokens: Annotated[
+        Path | None,
+        Field(
+            description="File of the tokens with which clients identify themselves (`ringmaster token create`), not "
+            "readable by others; read again when it changes. Unset: everyone who reaches it may do everything."
+        ),
+    ] = None
     bootstrap_wait: Annotated[
         Duration,
         Field(
@@ -283,11 +292,21 @@ class ServiceSettings(ClusterSettings):
     def _hosts(self) -> list[str]:
         return [self.host]
 
+    @property
+    def _is_guarded(self) -> bool:
+        """Whether it tells those who may from those who may not."""
+        return False
+
+    @property
+    def _way_out(self) -> str:
+        """What would guard it."""
+        return NETWORK_OF_ITS_OWN
+
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
-        if not self.insecure:
+        if not (self.insecure or self._is_guarded):
             for host in self._hosts:
-                refuse_exposure(host)
+                refuse_exposure(host, self._way_out)
         return self
 
 
@@ -305,6 +324,14 @@ class MasterSettings(ServingSettings, ServiceSettings):
         ),
     ] = None
     workers: Annotated[int, Field(ge=1, le=64, description="Processes that share the port.")] = 1
+
+    @property
+    def _is_guarded(self) -> bool:
+        return self.tokens is not None
+
+    @property
+    def _way_out(self) -> str:
+        return TOKENS
 
     @property
     def _hosts(self) -> list[str]:
@@ -352,8 +379,8 @@ class UpSettings(ServingSettings, NodeSettings):
 
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
-        if not self.insecure:
-            refuse_exposure(self.host)
+        if not self.insecure and self.tokens is None:
+            refuse_exposure(self.host, TOKENS)
         return self
 
     @classmethod

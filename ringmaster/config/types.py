@@ -70,8 +70,16 @@ Id = Annotated[str, AfterValidator(_id)]
 Switch = Annotated[bool, OnOff()]
 
 
-def refuse_exposure(host: str) -> None:
-    """Raises `ValueError` if `host` can be reached from other machines, or if it cannot be told."""
+TOKENS: Final = (
+    "make tokens for those who may (`ringmaster token create --file tokens.toml --name NAME --rights read,write`) and "
+    "give --tokens tokens.toml (RINGMASTER_TOKENS)"
+)
+NETWORK_OF_ITS_OWN: Final = "nodes know no tokens, so have masters and nodes reach each other by a network that nobody else is on"
+"""What to do about `refuse_exposure`."""
+
+
+def refuse_exposure(host: str, way_out: str) -> None:
+    """Raises `ValueError` if `host` can be reached from other machines, or if it cannot be told. `way_out`: what to do then."""
     if host == "localhost":
         return
     try:
@@ -80,6 +88,6 @@ def refuse_exposure(host: str) -> None:
     except ValueError:
         pass
     raise ValueError(
-        f"refusing to listen on {host}: anyone who reaches it could read and change everything, because there "
-        "is no access control yet; listen on 127.0.0.1, or accept that with --insecure"
+        f"refusing to listen on {host}: anyone who reaches it could read and change everything; {way_out}; or listen "
+        "on 127.0.0.1, or accept it with --insecure (RINGMASTER_INSECURE=true)"
     )

@@ -42,6 +42,29 @@ def test_every_route_is_described_and_nothing_else(master: FakeMaster) -> None:
     assert ("DELETE", "/cluster/nodes/{id}") in described
 
 
+def test_the_rights_that_are_described_are_those_of_the_routes(master: FakeMaster) -> None:
+    for path, methods in describe()["paths"].items():
+        for method, operation in methods.items():
+            if method != "parameters":
+                concrete = path.replace("{key}", "k").replace("{id}", "aux1")
+                right = master.routes.find(method.upper(), concrete).right
+                assert operation["security"] == ([{"token": [right]}] if right else []), path
+                assert ("401" in operation["responses"]) is bool(right), path
+
+
+def test_only_health_is_open_and_whatever_changes_the_cluster_is_audited(
+    master: FakeMaster,
+) -> None:
+    for path, methods in describe()["paths"].items():
+        concrete = path.replace("{key}", "k").replace("{id}", "aux1")
+        for method in methods.keys() - {"parameters"}:
+            route = master.routes.find(method.upper(), concrete)
+            assert (route.right == "") is (path in ("/healthz", "/readyz")), path
+            assert bool(route.change) is (
+                route.right == "admin" and method not in ("get", "head")
+            ), path
+
+
 OPERATIONS = [
     (method, path, operation, methods.get("parameters", []))
     for path, methods in describe()["paths"].items()
