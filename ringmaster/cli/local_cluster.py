@@ -40,6 +40,8 @@ _OF_ONE_PROCESS: Final = frozenset(
         "SHARED_LISTEN",
         "ADVERTISE",
         "CONFIG",
+        "TOKEN",
+        "TOKEN_FILE",
     ]
 )
 _STOP_S: Final = 60.0

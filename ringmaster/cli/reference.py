@@ -142,15 +142,19 @@ Everything listens on loopback. Masters listen on other addresses only with `--t
 """
 
 _OTHERS = """\
-## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`, `forget`, `scale`
+## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`, `forget`, `scale`, `snapshot`
 
 | flag | variable | default | meaning |
 |---|---|---|---|
 | `--url` | `RINGMASTER_URL` | `http://127.0.0.1:8080` | Where the cluster answers. |
 | `--timeout` | `RINGMASTER_TIMEOUT` | `10` | Seconds until the command gives up. |
+| `--token` | `RINGMASTER_TOKEN` |  | What to identify oneself with, where masters ask for a token. Others can see flags, so better the variable. |
+|  | `RINGMASTER_TOKEN_FILE` |  | A file with that token, if the variable is not set. |
 
 They exit with 0 if all went well, 1 for a key that is not there, 2 for a mistake in the command, 3 if the cluster cannot be
 reached or cannot serve the request now.
+
+`ringmaster token create`, `list` and `revoke` take `--file` (`RINGMASTER_TOKENS`, `tokens.toml`): [security.md](security.md).
 
 ## nginx in a container: `nginx/entrypoint.sh`
 

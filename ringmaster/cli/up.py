@@ -11,6 +11,8 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from ringmaster.access.sender import read_token, token_headers
+from ringmaster.access.token_file import read_tokens
 from ringmaster.cli import nginx as front
 from ringmaster.cli.control_socket import SOCKET_NAME, control_socket
 from ringmaster.cli.folders import private_folder, run_folder, sole_use
@@ -39,6 +41,7 @@ def up(settings: UpSettings) -> None:
     What the processes print is in the data dir, in `logs`.
     """
     check_services()
+    token = _check_tokens(settings)
     with ExitStack() as stack:
         data_dir = private_folder(settings.data_dir)
         stack.enter_context(sole_use(data_dir))
@@ -60,10 +63,17 @@ def up(settings: UpSettings) -> None:
         if settings.log_format == "auto":
             # The logs are files here, but people read them.
             resolved["log_format"] = "text"
+        if settings.tokens is not None:
+            resolved["tokens"] = settings.tokens.absolute()
         settings = settings.model_copy(update=resolved)
         # Room for the longest name that `ringmaster scale` may need.
         names = [f"master{settings.masters}.sock", "aux256.sock", SOCKET_NAME]
         run_dir = stack.enter_context(run_folder(data_dir, names))
+        if settings.tokens is not None and token is None:
+            console.print(
+                "there is no --token or --token-file (RINGMASTER_TOKEN, RINGMASTER_TOKEN_FILE) with the right read, "
+                "so this shows the processes and not the cluster"
+            )
         if settings.replicas > settings.aux:
             console.print(
                 f"--replicas {settings.replicas} is more than there are nodes (--aux {settings.aux}): each partition "
@@ -74,9 +84,18 @@ def up(settings: UpSettings) -> None:
         record_lease_dir(data_dir, settings.lease_path)
         write_scrape_targets(cluster)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            clean = runner.run(_run(cluster, console))
+            clean = runner.run(_run(cluster, Monitor(cluster.url, console, token)))
     if not clean:
         raise SystemExit(1)
+
+
+def _check_tokens(settings: UpSettings) -> str | None:
+    """The token to look at the cluster with, if there is one. Raises `SettingsError` for it and for the tokens file."""
+    if settings.tokens is not None:
+        read_tokens(settings.tokens)
+    token = settings.token or (read_token(settings.token_file) if settings.token_file else None)
+    token_headers(token)
+    return token
 
 
 def _with_front_door(cluster: LocalCluster, console: Console) -> LocalCluster:
@@ -100,10 +119,9 @@ def _with_front_door(cluster: LocalCluster, console: Console) -> LocalCluster:
     return without
 
 
-async def _run(cluster: LocalCluster, console: Console) -> bool:
+async def _run(cluster: LocalCluster, monitor: Monitor) -> bool:
     """Start everything, wait for a signal, stop everything; False if something had to be killed."""
     coordinator = configured_coordinator(cluster.settings)
-    monitor = Monitor(cluster.url, console)
     supervisor = Supervisor(cluster.programs(), monitor.report)
     running = _Running(cluster, supervisor)
     stop = _Stop(supervisor)

@@ -376,6 +376,15 @@ class UpSettings(ServingSettings, NodeSettings):
     master_port: Annotated[Port, Field(ge=1, description="Port of the first master.")] = 8001
     aux_port: Annotated[Port, Field(ge=1, description="RESP port of the first node.")] = 7001
     aux_http_port: Annotated[Port, Field(ge=1, description="HTTP port of the first node.")] = 7501
+    token: Annotated[
+        str,
+        Field(
+            repr=False,
+            description="With `--tokens`: one with the right `read`, for what it shows of the cluster. Better in the "
+            "variable or in a file: others can see flags.",
+        ),
+    ] = ""
+    token_file: Annotated[Path | None, Field(description="A file with that token.")] = None
 
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
