@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Final
 
 from ringmaster.cli import nginx as front
+from ringmaster.cli.folders import private_folder
 from ringmaster.cli.options import as_flags
+from ringmaster.cli.streams import USAGE
 from ringmaster.cli.supervisor import Program
 from ringmaster.config.settings import (
+    AuxSettings,
     ClusterSettings,
+    MasterSettings,
     NodeSettings,
     ServingSettings,
     UpSettings,
     advertised,
+    load_settings,
 )
 from ringmaster.errors import SettingsError
 
@@ -44,6 +49,9 @@ _OF_ONE_PROCESS: Final = frozenset(
         "TOKEN_FILE",
     ]
 )
+_START_S: Final = 2.0
+"""What the interpreter and our modules take on a machine with other things to do."""
+
 _STOP_S: Final = 60.0
 """How long a node may take to write its last snapshot."""
 
@@ -177,6 +185,9 @@ class LocalCluster:
             log=self.logs / f"{name}.log",
             environment=environment,
             stop_timeout_s=stop_timeout_s,
+            start_s=_START_S,
+            refusal=USAGE,
+            speaker=f"ringmaster {module}: ",
         )
 
 
@@ -187,6 +198,27 @@ def check_services() -> None:
             raise SettingsError(
                 f"the service {module!r} is not installed here; run `make up` in a checkout of Ringmaster"
             )
+
+
+def check_settings(cluster: LocalCluster) -> None:
+    """Raises `SettingsError` for what a master or a node would refuse when it starts: their own tables of the settings file
+    and their variables among it, and folders that cannot be written.
+    """
+    settings = cluster.settings
+    for kind, common, name, own in (
+        (MasterSettings, ServingSettings, cluster.masters[0], ("unix", "shared_listen")),
+        (AuxSettings, NodeSettings, cluster.nodes[0], ("unix_dir",)),
+    ):
+        shared = {field: getattr(settings, field) for field in common.model_fields}
+        # These are chosen for each; their variables, if set, are meant for something else.
+        chosen: dict[str, object] = dict.fromkeys(own, f"{LOOPBACK}:1")
+        chosen |= {"id": name, "host": LOOPBACK, "port": 1, "advertise": f"{LOOPBACK}:1"}
+        try:
+            load_settings(kind, **shared, **chosen)
+        except SettingsError as error:
+            raise SettingsError(f"{name} would refuse its settings: {error}") from error
+    private_folder(settings.snapshot_path, "--snapshot-dir")
+    private_folder(settings.lease_path, "--lease-dir")
 
 
 def check_ports(
