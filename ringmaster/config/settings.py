@@ -19,8 +19,8 @@ from ringmaster.config.file import FileSource
 from ringmaster.config.quantities import show_size
 from ringmaster.config.types import (
     LEAST_MEMORY_BYTES,
-    NETWORK_OF_ITS_OWN,
-    TOKENS,
+    NODES_TRAFFIC,
+    WITHOUT_TOKENS,
     Address,
     CoordinatorUrl,
     Duration,
@@ -298,15 +298,15 @@ class ServiceSettings(ClusterSettings):
         return False
 
     @property
-    def _way_out(self) -> str:
-        """What would guard it."""
-        return NETWORK_OF_ITS_OWN
+    def _exposure(self) -> str:
+        """What is wrong with listening where others reach it."""
+        return NODES_TRAFFIC
 
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
         if not (self.insecure or self._is_guarded):
             for host in self._hosts:
-                refuse_exposure(host, self._way_out)
+                refuse_exposure(host, self._exposure)
         return self
 
 
@@ -330,8 +330,8 @@ class MasterSettings(ServingSettings, ServiceSettings):
         return self.tokens is not None
 
     @property
-    def _way_out(self) -> str:
-        return TOKENS
+    def _exposure(self) -> str:
+        return WITHOUT_TOKENS
 
     @property
     def _hosts(self) -> list[str]:
@@ -389,7 +389,7 @@ class UpSettings(ServingSettings, NodeSettings):
     @model_validator(mode="after")
     def _bind_is_allowed(self) -> Self:
         if not self.insecure and self.tokens is None:
-            refuse_exposure(self.host, TOKENS)
+            refuse_exposure(self.host, WITHOUT_TOKENS)
         return self
 
     @classmethod

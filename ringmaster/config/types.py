@@ -70,16 +70,19 @@ Id = Annotated[str, AfterValidator(_id)]
 Switch = Annotated[bool, OnOff()]
 
 
-TOKENS: Final = (
-    "make tokens for those who may (`ringmaster token create --file tokens.toml --name NAME --rights read,write`) and "
-    "give --tokens tokens.toml (RINGMASTER_TOKENS)"
+WITHOUT_TOKENS: Final = (
+    "anyone who reaches it could read and change everything; make tokens for those who may (`ringmaster token create "
+    "--file tokens.toml --name NAME --rights read,write`) and give --tokens tokens.toml (RINGMASTER_TOKENS)"
 )
-NETWORK_OF_ITS_OWN: Final = "nodes know no tokens, so have masters and nodes reach each other by a network that nobody else is on"
-"""What to do about `refuse_exposure`."""
+NODES_TRAFFIC: Final = (
+    "what nodes and masters say to each other is not encrypted, and a node's health and metrics are open to anyone; have "
+    "them on a network that nobody else is on"
+)
+"""Why an address is refused, and what to do about it."""
 
 
-def refuse_exposure(host: str, way_out: str) -> None:
-    """Raises `ValueError` if `host` can be reached from other machines, or if it cannot be told. `way_out`: what to do then."""
+def refuse_exposure(host: str, why: str) -> None:
+    """Raises `ValueError` if `host` can be reached from other machines, or if it cannot be told. `why`: goes into it."""
     if host == "localhost":
         return
     try:
@@ -88,6 +91,6 @@ def refuse_exposure(host: str, way_out: str) -> None:
     except ValueError:
         pass
     raise ValueError(
-        f"refusing to listen on {host}: anyone who reaches it could read and change everything; {way_out}; or listen "
-        "on 127.0.0.1, or accept it with --insecure (RINGMASTER_INSECURE=true)"
+        f"refusing to listen on {host}: {why}; or listen on 127.0.0.1, or accept it with --insecure "
+        "(RINGMASTER_INSECURE=true)"
     )
