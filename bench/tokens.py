@@ -1,4 +1,4 @@
-"""What a token costs a plain GET: `python -m bench.tokens`, in one process, without network, kernel or node.
+"""What a token costs a plain GET: `python -m bench.tokens`, in one process, without network, kernel or node, interpreted.
 
 A connection of the fast path gets the bytes of one request at a time, and a router that has the entry answers at once, so
 what is measured is all that a master does for a GET between two system calls. Without tokens, with one for all keys and

@@ -205,16 +205,18 @@ def check_settings(cluster: LocalCluster) -> None:
     and their variables among it, and folders that cannot be written.
     """
     settings = cluster.settings
+    address = f"{LOOPBACK}:1"
+    of_masters: dict[str, object] = {"unix": "/", "shared_listen": address}
+    of_nodes: dict[str, object] = {"unix_dir": "/", "http_port": 1}
     for kind, common, name, own in (
-        (MasterSettings, ServingSettings, cluster.masters[0], ("unix", "shared_listen")),
-        (AuxSettings, NodeSettings, cluster.nodes[0], ("unix_dir",)),
+        (MasterSettings, ServingSettings, cluster.masters[0], of_masters),
+        (AuxSettings, NodeSettings, cluster.nodes[0], of_nodes),
     ):
         shared = {field: getattr(settings, field) for field in common.model_fields}
         # These are chosen for each; their variables, if set, are meant for something else.
-        chosen: dict[str, object] = dict.fromkeys(own, f"{LOOPBACK}:1")
-        chosen |= {"id": name, "host": LOOPBACK, "port": 1, "advertise": f"{LOOPBACK}:1"}
+        chosen = {"id": name, "host": LOOPBACK, "port": 1, "advertise": address}
         try:
-            load_settings(kind, **shared, **chosen)
+            load_settings(kind, **shared, **chosen, **own)
         except SettingsError as error:
             raise SettingsError(f"{name} would refuse its settings: {error}") from error
     private_folder(settings.snapshot_path, "--snapshot-dir")
