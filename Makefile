@@ -44,6 +44,9 @@ test-slow: setup ## run the tests that take minutes
 	@tooling/debian-packages $(TEST_PACKAGES)
 	@$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
 
+test-peers: setup ## run test suites of other projects against a node; downloads them
+	@$(BIN)/python -m tests.peers $(ARGS)
+
 test-compose: setup ## build, start, scale and break the compose cluster (needs Docker)
 	@$(BIN)/python -m pytest -m compose --timeout=1800 tests/compose $(ARGS)
 
@@ -74,4 +77,4 @@ clean: ## remove what these targets made; a cluster's data stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup compiled up test test-compiled test-fast test-slow test-nightly test-compose check format bench sim lock clean
+.PHONY: help setup compiled up test test-compiled test-fast test-slow test-nightly test-peers test-compose check format bench sim lock clean

@@ -23,8 +23,8 @@ from ringmaster.cluster.view import NodeInfo
 from ringmaster.config.settings import AuxSettings
 from ringmaster.config.types import PROCESS_BYTES
 from ringmaster.coordinator import Commit
-from ringmaster.coordinator.cluster import ClusterRecord, find_cluster
-from ringmaster.coordinator.configured import configured_coordinator
+from ringmaster.coordinator.cluster_record import ClusterRecord, find_cluster
+from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.runtime.clock import SystemClock

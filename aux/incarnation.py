@@ -25,7 +25,7 @@ from ringmaster.cluster.registration import new_incarnation, register
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.cluster.view_follower import ViewFollower
 from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
+from ringmaster.coordinator.cluster_record import STOPPING_KEY, ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network

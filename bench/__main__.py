@@ -49,6 +49,7 @@ def measure(entry: Entry, peer: Peer, case: Case, seconds: float, zipf: Path) ->
         "BENCH_KEYS": str(case.keys),
         "BENCH_SIZE": str(case.size),
         "BENCH_GET": peer.get_path(""),
+        "BENCH_TAGS": peer.tags_file(case.prefix) if case.kind == "same" else "",
         "BENCH_ZIPF": str(zipf) if case.zipf else "",
     }
     return wrk(

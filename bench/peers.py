@@ -89,6 +89,11 @@ class Peer:
     def load(self, prefix: str, count: int, size: int) -> None:
         """Store `count` values of `size` bytes under `<prefix><number>`."""
 
+    def tags_file(self, prefix: str) -> str:
+        """A file with the ETags of what was loaded under `prefix`, one a line in the order of the numbers; empty: none."""
+        del prefix
+        return ""
+
     def spawn(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
         """Run a program pinned to our cores, its output in our folder, with `environment` beside ours."""
         if shutil.which(argv[0]) is None:
@@ -217,7 +222,12 @@ class Ringmaster(Peer):
                 {"key": f"{prefix}{number}", "value": value}
                 for number in range(first, min(count, first + per_request))
             ]
-            post(f"{self.url}/data/bulk", json.dumps(items).encode())
+            reply = json.loads(post(f"{self.url}/data/bulk", json.dumps(items).encode()))
+            with (self.folder / f"tags-{prefix}").open("a") as file:
+                file.writelines(f'"{result["version"]}"\n' for result in reply["results"])
+
+    def tags_file(self, prefix: str) -> str:
+        return str(self.folder / f"tags-{prefix}")
 
 
 class Webdis(Peer):

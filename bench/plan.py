@@ -24,6 +24,8 @@ class Case:
 GET: Final = Case("GET 100 B", "get")
 SET: Final = Case("POST 100 B", "set")
 MIX: Final = Case("90/10 100 B", "mix")
+OPTIONS: Final = Case("POST 100 B, ttl and tags", "options", prefix="t")
+SAME: Final = Case("GET 100 B, If-None-Match: 304", "same", prefix="c")
 BULK: Final = Case("bulk get of 100", "bulk")
 ZIPF: Final = Case("GET 100 B, Zipf 0.99 of 1 M", "get", prefix="z", keys=1_000_000, zipf=True)
 ONE_K: Final = Case("GET 1 KB", "get", prefix="s1k", size=1000)
@@ -54,7 +56,7 @@ ENTRIES: Final = (
     Entry(
         "ringmaster, one core",
         lambda: Ringmaster(SERVER_CORE),
-        (GET, SET, MIX, BULK),
+        (GET, SET, MIX, BULK, OPTIONS, SAME),
     ),
     Entry(
         "ringmaster, one core, 2 replicas", lambda: Ringmaster(SERVER_CORE, replicas=2), (SET, GET)
@@ -62,7 +64,7 @@ ENTRIES: Final = (
     Entry(
         "ringmaster, one core, no fast path",
         lambda: Ringmaster(SERVER_CORE, fastpath=False),
-        (GET, SET),
+        (GET, SET, OPTIONS, SAME),
     ),
     Entry(
         "ringmaster, one core, interpreted",

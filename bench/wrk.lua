@@ -1,7 +1,8 @@
 -- What wrk sends. Configured by the environment:
---   BENCH_KIND    get | set | mix | bulk | etcd
+--   BENCH_KIND    get | set | mix | bulk | options (set with ttl and tags) | same (get with the ETag) | etcd
 --   BENCH_PREFIX  of the keys; BENCH_KEYS how many there are; BENCH_SIZE bytes of a value
 --   BENCH_GET     the path before a key; BENCH_PEER ringmaster | webdis | nginx | etcd
+--   BENCH_TAGS    for same: a file with the ETag of each key, one a line, from key 0 on
 --   BENCH_ZIPF    a file of key numbers, one a line, drawn by popularity (else uniform)
 
 local kind = os.getenv("BENCH_KIND")
@@ -13,9 +14,13 @@ local get_path = os.getenv("BENCH_GET")
 local zipf_file = os.getenv("BENCH_ZIPF")
 local value = string.rep("x", size)
 local drawn, at = nil, 0
+local tags_file, tags = os.getenv("BENCH_TAGS"), {}
 
 function init(args)
   math.randomseed(os.time() + tonumber(tostring({}):match("0x(%x+)"), 16) % 100000)
+  if tags_file and tags_file ~= "" then
+    for line in io.lines(tags_file) do tags[#tags + 1] = line end
+  end
   if zipf_file and zipf_file ~= "" then
     drawn = {}
     for line in io.lines(zipf_file) do drawn[#drawn + 1] = line end
@@ -42,6 +47,17 @@ local function set()
     return wrk.format("PUT", "/SET/" .. key(), nil, value)
   end
   return wrk.format("POST", "/data", json, '{"key":"' .. key() .. '","value":"' .. value .. '"}')
+end
+
+local function options()
+  local number = math.random(0, keys - 1)
+  local body = '{"key":"' .. prefix .. number .. '","value":"' .. value .. '","ttl":3600,"tags":["news","user-' .. number % 100 .. '"]}'
+  return wrk.format("POST", "/data", json, body)
+end
+
+local function same()
+  local number = math.random(0, keys - 1)
+  return wrk.format("GET", get_path .. prefix .. number, { ["If-None-Match"] = tags[number + 1] })
 end
 
 local function bulk()
@@ -72,6 +88,8 @@ end
 if kind == "get" then request = get
 elseif kind == "set" then request = set
 elseif kind == "bulk" then request = bulk
+elseif kind == "options" then request = options
+elseif kind == "same" then request = same
 elseif kind == "etcd" then request = etcd
 else
   request = function()

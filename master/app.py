@@ -42,8 +42,8 @@ from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.config.settings import MasterSettings
-from ringmaster.coordinator.cluster import find_cluster
-from ringmaster.coordinator.configured import configured_coordinator
+from ringmaster.coordinator.cluster_record import find_cluster
+from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
 from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.runtime.clock import SystemClock
@@ -54,7 +54,6 @@ from ringmaster.runtime.logging import audit_log
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""
 
-_GRACE_S: Final = 1.0
 _BACKLOG: Final = 4096
 
 _log = structlog.get_logger(__name__)
@@ -97,7 +96,7 @@ class Master:
         names = settings.host_names.split(",") if gate.is_open else ("*",)
         authority = Authority(names)
         cluster_watch = ClusterWatch(environment.coordinator, clock, lambda: self.runtime.view)
-        budget = BodyBudget(self._limits.buffered_bytes)
+        budget = BodyBudget(self._limits.buffered_bytes, self._limits.body_rate)
         reads = BulkReads(self.runtime.router, replies, counters, clock)
         bulk = BulkApi(self.runtime.router, replies, reads)
         self._cluster_watch = cluster_watch

@@ -57,6 +57,11 @@ class MasterCollector:
         yield _gauge("connections", "Clients connected.", self._connections())
         yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
         yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
+        yield CounterMetricFamily(
+            "ringmaster_evicted_bodies",
+            "Bodies that came too slowly and gave up their place in memory.",
+            value=self._budget.evicted,
+        )
         links = [self._runtime.router.link_of(node) for node in self._nodes()]
         up = sum(link is not None and link.connected for link in links)
         yield _gauge("links", "Nodes of the view that are up.", len(links))

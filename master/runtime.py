@@ -29,7 +29,7 @@ from ringmaster.cluster.registration import (
 from ringmaster.cluster.view import View, first_view
 from ringmaster.cluster.view_follower import ViewFollower
 from ringmaster.coordinator import Coordinator
-from ringmaster.coordinator.cluster import ClusterRecord
+from ringmaster.coordinator.cluster_record import ClusterRecord
 from ringmaster.net.network import Network
 from ringmaster.routing.links import NodeLink
 from ringmaster.routing.router import Router

@@ -30,12 +30,6 @@ class PeerError(RingmasterError):
         self.code = code
         self.detail = detail
 
-    @property
-    def epoch(self) -> int:
-        """The epoch a `MOVED`, `WAIT` or `UNLISTED` carries; 0 where there is none."""
-        first = self.detail.split(" ", 1)[0]
-        return int(first) if first.isdigit() else 0
-
 
 class LinkError(RingmasterError):
     """A link to a peer could not carry the request."""

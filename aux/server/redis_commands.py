@@ -10,7 +10,9 @@ uncommitted entry waits for its commit. Masters' links carry independent request
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -35,6 +37,8 @@ _SYNTAX: Final = b"-ERR syntax error\r\n"
 _ARITY: Final = b"-ERR wrong number of arguments\r\n"
 _KEY: Final = b"-ERR a key is 1 to 512 bytes of UTF-8 without control characters\r\n"
 _PLAIN: Final = WriteOptions(flags=0)
+_MAX_PATTERN: Final = 64
+_ARCH_BITS: Final = 8 * struct.calcsize("P")
 _TTL_UNITS: Final = {b"EX": 1000, b"PX": 1}
 
 
@@ -75,8 +79,8 @@ class RedisCommands:
             b"DBSIZE": lambda _client, _command: b":%d\r\n" % self._node.store.entries,
             b"INFO": self.info,
             b"CONFIG": self.config,
-            b"COMMAND": lambda _client, _command: b"*0\r\n",
-            b"CLIENT": lambda _client, _command: _OK,
+            b"COMMAND": self.commands,
+            b"CLIENT": self.introduce,
             b"SELECT": lambda _client, command: (
                 _OK if command[1] == b"0" else b"-ERR DB index is out of range\r\n"
             ),
@@ -202,31 +206,50 @@ class RedisCommands:
         node = self._node
         counters = node.counters
         lines = [
-            "# Server", "redis_version:7.0.0", "redis_mode:standalone", f"node:{node.id}",
+            "# Server", "redis_version:7.0.0", "redis_mode:standalone", f"arch_bits:{_ARCH_BITS}", f"node:{node.id}",
             f"incarnation:{node.incarnation}", f"epoch:{node.roles.epoch}",
             "# Clients", f"connected_clients:{self._connections()}",
             "# Memory", f"used_memory:{node.store.bytes}", f"maxmemory:{node.options.max_bytes}",
             "maxmemory_policy:allkeys-lru",
             "# Stats", f"keyspace_hits:{counters.hits}", f"keyspace_misses:{counters.misses}",
             f"evicted_keys:{counters.evictions}", f"expired_keys:{counters.expirations}",
+            "# Cluster", "cluster_enabled:0",
             "# Keyspace", f"db0:keys={node.store.entries},expires=0,avg_ttl=0",
         ]  # fmt: skip
         return _bulk("\r\n".join(lines).encode() + b"\r\n")
 
     def config(self, _client: Client, command: Command) -> bytes:
-        """`CONFIG GET name`: what redis-benchmark asks; nothing can be set."""
+        """`CONFIG GET pattern …`: what redis-benchmark asks; nothing can be set."""
         if len(command) < 3 or command[1].upper() != b"GET":
             return b"-ERR only CONFIG GET is supported\r\n"
-        known = {
+        settings = {
             b"save": b"",
             b"appendonly": b"no",
             b"maxmemory": b"%d" % self._node.options.max_bytes,
             b"maxmemory-policy": b"allkeys-lru",
         }
-        name = command[2].lower()
-        if name not in known:
-            return b"*0\r\n"
-        return b"*2\r\n" + _bulk(name) + _bulk(known[name])
+        patterns = [pattern.lower() for pattern in command[2:] if len(pattern) <= _MAX_PATTERN]
+        found = [
+            _bulk(name) + _bulk(value)
+            for name, value in settings.items()
+            if any(fnmatchcase(name, pattern) for pattern in patterns)
+        ]
+        return b"*%d\r\n" % (2 * len(found)) + b"".join(found)
+
+    def commands(self, _client: Client, command: Command) -> bytes:
+        """`COMMAND`, `COMMAND DOCS …`: what redis-cli asks first. No command is described."""
+        if len(command) > 1 and command[1].upper() != b"DOCS":
+            return _unknown_subcommand(command)
+        return b"*0\r\n"
+
+    def introduce(self, _client: Client, command: Command) -> bytes:
+        """`CLIENT SETNAME`, `CLIENT SETINFO`: what clients say of themselves. Accepted and not kept.
+
+        All else is refused: a client that was told OK to `CLIENT TRACKING` would wait for invalidations in vain.
+        """
+        if len(command) > 1 and command[1].upper() in (b"SETNAME", b"SETINFO"):
+            return _OK
+        return _unknown_subcommand(command)
 
     # Below
 
@@ -338,6 +361,11 @@ def _set_options(words: Command) -> WriteOptions | None:
         else:
             return None
     return WriteOptions(ttl_ms=ttl_ms, flags=0, if_match=if_match, if_none_match=if_none_match)
+
+
+def _unknown_subcommand(command: Command) -> bytes:
+    words = b" ".join(command[:2])[:64].upper()
+    return b"-ERR unknown subcommand '%b'\r\n" % words.replace(b"\r", b"").replace(b"\n", b"")
 
 
 def _bulk(value: bytes) -> bytes:

@@ -14,7 +14,7 @@ import zstandard
 
 from ringmaster.snapshot import Draft, SnapshotStore
 from ringmaster.snapshot import format as layout
-from ringmaster.snapshot.format import BundleHeader, Mark, Payload
+from ringmaster.snapshot.format import BundleHeader, Payload, SectionId
 from ringmaster.snapshot.index import Manifest, Section, encode_index, encode_manifest
 from ringmaster.snapshot.names import BundleName, ManifestName, checked_name
 
@@ -26,14 +26,23 @@ _TRY_AGAIN: Final = 16
 
 
 class Cut:
-    """One partition on its way to disk, as of `mark`, as the `number`-th cut of this node. `created_ms`: cluster time."""
+    """One partition on its way to disk, as of `section_id`, as the `number`-th cut of this node. `created_ms`: cluster time."""
 
-    __slots__ = ("begun", "blocks", "created_ms", "entries", "mark", "number", "offset", "sealed")
+    __slots__ = (
+        "begun",
+        "blocks",
+        "created_ms",
+        "entries",
+        "number",
+        "offset",
+        "sealed",
+        "section_id",
+    )
 
     def __init__(
-        self, mark: Mark, entries: int, number: int, *, created_ms: int, sealed: bool
+        self, section_id: SectionId, entries: int, number: int, *, created_ms: int, sealed: bool
     ) -> None:
-        self.mark = mark
+        self.section_id = section_id
         self.entries = entries
         self.number = number
         self.created_ms = created_ms
@@ -115,11 +124,11 @@ class BundleWriter:
             if not cut.begun:
                 cut.begun = True
                 cut.offset = bundle.size
-                bundle.add(chunks, layout.start_block(bundle.sync, cut.mark, cut.entries))
+                bundle.add(chunks, layout.start_block(bundle.sync, cut.section_id, cut.entries))
             for payload in part.payloads:
                 bundle.add(chunks, *self._seal(bundle.sync, cut, payload))
             if part.last:
-                end = layout.end_block(bundle.sync, cut.mark, cut.blocks, cut.entries)
+                end = layout.end_block(bundle.sync, cut.section_id, cut.blocks, cut.entries)
                 bundle.add(chunks, end)
                 bundle.finish(cut)
                 if bundle.size >= self._bundle_bytes:
@@ -182,8 +191,8 @@ class BundleWriter:
 
     def _seal(self, sync: bytes, cut: Cut, payload: Payload) -> list[bytes]:
         tried = self._plain % _TRY_AGAIN == 0
-        chunks = layout.seal_block(
-            sync, cut.mark, cut.blocks, payload, self._compressor if tried else None
+        chunks = layout.encode_block(
+            sync, cut.section_id, cut.blocks, payload, self._compressor if tried else None
         )
         cut.blocks += 1
         packed = tried and sum(map(len, chunks)) < payload.size
@@ -197,7 +206,7 @@ class BundleWriter:
         self._open = None
         self._stale = True
         for cut, section in zip(bundle.cuts, bundle.sections, strict=True):
-            self._newest[section.mark.partition] = (*section.mark, bundle.name.number)
+            self._newest[section.id.partition] = (*section.id, bundle.name.number)
             self._durable.append(Written(cut, bundle.name, section))
 
 
@@ -221,4 +230,6 @@ class _Bundle:
 
     def finish(self, cut: Cut) -> None:
         self.cuts.append(cut)
-        self.sections.append(Section(cut.mark, cut.entries, cut.offset, self.size - cut.offset))
+        self.sections.append(
+            Section(cut.section_id, cut.entries, cut.offset, self.size - cut.offset)
+        )

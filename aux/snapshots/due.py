@@ -14,7 +14,7 @@ from aux.snapshots.requests import Request, Requests
 from aux.snapshots.restore import Restorer
 from aux.snapshots.schedule import Schedule
 from aux.storage.lru import LOADED_TICKS
-from ringmaster.snapshot.format import Mark
+from ringmaster.snapshot.format import SectionId
 from ringmaster.snapshot.names import BundleName
 
 EARLY_S: Final = 1.0
@@ -25,7 +25,7 @@ EARLY_S: Final = 1.0
 class Saved:
     """A section that this node published. `size` in bytes; `created_ms` is cluster time."""
 
-    mark: Mark
+    section_id: SectionId
     name: BundleName
     size: int
     entries: int
@@ -106,7 +106,7 @@ class DuePartitions:
         """Whether a restore would bring anything but what is there now."""
         saved = self.saved.get(primary.number)
         if saved is not None:
-            return saved.mark.version != (primary.term, primary.committed)
+            return saved.section_id.version != (primary.term, primary.committed)
         return bool(primary.committed) or not self._restorer.is_as_stored(primary)
 
     def _is_inherited(self, primary: Primary) -> bool:
@@ -114,7 +114,7 @@ class DuePartitions:
         saved = self.saved.get(primary.number)
         return (
             bool(primary.data.entries)
-            and (saved is None or saved.mark.term != primary.term)
+            and (saved is None or saved.section_id.term != primary.term)
             and not self._restorer.is_as_stored(primary)
         )
 
@@ -134,9 +134,9 @@ class DuePartitions:
     def written(self, written: Written) -> None:
         """A cut is durable."""
         cut, name, section = written
-        number = section.mark.partition
+        number = section.id.partition
         self.saved[number] = Saved(
-            section.mark, name, section.size, cut.entries, cut.created_ms, cut.sealed
+            section.id, name, section.size, cut.entries, cut.created_ms, cut.sealed
         )
         self._restorer.loaded_from.pop(number, None)
         self.settled(number, cut.number)

@@ -16,7 +16,7 @@ from aux.snapshots.due import DuePartitions
 from aux.snapshots.options import SnapshotSetup
 from aux.snapshots.schedule import Pace
 from ringmaster.snapshot import format as layout
-from ringmaster.snapshot.format import Mark
+from ringmaster.snapshot.format import SectionId
 
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """What is gathered before it is handed to the thread; twice that and its compressed form are in memory at a time."""
@@ -42,7 +42,7 @@ class SnapshotPipeline:
         self.last_error = ""
         self.wrote_manifest = False
         self._node = node
-        self._place = setup.store.place
+        self._location = setup.store.location
         self._in_thread = setup.in_thread
         self._due = due
         self._disk = BundleWriter(setup.store, cluster, node.options.partitions, node.incarnation)
@@ -87,21 +87,21 @@ class SnapshotPipeline:
     def recovered(self) -> None:
         """All that was due is written."""
         if self.last_error:
-            _log.info("snapshots are written again", place=self._place)
+            _log.info("snapshots are written again", location=self._location)
             self.last_error = ""
 
     def _cut(
         self, primary: Primary, *, sealed: bool
     ) -> tuple[Cut, Sequence[bytes], Sequence[bytes]]:
         """What is committed in `primary` in this turn of the loop, oldest first."""
-        mark = Mark(primary.number, primary.term, primary.committed)
+        section_id = SectionId(primary.number, primary.term, primary.committed)
         data = primary.data
         # The records of tags first, as in a fill (R11).
         keys = [*data.tags, *data.entries]
         entries = [*data.tags.values(), *data.entries.values()]
         number = self._due.begin_cut(primary)
         created_ms = self._node.clock.now_ms()
-        cut = Cut(mark, len(keys), number, created_ms=created_ms, sealed=sealed)
+        cut = Cut(section_id, len(keys), number, created_ms=created_ms, sealed=sealed)
         return cut, keys, entries
 
     async def _write_batches(
@@ -137,7 +137,7 @@ class SnapshotPipeline:
 
     def _failed(self, error: Exception) -> None:
         if not self.last_error:
-            _log.error("cannot write snapshots", place=self._place, reason=str(error))
+            _log.error("cannot write snapshots", location=self._location, reason=str(error))
         self.failures += 1
         self.last_error = str(error)
         self._due.requests.failed(str(error))

@@ -31,7 +31,7 @@ from ringmaster.protocol.entry import (
     RESTORED,
 )
 from ringmaster.snapshot import SnapshotStore
-from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.catalog import Catalog, CatalogReader, StoredSection
 from ringmaster.snapshot.format import split_payload
 from ringmaster.snapshot.reader import Block, Damage, SectionReader
 
@@ -51,10 +51,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Loaded(NamedTuple):
-    """What a partition was loaded from, in `term`; None: there never was anything of it."""
+    """The section that a partition was loaded from, in `term`; None: it never had one."""
 
     term: int
-    place: Place | None
+    stored: StoredSection | None
 
 
 class Restorer:
@@ -85,13 +85,13 @@ class Restorer:
         self._node = node
         self._store = store
         self._in_thread = in_thread
-        self._survey = Survey(store, cluster, node.options.partitions)
+        self._catalog_reader = CatalogReader(store, cluster, node.options.partitions)
         self._told: set[str] = set()
         self._unsettled: set[int] = set()
         self._restores = restores
         self._max_age_s = max_age_s
         self._wanted: deque[Primary] = deque()
-        self._ready: asyncio.Queue[tuple[Primary, list[Place]]] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[Primary, list[StoredSection]]] = asyncio.Queue()
         self._work = asyncio.Event()
         self._work.set()  # a first look tells the highest term
         self._listing_error = ""
@@ -115,7 +115,7 @@ class Restorer:
     def problems(self) -> list[str]:
         """What was lost, and what cannot be restored just now."""
         if self._listing_error:
-            waiting = f"cannot list the snapshots in {self._store.place}: {self._listing_error}"
+            waiting = f"cannot list the snapshots in {self._store.location}: {self._listing_error}"
             return [waiting, *self.damage_log.sentences()]
         return self.damage_log.sentences()
 
@@ -132,11 +132,13 @@ class Restorer:
     async def _find(self) -> None:
         """Look once for everything that is wanted by now."""
         try:
-            catalog = await self._in_thread(self._survey.look)
+            catalog = await self._in_thread(self._catalog_reader.read)
         except OSError as error:
             # What is wanted stays so: nothing is taken for empty because the volume is away.
             if not self._listing_error:
-                _log.error("cannot list the snapshots", place=self._store.place, reason=str(error))
+                _log.error(
+                    "cannot list the snapshots", location=self._store.location, reason=str(error)
+                )
             self._listing_error = str(error)
             self._work.set()
             await asyncio.sleep(_RETRY_S)
@@ -153,13 +155,13 @@ class Restorer:
         """Queue a partition that can be loaded; begin with one that cannot."""
         number = primary.number
         self._unsettled.discard(number)
-        places = catalog.places.get(number, [])
+        sections = catalog.sections.get(number, [])
         missed = catalog.missing(number)
         # Where nothing is known of a partition, writes of any term known here may have been lost.
         newest = catalog.highest_term
-        if places or missed:
-            named = catalog.named[number].version[0] if missed else 0
-            newest = max(named, places[0].section.mark.term if places else 0)
+        if sections or missed:
+            named = catalog.expected[number].version[0] if missed else 0
+            newest = max(named, sections[0].section.id.term if sections else 0)
         if newest >= primary.term:
             _log.warning(
                 "a snapshot is newer than the view; waiting for a higher term",
@@ -167,22 +169,22 @@ class Restorer:
             )  # fmt: skip
             return
         lost = self._restores and bool(primary.lost_term) and self._is_current(primary)
-        if self._restores and (missed or (lost and not places and catalog.is_blank)):
-            self.damage_log.missing(number, str(missed or ""), older=bool(places))
+        if self._restores and (missed or (lost and not sections and catalog.is_blank)):
+            self.damage_log.missing(number, str(missed or ""), older=bool(sections))
             self._unsettled.add(number)
             _log.error("the newest snapshot is missing", partition=number, file=str(missed or ""))
-        elif not places and not missed:
+        elif not sections and not missed:
             self.loaded_from[number] = Loaded(primary.term, None)
-        if places and self._restores:
-            self._ready.put_nowait((primary, places))
+        if sections and self._restores:
+            self._ready.put_nowait((primary, sections))
         else:
             self._node.roles.loaded(primary)
 
     def _report_files(self, catalog: Catalog, *, restoring: bool) -> None:
         """Say what is wrong with whole files: those that no reader here can read at once, others when they are needed."""
-        if catalog.old and "old" not in self._told:
+        if catalog.version_1 and "old" not in self._told:
             self._told.add("old")
-            self._tell_file(catalog.unreadable_version)
+            self._tell_file(catalog.version_1_problem)
         for problem in catalog.problems:
             if problem.file not in self._told and restoring:
                 self._told.add(problem.file)
@@ -195,33 +197,33 @@ class Restorer:
 
     async def _worker(self) -> None:
         while True:
-            primary, places = await self._ready.get()
+            primary, sections = await self._ready.get()
             try:
-                await self._restore(primary, places)
+                await self._restore(primary, sections)
             except Exception as error:  # noqa: BLE001 - a partition without its past is better than no node
-                self._report(places[0], repr(error), 0)
+                self._report(sections[0], repr(error), 0)
             self._node.roles.loaded(primary)
 
-    async def _restore(self, primary: Primary, places: list[Place]) -> None:
-        """Load the newest of `places` that can be read, newest first. Whatever happens, the partition is served."""
-        for place in places:
+    async def _restore(self, primary: Primary, sections: list[StoredSection]) -> None:
+        """Load the newest of `sections` that can be read, newest first. Whatever happens, the partition is served."""
+        for stored in sections:
             if not self._is_current(primary):
                 return
             try:
-                loaded = await self._load(primary, place)
+                loaded = await self._load(primary, stored)
             except (OSError, SnapshotError) as error:
-                self._report(place, str(error), 0)
+                self._report(stored, str(error), 0)
                 continue
             if loaded:
                 return
         _log.error("nothing could be restored", partition=primary.number)
 
-    async def _load(self, primary: Primary, place: Place) -> bool:
+    async def _load(self, primary: Primary, stored: StoredSection) -> bool:
         """Whether that settles it: False if nothing at all could be read where there was something."""
-        if self._is_too_old(place):
-            _log.warning("a snapshot is older than --restore-max-age", file=str(place.name))
+        if self._is_too_old(stored):
+            _log.warning("a snapshot is older than --restore-max-age", file=str(stored.bundle))
             return True
-        reading = await self._in_thread(lambda: _Reading(self._store.open(place.name), place))
+        reading = await self._in_thread(lambda: _Reading(self._store.open(stored.bundle), stored))
         reader = reading.reader
         try:
             read = 0
@@ -241,9 +243,9 @@ class Restorer:
             await self._in_thread(reading.close)
         if damages:
             total = reader.entries or read
-            self._report(place, "; ".join(damages[:3]), total - read, total)
+            self._report(stored, "; ".join(damages[:3]), total - read, total)
         elif primary.number not in self._unsettled:
-            self.loaded_from[primary.number] = Loaded(primary.term, place)
+            self.loaded_from[primary.number] = Loaded(primary.term, stored)
         return read > 0 or not damages or reader.entries == 0
 
     async def _read_on(self, reading: _Reading) -> list[Block | Damage]:
@@ -281,14 +283,14 @@ class Restorer:
     def _is_current(self, primary: Primary) -> bool:
         return self._node.roles.primaries.get(primary.number) is primary and primary.restoring
 
-    def _is_too_old(self, place: Place) -> bool:
+    def _is_too_old(self, stored: StoredSection) -> bool:
         if self._max_age_s is None:
             return False
-        return self._node.clock.now_ms() - place.header.created_ms > self._max_age_s * 1000
+        return self._node.clock.now_ms() - stored.header.created_ms > self._max_age_s * 1000
 
-    def _report(self, place: Place, reason: str, lost: int, total: int = 0) -> None:
+    def _report(self, stored: StoredSection, reason: str, lost: int, total: int = 0) -> None:
         extent = f"{lost} of {total} entries lost" if total else "nothing of it could be read"
-        number, file = place.section.mark.partition, str(place.name)
+        number, file = stored.section.id.partition, str(stored.bundle)
         self.kept.add(file)
         self._unsettled.add(number)
         self.damage_log.damaged(number, f"{file}, {extent} ({reason})", lost)
@@ -300,9 +302,9 @@ class Restorer:
 class _Reading:
     """An open file; every method blocks."""
 
-    def __init__(self, stream: BinaryIO, place: Place) -> None:
+    def __init__(self, stream: BinaryIO, stored: StoredSection) -> None:
         self._stream = stream
-        self.reader = SectionReader(stream, place.header.sync, place.section)
+        self.reader = SectionReader(stream, stored.header.sync, stored.section)
         self._blocks: Iterator[Block | Damage] = self.reader.blocks()
         self.exhausted = False
 

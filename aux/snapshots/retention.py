@@ -17,7 +17,7 @@ from typing import Final
 
 from ringmaster.cluster.view import View
 from ringmaster.snapshot import FileName, SnapshotStore
-from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.catalog import Catalog, CatalogReader, StoredSection
 from ringmaster.snapshot.names import BundleName, ManifestName
 
 MAX_BUNDLES: Final = 32
@@ -33,13 +33,13 @@ class Retention:
     def __init__(
         self,
         store: SnapshotStore,
-        survey: Survey,
+        catalog_reader: CatalogReader,
         incarnation: str,
         keep: int,
         kept: Collection[str],
     ) -> None:
         self._store = store
-        self._survey = survey
+        self._catalog_reader = catalog_reader
         self._incarnation = incarnation
         self._keep = keep
         self._kept = kept
@@ -55,7 +55,7 @@ class Retention:
         """
         self._rounds += 1
         live = {self._incarnation, *view.up.values()}
-        catalog = self._survey.look()
+        catalog = self._catalog_reader.read()
         own = [name.number for name in catalog.size_of if name.incarnation == self._incarnation]
         self._highest.append(max(own, default=0))
         newest = _newest(catalog)
@@ -70,12 +70,15 @@ class Retention:
         self._store.delete(removed)
         self._store.delete(self._empty_manifests(catalog, live, set(removed)))
         self._store.sweep(live)
-        holding = [place for places in held.values() for place in places]
+        holding = [stored for sections in held.values() for stored in sections]
         waiting = self._waiting(ours, newest, catalog, set(mine))
         return _within(max(written, REWRITE_BYTES), holding + waiting, set(mine))
 
     def _surplus(
-        self, ours: list[BundleName], newest: dict[BundleName, list[Place]], catalog: Catalog
+        self,
+        ours: list[BundleName],
+        newest: dict[BundleName, list[StoredSection]],
+        catalog: Catalog,
     ) -> list[BundleName]:
         """Bundles without anything newest for long enough. What is damaged is left to whoever looks into it."""
         damaged = {problem.file for problem in catalog.problems}
@@ -107,24 +110,24 @@ class Retention:
     def _waiting(
         self,
         ours: list[BundleName],
-        newest: dict[BundleName, list[Place]],
+        newest: dict[BundleName, list[StoredSection]],
         catalog: Catalog,
         mine: set[int],
-    ) -> list[Place]:
+    ) -> list[StoredSection]:
         """What is newest in old bundles of ours of which little is needed, or of which there are too many."""
         taking = [
-            (sum(place.section.size for place in newest[name]), name)
+            (sum(stored.section.size for stored in newest[name]), name)
             for name in ours
             if name in newest and not self._is_recent(name)
-            if any(place.section.mark.partition in mine for place in newest[name])
+            if any(stored.section.id.partition in mine for stored in newest[name])
         ]
         taking.sort()
         crowd = len(taking) // 2 if len(taking) > MAX_BUNDLES else 0
         return [
-            place
-            for place_in_line, (size, name) in enumerate(taking)
-            if place_in_line < crowd or size * 2 < catalog.size_of[name]
-            for place in newest[name]
+            stored
+            for rank, (size, name) in enumerate(taking)
+            if rank < crowd or size * 2 < catalog.size_of[name]
+            for stored in newest[name]
         ]
 
     def _is_recent(self, name: BundleName) -> bool:
@@ -135,40 +138,40 @@ class Retention:
         )
 
 
-def _newest(catalog: Catalog) -> dict[BundleName, list[Place]]:
+def _newest(catalog: Catalog) -> dict[BundleName, list[StoredSection]]:
     """What each bundle has that no other has newer."""
-    found: dict[BundleName, list[Place]] = {}
-    for places in catalog.places.values():
-        found.setdefault(places[0].name, []).append(places[0])
+    found: dict[BundleName, list[StoredSection]] = {}
+    for sections in catalog.sections.values():
+        found.setdefault(sections[0].bundle, []).append(sections[0])
     return found
 
 
 def _held(
     surplus: Collection[BundleName], catalog: Catalog, view: View
-) -> dict[BundleName, list[Place]]:
-    """Bundles of `surplus` that a restore may have to fall back to, and the newest places of the partitions that hold each."""
+) -> dict[BundleName, list[StoredSection]]:
+    """Bundles of `surplus` that a restore may have to fall back to, and the newest sections of the partitions that hold each."""
     candidates = set(surplus)
-    held: dict[BundleName, list[Place]] = {}
+    held: dict[BundleName, list[StoredSection]] = {}
     if not candidates:
         return held
     for number, row in enumerate(view.table):
-        places = catalog.places.get(number)
-        if places is None or len(places) < 2:
+        sections = catalog.sections.get(number)
+        if sections is None or len(sections) < 2:
             continue
-        mark, writer = places[0].section.mark, places[0].name.incarnation
-        if row.primary and (row.term, view.incarnation(row.primary)) == (mark.term, writer):
+        newest, writer = sections[0].section.id, sections[0].bundle.incarnation
+        if row.primary and (row.term, view.incarnation(row.primary)) == (newest.term, writer):
             continue
-        for name in {place.name for place in places[1:]} & candidates:
-            held.setdefault(name, []).append(places[0])
+        for name in {stored.bundle for stored in sections[1:]} & candidates:
+            held.setdefault(name, []).append(sections[0])
     return held
 
 
-def _within(budget: int, places: Collection[Place], mine: Collection[int]) -> set[int]:
-    """The partitions among `mine` of the first of `places`, until they take `budget` bytes."""
+def _within(budget: int, sections: Collection[StoredSection], mine: Collection[int]) -> set[int]:
+    """The partitions among `mine` of the first of `sections`, until they take `budget` bytes."""
     found: set[int] = set()
-    for place in places:
-        number = place.section.mark.partition
+    for stored in sections:
+        number = stored.section.id.partition
         if number in mine and number not in found and budget > 0:
             found.add(number)
-            budget -= place.section.size
+            budget -= stored.section.size
     return found

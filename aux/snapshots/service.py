@@ -15,7 +15,7 @@ from aux.snapshots.options import SnapshotSetup
 from aux.snapshots.requests import Request
 from aux.snapshots.restore import Restorer
 from aux.snapshots.writer import SnapshotWriter
-from ringmaster.snapshot.report import FileRow, RequestReport, SnapshotReport
+from ringmaster.snapshot.report import RequestReport, SectionRow, SnapshotReport
 
 _REQUEST: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _encode = msgspec.json.Encoder().encode
@@ -81,17 +81,17 @@ class SnapshotService:
             loaded = restorer.loaded_from.get(number)
             entries: int | None
             if saved is not None:
-                term, seq = saved.mark.version
+                term, seq = saved.section_id.version
                 size, entries, created_ms = saved.size, saved.entries, saved.created_ms
                 file, sealed = saved.name, saved.sealed
-            elif loaded is not None and loaded.place is not None and not primary.restoring:
-                section, file, header = loaded.place
-                term, seq = section.mark.version
+            elif loaded is not None and loaded.stored is not None and not primary.restoring:
+                section, file, header = loaded.stored
+                term, seq = section.id.version
                 size, entries, created_ms = section.size, section.entries, header.created_ms
                 sealed = header.sealed
             else:
                 continue
-            rows.append(FileRow(number, str(file), term, seq, size, entries, created_ms, sealed))
+            rows.append(SectionRow(number, str(file), term, seq, size, entries, created_ms, sealed))
         return SnapshotReport(
             id=self._node.id,
             files=rows,

@@ -22,7 +22,7 @@ from aux.snapshots.requests import Request
 from aux.snapshots.restore import Restorer
 from aux.snapshots.retention import Retention
 from aux.snapshots.schedule import Pace, Schedule
-from ringmaster.snapshot.catalog import Survey
+from ringmaster.snapshot.catalog import CatalogReader
 
 TICK_S: Final = 0.5
 OVERDUE_INTERVALS: Final = 3
@@ -44,9 +44,11 @@ class SnapshotWriter:
         self._schedule = Schedule(node.clock, node.id, self.options.interval_s)
         self.due = DuePartitions(node, restorer, self._schedule, self.options.interval_s)
         self.pipeline = SnapshotPipeline(node, setup, cluster, self.due)
-        survey = Survey(setup.store, cluster, node.options.partitions)
+        catalog_reader = CatalogReader(setup.store, cluster, node.options.partitions)
         keep = setup.options.keep
-        self._retention = Retention(setup.store, survey, node.incarnation, keep, restorer.kept)
+        self._retention = Retention(
+            setup.store, catalog_reader, node.incarnation, keep, restorer.kept
+        )
         self._on_time_at = node.clock.boottime()
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -126,8 +128,8 @@ class SnapshotWriter:
         late_s = self._node.clock.boottime() - self._on_time_at
         bound_s = OVERDUE_INTERVALS * self.options.interval_s + TICK_S
         if self.pipeline.last_error:
-            place = self._setup.store.place
-            return [f"cannot write snapshots to {place}: {self.pipeline.last_error}"]
+            location = self._setup.store.location
+            return [f"cannot write snapshots to {location}: {self.pipeline.last_error}"]
         if self.options.interval_s and late_s > bound_s:
             return [f"has been behind with its snapshots for {late_s:.0f} s"]
         return []
@@ -151,8 +153,8 @@ class SnapshotWriter:
             call = partial(self._retention.tidy, mine, view, written)
             self.due.rewrite = await self._setup.in_thread(call)
         except OSError as error:
-            place = self._setup.store.place
-            _log.warning("cannot remove old snapshots", place=place, reason=str(error))
+            location = self._setup.store.location
+            _log.warning("cannot remove old snapshots", location=location, reason=str(error))
 
     async def _settle(self, until: float) -> None:
         """Wait until everything sequenced is committed and every handover done, or `until`."""

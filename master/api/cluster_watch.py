@@ -18,7 +18,7 @@ from ringmaster.cluster.registration import (
 )
 from ringmaster.cluster.view import View
 from ringmaster.coordinator import Coordinator
-from ringmaster.coordinator.cluster import CLUSTER_KEY
+from ringmaster.coordinator.cluster_record import CLUSTER_KEY
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.runtime.clock import Clock
 

@@ -262,11 +262,7 @@ class DataApi:
             raise condition_failed(self._replies.version(decoded.term, decoded.seq))
         if differs:
             return None
-        lines = b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n" % (
-            self._replies.validators(entry, node),
-            self._replies.date(),
-        )
-        return Reply(304, lines)
+        return Reply.of_bytes(self._replies.not_modified(entry, node))
 
     def _part(self, exchange: Exchange, key: bytes, entry: bytes, node: bytes) -> Reply:
         """206 or 416 where one range of a PUT value is asked for; 200 where RFC 9110 §14.2 says to ignore it."""

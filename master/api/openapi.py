@@ -8,6 +8,7 @@ from master.api.drain import DrainForecast
 from master.api.openapi_examples import illustrate
 from master.api.openapi_parts import (
     ANY,
+    AS_PUT,
     CONDITIONS,
     CREATED,
     FLAG,
@@ -60,12 +61,12 @@ def _data_paths() -> Node:
     )
     part = {
         "description": "The range of a PUT value that was asked for.",
-        "content": OCTETS,
+        "content": AS_PUT,
         "headers": {"Content-Range": {"description": "Which range.", "schema": STRING}},
     }
     conditional = {"304": NOT_MODIFIED, "404": PROBLEM, "412": PROBLEM}
     # A PUT value of that type comes back as it is.
-    hit = {**HIT, "content": {**as_json({"anyOf": [value, ANY]}), **OCTETS}}
+    hit = {**HIT, "content": {**as_json({"anyOf": [value, ANY]}), **AS_PUT}}
     ranges = (header("Range", "One range of bytes of a PUT value."), IF_RANGE)
     read = operation(
         "Read a value",
@@ -116,7 +117,7 @@ def _data_paths() -> Node:
         {
             "200": {
                 "description": "A page, or the value. `skipped`, where it is there, counts keys that HTTP refuses.",
-                "content": {**as_json({"anyOf": [page, value, ANY]}), **OCTETS},
+                "content": {**as_json({"anyOf": [page, value, ANY]}), **AS_PUT},
             },
             "206": part,
             **conditional,

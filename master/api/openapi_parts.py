@@ -13,7 +13,6 @@ Node = dict[str, Any]
 STRING: Node = {"type": "string"}
 FIELD_VALUE: Node = {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$"}
 INTEGER: Node = {"type": "integer"}
-NUMBER: Node = {"type": "number"}
 FLAG: Node = {"enum": ["0", "1"], "default": "0"}
 SECONDS: Node = {"type": "number", "minimum": 0, "maximum": MAX_TTL_S}
 POSITIVE: Node = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TTL_S}
@@ -204,6 +203,9 @@ WRITTEN = exactly(
     key=STRING, version=VERSION, expires_at={"type": ["string", "null"], "format": "date-time"}
 )
 OCTETS: Node = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+AS_PUT: Node = {"*/*": {"schema": ANY}}
+"""Of a reply: whatever was PUT, as whatever type that was said to be."""
+
 GONE = says("Gone, or never there.")
 HIT = says(
     "The value: JSON `{key, value}` if it was POSTed, else the bytes that were PUT.",

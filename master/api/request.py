@@ -11,7 +11,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from master.api.protocol import HttpProtocol
 from master.http.access import STRANGER, Access
-from master.http.limits import BodyBudget, Limits
+from master.http.limits import BodyBudget, BodyHold, Limits
 from master.http.problem import Problem
 from master.http.target import (
     Parameters,
@@ -37,7 +37,7 @@ class Exchange:
     __slots__ = (
         "_budget",
         "_clock",
-        "_held",
+        "_hold",
         "access",
         "host",
         "limits",
@@ -56,7 +56,7 @@ class Exchange:
         self.method = request.method
         self._budget = budget
         self._clock = clock
-        self._held = 0
+        self._hold = BodyHold(clock.boottime(), _nobody_waits)
         self.access: Access = STRANGER
         self.outcome = ""
         target = request.raw_path
@@ -140,22 +140,26 @@ class Exchange:
         length = self.request.content_length
         if length is not None and length > limit:
             raise _too_large(limit)
-        if length:
-            self._hold(length)
         await self._say_continue()
         chunks: list[bytes] = []
         size = 0
+        loop = asyncio.get_running_loop()
+        hold = self._hold
         try:
-            async with asyncio.timeout(self.limits.body_s):
+            async with asyncio.timeout(self.limits.body_s) as patience:
+                hold.on_evicted = lambda: patience.reschedule(loop.time())
                 while not self.request.content.at_eof():
                     chunk = await self.request.content.readany()
                     size += len(chunk)
                     if size > limit:
                         raise _too_large(limit)
-                    if size > self._held:
-                        self._hold(max(size - self._held, 64 * 1024))
+                    self._budget.take(hold, len(chunk), self._clock.boottime())
                     chunks.append(chunk)
+            hold.arriving = False
         except TimeoutError as error:
+            if hold.evicted:
+                detail = "the body came too slowly, and others needed its place in memory"
+                raise Problem(408, "request-timeout", detail, close=True) from error
             detail = f"the body did not arrive within {self.limits.body_s:g} s"
             raise Problem(408, "request-timeout", detail, close=True) from error
         except RequestPayloadError as error:
@@ -164,12 +168,7 @@ class Exchange:
 
     def release(self) -> None:
         """Give back what the body took of the budget."""
-        self._budget.give_back(self._held)
-        self._held = 0
-
-    def _hold(self, size: int) -> None:
-        self._budget.take(size)
-        self._held += size
+        self._budget.give_back(self._hold)
 
     async def _say_continue(self) -> None:
         protocol = self.request.protocol
@@ -177,6 +176,10 @@ class Exchange:
             protocol.continue_wanted = False
             if protocol.transport is not None:
                 protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _nobody_waits() -> None:
+    """The body is not being read."""
 
 
 def _from_absolute(target: str) -> tuple[str, str]:

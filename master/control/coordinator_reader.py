@@ -19,7 +19,7 @@ from ringmaster.cluster.registration import MASTER_PREFIX, NODE_PREFIX, MasterRo
 from ringmaster.cluster.time_agreement import TIME_KEY
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Coordinator, Record
-from ringmaster.coordinator.cluster import STOPPING_KEY
+from ringmaster.coordinator.cluster_record import STOPPING_KEY
 from ringmaster.runtime.clock import Clock
 
 REUSE_S: Final = 0.3

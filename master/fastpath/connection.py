@@ -14,9 +14,9 @@ from typing import Final
 from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
 from master.fastpath.handoff import Fallback, Handoff
-from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS
+from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_tag
 from master.fastpath.peer import Peer
-from master.fastpath.requests import PlainGet
+from master.fastpath.requests import ConditionalGet, PlainGet
 from master.http.framing import check_beginning, frame
 from master.http.problem import Problem
 
@@ -283,10 +283,16 @@ class Connection(Peer):
         if line is None:
             return _NOT_FAST
         block = data[line.end() : end + 2]
-        head = context.heads.known.get(block) or context.heads.judge(block)
-        if head is None:
-            return _NOT_FAST
         method, key, target = line.groups()
+        head = context.heads.known.get(block)
+        if head is None:
+            conditional = without_tag(block) if method == b"GET" else None
+            if conditional is not None:
+                return self._begin_conditional(key, conditional, end + 4, now)
+            head = context.heads.judge(block)
+            if head is None:
+                return _NOT_FAST
+        # `Head.may_get`, without the call.
         gets = head.gets
         if (
             method == b"GET"
@@ -308,6 +314,20 @@ class Connection(Peer):
             return _MUST_WAIT
         body = data[end + 4 : following]
         return following if begin(self, method, key, target, head, body, now) else _NOT_FAST
+
+    def _begin_conditional(
+        self, key: bytes | None, conditional: tuple[bytes, bytes], end: int, now: float
+    ) -> int:
+        """Begin a `GET` of which `without_tag` said what is `conditional`, and that goes to `end`: as `_begin_fast`."""
+        context = self.context
+        block, tag = conditional
+        head = context.heads.known.get(block) or context.heads.judge(block)
+        if head is None or key is None or not head.may_get(key):
+            return _NOT_FAST
+        get = ConditionalGet(self, key, now, tag)
+        self.waiting.append(get)
+        context.router.get_nowait(key, get)
+        return end
 
     def _hand_over(self, data: bytes, at: int, end: int, now: float) -> tuple[int, bool]:
         """Give aiohttp the request at `at`, whose head ends at `end`. Returns where the next one begins, and whether it must wait."""

@@ -12,14 +12,16 @@ import structlog
 from master.fastpath.header_cache import Heads
 from master.http.access import EVERYTHING, Gate
 from master.http.bulk_body import BulkReads
+from master.http.json_bodies import parse_item
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem, problem_of
 from master.http.request_counters import Counters
 from master.http.responses import Replies
-from ringmaster.errors import DeadlineExceeded, RingmasterError
+from master.http.write_rules import item_options
+from ringmaster.errors import BadRequest, DeadlineExceeded, RingmasterError
 from ringmaster.protocol.resp import Reply
-from ringmaster.protocol.write_options import WriteReply
+from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
 from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.router import Router
 from ringmaster.runtime.cluster_clock import ClusterClock
@@ -27,17 +29,33 @@ from ringmaster.runtime.tick_clock import TurnClock
 
 _LATE: Final = DeadlineExceeded("no reply came within the deadline")
 
+_REMEMBERED: Final = 1024
+_MAX_REST: Final = 256
+
 _log = structlog.get_logger(__name__)
+
+
+def _encoded_options(rest: bytes) -> bytes | None:
+    try:
+        item = parse_item(b'{"key":"","value":0' + rest)
+        if item.if_match is not None or item.if_none_match is not None:
+            return None
+        options = item_options(item, "")
+    except BadRequest:
+        return None
+    return b"" if options == PLAIN else encode_options(options)
 
 
 class Context:
     """What all connections of one master share."""
 
     __slots__ = (
+        "_options",
         "clock",
         "counters",
         "get_hit",
         "get_miss",
+        "get_same",
         "heads",
         "limits",
         "posted",
@@ -69,10 +87,12 @@ class Context:
         self.counters = counters
         self.get_hit = counters.series("GET", "hit", 200)
         self.get_miss = counters.series("GET", "miss", 404)
+        self.get_same = counters.series("GET", "hit", 304)
         self.written = {
             verb: counters.series(verb, "ok", 200) for verb in ("POST", "PUT", "DELETE")
         }
         self.posted = self.written["POST"]
+        self._options: dict[bytes, bytes] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def spawn(
@@ -89,6 +109,20 @@ class Context:
         seconds = self.clock.boottime() - request.began
         self.counters.observe(request.method, problem.status, "error", seconds)
         return problem.raw(b"Date: " + self.replies.date())
+
+    def options_of(self, rest: bytes) -> bytes | None:
+        """The encoded options that `rest` of an item states, see `item_before_more`; empty for none.
+
+        None for conditions, and for what is wrong. The last ones are remembered: items of one kind have the same.
+        """
+        options = self._options.get(rest)
+        if options is None:
+            options = _encoded_options(rest)
+            if options is not None and len(rest) <= _MAX_REST:
+                if len(self._options) >= _REMEMBERED:
+                    self._options.clear()
+                self._options[rest] = options
+        return options
 
     def deleted(self, _key: bytes, _reply: WriteReply) -> bytes:
         """The reply to a DELETE."""

@@ -10,7 +10,13 @@ from master.fastpath.header_cache import NO_KEYS, Head
 from master.fastpath.requests import Get, PlainGet, PlainPost, Refused, Write
 from master.http.access import Access
 from master.http.bulk_body import FIRST_SLICE, distinct_keys, plain_keys
-from master.http.json_bodies import parse_item, parse_keys, plain_item, plain_keys_of
+from master.http.json_bodies import (
+    item_before_more,
+    parse_item,
+    parse_keys,
+    plain_item,
+    plain_keys_of,
+)
 from master.http.limits import Limits
 from master.http.target import PLAIN_KEY, key_of_target, key_of_text, seconds_of_text
 from master.http.write_rules import check_size, item_options
@@ -71,12 +77,17 @@ def begin_plain(connection: Client, data: bytes, now: float) -> bool:
     if body < len(_POST_LINE) + 2:
         return False
     head = context.heads.known.get(data[len(_POST_LINE) : body - 2])
-    if head is None or head.post_length != len(data) - body:
-        return False
-    if head.length > MAX_BODY or head.length > context.limits.max_item:
+    if (
+        head is None
+        or head.post_length != len(data) - body
+        or head.length > MAX_BODY
+        or head.length > context.limits.max_item
+    ):
         return False
     plain = plain_item(data[body:])
-    if plain is None or len(plain[1]) > context.limits.max_value:
+    if plain is None:
+        return _post_with_more(connection, data[body:], now)
+    if len(plain[1]) > context.limits.max_value:
         return False
     key, value = plain
     post = PlainPost(connection, key, now, value)
@@ -147,6 +158,24 @@ def begin(
         _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, context.replies.put))
     else:
         _send(connection, Write(connection, key, now, "DELETE", b"RM.DEL", (), context.deleted))
+    return True
+
+
+def _post_with_more(connection: Client, body: bytes, now: float) -> bool:
+    """Begin a `POST` of a plain key and value with options. What `_post` makes of it, in half the time.
+
+    Of who may write all keys. `test_whole_and_in_pieces_a_request_has_the_same_outcome` compares the two.
+    """
+    context = connection.context
+    found = item_before_more(body)
+    if found is None or len(found[1]) > context.limits.max_value:
+        return False
+    key, value, rest = found
+    options = context.options_of(rest)
+    if options is None:
+        return False
+    args = (value, options) if options else (value,)
+    _send(connection, Write(connection, key, now, "POST", b"RM.SET", args, context.replies.posted))
     return True
 
 

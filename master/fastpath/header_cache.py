@@ -8,6 +8,7 @@ up once for each header block, not for each request, and a block without a valid
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from master.http.access import Access, Gate, Unauthorized
@@ -47,6 +48,9 @@ _HARMLESS: Final = frozenset(
         b"x-request-id",
     }
 )
+_IF_NONE_MATCH: Final = b"\r\nif-none-match:"
+# One tag: what a client sends that keeps a copy of one value. Lists, `*` and what is malformed are left to aiohttp.
+_one_tag = re.compile(rb'[ \t]*(?:W/)?("[!#-~]{0,200}")[ \t]*').fullmatch
 _ONCE: Final = frozenset(
     {b"authorization", b"host", b"connection", b"content-length", b"content-type"}
 )
@@ -85,6 +89,26 @@ class Head:
             Meta(content_type="" if content_type == _DEFAULT_TYPE else content_type)
         )
         self.put_options = encode_options(WriteOptions(flags=0, meta=self.meta))
+
+    def may_get(self, key: bytes) -> bool:
+        """Whether this is the head of a GET without a body whose sender may read `key`, which needs no decoding."""
+        gets = self.gets
+        return gets == ALL_KEYS or (gets == SOME_KEYS and self.matches_plain(key) is not None)
+
+
+def without_tag(block: bytes) -> tuple[bytes, bytes] | None:
+    """(`block` without its first `If-None-Match`, the one tag in that, less its `W/`); None if there is no such field.
+
+    A second such field stays where it is, and the rest is not plain. So is a field that goes on in the next line.
+    """
+    at = (b"\r\n" + block.lower()).find(_IF_NONE_MATCH)
+    if at < 0:
+        return None
+    end = block.find(b"\r\n", at)
+    if end < 0 or block[end + 2 : end + 3] in {b" ", b"\t"}:
+        return None
+    tag = _one_tag(block[at + len(_IF_NONE_MATCH) - 2 : end])
+    return None if tag is None else (block[:at] + block[end + 2 :], tag[1])
 
 
 class Heads:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from master.fastpath.context import Client, InFlight
+from master.fastpath.context import Client, Context, InFlight
 from master.http.write_rules import refusal
 from ringmaster.errors import RingmasterError
+from ringmaster.protocol.entry import header
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import Status, WriteReply
 from ringmaster.routing.outcomes import read_outcome, write_outcome
@@ -79,6 +80,44 @@ class PlainGet(Get):
     __slots__ = ()
 
     plain = True
+
+
+class ConditionalGet(Get):
+    """`GET /data/{key}` with an `If-None-Match` of one tag: `tag`, in its quotes."""
+
+    __slots__ = ("tag",)
+
+    def __init__(self, connection: Client, key: bytes, began: float, tag: bytes) -> None:
+        super().__init__(connection, key, began)
+        self.tag = tag
+
+    def replied(self, reply: Reply) -> None:
+        connection = self.connection
+        if connection is None or not isinstance(reply, bytes):
+            super().replied(reply)
+            return
+        self.connection = None
+        route = self.route
+        node = b"" if route is None else route.node
+        connection.finish(self, self._found(connection.context, reply, node))
+
+    async def _again(self, connection: Client) -> bytes:
+        context = connection.context
+        entry = await context.router.read(self.key, self.began + context.limits.deadline_s)
+        if entry is None:
+            context.get_miss.observe(context.clock.boottime() - self.began)
+            return context.replies.miss()
+        return self._found(context, entry, context.router.node_of(self.key))
+
+    def _found(self, context: Context, entry: bytes, node: bytes) -> bytes:
+        """304 if the tag is that of `entry`, else 200."""
+        seconds = context.clock.boottime() - self.began
+        decoded = header(entry)
+        if self.tag == b'"%b"' % context.replies.version(decoded.term, decoded.seq):
+            context.get_same.observe(seconds)
+            return context.replies.not_modified(entry, node)
+        context.get_hit.observe(seconds)
+        return context.replies.hit(self.key, entry, node)
 
 
 class Write(InFlight):

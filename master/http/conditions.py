@@ -16,7 +16,10 @@ Condition = str | tuple[Version, ...] | None
 
 # Empty elements of a list do not count (RFC 9110 §5.6.1.2).
 _TAG = re.compile(r'[\s,]*(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"\s*(?:,[\s,]*|$)')
-_VERSION = re.compile(r"([0-9a-f]{1,8})-([0-9a-f]{1,12})-([0-9a-f]{8})", re.ASCII)
+# As it is written, without zeros before it: a tag is compared byte for byte (RFC 9110 §8.8.3.2).
+_VERSION = re.compile(
+    r"(0|[1-9a-f][0-9a-f]{0,7})-(0|[1-9a-f][0-9a-f]{0,11})-([0-9a-f]{8})", re.ASCII
+)
 _MAX_TAGS = 64
 
 

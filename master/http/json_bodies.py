@@ -21,6 +21,11 @@ _plain_item = re.compile(
     rb'\{"key": ?"([ !#-\[\]-~]{1,512})", ?"value": ?'
     rb'("[ !#-\[\]-~]*"|-?(?:0|[1-9][0-9]{0,300})|true|false|null)\}'
 ).fullmatch
+# Such a body as far as the value, when more members follow.
+_item_before_more = re.compile(
+    rb'\{"key": ?"([ !#-\[\]-~]{1,512})", ?"value": ?'
+    rb'("[ !#-\[\]-~]*"|-?(?:0|[1-9][0-9]{0,300})|true|false|null)(?=,)'
+).match
 _PRINTABLE = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
 """ASCII without what is not printed, and without the backslash."""
 # Every escape, in its order: a surrogate pair, half of one, or another.
@@ -80,6 +85,15 @@ def plain_item(body: bytes) -> tuple[bytes, bytes] | None:
     """
     found = _plain_item(body)
     return None if found is None else (found[1], found[2])
+
+
+def item_before_more(body: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """(key, JSON text of the value, the rest from the comma on) of such a body in which more members follow.
+
+    The rest is not looked at. `body` is as good as `parse_item` finds `{"key":"","value":0` with that rest, and the same.
+    """
+    found = _item_before_more(body)
+    return None if found is None else (found[1], found[2], body[found.end() :])
 
 
 def parse_items(body: bytes, most: int) -> list[bytes]:

@@ -32,10 +32,6 @@ class Authority:
         self._any = "*" in self._names
         self._seen: set[str] = set()
 
-    def is_known(self, host: str) -> bool:
-        """Whether this very Host header passed `check_host` before: one set look-up."""
-        return host in self._seen
-
     def check_host(self, host: str) -> None:
         """Accept the Host header `host`. Raises `BadRequest` if it is none, `Forbidden` if we do not know it."""
         if host in self._seen:

@@ -94,7 +94,7 @@ _PUT_TYPE: Final = "application/octet-stream"
 
 
 class Replies:
-    """Renders replies of one cluster. `salt` comes from the view (`View.salt`).
+    """Renders replies of one cluster. `salt`: the first 8 digits of the cluster's id, part of every ETag.
 
     `private`: requests are authenticated, so shared caches must not keep a hit.
     """
@@ -175,6 +175,11 @@ class Replies:
     def validators(self, entry: bytes, node: bytes) -> bytes:
         """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
         return self._validators(header(entry), node, self._clock.now_ms())
+
+    def not_modified(self, entry: bytes, node: bytes) -> bytes:
+        """304: the client has that value. `entry` may end after its meta."""
+        lines = self.validators(entry, node)
+        return b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n\r\n" % (lines, self.date())
 
     @staticmethod
     def content(key: bytes, entry: bytes) -> tuple[bytes, bytes]:

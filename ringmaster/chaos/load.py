@@ -75,7 +75,6 @@ class Client:
         self.samples: list[Sample] = []
         self.states = {f"chaos-{number}-{key}": KeyState() for key in range(keys)}
         self.longest_gap_s = 0.0
-        self.gap_at = 0.0
         self._url = url
         self._clock = clock
         self._random = random.Random(f"{seed}-{number}")  # noqa: S311 - a load, not a secret
@@ -166,8 +165,7 @@ class Client:
             return
         now = sample.began + sample.took
         gap = now - self._last_success
-        if gap > self.longest_gap_s:
-            self.longest_gap_s, self.gap_at = gap, now
+        self.longest_gap_s = max(self.longest_gap_s, gap)
         self._last_success = now
 
 

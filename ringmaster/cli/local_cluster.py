@@ -26,7 +26,7 @@ from ringmaster.config.settings import (
     NodeSettings,
     ServingSettings,
     UpSettings,
-    advertised,
+    advertised_address,
     load_settings,
 )
 from ringmaster.errors import SettingsError
@@ -69,7 +69,7 @@ class LocalCluster:
         """The front door, as someone on this machine reaches it."""
         host = self.settings.host
         host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        return f"http://{advertised(host, self.settings.port)}"
+        return f"http://{advertised_address(host, self.settings.port)}"
 
     @property
     def masters(self) -> list[str]:

@@ -65,7 +65,7 @@ def undrain(
 def forget(
     node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
 ) -> None:
-    """Strike a node off the list that is down for good or has left; it can join again."""
+    """Take a node that is down for good, or has left, off the list; it can join again."""
     with connected(url, timeout, token) as client:
         if not client.forget(node):
             complain("forget", f"no such node: {node}")

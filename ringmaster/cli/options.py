@@ -29,7 +29,7 @@ def settings_command(kind: type[_S], run: Callable[[_S], None]) -> Callable[...,
         try:
             run(load_settings(kind, **flags))
         except RingmasterError as error:
-            sys.stderr.write(f"ringmaster {kind.section}: {error}\n")
+            sys.stderr.write(f"ringmaster {kind.command}: {error}\n")
             raise SystemExit(USAGE if isinstance(error, SettingsError) else FAILED) from None
 
     parameters = [_parameter(row) for row in setting_rows(kind)]
@@ -48,14 +48,14 @@ def run_service(
     """
 
     def logged(settings: _S) -> None:
-        bound = {"service": kind.section, "id": getattr(settings, "name", "")}
+        bound = {"service": kind.command, "id": getattr(settings, "name", "")}
         configure_logging(settings.log_level, settings.log_format, **bound)
         run(settings)
 
     logged.__doc__ = run.__doc__
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(settings_command(kind, logged))
-    name = f"ringmaster {kind.section}"
+    name = f"ringmaster {kind.command}"
     given = None if arguments is None else list(arguments)
     run_command(lambda: app(args=given, prog_name=name), name)
 

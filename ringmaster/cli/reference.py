@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ringmaster.config.quantities import show_size
+from ringmaster.config.quantities import format_size
 from ringmaster.config.settings import (
     COMMANDS,
     ClusterSettings,
@@ -53,7 +53,7 @@ def reference_page() -> str:
     parts.append(_table("`ringmaster master` and `ringmaster up`", ServingSettings, common))
     parts.append(_table("`ringmaster aux` and `ringmaster up`", NodeSettings, common))
     common |= ServingSettings.model_fields.keys() | NodeSettings.model_fields.keys()
-    parts += [_table(f"`ringmaster {kind.section}`", kind, common) for kind in COMMANDS]
+    parts += [_table(f"`ringmaster {kind.command}`", kind, common) for kind in COMMANDS]
     return "\n".join([*parts, _OTHERS])
 
 
@@ -94,7 +94,7 @@ def _shown(default: object, metadata: list[Any], *, is_on_off: bool) -> str:
     if isinstance(default, bool):
         return ("on" if default else "off") if is_on_off else ("yes" if default else "no")
     if isinstance(default, int) and _has(metadata, Size):
-        return show_size(default)
+        return format_size(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

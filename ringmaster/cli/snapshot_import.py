@@ -12,7 +12,7 @@ from ringmaster.client.reply import data_target
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON
 from ringmaster.protocol.keys import SkippedKeys
-from ringmaster.snapshot.archive import Record
+from ringmaster.snapshot.archive import SnapshotEntry
 
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -21,7 +21,7 @@ _EXTRAS: Final = ("swr", "tags")
 
 
 class Importer:
-    """Sends records to a cluster, JSON values in bulk, others one by one. Counts what became of them.
+    """Sends entries to a cluster, JSON values in bulk, others one by one. Counts what became of them.
 
     Tags and swr are sent until the cluster refuses them once. `stripped`: entries written without theirs.
     `skipped`: entries that HTTP cannot write, as it refuses their keys.
@@ -37,31 +37,29 @@ class Importer:
         self._items: list[dict[str, Any]] = []
         self._size = 0
 
-    def add(self, record: Record) -> None:
+    def add(self, entry: SnapshotEntry) -> None:
         """Send it, now or with the next `flush`."""
         now_ms = int(time.time() * 1000)
-        if is_expired(record, now_ms):
+        if is_expired(entry, now_ms):
             self.expired += 1
             return
-        if self.skipped.skips(record.key):
+        if self.skipped.skips(entry.key):
             return
-        ttl_s = (
-            max(record.header.expires_ms - now_ms, 1) / 1000 if record.header.expires_ms else None
-        )
-        if not record.header.flags & JSON:
-            self._put(record, ttl_s)
+        ttl_s = max(entry.header.expires_ms - now_ms, 1) / 1000 if entry.header.expires_ms else None
+        if not entry.header.flags & JSON:
+            self._put(entry, ttl_s)
             return
-        item: dict[str, Any] = {"key": record.key.decode(), "value": msgspec.Raw(record.value)}
+        item: dict[str, Any] = {"key": entry.key.decode(), "value": msgspec.Raw(entry.value)}
         if ttl_s is not None:
             item["ttl"] = ttl_s
-        if record.meta.swr_ms:
-            item["swr"] = record.meta.swr_ms / 1000
-        if record.meta.tags:
-            item["tags"] = record.meta.tags
+        if entry.meta.swr_ms:
+            item["swr"] = entry.meta.swr_ms / 1000
+        if entry.meta.tags:
+            item["tags"] = entry.meta.tags
         if not self._overwrite:
             item["if_none_match"] = "*"
         self._items.append(item)
-        self._size += len(record.value) + len(record.key)
+        self._size += len(entry.value) + len(entry.key)
         if len(self._items) >= _BATCH or self._size >= _BATCH_BYTES:
             self.flush()
 
@@ -94,8 +92,8 @@ class Importer:
         self.stripped += _has_extras(item)
         return {name: value for name, value in item.items() if name not in _EXTRAS}
 
-    def _put(self, record: Record, ttl_s: float | None) -> None:
-        meta = record.meta
+    def _put(self, entry: SnapshotEntry, ttl_s: float | None) -> None:
+        meta = entry.meta
         headers = {"Content-Type": meta.content_type or "application/octet-stream"}
         if meta.content_encoding:
             headers["Content-Encoding"] = meta.content_encoding
@@ -103,20 +101,20 @@ class Importer:
             headers["Content-Disposition"] = meta.content_disposition
         if not self._overwrite:
             headers["If-None-Match"] = "*"
-        key = record.key.decode()
+        key = entry.key.decode()
         plain = data_target(key, ttl=ttl_s)
         swr_s = meta.swr_ms / 1000 if meta.swr_ms else None
         target = data_target(key, meta.tags, ttl=ttl_s, swr=swr_s)
         if target != plain and self._extras:
             try:
-                self._count(self._client.request("PUT", target, record.value, headers).status, "")
+                self._count(self._client.request("PUT", target, entry.value, headers).status, "")
             except BadRequest:
                 self._extras = False
             else:
                 return
         self.stripped += target != plain
         try:
-            self._count(self._client.request("PUT", plain, record.value, headers).status, "")
+            self._count(self._client.request("PUT", plain, entry.value, headers).status, "")
         except BadRequest as error:
             self._count(_REFUSED, f"{key}: {error}")
 
@@ -131,9 +129,9 @@ class Importer:
                 self.errors.append(sentence)
 
 
-def is_expired(record: Record, now_ms: int) -> bool:
+def is_expired(entry: SnapshotEntry, now_ms: int) -> bool:
     """Whether its time to live was over at wall time `now_ms`."""
-    return 0 < record.header.expires_ms <= now_ms
+    return 0 < entry.header.expires_ms <= now_ms
 
 
 def _has_extras(item: dict[str, Any]) -> bool:

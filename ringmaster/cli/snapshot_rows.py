@@ -8,27 +8,27 @@ from datetime import UTC, datetime
 import msgspec
 import typer
 
-from ringmaster.snapshot.archive import SectionVerdict
-from ringmaster.snapshot.catalog import Catalog, Place
+from ringmaster.snapshot.archive import SectionCheck
+from ringmaster.snapshot.catalog import Catalog, StoredSection
 from ringmaster.snapshot.format import BundleHeader
 
 
 def print_sections(catalog: Catalog, *, older: bool, json: bool) -> None:
     """A line per partition, or (`older`) per section, newest first."""
-    for number in sorted(catalog.places):
-        places = catalog.places[number]
-        for place in places if older else places[:1]:
-            typer.echo(section_json(place) if json else _section_line(place))
+    for number in sorted(catalog.sections):
+        sections = catalog.sections[number]
+        for stored in sections if older else sections[:1]:
+            typer.echo(section_json(stored) if json else _section_line(stored))
 
 
 def print_files(catalog: Catalog, *, json: bool) -> None:
     """A line per bundle, with the partitions in it."""
-    inside: dict[str, list[Place]] = {str(name): [] for name in catalog.size_of}
+    inside: dict[str, list[StoredSection]] = {str(name): [] for name in catalog.size_of}
     newest = set()
-    for number, places in catalog.places.items():
-        newest.add((str(places[0].name), number))
-        for place in places:
-            inside[str(place.name)].append(place)
+    for number, sections in catalog.sections.items():
+        newest.add((str(sections[0].bundle), number))
+        for stored in sections:
+            inside[str(stored.bundle)].append(stored)
     for name in sorted(catalog.size_of):
         typer.echo(
             _file_line(str(name), catalog.size_of[name], inside[str(name)], newest, json=json)
@@ -36,11 +36,11 @@ def print_files(catalog: Catalog, *, json: bool) -> None:
 
 
 def _file_line(
-    name: str, size: int, places: list[Place], newest: set[tuple[str, int]], *, json: bool
+    name: str, size: int, sections: list[StoredSection], newest: set[tuple[str, int]], *, json: bool
 ) -> str:
-    numbers = sorted(place.section.mark.partition for place in places)
+    numbers = sorted(stored.section.id.partition for stored in sections)
     needed = sum((name, number) in newest for number in numbers)
-    header = places[0].header if places else None
+    header = sections[0].header if sections else None
     if json:
         row = {
             "file": name,
@@ -56,19 +56,19 @@ def _file_line(
     return f"{_when(header):19}  {held}  {size:>11} bytes  {name}{sealed}"
 
 
-def section_json(place: Place, verdict: SectionVerdict | None = None) -> str:
+def section_json(stored: StoredSection, check: SectionCheck | None = None) -> str:
     """A section as a JSON object, with what `verify` found, if given."""
-    section, name, header = place
+    section, name, header = stored
     row = {
-        "partition": section.mark.partition,
+        "partition": section.id.partition,
         "file": str(name),
-        "term": section.mark.term,
-        "sequence": section.mark.seq,
+        "term": section.id.term,
+        "sequence": section.id.seq,
         "bytes": section.size,
-        "entries": section.entries if verdict is None else verdict.entries,
+        "entries": section.entries if check is None else check.entries,
         "created_at": date(header.created_ms / 1000),
         "sealed": header.sealed,
-        "problems": [] if verdict is None else verdict.problems,
+        "problems": [] if check is None else check.problems,
     }
     return msgspec.json.encode(row).decode()
 
@@ -81,13 +81,13 @@ def date(wall_s: float) -> str:
 
 def summary(catalog: Catalog) -> str:
     """How much there is."""
-    return f"{len(catalog.places)} partitions in {len(catalog.size_of)} files"
+    return f"{len(catalog.sections)} partitions in {len(catalog.size_of)} files"
 
 
-def _section_line(place: Place) -> str:
-    section, name, header = place
+def _section_line(stored: StoredSection) -> str:
+    section, name, header = stored
     entries = "?" if section.entries is None else section.entries
-    mark = f"partition {section.mark.partition:>5}  {section.mark.term}.{section.mark.seq}"
+    mark = f"partition {section.id.partition:>5}  {section.id.term}.{section.id.seq}"
     columns = f"{entries:>9} entries  {section.size:>11} bytes"
     return f"{_when(header):19}  {mark:32}  {columns}  {name}{'  sealed' if header.sealed else ''}"
 

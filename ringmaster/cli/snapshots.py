@@ -27,7 +27,7 @@ from ringmaster.client.reply import DEFAULT_URL
 from ringmaster.errors import BadRequest, RingmasterError, SettingsError, Unserved
 from ringmaster.protocol.entry import JSON
 from ringmaster.protocol.keys import SkippedKeys
-from ringmaster.snapshot.archive import Record, file_problems, find_archive
+from ringmaster.snapshot.archive import SnapshotEntry, file_problems, find_archive
 
 _POLL_S: Final = 0.2
 _DEFAULT: Final = Path("data")
@@ -98,18 +98,18 @@ def verify(folder: Folder = _DEFAULT, cluster: Cluster = None, json: Json = Fals
         archive = find_archive(folder, cluster)
         catalog = archive.catalog()
         entries = damaged = 0
-        for number in sorted(catalog.places):
-            for place in catalog.places[number]:
-                verdict = archive.verify(place)
-                entries += verdict.entries
-                damaged += not verdict.sound
+        for number in sorted(catalog.sections):
+            for stored in catalog.sections[number]:
+                check = archive.verify(stored)
+                entries += check.entries
+                damaged += not check.sound
                 if json:
-                    typer.echo(rows.section_json(place, verdict))
-                elif not verdict.sound:
-                    total = "?" if verdict.total is None else verdict.total
-                    extent = f"{verdict.entries} of {total} entries can be read"
-                    found = "; ".join(verdict.problems)
-                    typer.echo(f"{place.name}: partition {number} damaged, {extent}: {found}")
+                    typer.echo(rows.section_json(stored, check))
+                elif not check.sound:
+                    total = "?" if check.total is None else check.total
+                    extent = f"{check.entries} of {total} entries can be read"
+                    found = "; ".join(check.problems)
+                    typer.echo(f"{stored.bundle}: partition {number} damaged, {extent}: {found}")
         problems = file_problems(catalog)
         for problem in problems:
             typer.echo(problem, err=json)
@@ -134,9 +134,9 @@ def export(
         archive = find_archive(folder, cluster)
         now_ms = int(time.time() * 1000)
         skipped = SkippedKeys()
-        for record in archive.records():
-            if (expired or not is_expired(record, now_ms)) and not skipped.skips(record.key):
-                sys.stdout.buffer.write(msgspec.json.encode(_line(record)) + b"\n")
+        for entry in archive.entries():
+            if (expired or not is_expired(entry, now_ms)) and not skipped.skips(entry.key):
+                sys.stdout.buffer.write(msgspec.json.encode(_line(entry)) + b"\n")
         sys.stdout.buffer.flush()
         _print_skipped(skipped)
         _report(archive.problems)
@@ -161,8 +161,8 @@ def restore(
     with _ending(), Client(url, timeout, token=token or token_from_environment()) as client:
         archive = find_archive(folder, cluster)
         importer = Importer(client, overwrite=overwrite)
-        for record in archive.records():
-            importer.add(record)
+        for entry in archive.entries():
+            importer.add(entry)
         importer.flush()
         typer.echo(
             f"{importer.written} entries written, {importer.kept} were there already, "
@@ -210,19 +210,19 @@ def _report(problems: Sequence[str]) -> None:
         raise typer.Exit(FAILED)
 
 
-def _line(record: Record) -> dict[str, Any]:
-    decoded, meta = record.header, record.meta
+def _line(entry: SnapshotEntry) -> dict[str, Any]:
+    decoded, meta = entry.header, entry.meta
     line: dict[str, Any] = {
-        "key": record.key.decode(),
-        "version": record.version,
+        "key": entry.key.decode(),
+        "version": entry.version,
         "written_at": rows.date(decoded.written_s),
         "expires_at": rows.date(decoded.expires_ms / 1000) if decoded.expires_ms else None,
     }
     if decoded.flags & JSON:
-        line["value"] = msgspec.Raw(record.value)
+        line["value"] = msgspec.Raw(entry.value)
     else:
         line["content_type"] = meta.content_type or "application/octet-stream"
-        line["base64"] = base64.b64encode(record.value).decode()
+        line["base64"] = base64.b64encode(entry.value).decode()
     if meta.content_encoding:
         line["content_encoding"] = meta.content_encoding
     if meta.content_disposition:

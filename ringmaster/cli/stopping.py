@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.coordinator.cluster import STOPPING_KEY
+from ringmaster.coordinator.cluster_record import STOPPING_KEY
 from ringmaster.runtime.clock import Clock
 
 

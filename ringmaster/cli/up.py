@@ -32,7 +32,7 @@ from ringmaster.cli.streams import BestEffort
 from ringmaster.cli.supervisor import Report, Supervisor
 from ringmaster.config.settings import UpSettings, record_lease_dir
 from ringmaster.coordinator import Coordinator
-from ringmaster.coordinator.configured import configured_coordinator
+from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import (
     CoordinatorError,
     CoordinatorUnavailable,

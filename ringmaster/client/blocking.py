@@ -104,7 +104,7 @@ class Client:
         return self._send(calls.drain(node, undo=undo, force=force))
 
     def forget(self, node: str) -> bool:
-        """Strike a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
+        """Take a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
         return self._send(calls.forget(node))
 
     def _send(self, call: Call[_T]) -> _T:

@@ -91,7 +91,7 @@ def drain(node: str, *, undo: bool, force: bool = False) -> Call[bool]:
 
 
 def forget(node: str) -> Call[bool]:
-    """Strike a node off the list; whether there is such a node."""
+    """Take a node off the list; whether there is such a node."""
     return Call("DELETE", f"/cluster/nodes/{path_segment(node)}", lambda reply: reply.status != 404)
 
 

@@ -91,11 +91,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.table)
 
     @property
-    def salt(self) -> str:
-        """Part of every ETag, so that versions of different clusters differ."""
-        return self.cluster[:8]
-
-    @property
     def up(self) -> dict[str, str]:
         """Incarnations of the nodes that are up, by id."""
         return {info.id: info.incarnation for info in self.nodes.values() if info.up}

@@ -1,1 +1,1 @@
-"""Settings: one typed definition, and how they are read."""
+"""Settings: their typed definition, and where values are read from."""

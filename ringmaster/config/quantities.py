@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them."""
+"""Sizes and durations in the notation of people: `256MB`, `500ms`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS_BYTES = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("", 1000), ("b", 1000), ("i", 1024), ("ib", 1024))
 }
-_SHOWN_BYTES = sorted(
+_FORMAT_UNITS = sorted(
     [(1024**power, f"{prefix}iB") for power, prefix in enumerate("KMGT", start=1)]
     + [(1000**power, f"{prefix}B") for power, prefix in enumerate("KMGT", start=1)],
     reverse=True,
@@ -31,9 +31,9 @@ def parse_size(value: object) -> int:
     return int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
 
 
-def show_size(size_bytes: int) -> str:
-    """Text that `parse_size` reads back exactly, with the largest unit that divides it."""
-    for unit, name in _SHOWN_BYTES:
+def format_size(size_bytes: int) -> str:
+    """`size_bytes` with the largest unit that divides it. `parse_size` reads it back exactly."""
+    for unit, name in _FORMAT_UNITS:
         if size_bytes and size_bytes % unit == 0:
             return f"{size_bytes // unit}{name}"
     return str(size_bytes)

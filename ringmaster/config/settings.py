@@ -1,7 +1,8 @@
-"""Every setting, defined once: name, type, unit, default, meaning.
+"""Every setting, defined once: name, type, unit, default, description.
 
-A value comes from the first of: a flag (`--max-memory 1GiB`), the environment (`RINGMASTER_MAX_MEMORY`), the
-settings file (`max_memory` in `ringmaster.toml`), the default. `docs/configuration.md` is generated from here.
+A value comes from the first of these that has one: a flag (`--max-memory 1GiB`), the environment
+(`RINGMASTER_MAX_MEMORY`), the settings file (`max_memory` in `ringmaster.toml`), the default.
+`docs/configuration.md` is generated from this module.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ringmaster.config.file import FileSource
-from ringmaster.config.quantities import show_size
+from ringmaster.config.quantities import format_size
 from ringmaster.config.types import (
-    LEAST_MEMORY_BYTES,
+    MIN_MEMORY_BYTES,
     NODES_TRAFFIC,
     WITHOUT_TOKENS,
     Address,
@@ -31,20 +32,23 @@ from ringmaster.config.types import (
     PowerOfTwo,
     Size,
     Switch,
-    refuse_exposure,
+    require_loopback,
 )
 from ringmaster.errors import SettingsError
 
 
 class ClusterSettings(BaseSettings):
-    """What every process of a cluster has to agree on."""
+    """Settings of every process, on which all processes of a cluster must agree.
+
+    `command`: the command that the class is for, and its table in the settings file.
+    """
 
     model_config = SettingsConfigDict(env_prefix="RINGMASTER_", frozen=True, extra="forbid")
-    section: ClassVar[str] = ""
+    command: ClassVar[str] = ""
 
     config: Annotated[Path | None, Field(description="The settings file.")] = None
     data_dir: Annotated[
-        Path, Field(description="Folder of the cluster's files, made with mode 0700.")
+        Path, Field(description="Folder of the cluster's files, created with mode 0700.")
     ] = Path("data")
     coordinator: Annotated[
         CoordinatorUrl,
@@ -59,22 +63,25 @@ class ClusterSettings(BaseSettings):
         str,
         Field(
             repr=False,
-            description="Its password. Better not given as a flag, which others can see.",
+            description="Its password. Set it in the environment or the file: other users can see flags.",
         ),
     ] = ""
     etcd_ca: Annotated[
-        Path | None, Field(description="PEM file of the authorities to trust. Unset: the system's.")
+        Path | None,
+        Field(
+            description="PEM file of the authorities that sign etcd's certificate. Unset: the system's."
+        ),
     ] = None
     etcd_cert: Annotated[
-        Path | None, Field(description="PEM file of the certificate to show to etcd.")
+        Path | None, Field(description="PEM file of the client certificate for etcd.")
     ] = None
     etcd_key: Annotated[Path | None, Field(description="PEM file of its private key.")] = None
     lease_dir: Annotated[
         Path | None,
         Field(
             description="Folder of the sqlite lease database and the process locks, the same for all processes "
-            "of a cluster. Unset: what the file `lease-dir` in the data dir names, else `leases` in the data dir; "
-            "`ringmaster up` takes a private folder in memory (/dev/shm) where there is room, and writes that file."
+            "of a cluster. Unset: the folder named by the file `lease-dir` in the data dir, else `leases` in the data dir; "
+            "`ringmaster up` creates a private folder in memory (/dev/shm) if there is room, and writes that file."
         ),
     ] = None
     replicas: Annotated[
@@ -89,24 +96,27 @@ class ClusterSettings(BaseSettings):
         ),
     ] = 1024
     min_in_sync: Annotated[
-        int, Field(ge=1, le=8, description="Copies a write needs; with fewer it is refused.")
+        int,
+        Field(
+            ge=1, le=8, description="In-sync copies that a write needs; with fewer it is refused."
+        ),
     ] = 1
     placement: Annotated[
         Literal["ring", "rendezvous"], Field(description="How partitions are placed onto nodes.")
     ] = "ring"
-    max_value: Annotated[Size, Field(ge=1, le=512 * 2**20, description="The largest value.")] = (
-        8 * 2**20
-    )
+    max_value: Annotated[
+        Size, Field(ge=1, le=512 * 2**20, description="Size of the largest value.")
+    ] = 8 * 2**20
     sole_copy_wait: Annotated[
         Duration,
         Field(
-            description="How long to wait for the last copies of a partition before its snapshot is used."
+            description="How long to wait for a partition's last copies before its snapshot is restored."
         ),
     ] = 30.0
     restore: Annotated[
         Switch,
         Field(
-            description="After the loss of every copy: load the snapshot (on) or start empty (off)."
+            description="When every copy of a partition is lost: load its snapshot (on) or start empty (off)."
         ),
     ] = True
     snapshot_dir: Annotated[
@@ -120,7 +130,7 @@ class ClusterSettings(BaseSettings):
         Field(description="Time between snapshots. 0: only at a clean stop and on request."),
     ] = 10.0
     snapshot_keep: Annotated[
-        int, Field(ge=1, le=1000, description="How many rounds of snapshots are kept.")
+        int, Field(ge=1, le=1000, description="How many rounds of snapshots to keep.")
     ] = 3
     restore_max_age: Annotated[
         Duration | None,
@@ -131,7 +141,7 @@ class ClusterSettings(BaseSettings):
     ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Field(description="The least severe event to log."),
+        Field(description="The least severe events to log."),
     ] = "info"
     log_format: Annotated[
         Literal["auto", "text", "json"],
@@ -140,12 +150,12 @@ class ClusterSettings(BaseSettings):
 
     @property
     def coordinator_path(self) -> Path:
-        """The folder of the sqlite coordinator's lasting files."""
+        """The folder of the sqlite coordinator's durable files."""
         return self.data_dir / "coordinator"
 
     @property
     def lease_path(self) -> Path:
-        """The folder of the lease database and the process locks: as given, as the data dir says, or inside it."""
+        """The folder of the lease database and the process locks: as set, as recorded in the data dir, or inside it."""
         return self.lease_dir or recorded_lease_dir(self.data_dir) or self.data_dir / "leases"
 
     @property
@@ -154,10 +164,10 @@ class ClusterSettings(BaseSettings):
         return self.snapshot_dir or self.data_dir / "snapshots"
 
     @model_validator(mode="after")
-    def _copies_fit(self) -> Self:
+    def _min_in_sync_is_possible(self) -> Self:
         if self.min_in_sync > self.replicas:
             raise ValueError(
-                f"--min-in-sync {self.min_in_sync} can never be met with --replicas {self.replicas}"
+                f"--min-in-sync {self.min_in_sync} cannot be met with --replicas {self.replicas}"
             )
         return self
 
@@ -170,50 +180,53 @@ class ClusterSettings(BaseSettings):
         *_unused: PydanticBaseSettingsSource,
         **_by_name: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        named = init_settings().get("config") or env_settings().get("config")
-        path = None if named is None else Path(named)
-        tables = {kind.section: frozenset(kind.model_fields) for kind in COMMANDS}
-        file = FileSource(settings_cls, path, tables, cls.file_sections())
+        config = init_settings().get("config") or env_settings().get("config")
+        path = None if config is None else Path(config)
+        tables = {kind.command: frozenset(kind.model_fields) for kind in COMMANDS}
+        file = FileSource(settings_cls, path, tables, cls.file_tables())
         return init_settings, env_settings, file
 
     @classmethod
-    def file_sections(cls) -> dict[str, frozenset[str]]:
-        """Tables of the settings file that count for this class, weakest first, and their settings that do."""
-        return {cls.section: frozenset(cls.model_fields)}
+    def file_tables(cls) -> dict[str, frozenset[str]]:
+        """The tables of the settings file that apply to this class, and which of their settings do. Later ones win."""
+        return {cls.command: frozenset(cls.model_fields)}
 
 
-LEASE_POINTER: Final = "lease-dir"
-"""The file in the data dir that names the lease dir, if that is outside."""
+_LEASE_DIR_FILE: Final = "lease-dir"
+"""The file in the data dir that names the lease dir, if that is elsewhere."""
 
 
 def record_lease_dir(data_dir: Path, lease_dir: Path) -> None:
-    """Have every process that is given the data dir alone find the leases. Raises `SettingsError`."""
-    pointer = data_dir / LEASE_POINTER
+    """Write the lease dir's path into the data dir, where every process that is given no lease dir looks for it.
+
+    Raises `SettingsError`.
+    """
+    record = data_dir / _LEASE_DIR_FILE
     try:
         if lease_dir == data_dir / "leases":
-            pointer.unlink(missing_ok=True)
+            record.unlink(missing_ok=True)
             return
-        unfinished = pointer.with_suffix(".tmp")
-        unfinished.write_bytes(os.fsencode(lease_dir.absolute()) + b"\n")
-        unfinished.replace(pointer)
+        temporary = record.with_suffix(".tmp")
+        temporary.write_bytes(os.fsencode(lease_dir.absolute()) + b"\n")
+        temporary.replace(record)
     except OSError as error:
-        raise SettingsError(f"cannot write {pointer}: {error.strerror}") from error
+        raise SettingsError(f"cannot write {record}: {error.strerror}") from error
 
 
 def recorded_lease_dir(data_dir: Path) -> Path | None:
-    """What `record_lease_dir` wrote, None if it wrote nothing."""
+    """The path that `record_lease_dir` wrote, None if there is none."""
     try:
-        found = (data_dir / LEASE_POINTER).read_bytes().rstrip(b"\n")
+        recorded = (data_dir / _LEASE_DIR_FILE).read_bytes().rstrip(b"\n")
     except OSError:
         return None
-    return Path(os.fsdecode(found)) if found else None
+    return Path(os.fsdecode(recorded)) if recorded else None
 
 
 class ServingSettings(ClusterSettings):
-    """What all masters of a cluster should have alike."""
+    """Settings that all masters of a cluster should share."""
 
     fastpath: Annotated[
-        bool, Field(description="Serve plain requests straight from the connection.")
+        bool, Field(description="Serve plain requests without going through aiohttp.")
     ] = True
     deadline: Annotated[
         Duration, Field(gt=0, le=60, description="How long a client's request may take.")
@@ -221,8 +234,8 @@ class ServingSettings(ClusterSettings):
     host_names: Annotated[
         str,
         Field(
-            description="Names under which clients reach it, beside localhost and addresses, with commas between; "
-            "`*`: any. Other Host headers are refused (DNS rebinding). With `--tokens` any is accepted."
+            description="Host names under which clients reach it, separated by commas; localhost and IP addresses always "
+            "work, `*` allows any name. Other Host headers are refused, against DNS rebinding. With `--tokens` any is accepted."
         ),
     ] = ""
     tokens: Annotated[
@@ -239,37 +252,40 @@ class ServingSettings(ClusterSettings):
         ),
     ] = 1.0
     max_fills: Annotated[
-        int, Field(ge=1, le=4096, description="Copies that may be filled at one time.")
+        int, Field(ge=1, le=4096, description="How many copies may be filled at the same time.")
     ] = 128
 
 
 class NodeSettings(ClusterSettings):
-    """What all nodes of a local cluster have alike."""
+    """Settings that all nodes of a local cluster share."""
 
     max_memory: Annotated[
         NodeMemory,
         Field(
-            description="Budget of one node, for all that its process takes: about 48 MiB of its own, the entries, and "
-            f"what is lost between them. At least {show_size(LEAST_MEMORY_BYTES)}."
+            description="Memory budget of one node's whole process: about 48 MiB for itself, the entries, and "
+            f"fragmentation. At least {format_size(MIN_MEMORY_BYTES)}."
         ),
     ] = 256 * 10**6
     rebalance_rate: Annotated[
         Size,
         Field(
             ge=1024,
-            description="Bytes a second that one node may send to copies being filled, and may receive for its own.",
+            description="Bytes per second that a node may send to copies being filled, and may receive for its own.",
         ),
     ] = 64 * 2**20
     drain_timeout: Annotated[
-        Duration, Field(description="How long a stopping node tries to move its data off.")
+        Duration, Field(description="How long a stopping node may take to move its data to others.")
     ] = 30.0
 
 
 class ServiceSettings(ClusterSettings):
-    """What masters and nodes have of their own."""
+    """Settings of one process, master or node."""
 
     id: Annotated[
-        Id | None, Field(description="The id, stable over restarts. Unset: host name and port.")
+        Id | None,
+        Field(
+            description="The id, which must stay the same over restarts. Unset: host name and port."
+        ),
     ] = None
     host: Annotated[Host, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Port
@@ -280,13 +296,13 @@ class ServiceSettings(ClusterSettings):
 
     @property
     def name(self) -> str:
-        """The id, or the default one."""
+        """The id as set, or the default one."""
         return self.id or default_id(self.port)
 
     @property
     def address(self) -> str:
         """`host:port` under which others reach it."""
-        return self.advertise or advertised(self.host, self.port)
+        return self.advertise or advertised_address(self.host, self.port)
 
     @property
     def _hosts(self) -> list[str]:
@@ -303,27 +319,29 @@ class ServiceSettings(ClusterSettings):
         return NODES_TRAFFIC
 
     @model_validator(mode="after")
-    def _bind_is_allowed(self) -> Self:
+    def _listens_on_loopback_or_guarded(self) -> Self:
         if not (self.insecure or self._is_guarded):
             for host in self._hosts:
-                refuse_exposure(host, self._exposure)
+                require_loopback(host, self._exposure)
         return self
 
 
 class MasterSettings(ServingSettings, ServiceSettings):
     """One master process (`ringmaster master`)."""
 
-    section = "master"
+    command = "master"
 
     port: Annotated[Port, Field(description="Port to listen on.")] = 8001
-    unix: Annotated[Path | None, Field(description="Unix socket to listen on as well.")] = None
+    unix: Annotated[Path | None, Field(description="A unix socket to listen on as well.")] = None
     shared_listen: Annotated[
         Address | None,
         Field(
-            description="`host:port` to listen on as well, shared with other masters (SO_REUSEPORT)."
+            description="A second `host:port` to listen on, shared with other masters (SO_REUSEPORT)."
         ),
     ] = None
-    workers: Annotated[int, Field(ge=1, le=64, description="Processes that share the port.")] = 1
+    workers: Annotated[
+        int, Field(ge=1, le=64, description="How many processes share the port.")
+    ] = 1
 
     @property
     def _is_guarded(self) -> bool:
@@ -342,26 +360,37 @@ class MasterSettings(ServingSettings, ServiceSettings):
 class AuxSettings(NodeSettings, ServiceSettings):
     """One node (`ringmaster aux`)."""
 
-    section = "aux"
+    command = "aux"
 
     port: Annotated[Port, Field(description="Port for RESP.")] = 7001
     http_port: Annotated[Port, Field(description="Port for health and metrics.")] = 7501
     unix_dir: Annotated[
         Path | None,
-        Field(description="Folder for a unix socket that processes of this host use instead."),
+        Field(
+            description="Folder for a unix socket that processes of this host use instead of the port."
+        ),
     ] = None
     zone: Annotated[
-        str, Field(max_length=64, description="Copies of a partition are kept in different zones.")
+        str,
+        Field(
+            max_length=64, description="The copies of a partition are placed in different zones."
+        ),
     ] = ""
     weight: Annotated[
-        float, Field(gt=0, le=1000, allow_inf_nan=False, description="Share of the partitions.")
+        float,
+        Field(
+            gt=0,
+            le=1000,
+            allow_inf_nan=False,
+            description="Its share of the partitions, relative to other nodes.",
+        ),
     ] = 1.0
 
 
 class UpSettings(ServingSettings, NodeSettings):
-    """A local cluster (`ringmaster up`). Its `host` is the front door's; all else stays on loopback."""
+    """A local cluster (`ringmaster up`). `host` is the front door's; everything else listens on loopback."""
 
-    section = "up"
+    command = "up"
 
     masters: Annotated[int, Field(ge=1, le=64, description="How many masters.")] = 2
     aux: Annotated[int, Field(ge=1, le=256, description="How many nodes.")] = 3
@@ -370,7 +399,7 @@ class UpSettings(ServingSettings, NodeSettings):
     nginx: Annotated[
         Literal["auto", "on", "off"],
         Field(
-            description="nginx as the front door: if installed, always, or never (masters share the port)."
+            description="nginx as the front door: if it is installed, always, or never (the masters share the port)."
         ),
     ] = "auto"
     master_port: Annotated[Port, Field(ge=1, description="Port of the first master.")] = 8001
@@ -387,13 +416,13 @@ class UpSettings(ServingSettings, NodeSettings):
     token_file: Annotated[Path | None, Field(description="A file with that token.")] = None
 
     @model_validator(mode="after")
-    def _bind_is_allowed(self) -> Self:
+    def _listens_on_loopback_or_guarded(self) -> Self:
         if not self.insecure and self.tokens is None:
-            refuse_exposure(self.host, WITHOUT_TOKENS)
+            require_loopback(self.host, WITHOUT_TOKENS)
         return self
 
     @classmethod
-    def file_sections(cls) -> dict[str, frozenset[str]]:
+    def file_tables(cls) -> dict[str, frozenset[str]]:
         return {
             "master": frozenset(ServingSettings.model_fields),
             "aux": frozenset(NodeSettings.model_fields),
@@ -402,28 +431,28 @@ class UpSettings(ServingSettings, NodeSettings):
 
 
 COMMANDS: tuple[type[ClusterSettings], ...] = (UpSettings, MasterSettings, AuxSettings)
-"""The settings of each command that has any."""
+"""The settings class of each command that has one."""
 
 _S = TypeVar("_S", bound=ClusterSettings)
 
 
 def load_settings(kind: type[_S], **flags: object) -> _S:
-    """The settings of one command; `flags` that are None count as not given. Raises `SettingsError`, one sentence."""
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    """The settings of one command. `flags` that are None are ignored. Raises `SettingsError`."""
+    values: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
-        return kind(**given)
+        return kind(**values)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from error
 
 
 def default_id(port: int) -> str:
-    """Host name and port: differs between processes of a host and between containers, stays over restarts."""
+    """Host name and port: unique among processes of a host and among containers, and the same after a restart."""
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:58]
     return f"{host or 'node'}-{port}"
 
 
-def advertised(host: str, port: int) -> str:
-    """`host:port`; a wildcard address is replaced by the host name, which other containers resolve."""
+def advertised_address(host: str, port: int) -> str:
+    """`host:port`. A wildcard address is replaced by the host name, which other containers can resolve."""
     if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared, not bound
         host = socket.gethostname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

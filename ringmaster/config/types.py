@@ -1,4 +1,4 @@
-"""The types of settings: what each accepts, and the sentence for what it does not."""
+"""The types of settings: which values each accepts, and the error message for those it does not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ringmaster.config.quantities import parse_duration, parse_size, show_size
+from ringmaster.config.quantities import format_size, parse_duration, parse_size
 
 PROCESS_BYTES: Final = 48 * 2**20
-"""Resident memory of a node's process before it holds an entry (measured: 44 MiB with CPython 3.11)."""
+"""Resident memory of a node's process without entries (measured: 44 MiB with CPython 3.11)."""
 
-LEAST_MEMORY_BYTES: Final = 2 * PROCESS_BYTES
-"""With less, a node would have next to nothing left for entries."""
+MIN_MEMORY_BYTES: Final = 2 * PROCESS_BYTES
+"""With less, a node would have almost nothing left for entries."""
 
 
 def _power_of_two(value: int) -> int:
@@ -26,36 +26,36 @@ def _power_of_two(value: int) -> int:
 def _coordinator(value: str) -> str:
     if value != "sqlite" and not re.fullmatch(r"sqlite:\S.*|etcds?://[^\s/]+", value):
         raise ValueError(
-            f"{value!r} is no coordinator; write sqlite or etcd://host:2379[,host:2379…]"
+            f"{value!r} is not a coordinator; write sqlite or etcd://host:2379[,host:2379…]"
         )
     return value
 
 
 def _host_and_port(value: str) -> str:
     if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}", value):
-        raise ValueError(f"{value!r} is no address; write host:port or [v6]:port")
+        raise ValueError(f"{value!r} is not an address; write host:port or [v6]:port")
     return value
 
 
 def _id(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
         raise ValueError(
-            f"{value!r} is no id; write 1 to 64 letters, digits, dots, dashes, underscores"
+            f"{value!r} is not an id; write 1 to 64 letters, digits, dots, dashes or underscores"
         )
     return value
 
 
 def _enough_memory(value: int) -> int:
-    if value < LEAST_MEMORY_BYTES:
+    if value < MIN_MEMORY_BYTES:
         raise ValueError(
-            f"{show_size(value)} is too little for a node: its process takes about "
-            f"{show_size(PROCESS_BYTES)} before it holds anything; give it {show_size(LEAST_MEMORY_BYTES)} or more"
+            f"{format_size(value)} is too little for a node: its process takes about "
+            f"{format_size(PROCESS_BYTES)} before it holds anything; give it {format_size(MIN_MEMORY_BYTES)} or more"
         )
     return value
 
 
 class OnOff:
-    """Marks a bool that is written `on` or `off`, on the command line as well."""
+    """Marks a bool whose value is written `on` or `off`, on the command line as well."""
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -81,8 +81,8 @@ NODES_TRAFFIC: Final = (
 """Why an address is refused, and what to do about it."""
 
 
-def refuse_exposure(host: str, why: str) -> None:
-    """Raises `ValueError` if `host` can be reached from other machines, or if it cannot be told. `why`: goes into it."""
+def require_loopback(host: str, why: str) -> None:
+    """Raise `ValueError` unless `host` is certainly a loopback address. Of names only `localhost` is. `why`: goes into it."""
     if host == "localhost":
         return
     try:

@@ -1,7 +1,7 @@
-"""The etcd coordinator, for many hosts: etcd 3.4 and later through its own HTTP/JSON gateway.
+"""The etcd coordinator, for many hosts: etcd 3.4 and later, through its HTTP/JSON gateway.
 
-Keys lie below `/ringmaster/<cluster name>/`; a record's version is its key's mod_revision. Reads are linearizable
-(etcd's default). etcd's leases are not used: the project has one lease mechanism for every engine.
+Keys are below `/ringmaster/<cluster name>/`. The version of a record is the mod_revision of its key. Reads are
+linearizable (etcd's default). etcd's own leases are not used: all engines share one lease mechanism.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _RETRY_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EtcdOptions:
-    """`cluster` names this cluster below `/ringmaster/`. `ca`: trust these instead of the system's authorities;
-    `certificate` and `key`: the client's own (PEM files). `user` and `password`: etcd's authentication.
+    """`cluster`: this cluster's name below `/ringmaster/`. `user` and `password`: etcd's authentication.
+
+    PEM files: `ca` has the authorities to trust instead of the system's, `certificate` and `key` are the client's own.
     """
 
     cluster: str = "default"
@@ -39,7 +40,7 @@ class EtcdOptions:
 
 
 class EtcdCoordinator:
-    """`endpoints`: base URLs. One that fails is left for the next. Belongs to one event loop."""
+    """`endpoints`: base URLs of the members. After a failure the next one is used. Belongs to one event loop."""
 
     def __init__(self, endpoints: Sequence[str], options: EtcdOptions) -> None:
         self._prefix = f"/ringmaster/{options.cluster}/"
@@ -51,18 +52,18 @@ class EtcdCoordinator:
     async def read(self, prefix: str, timeout_s: float = 2.0) -> dict[str, Record]:
         start = (self._prefix + prefix).encode()
         _, records = await self._range(
-            {"key": _b64(start), "range_end": _b64(_end(start))}, timeout_s
+            {"key": _b64(start), "range_end": _b64(_range_end(start))}, timeout_s
         )
         return records
 
     async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
         request = {
             "success": [
-                {"request_range": {"key": _b64(start), "range_end": _b64(_end(start))}}
+                {"request_range": {"key": _b64(start), "range_end": _b64(_range_end(start))}}
                 for start in ((self._prefix + prefix).encode() for prefix in prefixes)
             ]
         }
-        reply = await self._ask("/v3/kv/txn", request, timeout_s)
+        reply = await self._query("/v3/kv/txn", request, timeout_s)
         return dict(
             self._record(kv)
             for response in reply.get("responses", ())
@@ -93,11 +94,12 @@ class EtcdCoordinator:
         }
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
-            # Repeated only while it is known that nothing was sent: a commit that ran, repeated, would say None.
+            # Repeat only what was certainly not sent: a commit that was applied would fail its own expectations, and None
+            # would be wrong.
             try:
                 reply = await self._gateway.call("/v3/kv/txn", request, deadline)
             except NotSent as error:
-                await self._pause(deadline, error)
+                await self._wait_to_retry(deadline, error)
                 continue
             except GatewayError as error:
                 raise CoordinatorUnavailable(f"etcd: outcome unknown: {error}") from error
@@ -118,7 +120,7 @@ class EtcdCoordinator:
             try:
                 return await self._watch(key, revision + 1, deadline)
             except GatewayError:
-                # The stream is lost: read again, from the next member. If that fails too, it says so.
+                # The stream broke: read again, from the next member. That read raises if it fails as well.
                 if loop.time() + _RETRY_S >= deadline:
                     return None
                 await asyncio.sleep(_RETRY_S)
@@ -129,37 +131,37 @@ class EtcdCoordinator:
     async def _range(
         self, request: dict[str, Any], timeout_s: float
     ) -> tuple[int, dict[str, Record]]:
-        """The store's revision and the records."""
-        reply = await self._ask("/v3/kv/range", request, timeout_s)
+        """The revision of the store and the records in the range."""
+        reply = await self._query("/v3/kv/range", request, timeout_s)
         records = (self._record(kv) for kv in reply.get("kvs", ()))
         return int(reply["header"]["revision"]), dict(records)
 
-    async def _ask(self, path: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """The reply to a call that only reads. Repeated until the deadline: reading twice does no harm."""
+    async def _query(self, path: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The reply to a call that only reads. Failed calls are repeated until the deadline."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         reason: GatewayError | None = None
         while True:
             try:
-                return await self._gateway.call(path, request, deadline, share=True)
+                return await self._gateway.call(path, request, deadline, spare_time=True)
             except GatewayError as error:
-                # That the time ran out at last says less than what went wrong before.
+                # Report the failure before, if there was one: it says more than that the time ran out.
                 reason = error if reason is None or not isinstance(error, TimedOut) else reason
-                await self._pause(deadline, reason)
+                await self._wait_to_retry(deadline, reason)
 
     async def _watch(self, key: str, revision: int, deadline: float) -> Record | None:
-        """The first put of `key` at `revision` or later; None if there is none by `deadline`."""
+        """The record after the next put of `key` at `revision` or later; None at `deadline`. Raises `GatewayError`."""
         create = {"create_request": {"key": self._key(key), "start_revision": str(revision)}}
 
-        def take(result: dict[str, Any]) -> Record | None:
+        def last_put(result: dict[str, Any]) -> Record | None:
             if result.get("canceled", False):
                 raise GatewayError("the watch was cancelled")
             events = result.get("events", ())
             puts = [event["kv"] for event in events if event.get("type", "PUT") == "PUT"]
             return self._record(puts[-1])[1] if puts else None
 
-        return await self._gateway.stream("/v3/watch", create, deadline, take)
+        return await self._gateway.stream("/v3/watch", create, deadline, last_put)
 
-    async def _pause(self, deadline: float, error: GatewayError) -> None:
+    async def _wait_to_retry(self, deadline: float, error: GatewayError) -> None:
         if asyncio.get_running_loop().time() + _RETRY_S >= deadline:
             raise CoordinatorUnavailable(f"etcd: {error}") from error
         await asyncio.sleep(_RETRY_S)
@@ -176,8 +178,8 @@ def _b64(raw: bytes) -> str:
     return b64encode(raw).decode()
 
 
-def _end(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix`, whose last byte is ASCII."""
+def _range_end(prefix: bytes) -> bytes:
+    """The end of the range of all keys that begin with `prefix`. The last byte of `prefix` must be below 255."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 

@@ -1,9 +1,9 @@
-"""When to look whether a SQLite file was committed to by another process.
+"""When to poll a SQLite file for commits of other processes.
 
-What a look costs is not the question but being woken up for it: 0.1 ms of a processor. So the system tells of writes
-to the file's log (inotify). A commit writes there first and is visible a moment later, once the log is synced: after a
-write there are looks at short, growing intervals, then every `POLL_S`, for a sync that takes long, and at rest only every
-`REST_POLL_S`, for whatever was not told. Where the system cannot tell of writes there is a look every `LOOK_S`.
+The poll itself is cheap; waking the process up for it is not (0.1 ms of processor time). So inotify reports writes to
+the write-ahead log. A commit writes there first and becomes visible a moment later, once the log is synced. After a write
+the file is polled at short, growing intervals, then every `SYNC_POLL_S` in case the sync is slow, and when idle only every
+`IDLE_POLL_S`, in case a write was not reported. Without inotify it is polled every `SHORT_POLL_S`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-LOOK_S: Final = 0.02
-"""How late a change is noticed, if the machine is idle and a commit takes less than `EAGER_S`."""
+FIRST_POLL_S: Final = 0.001
+"""From a write to the first poll."""
 
-POLL_S: Final = 0.2
-"""How late it is noticed at most, after it is visible, if that takes less than `SLOW_S` from the write."""
+SHORT_POLL_S: Final = 0.02
+"""The longest interval for `BURST_S` after a write: how late a commit that syncs within that time is noticed."""
 
-SLOW_S: Final = 10.0
-REST_POLL_S: Final = 1.0
-"""How late it is noticed at most where all else fails."""
+BURST_S: Final = 0.1
+SYNC_POLL_S: Final = 0.2
+"""The interval after that, until `MAX_SYNC_S` after the write."""
 
-EAGER_S: Final = 0.1
-FIRST_S: Final = 0.001
+MAX_SYNC_S: Final = 10.0
+IDLE_POLL_S: Final = 1.0
+"""The interval from then on: how late a commit is noticed if inotify does not report its write."""
 
 _MODIFY: Final = 0x002
 _ATTRIB: Final = 0x004
@@ -34,7 +35,7 @@ _MOVE_SELF: Final = 0x800
 
 
 class FileWatch:
-    """Calls `on_write` from `loop` after writes to one file; many writes may be told as one. Belongs to that loop."""
+    """Calls `on_write` from `loop` after writes to one file, once for several. Belongs to that loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_write: Callable[[], None]) -> None:
         self._loop = loop
@@ -42,7 +43,7 @@ class FileWatch:
         self._descriptor = -1
 
     def watch(self, path: str) -> bool:
-        """Watch `path` from now on, and nothing else. False: the system cannot (no inotify, a limit, no such file)."""
+        """Watch `path` instead of the file before. False if that fails: no inotify, its limit reached, no such file."""
         self.close()
         libc = ctypes.CDLL(None)
         if not hasattr(libc, "inotify_init1"):
@@ -55,57 +56,56 @@ class FileWatch:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
-        self._loop.add_reader(descriptor, self._readable)
+        self._loop.add_reader(descriptor, self._on_readable)
         return True
 
     def close(self) -> None:
-        """Stop. Idempotent."""
+        """Stop watching. Idempotent."""
         if self._descriptor >= 0:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _readable(self) -> None:
+    def _on_readable(self) -> None:
         try:
-            os.read(
-                self._descriptor, 65536
-            )  # what happened does not matter; the rest comes next time
+            # What the events say does not matter. Whatever is left unread makes the descriptor readable again.
+            os.read(self._descriptor, 65536)
         except BlockingIOError:
             return
         self._on_write()
 
 
-class Looks:
-    """Calls `look` from `loop` when there may be something new, until it says that nobody waits any more.
+class PollTimer:
+    """Calls `poll` from `loop` when there may be a new commit, until `poll` returns False: nobody waits for one.
 
-    A look that comes while one is under way may do nothing: there is always a later one.
+    `poll` may do nothing while an earlier one is under way: a later one always follows.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], bool]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, poll: Callable[[], bool]) -> None:
         self._loop = loop
-        self._look = look
-        self._watch = FileWatch(loop, self._written)
-        self._log = ""
-        self._is_told = False
+        self._poll = poll
+        self._watch = FileWatch(loop, self._on_write)
+        self._log_path = ""
+        self._is_watching = False
         self._timer: asyncio.TimerHandle | None = None
-        self._pause = LOOK_S
+        self._burst_interval_s = SHORT_POLL_S
         self._written_at = 0.0
 
-    def begin(self) -> None:
-        """Look from now on. Does nothing if it does already."""
+    def start(self) -> None:
+        """Poll now and from now on. Does nothing if it is running."""
         if self._timer is None:
             self._begin_watch()
-            self._turn()
+            self._fire()
 
-    def watch(self, log: str) -> None:
-        """`log` is what a commit writes to first; called again when the file was opened anew."""
-        self._log = log
+    def watch(self, log_path: str) -> None:
+        """`log_path` is the write-ahead log. Call this again whenever the database is opened anew."""
+        self._log_path = log_path
         if self._timer is not None:
             self._begin_watch()
 
     def found(self) -> None:
-        """A look found something new: what was written is visible, so there is no more hurry. Another may follow."""
-        self._pause = LOOK_S
+        """A poll found a commit: what was written is visible, so end the burst of short intervals."""
+        self._burst_interval_s = SHORT_POLL_S
 
     def close(self) -> None:
         """Stop. Idempotent."""
@@ -115,27 +115,27 @@ class Looks:
         self._watch.close()
 
     def _begin_watch(self) -> None:
-        self._is_told = bool(self._log) and self._watch.watch(self._log)
-        # A commit may be past its write and not visible yet.
+        self._is_watching = bool(self._log_path) and self._watch.watch(self._log_path)
+        # A commit may have been written already and not be visible yet.
         self._written_at = self._loop.time()
 
-    def _written(self) -> None:
+    def _on_write(self) -> None:
         self._written_at = self._loop.time()
-        self._pause = FIRST_S
+        self._burst_interval_s = FIRST_POLL_S
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._loop.call_later(FIRST_S, self._turn)
+            self._timer = self._loop.call_later(FIRST_POLL_S, self._fire)
 
-    def _turn(self) -> None:
+    def _fire(self) -> None:
         self._timer = None
-        if not self._look():
+        if not self._poll():
             self._watch.close()
             return
-        self._pause = min(2 * self._pause, LOOK_S)
-        self._timer = self._loop.call_later(self._pause_s(), self._turn)
+        self._burst_interval_s = min(2 * self._burst_interval_s, SHORT_POLL_S)
+        self._timer = self._loop.call_later(self._interval_s(), self._fire)
 
-    def _pause_s(self) -> float:
-        since_s = self._loop.time() - self._written_at
-        if not self._is_told or since_s < EAGER_S:
-            return self._pause
-        return POLL_S if since_s < SLOW_S else REST_POLL_S
+    def _interval_s(self) -> float:
+        since_write_s = self._loop.time() - self._written_at
+        if not self._is_watching or since_write_s < BURST_S:
+            return self._burst_interval_s
+        return SYNC_POLL_S if since_write_s < MAX_SYNC_S else IDLE_POLL_S

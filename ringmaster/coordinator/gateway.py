@@ -1,4 +1,4 @@
-"""Calls to etcd's HTTP/JSON gateway: fail-over between members, authentication, streams."""
+"""Calls to etcd's HTTP/JSON gateway: failover between members, authentication, streams."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _CONNECT_S: Final = 1.0
 _MAX_LINE: Final = 32 * 2**20
 _UNAUTHENTICATED: Final = 16
 """The gRPC code of a missing or expired token."""
-_UNREACHED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""No connection was made, so nothing was sent."""
+_NOT_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""No connection was made, so the request was not sent."""
 
 T = TypeVar("T")
 
 
 class GatewayError(RingmasterError):
-    """The call failed; it may have been carried out."""
+    """The call failed. It may have been executed."""
 
 
 class NotSent(GatewayError):
-    """No member took the call: it was not carried out."""
+    """No member accepted a connection. The call was not executed."""
 
 
 class TimedOut(GatewayError):
-    """No answer by the deadline; it may have been carried out."""
+    """No reply by the deadline. The call may have been executed."""
 
 
 class Gateway:
-    """`endpoints` are base URLs of one etcd cluster. Deadlines are absolute, by the running loop's clock."""
+    """`endpoints` are the base URLs of one etcd cluster's members. Deadlines are absolute, by the running loop's clock."""
 
     def __init__(
         self, endpoints: Sequence[str], user: str, password: str, tls: ssl.SSLContext | None
@@ -52,17 +52,17 @@ class Gateway:
         return ",".join(self._endpoints)
 
     async def call(
-        self, path: str, request: dict[str, Any], deadline: float, *, share: bool = False
+        self, path: str, request: dict[str, Any], deadline: float, *, spare_time: bool = False
     ) -> dict[str, Any]:
-        """The reply of one member. `share`: leave half of the time for another, should this one hang.
+        """The reply of one member. `spare_time`: give up at half the time, so that the caller can repeat the call.
 
-        A member that fails is the last to be asked again. Raises `NotSent`, `GatewayError`.
+        A member that fails goes to the end of the list. Raises `NotSent`, `TimedOut`, `GatewayError`.
         """
         for attempt in (1, 2):
             token = await self._authenticated(deadline)
             try:
-                return await self._post(path, request, deadline, token, share=share)
-            except _TokenRefused as error:
+                return await self._post(path, request, deadline, token, spare_time=spare_time)
+            except _TokenRejected as error:
                 if self._token == token:
                     self._token = ""
                 if attempt == 2 or not self._user:
@@ -74,11 +74,11 @@ class Gateway:
         path: str,
         request: dict[str, Any],
         deadline: float,
-        take: Callable[[dict[str, Any]], T | None],
+        select: Callable[[dict[str, Any]], T | None],
     ) -> T | None:
-        """What `take` makes of the first `result` of a streamed reply that it wants; None at `deadline`.
+        """Call `select` with each `result` of a streamed reply until it returns a value, and return that.
 
-        Raises `GatewayError` if the stream ends before.
+        None at `deadline`. Raises `GatewayError` if the stream ends before.
         """
         token = await self._authenticated(deadline)
         index = self._current
@@ -88,54 +88,54 @@ class Gateway:
                 asyncio.timeout_at(deadline),
                 self._request(index, path, request, token) as reply,
             ):
-                return await _first(reply, endpoint, take)
-        except _UNREACHED as error:
-            self._failed(index)
+                return await _select_first(reply, endpoint, select)
+        except _NOT_CONNECTED as error:
+            self._demote(index)
             raise NotSent(f"{endpoint}: {error}") from error
         except TimeoutError:
             return None
         except (aiohttp.ClientError, OSError) as error:
-            self._failed(index)
+            self._demote(index)
             raise GatewayError(f"{endpoint}: {error}") from error
         except GatewayError:
-            self._failed(index)
+            self._demote(index)
             raise
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Close the connections. Idempotent."""
         if self._session is not None:
             await self._session.close()
 
     async def _post(
-        self, path: str, request: dict[str, Any], deadline: float, token: str, *, share: bool
+        self, path: str, request: dict[str, Any], deadline: float, token: str, *, spare_time: bool
     ) -> dict[str, Any]:
-        refusals: list[str] = []
+        failures: list[str] = []
         now = asyncio.get_running_loop().time
         for _ in self._endpoints:
             index = self._current
-            last = not share or len(refusals) + 1 == len(self._endpoints)
-            until = deadline if last else now() + (deadline - now()) / 2
+            is_last = not spare_time or len(failures) + 1 == len(self._endpoints)
+            until = deadline if is_last else now() + (deadline - now()) / 2
             try:
                 async with (
                     asyncio.timeout_at(until),
                     self._request(index, path, request, token) as reply,
                 ):
-                    return _reply(self._endpoints[index], reply.status, await reply.read())
-            except _UNREACHED as error:
-                self._failed(index)
-                refusals.append(f"{self._endpoints[index]}: {error}")
+                    return _decode_reply(self._endpoints[index], reply.status, await reply.read())
+            except _NOT_CONNECTED as error:
+                self._demote(index)
+                failures.append(f"{self._endpoints[index]}: {error}")
             except TimeoutError as error:
-                self._failed(index)
+                self._demote(index)
                 raise TimedOut(f"{self._endpoints[index]} did not answer in time") from error
             except (aiohttp.ClientError, OSError) as error:
-                self._failed(index)
+                self._demote(index)
                 raise GatewayError(f"{self._endpoints[index]}: {error}") from error
-            except _TokenRefused:
+            except _TokenRejected:
                 raise
-            except _Refused:
-                self._failed(index)
+            except _ErrorReply:
+                self._demote(index)
                 raise
-        raise NotSent("; ".join(refusals))
+        raise NotSent("; ".join(failures))
 
     def _request(
         self, index: int, path: str, request: dict[str, Any], token: str
@@ -156,7 +156,9 @@ class Gateway:
         if self._user and not self._token:
             request = {"name": self._user, "password": self._password}
             try:
-                reply = await self._post("/v3/auth/authenticate", request, deadline, "", share=True)
+                reply = await self._post(
+                    "/v3/auth/authenticate", request, deadline, "", spare_time=True
+                )
             except TimedOut:
                 raise
             except GatewayError as error:
@@ -164,21 +166,22 @@ class Gateway:
             self._token = str(reply["token"])
         return self._token
 
-    def _failed(self, index: int) -> None:
+    def _demote(self, index: int) -> None:
+        """A call to this member failed: the next call begins with the one after it."""
         if self._current == index:
             self._current = (index + 1) % len(self._endpoints)
 
 
-class _Refused(GatewayError):
-    """An answer, but an error."""
+class _ErrorReply(GatewayError):
+    """The member replied with an error."""
 
 
-class _TokenRefused(_Refused):
-    """The token is missing, unknown or expired. The call was not carried out."""
+class _TokenRejected(_ErrorReply):
+    """The token is missing, unknown or expired. The call was not executed."""
 
 
-async def _first(
-    reply: aiohttp.ClientResponse, endpoint: str, take: Callable[[dict[str, Any]], T | None]
+async def _select_first(
+    reply: aiohttp.ClientResponse, endpoint: str, select: Callable[[dict[str, Any]], T | None]
 ) -> T:
     if reply.status != 200:
         raise GatewayError(f"{endpoint}: status {reply.status}")
@@ -188,26 +191,26 @@ async def _first(
         if len(rest) > _MAX_LINE:
             raise GatewayError(f"{endpoint}: a message is too long")
         for line in lines:
-            taken = take(_result(line))
-            if taken is not None:
-                return taken
+            selected = select(_decode_result(line))
+            if selected is not None:
+                return selected
     raise GatewayError(f"{endpoint}: the stream ended")
 
 
-def _reply(endpoint: str, status: int, body: bytes) -> dict[str, Any]:
+def _decode_reply(endpoint: str, status: int, body: bytes) -> dict[str, Any]:
     try:
         reply = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _Refused(f"{endpoint}: status {status}, not JSON") from error
+        raise _ErrorReply(f"{endpoint}: status {status}, not JSON") from error
     if status == 200 and isinstance(reply, dict) and "header" in reply:
         return reply
     detail = reply.get("message") or reply.get("error") if isinstance(reply, dict) else reply
     if isinstance(reply, dict) and reply.get("code") == _UNAUTHENTICATED:
-        raise _TokenRefused(f"{endpoint}: {detail}")
-    raise _Refused(f"{endpoint}: status {status}: {detail}")
+        raise _TokenRejected(f"{endpoint}: {detail}")
+    raise _ErrorReply(f"{endpoint}: status {status}: {detail}")
 
 
-def _result(line: bytes) -> dict[str, Any]:
+def _decode_result(line: bytes) -> dict[str, Any]:
     try:
         message = orjson.loads(line)
     except orjson.JSONDecodeError as error:

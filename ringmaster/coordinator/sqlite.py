@@ -1,8 +1,9 @@
-"""The sqlite coordinator: one host, no server. Two files, because leases must not wait for the view's fsync.
+"""The sqlite coordinator: one host, no server. Two files, so that leases do not wait for the view's fsync.
 
-`coordinator.sqlite` in the shared directory holds the view and all that must last (WAL, synchronous=FULL). The lease
-database holds `lease/…`, `controller` and `master/…` (synchronous=OFF; on a tmpfs where there is one): rows that mean
-nothing after a reboot, so their loss with the machine costs nothing. Who may open them: `host.py`.
+`coordinator.sqlite` in the shared directory holds the view and everything else that must be durable (WAL,
+synchronous=FULL). The lease database holds `lease/…`, `controller` and `master/…` (WAL, synchronous=OFF; on a tmpfs where
+there is one): rows that mean nothing after a reboot, so a crash of the machine may lose them. `host.py` decides who may
+open the files.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ LEASE_PREFIXES: Final = ("lease/", "controller", "master/")
 
 
 class SqliteCoordinator:
-    """`directory` is shared by all processes; so is `lease_directory` (default: the same), at best on a tmpfs.
+    """`directory` is shared by all processes, and so is `lease_directory` (default: `directory`), preferably on a tmpfs.
 
-    Nothing is opened before the first call. Every call raises `ForeignHost` while another kernel uses the files.
+    No file is opened before the first call. Every call raises `ForeignHost` while another kernel uses the files.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class SqliteCoordinator:
         return await self.read_all((prefix,), timeout_s)
 
     async def read_all(self, prefixes: Sequence[str], timeout_s: float = 2.0) -> dict[str, Record]:
-        """As in the interface; the main file first."""
+        """As in the interface; the main file is read first."""
         in_main = [prefix for prefix in prefixes if not _is_lease(prefix)]
         in_leases = [prefix for prefix in prefixes if _may_be_lease(prefix)]
         loop = asyncio.get_running_loop()
@@ -59,16 +60,17 @@ class SqliteCoordinator:
         return records
 
     async def commit(self, commit: Commit, timeout_s: float = 2.0) -> Mapping[str, int] | None:
-        main, leases = _part(commit, leases=False), _part(commit, leases=True)
+        main, leases = _part_of(commit, leases=False), _part_of(commit, leases=True)
         if leases is None:
             return await self._main.commit(main or Commit(), timeout_s)
         if main is None:
             return await self._leases.commit(leases, timeout_s)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        # There is no commit across two files. Look first, so that the lease part is rarely done in vain; then revoke
-        # first and publish second: a crash between leaves a suspended node, the other order two that serve.
-        if not await self._main.meets(main.expect, timeout_s):
+        # There is no atomic commit across two files. Check the main file's expectations, so that the lease part is rarely
+        # applied in vain. Then revoke first and publish second: a crash in between leaves a suspended node, whereas the
+        # other order would leave two nodes that serve.
+        if not await self._main.matches(main.expect, timeout_s):
             return None
         lease_versions = await self._leases.commit(leases, max(deadline - loop.time(), 0.0))
         if lease_versions is None:
@@ -85,7 +87,7 @@ class SqliteCoordinator:
         await asyncio.gather(self._main.close(), self._leases.close())
         self._claim.release()
 
-    # Below: called in the databases' threads.
+    # Everything below runs in the databases' threads.
 
     def _locate_main(self) -> Path:
         self._claim.lease_file()
@@ -95,17 +97,17 @@ class SqliteCoordinator:
         path = self._lease_directory / self._claim.lease_file()
         if not path.exists():
             raise CoordinatorUnavailable(
-                f"the lease database {path} is missing, but others use the coordinator: either every process must be"
-                " given the same lease directory, or it was deleted, and every process must be stopped and started"
+                f"the lease database {path} is missing, though other processes use the coordinator: either they were"
+                " given another lease directory, or it was deleted and every process must be stopped and started again"
             )
         return path
 
-    def _create(self, lease_file: str, is_current: bool) -> str:
-        """Make what is missing; runs while no other process has the files open, so no lease is in use (`host.py`)."""
+    def _create(self, lease_file: str, is_same_boot: bool) -> str:
+        """Create what is missing. No other process has the files open meanwhile, so no lease is in use (`host.py`)."""
         try:
             if not self._main_path.exists():
                 database.create(self._main_path)
-            if is_current and database.is_usable(self._lease_directory / lease_file):
+            if is_same_boot and database.is_usable(self._lease_directory / lease_file):
                 return lease_file
             if lease_file:
                 database.remove(self._lease_directory / lease_file)
@@ -127,8 +129,8 @@ def _may_be_lease(prefix: str) -> bool:
     return _is_lease(prefix) or any(other.startswith(prefix) for other in LEASE_PREFIXES)
 
 
-def _part(commit: Commit, *, leases: bool) -> Commit | None:
-    """What of `commit` is for the lease database, or for the other; None if nothing."""
+def _part_of(commit: Commit, *, leases: bool) -> Commit | None:
+    """The part of `commit` for the lease database, or for the main one; None if it is empty."""
     part = Commit(
         {key: version for key, version in commit.expect.items() if _is_lease(key) is leases},
         {key: value for key, value in commit.put.items() if _is_lease(key) is leases},

@@ -116,17 +116,6 @@ def unnamed_header(entry: bytes) -> tuple[int, int, int, int, int]:
     return seq_hi << 32 | seq_lo, term, exp_hi << 32 | exp_lo, written_s, flags
 
 
-def slot_of(entry: bytes) -> int:
-    """The store-private slot of `entry`."""
-    slot: int = unpack_slot(entry)[0]
-    return slot
-
-
-def with_slot(entry: bytes, slot: int) -> bytes:
-    """A copy of `entry` with another slot."""
-    return pack_slot(slot) + entry[SLOT_SIZE:]
-
-
 def value_offset(entry: bytes) -> int:
     """Where the value begins; `entry` may be cut off anywhere behind the meta."""
     if entry[FLAGS_OFFSET] & META:

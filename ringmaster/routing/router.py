@@ -82,11 +82,6 @@ class Router:
         # Set, and replaced, when a retry may succeed: a new view, a link that came up.
         self._changed = asyncio.Event()
 
-    @property
-    def view(self) -> View | None:
-        """The newest view that was adopted."""
-        return self._view
-
     def adopt(self, view: View) -> None:
         """Route by `view` from now on; an older one is ignored.
 

@@ -1,7 +1,7 @@
-"""Snapshots of partitions: the file format and the stores that keep the files.
+"""Snapshots of partitions: the file format, and the stores that hold the files.
 
-`SnapshotStore` is what a store must do: a local directory (`directory.py`) today, an object store later. All of its
-calls block, so they belong into a thread, and raise `OSError`. The format is `docs/snapshot-format.md`.
+`SnapshotStore` is the interface of a store: a local directory (`directory.py`) today, an object store later. Its calls
+block, so they belong in a thread, and may raise `OSError`. `docs/snapshot-format.md` defines the format.
 """
 
 from __future__ import annotations
@@ -9,55 +9,55 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 
-from ringmaster.snapshot.names import BundleName, ManifestName, OldName
+from ringmaster.snapshot.names import BundleName, ManifestName, Version1Name
 
 FileName: TypeAlias = BundleName | ManifestName
-"""Names are made in `names.py`. A store asks for three things of one: `str()`, `draft` and `incarnation`."""
+"""Made in `names.py`. A store uses nothing of a name but `str()`, `draft` and `incarnation`."""
 
 
 class StoredFile(NamedTuple):
-    """A file as the store lists it; nothing says yet that it is valid."""
+    """A file as the store lists it, not yet checked."""
 
-    name: FileName | OldName
+    name: FileName | Version1Name
     size: int
 
 
 class Draft(Protocol):
-    """A file being written; nobody else sees it before it is published."""
+    """A file being written. It is invisible until it is published."""
 
     name: FileName
 
     def append(self, chunks: Sequence[bytes]) -> None:
-        """Write at the end."""
+        """Append all of `chunks`."""
 
     def discard(self) -> None:
-        """Give it up and remove what is there of it. Never raises."""
+        """Abandon the draft and remove what was written of it. Never raises."""
 
 
 class SnapshotStore(Protocol):
-    """The files of one cluster. A published file is complete and durable; bundles never change after that."""
+    """The files of one cluster. A published file is complete and durable, and a published bundle never changes."""
 
     @property
-    def place(self) -> str:
-        """Where that is, for people."""
+    def location(self) -> str:
+        """Where the store is, for messages."""
 
     def files(self) -> list[StoredFile]:
-        """Every published file, in no order. An empty list if there has never been one."""
+        """Every published file, in no particular order; empty if nothing was ever published."""
 
     def open(self, name: FileName) -> BinaryIO:
-        """Read a published file; what it gives can seek."""
+        """A published file, opened for reading; it supports seek."""
 
     def begin(self, name: FileName) -> Draft:
         """Start a new file."""
 
     def publish(self, drafts: Sequence[Draft]) -> None:
-        """Make the drafts durable, then visible under their names, replacing a file of the same name.
+        """Make the drafts durable, then visible under their names. A file of the same name is replaced.
 
-        On an error each of them is either published or not there, and all that are not must be written anew.
+        On an error each draft is either published or discarded; those that are not published must be written again.
         """
 
     def delete(self, names: Sequence[FileName]) -> None:
-        """Remove files; those that are gone already are none of its concern."""
+        """Delete files. Names that do not exist are ignored."""
 
     def sweep(self, live: Collection[str]) -> int:
-        """Remove drafts that incarnations not in `live` left behind; how many."""
+        """Delete the drafts left behind by incarnations that are not in `live`; returns how many."""

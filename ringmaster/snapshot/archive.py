@@ -1,4 +1,4 @@
-"""Snapshots as a person meets them: verified, listed, read entry by entry. Blocking; needs no cluster."""
+"""Snapshots for the command line: found, verified, and read entry by entry. Blocking; needs no running cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ringmaster.errors import SettingsError, SnapshotDamaged
 from ringmaster.protocol.entry import Header, header, meta_of, value_offset
 from ringmaster.protocol.entry_meta import Meta
 from ringmaster.protocol.hashing import partition_of
-from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.catalog import Catalog, CatalogReader, StoredSection
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
 from ringmaster.snapshot.format import split_payload
 from ringmaster.snapshot.reader import Damage, SectionReader
@@ -22,23 +22,25 @@ _FOLDER: Final = "snapshots"
 
 
 @dataclass(slots=True)
-class SectionVerdict:
-    """What is to be said of a section. `entries`: those that can be read; `total`: None if nobody knows."""
+class SectionCheck:
+    """The result of reading a section. `entries`: how many could be read; `total`: how many there should be, None if
+    unknown; `problems`: a sentence each.
+    """
 
-    place: Place
+    stored: StoredSection
     entries: int = 0
     total: int | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
-        """Whether every byte of it is as it was written."""
+        """Whether every byte of the section is as it was written."""
         return not self.problems
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One entry of a section. `version` as clients know it."""
+class SnapshotEntry:
+    """One entry of a section, decoded. `version` has the form that clients see."""
 
     partition: int
     key: bytes
@@ -55,93 +57,96 @@ class Archive:
         self.cluster = cluster
         self._store = LocalDirectory(folder, cluster)
         self.problems: list[str] = []
-        """What `records` could not read, a sentence each."""
+        """What `entries` could not read, a sentence each."""
 
     def catalog(self) -> Catalog:
-        """What there is. Raises `OSError`."""
-        return Survey(self._store, self.cluster, None).look()
+        """The sections and files there are. Raises `OSError`."""
+        return CatalogReader(self._store, self.cluster, None).read()
 
-    def verify(self, place: Place) -> SectionVerdict:
+    def verify(self, stored: StoredSection) -> SectionCheck:
         """Read every byte of a section."""
-        verdict = SectionVerdict(place)
-        number, partitions = place.section.mark.partition, place.header.partitions
+        check = SectionCheck(stored)
+        number, partitions = stored.section.id.partition, stored.header.partitions
         try:
-            for record in self._records(verdict):
-                if partition_of(record.key, partitions) != number:
-                    verdict.problems.append(f"the key {record.key!r} belongs to another partition")
+            for entry in self._entries(check):
+                if partition_of(entry.key, partitions) != number:
+                    check.problems.append(f"the key {entry.key!r} belongs to another partition")
         except OSError as error:
-            verdict.problems.append(str(error))
-        return verdict
+            check.problems.append(str(error))
+        return check
 
-    def records(self) -> Iterator[Record]:
-        """The entries of the newest readable section of each partition, as a restore would take them, oldest first."""
+    def entries(self) -> Iterator[SnapshotEntry]:
+        """The entries that a restore would load: those of the newest readable section of each partition.
+
+        Within a partition the least recently used comes first.
+        """
         catalog = self.catalog()
         self.problems += file_problems(catalog)
-        for number in sorted(catalog.places):
-            for place in catalog.places[number]:
-                verdict = SectionVerdict(place)
+        for number in sorted(catalog.sections):
+            for stored in catalog.sections[number]:
+                check = SectionCheck(stored)
                 try:
-                    yield from self._records(verdict)
+                    yield from self._entries(check)
                 except OSError as error:
-                    verdict.problems.append(str(error))
-                where = f"{place.name}, partition {number}"
-                self.problems += [f"{where}: {problem}" for problem in verdict.problems]
-                if verdict.entries or verdict.sound or verdict.total == 0:
+                    check.problems.append(str(error))
+                where = f"{stored.bundle}, partition {number}"
+                self.problems += [f"{where}: {problem}" for problem in check.problems]
+                if check.entries or check.sound or check.total == 0:
                     break
 
-    def _records(self, verdict: SectionVerdict) -> Iterator[Record]:
-        place = verdict.place
-        with self._store.open(place.name) as stream:
-            reader = SectionReader(stream, place.header.sync, place.section)
+    def _entries(self, check: SectionCheck) -> Iterator[SnapshotEntry]:
+        stored = check.stored
+        with self._store.open(stored.bundle) as stream:
+            reader = SectionReader(stream, stored.header.sync, stored.section)
             for item in reader.blocks():
-                verdict.total = reader.entries
+                check.total = reader.entries
                 if isinstance(item, Damage):
-                    verdict.problems.append(str(item))
+                    check.problems.append(str(item))
                     continue
                 try:
                     pairs = split_payload(item.raw, item.entries)
-                    records = list(self._decoded(place.section.mark.partition, *pairs))
+                    entries = list(self._decoded(stored.section.id.partition, *pairs))
                 except (SnapshotDamaged, msgspec.MsgspecError, ValueError) as error:
-                    verdict.problems.append(f"block {item.position}: {error}")
+                    check.problems.append(f"block {item.position}: {error}")
                     continue
-                verdict.entries += len(records)
-                yield from records
-            verdict.total = reader.entries
+                check.entries += len(entries)
+                yield from entries
+            check.total = reader.entries
 
     def _decoded(
         self, number: int, keys: Sequence[bytes], entries: Sequence[bytes]
-    ) -> Iterator[Record]:
+    ) -> Iterator[SnapshotEntry]:
         for key, entry in zip(keys, entries, strict=True):
             decoded = header(entry)
             offset = value_offset(entry)
             if offset > len(entry):
                 raise SnapshotDamaged(f"the entry of {key!r} is cut off")
             version = f"{decoded.term:x}-{decoded.seq:x}-{self.cluster[:8]}"
-            yield Record(number, key, version, decoded, meta_of(entry), entry[offset:])
+            yield SnapshotEntry(number, key, version, decoded, meta_of(entry), entry[offset:])
 
 
 def file_problems(catalog: Catalog) -> list[str]:
-    """What is wrong with whole files, and what is missing, a sentence each."""
-    found = [f"{problem.file}: damaged, {problem.reason}" for problem in catalog.problems]
-    missed: dict[str, list[int]] = {}
-    for number in sorted(catalog.named):
-        if (name := catalog.missing(number)) is not None:
-            missed.setdefault(str(name), []).append(number)
-    found += [
-        f"{name}: the newest snapshot of {len(numbers)} partitions should be in it and is not: "
+    """What is wrong with files as a whole, and which are missing, a sentence each."""
+    sentences = [f"{problem.file}: damaged, {problem.reason}" for problem in catalog.problems]
+    partitions_of: dict[str, list[int]] = {}
+    for number in sorted(catalog.expected):
+        if (bundle := catalog.missing(number)) is not None:
+            partitions_of.setdefault(str(bundle), []).append(number)
+    sentences += [
+        f"{bundle}: the newest snapshot of {len(numbers)} partitions should be in it and is not: "
         + ", ".join(map(str, numbers[:10]))
         + (", …" if len(numbers) > 10 else "")
-        for name, numbers in sorted(missed.items())
+        for bundle, numbers in sorted(partitions_of.items())
     ]
-    if catalog.old:
-        found.append(catalog.unreadable_version)
-    return found
+    if catalog.version_1:
+        sentences.append(catalog.version_1_problem)
+    return sentences
 
 
 def find_archive(path: Path, cluster: str | None) -> Archive:
-    """The archive that `path` means: a folder of snapshots, a data dir, or the folder of one cluster.
+    """The archive at `path`: a folder of snapshots, a data dir, or the folder of one cluster.
 
-    Raises `SettingsError` if there is none, or several and `cluster` does not say which.
+    `cluster` is an id or the beginning of one. Raises `SettingsError` if no archive matches, or more than one.
     """
     folder = path / _FOLDER if (path / _FOLDER).is_dir() else path
     try:

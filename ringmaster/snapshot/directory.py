@@ -1,7 +1,7 @@
 """Snapshots in a folder of the local file system or a mounted volume: `<folder>/<cluster id>/`.
 
-Every name is relative to the opened folder, and no symbolic link is followed below it, so a link planted there leads
-nowhere. A file appears under its name by a rename after its bytes are on disk, and the folder is synced after that.
+Files are opened relative to the open folder and without following symbolic links, so a link planted there has no effect.
+A file is written as a draft, synced, renamed to its name, and then the folder is synced.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ringmaster.snapshot.names import parse_draft, parse_name
 _CLUSTER: Final = re.compile(r"[0-9a-f]{32}")
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# Not blocking: a pipe that lies there must not hold us up.
+# Non-blocking, so that opening a named pipe in the folder does not hang.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _IOV_MAX: Final = 512
 
 
 class LocalDraft:
-    """A file with a name that begins with a dot, open for writing."""
+    """A draft: a file whose name begins with a dot, open for writing."""
 
     def __init__(self, store: LocalDirectory, name: FileName, descriptor: int) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class LocalDraft:
         self._descriptor = descriptor
 
     def append(self, chunks: Sequence[bytes]) -> None:
-        """Write all of `chunks`. Raises `OSError`; the draft can only be discarded then."""
+        """Append all of `chunks`. After an `OSError` the draft can only be discarded."""
         pending = [memoryview(chunk) for chunk in chunks if chunk]
         while pending:
             written = os.writev(self._descriptor, pending[:_IOV_MAX])
@@ -48,18 +48,18 @@ class LocalDraft:
                 pending[0] = pending[0][written:]
 
     def sync(self) -> None:
-        """To the disk, then close. Raises `OSError`."""
+        """Sync the file to disk and close it. Raises `OSError`."""
         os.fsync(self._descriptor)
         self.close()
 
     def close(self) -> None:
-        """Close the file. Raises `OSError`: some file systems report a failed write only here."""
+        """Close the file. Raises `OSError`: some file systems report a failed write only on close."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def discard(self) -> None:
-        """Remove it."""
+        """Close and delete the file, ignoring errors."""
         with suppress(OSError):
             self.close()
         with suppress(OSError):
@@ -67,48 +67,48 @@ class LocalDraft:
 
 
 class LocalDirectory:
-    """The snapshots of the cluster with id `cluster` in `folder`, which is made when it is first written to."""
+    """The snapshots of the cluster with id `cluster` in `folder`, which is created by the first write."""
 
     def __init__(self, folder: Path, cluster: str) -> None:
         if not _CLUSTER.fullmatch(cluster):
-            raise SettingsError(f"{cluster!r} is no id of a cluster")
+            raise SettingsError(f"{cluster!r} is not a cluster id")
         self._folder = folder
         self._cluster = cluster
 
     @property
-    def place(self) -> str:
-        """The folder."""
+    def location(self) -> str:
+        """The path of the cluster's folder."""
         return str(self._folder / self._cluster)
 
     def files(self) -> list[StoredFile]:
-        """Regular files with names of ours."""
+        """All regular files with names of this format."""
         try:
             with self._opened() as folder:
-                return list(_stored(folder))
+                return list(_stored_files(folder))
         except FileNotFoundError:
             return []
 
     def open(self, name: FileName) -> BinaryIO:
-        """Open to read. Raises `OSError`, also for anything but a regular file."""
+        """Open for reading. Raises `OSError`, also if it is not a regular file."""
         with self._opened() as folder:
             descriptor = os.open(str(name), _READ, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise OSError(f"{name} is no regular file")
+            raise OSError(f"{name} is not a regular file")
         return os.fdopen(descriptor, "rb")
 
     def begin(self, name: FileName) -> LocalDraft:
-        """A draft, mode 0600. One of the same name can only be this incarnation's own, given up before."""
+        """A new draft, mode 0600. If one of that name exists, this incarnation abandoned it, and it is replaced."""
         if parse_name(str(name)) != name:
-            raise ValueError(f"no snapshot can have the name {name}")
-        self._make()
+            raise ValueError(f"{name} is not a valid name of a snapshot file")
+        self._create_folder()
         with self._opened() as folder:
             with suppress(FileNotFoundError):
                 os.unlink(name.draft, dir_fd=folder)
             return LocalDraft(self, name, os.open(name.draft, _NEW_FILE, 0o600, dir_fd=folder))
 
     def publish(self, drafts: Sequence[Draft]) -> None:
-        """Sync all files, rename all, sync the folder."""
+        """Sync all files, rename them, then sync the folder."""
         ours = [draft for draft in drafts if isinstance(draft, LocalDraft)]
         for draft in ours:
             draft.sync()
@@ -118,7 +118,7 @@ class LocalDirectory:
             os.fsync(folder)
 
     def delete(self, names: Sequence[FileName]) -> None:
-        """Remove files. Raises `OSError`."""
+        """Delete files. Raises `OSError`."""
         if not names:
             return
         with self._opened() as folder:
@@ -127,12 +127,12 @@ class LocalDirectory:
                     os.unlink(str(name), dir_fd=folder)
 
     def remove_draft(self, name: FileName) -> None:
-        """Remove what is left of a draft. Raises `OSError`."""
+        """Delete the file of a draft. Raises `OSError`."""
         with self._opened() as folder:
             os.unlink(name.draft, dir_fd=folder)
 
     def sweep(self, live: Collection[str]) -> int:
-        """No clock is asked: a draft of an incarnation that a view lists may still be written."""
+        """As in the interface. The age of a draft does not matter: only a live incarnation can still be writing one."""
         removed = 0
         try:
             with self._opened() as folder:
@@ -147,7 +147,7 @@ class LocalDirectory:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        # The folder itself may be a link, a volume mounted somewhere; what is in it may not.
+        # The folder itself may be a symbolic link, to a mounted volume for instance; what is in it may not.
         outer = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             inner = os.open(self._cluster, _FOLDER_FLAGS, dir_fd=outer)
@@ -158,7 +158,7 @@ class LocalDirectory:
         finally:
             os.close(inner)
 
-    def _make(self) -> None:
+    def _create_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -170,7 +170,7 @@ class LocalDirectory:
 
 
 def clusters_in(folder: Path) -> list[str]:
-    """The ids of the clusters that have snapshots in `folder`. Raises `OSError`."""
+    """The ids of the clusters with a folder in `folder`. Raises `OSError`."""
     with os.scandir(folder) as found:
         return sorted(
             each.name
@@ -179,7 +179,7 @@ def clusters_in(folder: Path) -> list[str]:
         )
 
 
-def _stored(folder: int) -> Iterator[StoredFile]:
+def _stored_files(folder: int) -> Iterator[StoredFile]:
     with os.scandir(folder) as found:
         for each in found:
             name = parse_name(each.name)

@@ -1,7 +1,8 @@
-"""The bytes of a bundle: header, sections of blocks of entries, index. Layout in `docs/snapshot-format.md`. Pure.
+"""The bytes of a bundle: its header and its blocks. Layout in `docs/snapshot-format.md`. Pure.
 
-Writing is cut in two so that a loop that serves requests does little of it: `Payload` gathers entries (a few C calls
-for some hundred entries), `seal_block` compresses and checksums, which lets other threads run meanwhile.
+Writing has two steps, so that the event loop that serves requests does little of it: `payloads` joins entries (a few C
+calls for some hundred entries); `encode_block`, in a thread, compresses and computes checksums, which releases the
+interpreter lock.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from ringmaster.errors import SnapshotDamaged, SnapshotUnreadable
 from ringmaster.protocol.entry import HEADER_SIZE
 
 MAGIC: Final = b"RMSNAP\r\n"
-"""The line end shows a transfer that took the file for text."""
+"""The line end reveals a transfer that converted the file as text."""
 
 VERSION: Final = 2
-"""The version this code writes, and the newest that it reads."""
+"""The format version that is written, and the newest that can be read."""
 
 OLDEST: Final = 2
-"""The oldest version that it reads. Version 1 had one partition in each file."""
+"""The oldest format version that can be read. Version 1 had one partition per file."""
 
 SYNC_SIZE: Final = 16
 MAX_KEY_BYTES: Final = 512
 MAX_HEADER: Final = 64 * 1024
 MAX_RAW: Final = 1 << 30
-"""Bytes of a block's payload at most: one entry may be that large, a block of several is far smaller."""
+"""The limit of a block's payload in bytes: a single entry may be that large; a block of several is far smaller."""
 
 _PREAMBLE: Final = struct.Struct("<8sHHI")  # magic, version, oldest reader, size of the body
 CRC: Final = struct.Struct("<I")
@@ -46,14 +47,16 @@ INDEX: Final = 4
 PLAIN: Final = 0
 ZSTD: Final = 1
 
-_SAMPLED: Final = 16
-_WORTH: Final = 0.9
+_SAMPLE_EVERY: Final = 16
+_MAX_COMPRESSED: Final = 0.9
+"""A block is stored compressed if that makes it smaller than this part of its size."""
+
 _COMPRESS_MIN: Final = 512
 _COMPRESS_MAX: Final = 1 << 20
 
 
-class Mark(NamedTuple):
-    """What a section holds: a partition as of (term, seq). Every block says it, so each can stand alone."""
+class SectionId(NamedTuple):
+    """Which section: a partition as of (term, seq). Every block carries it, so that each can be read on its own."""
 
     partition: int
     term: int
@@ -61,19 +64,19 @@ class Mark(NamedTuple):
 
     @property
     def version(self) -> tuple[int, int]:
-        """(term, seq): of two sections of a partition the higher is the newer, whatever clocks said."""
+        """(term, seq): of two sections of a partition, the one with the higher version is newer. No clock is involved."""
         return self.term, self.seq
 
 
-NO_MARK: Final = Mark(0, 0, 0)
+NO_SECTION: Final = SectionId(0, 0, 0)
 
 
 class BundleHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says of itself. A map in the file: readers ignore members that they do not know.
+    """The header of a bundle. It is a map in the file; readers ignore members that they do not know.
 
-    `number`: the incarnation's bundles are counted from 1. `created_ms` is cluster time, for people and
-    `--restore-max-age` only. `sealed`: of the last round, when nothing was served any more. `sync`: random bytes that
-    begin every block of this file.
+    `number`: of the bundle, counted from 1 per incarnation. `created_ms`: cluster time, only for people and
+    `--restore-max-age`. `sealed`: the bundle is of the last round, after the node had stopped serving. `sync`: the file's
+    sync marker, random bytes with which every block begins.
     """
 
     cluster: str
@@ -89,34 +92,32 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(BundleHeader).decode
 
 
-def framed(
-    magic: bytes, body: bytes, *, version: int = VERSION, oldest_reader: int = OLDEST
-) -> bytes:
-    """`body` behind a preamble that says which readers can understand it, and before a checksum of both."""
-    head = _PREAMBLE.pack(magic, version, oldest_reader, len(body)) + body
+def frame(magic: bytes, body: bytes) -> bytes:
+    """`body` between a preamble, which says which readers can understand it, and a checksum of both."""
+    head = _PREAMBLE.pack(magic, VERSION, OLDEST, len(body)) + body
     return head + CRC.pack(zlib.crc32(head))
 
 
-def framed_size(start: bytes, magic: bytes, limit: int) -> int:
-    """How long a frame is, from its first 16 bytes. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
+def frame_size(start: bytes, magic: bytes, limit: int) -> int:
+    """The size of a frame, from its first 16 bytes. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
     if len(start) < _PREAMBLE.size:
         raise SnapshotDamaged("the file ends within its header")
     found, version, oldest_reader, size = _PREAMBLE.unpack_from(start)
     if found != magic:
-        raise SnapshotDamaged("this is no snapshot: its first bytes are wrong")
+        raise SnapshotDamaged("this is not a snapshot: its first bytes are wrong")
     if version < OLDEST or oldest_reader > VERSION:
         raise SnapshotUnreadable(
-            f"its format is version {version}, for readers from version {oldest_reader} on; "
-            f"this one reads versions {OLDEST} to {VERSION}"
+            f"it has format version {version}, for readers of version {oldest_reader} or newer; "
+            f"this program reads versions {OLDEST} to {VERSION}"
         )
     if size > limit:
         raise SnapshotDamaged("the header's length is damaged")
     return _PREAMBLE.size + int(size) + CRC.size
 
 
-def unframed(raw: bytes, magic: bytes, limit: int) -> bytes:
+def unframe(raw: bytes, magic: bytes, limit: int) -> bytes:
     """The body of exactly one frame. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
-    if len(raw) != framed_size(raw, magic, limit):
+    if len(raw) != frame_size(raw, magic, limit):
         raise SnapshotDamaged("the file ends within its header")
     if zlib.crc32(raw[: -CRC.size]) != CRC.unpack(raw[-CRC.size :])[0]:
         raise SnapshotDamaged("the header's checksum is wrong")
@@ -126,55 +127,48 @@ def unframed(raw: bytes, magic: bytes, limit: int) -> bytes:
 PREAMBLE_SIZE: Final = _PREAMBLE.size
 
 
-def encode_header(
-    header: BundleHeader, *, version: int = VERSION, oldest_reader: int = OLDEST
-) -> bytes:
+def encode_header(header: BundleHeader) -> bytes:
     """The first bytes of a bundle."""
-    return framed(MAGIC, _encode(header), version=version, oldest_reader=oldest_reader)
+    return frame(MAGIC, _encode(header))
 
 
 def header_size(start: bytes) -> int:
-    """How long the whole header is, from its first 16 bytes. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
-    return framed_size(start, MAGIC, MAX_HEADER)
+    """The size of the whole header, from its first 16 bytes. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
+    return frame_size(start, MAGIC, MAX_HEADER)
 
 
 def decode_header(raw: bytes) -> BundleHeader:
-    """The header from exactly its bytes. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
+    """The header, from exactly its bytes. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
     try:
-        header = _decode(unframed(raw, MAGIC, MAX_HEADER))
+        header = _decode(unframe(raw, MAGIC, MAX_HEADER))
     except msgspec.DecodeError as error:
         raise SnapshotDamaged(f"the header cannot be read: {error}") from error
     if len(header.sync) != SYNC_SIZE:
-        raise SnapshotDamaged("the header has no mark for its blocks")
+        raise SnapshotDamaged("the header has no sync marker")
     return header
 
 
 BLOCK_BYTES: Final = 64 * 1024
-"""About a block's payload; twice that at most, unless a single entry is larger."""
+"""The intended size of a block's payload. It is at most twice that, unless a single entry is larger."""
 
 
 class Payload(NamedTuple):
-    """A block's entries before compression: `parts` one after another are its bytes."""
+    """The uncompressed content of a block: the concatenation of `parts`. `size` in bytes."""
 
     entries: int
     size: int
     parts: tuple[bytes, ...]
 
 
-def gather(keys: Sequence[bytes], entries: Sequence[bytes]) -> Payload:
-    """One block: key lengths (u16), entry lengths (u32), keys, entries. One large entry is not copied."""
-    return _gather(keys, entries, list(map(len, entries)))
-
-
 def payloads(keys: Sequence[bytes], entries: Sequence[bytes]) -> Iterator[Payload]:
-    """The blocks of a partition, in order. The caller may do other work between any two.
+    """The payloads of a partition's blocks, in order. The caller may do other work between two of them.
 
-    How many entries make a block is judged from every 16th; a block that would be more than twice too large is halved.
-    Adding up all lengths, to find the exact places, took longer than copying the entries.
+    How many entries a block gets is estimated from every 16th entry; a block of more than twice `BLOCK_BYTES` is halved.
+    Adding up the lengths of all entries, for exact sizes, took longer than copying the entries.
     """
     count = len(keys)
-    sample = sum(map(len, keys[::_SAMPLED])) + sum(map(len, entries[::_SAMPLED]))
-    step = max(1, BLOCK_BYTES * len(keys[::_SAMPLED]) // max(1, sample))
+    sample = sum(map(len, keys[::_SAMPLE_EVERY])) + sum(map(len, entries[::_SAMPLE_EVERY]))
+    step = max(1, BLOCK_BYTES * len(keys[::_SAMPLE_EVERY]) // max(1, sample))
     for first in range(0, count, step):
         yield from _blocks(keys[first : first + step], entries[first : first + step])
 
@@ -186,12 +180,13 @@ def _blocks(keys: Sequence[bytes], entries: Sequence[bytes]) -> Iterator[Payload
         yield from _blocks(keys[:half], entries[:half])
         yield from _blocks(keys[half:], entries[half:])
     else:
-        yield _gather(keys, entries, lengths)
+        yield _payload(keys, entries, lengths)
 
 
-def _gather(
+def _payload(
     keys: Sequence[bytes], entries: Sequence[bytes], entry_lengths: Sequence[int]
 ) -> Payload:
+    """Key lengths (u16), entry lengths (u32), keys, entries. A single entry is not copied."""
     count = len(keys)
     lengths = struct.pack(f"<{count}H{count}I", *map(len, keys), *entry_lengths)
     if count == 1:
@@ -201,42 +196,50 @@ def _gather(
     return Payload(count, sum(map(len, parts)), parts)
 
 
-def seal_block(
+def encode_block(
     sync: bytes,
-    mark: Mark,
+    section_id: SectionId,
     position: int,
     payload: Payload,
     compressor: zstandard.ZstdCompressor | None,
 ) -> list[bytes]:
-    """The chunks of one block. The compressor is used where the payload is of a fit size and it pays."""
+    """The block as chunks: header, then payload. Compressed if there is a compressor and it makes the payload smaller.
+
+    Payloads below 512 bytes or above 1 MiB are stored as they are.
+    """
     codec, chunks, stored = PLAIN, list(payload.parts), payload.size
     if compressor is not None and _COMPRESS_MIN <= payload.size <= _COMPRESS_MAX:
         packed = compressor.compress(b"".join(chunks))
-        if len(packed) < _WORTH * payload.size:
+        if len(packed) < _MAX_COMPRESSED * payload.size:
             codec, chunks, stored = ZSTD, [packed], len(packed)
     crc = 0
     for chunk in chunks:
         crc = zlib.crc32(chunk, crc)
-    head = BlockHeader(ENTRIES, codec, mark, position, payload.entries, payload.size, stored, crc)
+    head = BlockHeader(
+        ENTRIES, codec, section_id, position, payload.entries, payload.size, stored, crc
+    )
     return [head.encode(sync), *chunks]
 
 
-def start_block(sync: bytes, mark: Mark, entries: int) -> bytes:
-    """What begins a section. `entries`: of the whole section."""
-    return BlockHeader(START, PLAIN, mark, 0, entries & 0xFFFFFFFF, 0, 0, 0).encode(sync)
+def start_block(sync: bytes, section_id: SectionId, entries: int) -> bytes:
+    """The block that begins a section. `entries`: of the whole section."""
+    return BlockHeader(START, PLAIN, section_id, 0, entries & 0xFFFFFFFF, 0, 0, 0).encode(sync)
 
 
-def end_block(sync: bytes, mark: Mark, position: int, entries: int) -> bytes:
-    """What ends a section: without it, it is cut off. `position`: how many blocks of entries there are."""
-    return BlockHeader(END, PLAIN, mark, position, entries & 0xFFFFFFFF, 0, 0, 0).encode(sync)
+def end_block(sync: bytes, section_id: SectionId, position: int, entries: int) -> bytes:
+    """The block that ends a section; a section without it was cut off. `position`: the number of blocks of entries."""
+    return BlockHeader(END, PLAIN, section_id, position, entries & 0xFFFFFFFF, 0, 0, 0).encode(sync)
 
 
 class BlockHeader(NamedTuple):
-    """`stored` bytes follow, which are `raw` bytes once decompressed."""
+    """The header of a block. `stored`: size of the payload that follows; `raw`: its size after decompression.
+
+    `position`: the number of the block among its section's blocks of entries, from 0.
+    """
 
     kind: int
     codec: int
-    mark: Mark
+    section_id: SectionId
     position: int
     entries: int
     raw: int
@@ -244,7 +247,7 @@ class BlockHeader(NamedTuple):
     crc: int
 
     def encode(self, sync: bytes) -> bytes:
-        """The bytes before the payload."""
+        """The bytes of the header. `sync`: the file's sync marker."""
         kind, codec, (partition, term, seq), position, entries, raw, stored, crc = self
         head = _BLOCK.pack(
             sync, kind, codec, 0, partition, term, seq, position, entries, raw, stored, crc
@@ -253,7 +256,7 @@ class BlockHeader(NamedTuple):
 
 
 def decode_block_header(raw: bytes, sync: bytes) -> BlockHeader | None:
-    """The header of a block of the file with this mark, None if these bytes are not one."""
+    """The block header at the start of `raw`; None if there is none of the file whose sync marker is `sync`."""
     if len(raw) < BLOCK_HEADER or not raw.startswith(sync):
         return None
     head = raw[: _BLOCK.size]
@@ -262,14 +265,14 @@ def decode_block_header(raw: bytes, sync: bytes) -> BlockHeader | None:
     _, kind, codec, _, partition, term, seq, position, entries, size, stored, crc = _BLOCK.unpack(
         head
     )
-    mark = Mark(partition, term, seq)
-    return BlockHeader(kind, codec, mark, position, entries, size, stored, crc)
+    section_id = SectionId(partition, term, seq)
+    return BlockHeader(kind, codec, section_id, position, entries, size, stored, crc)
 
 
-def open_block(
+def decode_block(
     header: BlockHeader, stored: bytes, decompressor: zstandard.ZstdDecompressor
 ) -> bytes:
-    """The payload of a block. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
+    """The decompressed payload of a block. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
     if len(stored) != header.stored:
         raise SnapshotDamaged("the file ends within a block")
     if zlib.crc32(stored) != header.crc:
@@ -282,14 +285,14 @@ def open_block(
         except zstandard.ZstdError as error:
             raise SnapshotDamaged(f"a block cannot be decompressed: {error}") from error
     else:
-        raise SnapshotUnreadable(f"a block is compressed in a way ({header.codec}) unknown here")
+        raise SnapshotUnreadable(f"a block has an unknown compression ({header.codec})")
     if len(raw) != header.raw:
-        raise SnapshotDamaged("a block has another length than it says")
+        raise SnapshotDamaged("a block's length differs from its header")
     return raw
 
 
 def split_payload(raw: bytes, count: int) -> tuple[list[bytes], list[bytes]]:
-    """Keys and entries of a payload. Raises `SnapshotDamaged` if the lengths in it do not add up."""
+    """The keys and the entries in a payload. Raises `SnapshotDamaged` if its lengths are impossible."""
     if len(raw) < 6 * count:
         raise SnapshotDamaged("a block is shorter than its list of lengths")
     key_lengths, entry_lengths = array("H"), array("I")

@@ -1,7 +1,7 @@
 """The index at a bundle's end, and the manifest beside the bundles. Layout in `docs/snapshot-format.md`. Pure.
 
 The index says where each section is, so that a reader reads only what it needs. The manifest says which bundle has the
-newest section of each partition that its incarnation wrote, so that a bundle that is gone is missed.
+newest section of each partition that its incarnation wrote, so that a lost bundle is noticed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from ringmaster.errors import SnapshotDamaged
 from ringmaster.snapshot import format as layout
-from ringmaster.snapshot.format import NO_MARK, BlockHeader, BundleHeader, Mark
+from ringmaster.snapshot.format import NO_SECTION, BlockHeader, BundleHeader, SectionId
 
 MANIFEST_MAGIC: Final = b"RMMANI\r\n"
 MAX_MANIFEST: Final = 64 * 1024 * 1024
@@ -25,16 +25,16 @@ FOOTER_SIZE: Final = _FOOTER.size + layout.CRC.size
 
 
 class Section(NamedTuple):
-    """Where a section lies, its start and end blocks included. `entries` None: a scan did not find out."""
+    """Where a section is in its file: bytes, with its start and end blocks. `entries`: None if a scan did not find out."""
 
-    mark: Mark
+    id: SectionId
     entries: int | None
     offset: int
     size: int
 
     @property
     def end(self) -> int:
-        """The first byte behind it."""
+        """The offset of the first byte after the section."""
         return self.offset + self.size
 
 
@@ -44,7 +44,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`newest`: (partition, term, seq, number of the incarnation's bundle)."""
+    """`newest`: (partition, term, seq, number of the bundle), for each partition that the incarnation has written."""
 
     cluster: str
     incarnation: str
@@ -57,18 +57,18 @@ _decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
 
 
 def encode_index(header: BundleHeader, sections: Sequence[Section], offset: int) -> list[bytes]:
-    """Index and footer, which follow the last section. `offset`: where that is in the file."""
-    rows = [(*each.mark, each.entries or 0, each.offset, each.size) for each in sections]
+    """The index and the footer, which follow the last section. `offset`: where the index begins."""
+    rows = [(*each.id, each.entries or 0, each.offset, each.size) for each in sections]
     body = _encode(_Index(header, rows))
     head = BlockHeader(
-        layout.INDEX, layout.PLAIN, NO_MARK, 0, len(rows), len(body), len(body), zlib.crc32(body)
+        layout.INDEX, layout.PLAIN, NO_SECTION, 0, len(rows), len(body), len(body), zlib.crc32(body)
     )
     footer = _FOOTER.pack(offset, layout.BLOCK_HEADER + len(body), _FOOTER_MAGIC)
     return [head.encode(header.sync), body, footer + layout.CRC.pack(zlib.crc32(footer))]
 
 
 def decode_footer(raw: bytes) -> tuple[int, int]:
-    """Offset and size of the index, from the last bytes of a file. Raises `SnapshotDamaged`."""
+    """Offset and size of the index, from the last `FOOTER_SIZE` bytes of a file. Raises `SnapshotDamaged`."""
     if len(raw) != FOOTER_SIZE:
         raise SnapshotDamaged("the file is too short for an index")
     offset, size, magic = _FOOTER.unpack_from(raw)
@@ -81,7 +81,7 @@ def decode_footer(raw: bytes) -> tuple[int, int]:
 
 
 def decode_index(raw: bytes) -> tuple[BundleHeader, list[Section]]:
-    """What `encode_index` was given. Raises `SnapshotDamaged`."""
+    """Header and sections, from the bytes of the index block. Raises `SnapshotDamaged`."""
     block = layout.decode_block_header(raw, raw[: layout.SYNC_SIZE])
     body = raw[layout.BLOCK_HEADER :]
     if block is None or block.kind != layout.INDEX or block.stored != len(body):
@@ -93,20 +93,20 @@ def decode_index(raw: bytes) -> tuple[BundleHeader, list[Section]]:
     except msgspec.DecodeError as error:
         raise SnapshotDamaged(f"the index cannot be read: {error}") from error
     sections = [
-        Section(Mark(partition, term, seq), entries, offset, size)
+        Section(SectionId(partition, term, seq), entries, offset, size)
         for partition, term, seq, entries, offset, size in index.sections
     ]
     return index.header, sections
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """A whole manifest."""
-    return layout.framed(MANIFEST_MAGIC, _encode(manifest))
+    """The bytes of a manifest file."""
+    return layout.frame(MANIFEST_MAGIC, _encode(manifest))
 
 
 def decode_manifest(raw: bytes) -> Manifest:
-    """The manifest from all bytes of its file. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
-    body = layout.unframed(raw, MANIFEST_MAGIC, MAX_MANIFEST)
+    """The manifest, from all bytes of its file. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
+    body = layout.unframe(raw, MANIFEST_MAGIC, MAX_MANIFEST)
     try:
         return _decode_manifest(body)
     except msgspec.DecodeError as error:

@@ -1,12 +1,12 @@
-"""What a node says of its snapshots when a master asks (`RM.SNAPSHOT`, `RM.SNAPSHOTS`)."""
+"""A node's replies to `RM.SNAPSHOT` and `RM.SNAPSHOTS`."""
 
 from __future__ import annotations
 
 import msgspec
 
 
-class FileRow(msgspec.Struct, array_like=True, frozen=True):
-    """The newest section of a partition and the file it is in. `bytes`: of the section; `created_ms`: cluster time."""
+class SectionRow(msgspec.Struct, array_like=True, frozen=True):
+    """The newest section of a partition. `file`: its bundle; `bytes`: its size; `created_ms`: cluster time."""
 
     partition: int
     file: str
@@ -19,7 +19,7 @@ class FileRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class RequestReport(msgspec.Struct, frozen=True):
-    """One snapshot that was asked for. `state`: running, done, failed."""
+    """A snapshot that was requested. `state`: running, done or failed. `waiting`: partitions not written yet."""
 
     id: str
     state: str
@@ -29,13 +29,15 @@ class RequestReport(msgspec.Struct, frozen=True):
 
 
 class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's. `last_success`: wall seconds, when nothing was overdue; 0 for never. `damaged`: (partition, sentence).
+    """The snapshots of one node.
 
-    The partition is None where a whole file is damaged. `written`: sections.
+    `files`: the newest section of each partition. `damaged`: (partition, sentence), with None for the partition if a whole
+    file is damaged. `written`: sections written so far. `last_success`: when nothing was overdue last, in wall-clock
+    seconds; 0 for never.
     """
 
     id: str
-    files: list[FileRow] = []
+    files: list[SectionRow] = []
     requests: list[RequestReport] = []
     damaged: list[tuple[int | None, str]] = []
     written: int = 0

@@ -29,6 +29,7 @@ NODE_FIELDS = {
     "hits",
     "misses",
     "evictions",
+    "wall_ahead_ms",
 }
 
 

@@ -24,6 +24,8 @@ SCRIPT: list[tuple[str, str, list[tuple[str, str]], bytes | None]] = [
     ("GET", "/data/{key}", [], None),
     ("GET", "/data?key={key}", [], None),
     ("POST", "/data", [], b'{"key":"{key}","value":3,"ttl":1000.0}'),
+    ("POST", "/data", [], b'{"key":"{key}","value":3,"ttl":1000,"swr":9,"tags":["a","b"]}'),
+    ("GET", "/data/{key}", [("If-None-Match", '"1-1-00000000"')], None),
     ("PUT", "/data/{key}%20%C3%A9", [], b""),
     ("GET", "/data/{key}%20%C3%A9", [], None),
     ("DELETE", "/data/{key}%20%C3%A9", [], None),
@@ -89,3 +91,19 @@ def test_every_path_gives_the_same_replies(live_cluster: LiveCluster, other: str
         if step[1] == "/data/%" and other == "nginx":
             continue  # nginx refuses it by itself, in words of its own.
         assert mine == theirs, step[:2]
+
+
+@pytest.mark.parametrize("stored", ["put", "post"])
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"1-1-00000000"', '{}, "x"', "*", "nonsense"])
+def test_every_path_answers_a_condition_with_the_same_bytes(
+    live_cluster: LiveCluster, stored: str, form: str
+) -> None:
+    slow = live_cluster.front("aiohttp")
+    if stored == "put":
+        written = slow.request("PUT", "/data/parity-if", [("Content-Type", "text/plain")], b"x")
+    else:
+        written = slow.request("POST", "/data", (), b'{"key":"parity-if","value":[1],"ttl":900}')
+    fields = [("If-None-Match", form.format(written.etag))]
+    expected = comparable(slow.request("GET", "/data/parity-if", fields), ordered=True)
+    fast = live_cluster.front("fastpath").request("GET", "/data/parity-if", fields)
+    assert comparable(fast, ordered=True) == expected

@@ -137,6 +137,8 @@ def test_every_door_asks_for_a_token_with_the_right(
         assert UNKNOWN.encode() not in wrong.body
     assert wrong.get("Cache-Control") == bare.get("Cache-Control") == "no-store"
     holder = "writer" if right == "read" else "reader"
+    if method == "GET":
+        assert ask(front, holder, method, target, body, ("If-None-Match", '"x"')).status == 403
     missing = ask(front, holder, method, target, body)
     if method == "HEAD":
         assert missing.status == 403
@@ -214,8 +216,9 @@ ELSEWHERE = [
 def test_a_prefix_bounds_every_way_to_a_key(
     front: Front, method: str, target: str, body: bytes | None, right: str
 ) -> None:
-    for _ in range(2):
-        response = ask(front, "app", method, target, body)
+    matching = [("If-None-Match", '"x"')] if method == "GET" else []
+    for more in ([], [], matching):
+        response = ask(front, "app", method, target, body, *more)
         if method == "HEAD":
             assert response.status == 403
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.coordinator.cluster import ensure_cluster
+from ringmaster.coordinator.cluster_record import ensure_cluster
 from ringmaster.coordinator.etcd import EtcdCoordinator, EtcdOptions
 from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.runtime.clock import SystemClock

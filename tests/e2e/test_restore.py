@@ -236,12 +236,12 @@ def test_a_damaged_snapshot_is_named_and_everything_else_comes_back(
     wait_saved(cluster)
     cluster.kill()
     (folder,) = (cluster.data_dir / "snapshots").iterdir()
-    place = next(
-        places[0] for places in Archive(folder.parent, folder.name).catalog().places.values()
+    stored = next(
+        sections[0] for sections in Archive(folder.parent, folder.name).catalog().sections.values()
     )
-    victim = folder / str(place.name)
+    victim = folder / str(stored.bundle)
     raw = bytearray(victim.read_bytes())
-    raw[place.section.offset + place.section.size // 2] ^= 1
+    raw[stored.section.offset + stored.section.size // 2] ^= 1
     victim.write_bytes(bytes(raw))
     with again(cluster) as second:
         second.wait_ready()
@@ -249,7 +249,7 @@ def test_a_damaged_snapshot_is_named_and_everything_else_comes_back(
         wait_until(lambda: reasons_name(second, victim.name), "the damaged file is named", 10)
         with second.client() as client:
             damaged = client.request("GET", "/snapshots").json()["damaged"]
-        assert [row["partition"] for row in damaged] == [place.section.mark.partition]
+        assert [row["partition"] for row in damaged] == [stored.section.id.partition]
         assert victim.exists()
 
 

@@ -62,7 +62,7 @@ class FakeMaster:
         clock = ClusterClock(SystemClock())
         self.limits = limits
         self.router = FakeRouter(clock)
-        self.budget = BodyBudget(limits.buffered_bytes)
+        self.budget = BodyBudget(limits.buffered_bytes, limits.body_rate)
         self.observed = Observed()
         self.view: View = healthy_view()
         self.statuses: dict[str, NodeStatus] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import BinaryIO
 
 from ringmaster.snapshot import Draft, FileName, StoredFile
-from ringmaster.snapshot.catalog import Catalog, Place, Survey
+from ringmaster.snapshot.catalog import Catalog, CatalogReader, StoredSection
 from ringmaster.snapshot.format import split_payload
 from ringmaster.snapshot.names import BundleName
 from ringmaster.snapshot.reader import Block, SectionReader
@@ -37,7 +37,7 @@ class MemoryStore:
     raise. `keeps(name, content)` is what the disk really has of a file that was published: torn, damaged, or None for gone.
     """
 
-    place = "memory"
+    location = "memory"
 
     def __init__(self) -> None:
         self.content: dict[FileName, bytes] = {}
@@ -93,21 +93,20 @@ class MemoryStore:
 
     def catalog(self) -> Catalog:
         """What is there, as a restore would see it."""
-        return Survey(self, CLUSTER, None).look()
+        return CatalogReader(self, CLUSTER, None).read()
 
-    def of(self, partition: int) -> list[Place]:
+    def of(self, partition: int) -> list[StoredSection]:
         """Its sections, newest first."""
-        return self.catalog().places.get(partition, [])
+        return self.catalog().sections.get(partition, [])
 
     def newest_keys(self, partition: int) -> list[bytes]:
         """What its newest section holds, in the order in which it was written; the section must be whole."""
-        place = self.of(partition)[0]
+        stored = self.of(partition)[0]
         keys: list[bytes] = []
-        reader = SectionReader(self.open(place.name), place.header.sync, place.section)
+        reader = SectionReader(self.open(stored.bundle), stored.header.sync, stored.section)
         for block in reader.blocks():
             assert isinstance(block, Block)
             keys += split_payload(block.raw, block.entries)[0]
-        assert reader.complete
         assert reader.entries == len(keys)
         return keys
 

@@ -14,7 +14,7 @@ from aux.node.node import Node
 from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.view import NodeInfo, decode_view
 from ringmaster.coordinator import Commit, Record
-from ringmaster.coordinator.cluster import STOPPING_KEY, ClusterRecord
+from ringmaster.coordinator.cluster_record import STOPPING_KEY, ClusterRecord
 from tests.sim.coordinator import CoordinatorFaults, CoordinatorStore
 from tests.sim.expiry import SLACK_S
 from tests.sim.hub import Hub

@@ -13,7 +13,7 @@ from master.runtime import MasterEnvironment, MasterRuntime
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.coordinator import Commit
-from ringmaster.coordinator.cluster import ClusterRecord
+from ringmaster.coordinator.cluster_record import ClusterRecord
 from ringmaster.routing.router import Router
 from tests.sim.coordinator import CoordinatorStore
 from tests.sim.front import fast_path

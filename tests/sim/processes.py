@@ -13,7 +13,7 @@ from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Commit
-from ringmaster.coordinator.cluster import ClusterRecord
+from ringmaster.coordinator.cluster_record import ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId, SettingsError
 from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.sim.coordinator import SimCoordinator

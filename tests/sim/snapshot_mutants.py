@@ -27,8 +27,8 @@ def restored_from_an_older_snapshot() -> Iterator[None]:
     """The oldest that is kept is loaded, not the newest."""
     restore = Restorer._restore
 
-    async def reversed_(restorer: Restorer, primary: Any, places: Any) -> None:
-        await restore(restorer, primary, places[::-1])
+    async def reversed_(restorer: Restorer, primary: Any, sections: Any) -> None:
+        await restore(restorer, primary, sections[::-1])
 
     with patch.object(Restorer, "_restore", reversed_):
         yield

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from ringmaster.errors import SnapshotError
 from ringmaster.snapshot import FileName
 from ringmaster.snapshot.format import split_payload
-from ringmaster.snapshot.index import Section as StoredSection
+from ringmaster.snapshot.index import Section as IndexedSection
 from ringmaster.snapshot.names import BundleName
-from ringmaster.snapshot.reader import Block, Contents, SectionReader, read_contents
+from ringmaster.snapshot.reader import Block, BundleContents, SectionReader, read_contents
 from tests.fakes.snapshot_store import MemoryStore
 from tests.sim.history import Version
 from tests.sim.hub import Hub
@@ -51,7 +51,7 @@ def sections_of(name: FileName, content: bytes) -> list[Section]:
     return [] if contents is None else _sections_by(contents, content)
 
 
-def _contents(name: FileName, content: bytes) -> Contents | None:
+def _contents(name: FileName, content: bytes) -> BundleContents | None:
     if not isinstance(name, BundleName):
         return None
     try:
@@ -60,20 +60,23 @@ def _contents(name: FileName, content: bytes) -> Contents | None:
         return None
 
 
-def _sections_by(contents: Contents, content: bytes) -> list[Section]:
+def _sections_by(contents: BundleContents, content: bytes) -> list[Section]:
     stream = io.BytesIO(content)
     return [_read(stream, contents, section) for section in contents.sections]
 
 
-def _read(stream: io.BytesIO, contents: Contents, section: StoredSection) -> Section:
+def _read(stream: io.BytesIO, contents: BundleContents, section: IndexedSection) -> Section:
     reader = SectionReader(stream, contents.header.sync, section)
     entries: dict[bytes, bytes] = {}
+    damaged = False
     for item in reader.blocks():
         if isinstance(item, Block):
             keys, values = split_payload(item.raw, item.entries)
             entries.update(zip(keys, values, strict=True))
-    whole = reader.complete or reader.entries == 0
-    return Section(section.mark.partition, section.mark.version, entries, whole)
+        else:
+            damaged = True
+    whole = not damaged or reader.entries == 0
+    return Section(section.id.partition, section.id.version, entries, whole)
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class Volume:
         self.store.fails = self._fails
         self.store.keeps = self._keeps
         self.written: list[tuple[float, Section]] = []
-        self._contents: dict[FileName, Contents] = {}
+        self._contents: dict[FileName, BundleContents] = {}
         """Of files that were damaged, as they were before."""
 
         self.trouble = False

@@ -25,7 +25,7 @@ def entry_of(value: bytes, expires_ms: int) -> bytes:
 
 
 def unslotted(entry: bytes | None) -> bytes | None:
-    return None if entry is None else layout.with_slot(entry, 0)
+    return None if entry is None else bytes(layout.SLOT_SIZE) + entry[layout.SLOT_SIZE :]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -144,7 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
             mine = [(key, entry) for (home, key), entry in self.model.items() if home == number]
             assert [(key, unslotted(entry)) for key, entry in data.entries.items()] == mine
             for key, entry in data.entries.items():
-                slot = layout.slot_of(entry)
+                slot = layout.header(entry).slot
                 assert kept.setdefault(slot, (number, key)) == (number, key), "a slot is shared"
             assert data.bytes >= 0
         assert self.store.entries == len(self.model)

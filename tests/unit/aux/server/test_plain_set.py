@@ -59,7 +59,7 @@ async def test_a_plain_set_is_a_set_without_options(
                 (
                     answer.raw,
                     {
-                        key: entries.with_slot(entry, 0)
+                        key: entry[entries.SLOT_SIZE :]
                         for key, entry in node.node.roles.primaries[0].data.entries.items()
                     },
                     (counters.writes, counters.expirations),

@@ -235,6 +235,30 @@ async def test_what_tools_ask_first(node: TestNode) -> None:
     assert node.ask(b"CONFIG", b"GET", b"save").reply == [b"save", b""]
     assert node.ask(b"CONFIG", b"get", b"maxmemory").reply == [b"maxmemory", b"67108864"]
     assert node.ask(b"CONFIG", b"GET", b"unheard-of").reply == []
+    assert node.ask(b"COMMAND", b"DOCS", b"GET").reply == []
+    assert node.ask(b"CLIENT", b"setinfo", b"LIB-NAME", b"x").reply == b"OK"
     info = node.ask(b"INFO").reply.decode()
     assert "incarnation:a-1" in info
+    assert "arch_bits:64" in info
+    assert "cluster_enabled:0" in info
     assert "db0:keys=1," in info
+
+
+async def test_config_get_takes_patterns_and_several_of_them(node: TestNode) -> None:
+    everything = node.ask(b"CONFIG", b"GET", b"*").reply
+    assert everything[::2] == [b"save", b"appendonly", b"maxmemory", b"maxmemory-policy"]
+    some = node.ask(b"CONFIG", b"GET", b"MAXMEMORY*", b"maxmemory", b"s?ve", b"[x").reply
+    assert some[::2] == [b"save", b"maxmemory", b"maxmemory-policy"]
+    assert node.ask(b"CONFIG", b"GET", b"*" * 65).reply == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(b"CLIENT",), (b"CLIENT", b"TRACKING", b"ON"), (b"CLIENT", b"REPLY", b"OFF"), (b"CLIENT", b"ID"),
+     (b"CLIENT", b"a\r\n+OK"), (b"COMMAND", b"COUNT")],
+)  # fmt: skip
+async def test_what_a_node_would_not_do_is_never_answered_ok(
+    node: TestNode, words: tuple[bytes, ...]
+) -> None:
+    assert str(node.ask(*words).reply).startswith("ERR unknown subcommand")
+    assert node.ask(b"PING").raw == b"+PONG\r\n"

@@ -21,12 +21,12 @@ async def test_a_large_round_is_several_files_and_a_failure_loses_only_the_last(
     fail_at_the_second(store)
     assert not await world.cycle()
     assert len(store.bundles) == 1
-    kept = set(store.catalog().places)
+    kept = set(store.catalog().sections)
     assert kept == {0, 1, 2}
     store.fails = lambda _: None
     assert await world.service.writer.write_due()
     assert len(store.bundles) == 3
-    assert store.catalog().places.keys() == set(range(8))
+    assert store.catalog().sections.keys() == set(range(8))
     assert all(len(store.of(n)) == 1 for n in range(8))
 
 

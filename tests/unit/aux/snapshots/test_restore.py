@@ -8,7 +8,7 @@ import pytest
 
 from aux.node.status_report import status_of
 from ringmaster.protocol.entry import RESTORED, header
-from ringmaster.snapshot.names import BundleName, ManifestName, OldName
+from ringmaster.snapshot.names import BundleName, ManifestName, Version1Name
 from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 from tests.fakes.snapshot_store import MemoryStore
 from tests.unit.fake_wire import ticks, until
@@ -223,7 +223,7 @@ async def test_a_manifest_that_is_missing_or_damaged_is_named(store: MemoryStore
 async def test_files_of_version_1_are_named_and_their_terms_are_not_used_again(
     store: MemoryStore,
 ) -> None:
-    old = OldName("p00002-t7-s12-first.snap", 2, 7)
+    old = Version1Name("p00002-t7-s12-first.snap", 2, 7)
     store.content[old] = b"RMSNAP"  # type: ignore[index]
     second = await next_node(store)
     assert "version 1" in second.service.problems()[0]
@@ -239,8 +239,8 @@ async def test_values_that_were_deleted_do_not_come_back_with_a_damaged_empty_se
     for key in KEYS:
         first.node.roles.primaries[0].submit(key, None)
     await first.cycle()
-    place = store.of(0)[0]
-    flip(store, place.name, place.section.end - 5)
+    stored = store.of(0)[0]
+    flip(store, stored.bundle, stored.section.end - 5)
     second = await next_node(store)
     assert second.data(0) == {}
     assert second.service.problems()
@@ -390,7 +390,7 @@ async def test_a_file_under_the_name_of_another_is_refused(store: MemoryStore) -
     store.content[BundleName("other", 5)] = store.content[name]
     second = await next_node(store)
     assert list(second.data(0)) == KEYS
-    assert any("another file" in problem for problem in second.service.problems())
+    assert any("do not match" in problem for problem in second.service.problems())
 
 
 async def test_a_partition_lost_again_while_it_is_restored_leaves_the_store_in_order(

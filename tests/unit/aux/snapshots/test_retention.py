@@ -67,7 +67,7 @@ async def test_a_file_kept_for_few_partitions_is_given_up_and_they_are_written_a
         await round_of(world, *range(1, 8))
     assert len(store.bundles) <= 4
     assert 1 not in numbers(store)
-    assert store.of(0)[0].section.mark.version == (1, 1)
+    assert store.of(0)[0].section.id.version == (1, 1)
 
 
 async def test_an_idle_node_ends_tidying_up(store: MemoryStore) -> None:
@@ -89,7 +89,7 @@ async def test_many_small_files_are_joined(store: MemoryStore) -> None:
     for number in range(128):
         await round_of(world, number)
         assert len(store.bundles) <= MAX_BUNDLES + 6
-    assert len(store.catalog().places) == 128
+    assert len(store.catalog().sections) == 128
 
 
 async def test_disk_use_is_bounded(store: MemoryStore) -> None:
@@ -101,7 +101,7 @@ async def test_disk_use_is_bounded(store: MemoryStore) -> None:
         await round_of(world, *noise.sample(range(32), noise.choice([1, 2, 5, 30])))
         total = sum(len(store.content[name]) for name in store.bundles)
         assert total <= (2 + 4) * whole
-    assert len(store.catalog().places) == 32
+    assert len(store.catalog().sections) == 32
 
 
 async def test_what_the_dead_left_goes_once_it_is_not_needed(store: MemoryStore) -> None:
@@ -168,7 +168,7 @@ async def test_partitions_that_a_restore_may_need_old_bundles_of_are_written_aga
     for _ in range(4):
         await round_of(second, 1)
     assert numbers(store, "inc1") == []
-    assert {place.name.incarnation for n in range(4) for place in store.of(n)} == {"inc2"}
+    assert {stored.bundle.incarnation for n in range(4) for stored in store.of(n)} == {"inc2"}
 
 
 async def test_a_newer_section_than_ours_is_never_removed(store: MemoryStore) -> None:
@@ -178,7 +178,7 @@ async def test_a_newer_section_than_ours_is_never_removed(store: MemoryStore) ->
     await round_of(successor, 0)
     for _ in range(4):
         await round_of(world, 0, 1)
-    assert store.of(0)[0].name == BundleName("inc8", 1)
+    assert store.of(0)[0].bundle == BundleName("inc8", 1)
 
 
 async def test_a_failure_to_remove_costs_nothing(store: MemoryStore) -> None:

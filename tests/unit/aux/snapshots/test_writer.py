@@ -3,7 +3,7 @@
 from aux.node.status_report import status_of
 from aux.snapshots.due import EARLY_S
 from aux.snapshots.schedule import SLICE_BYTES, Schedule
-from ringmaster.snapshot.format import Mark
+from ringmaster.snapshot.format import SectionId
 from ringmaster.snapshot.names import BundleName, ManifestName
 from tests.fakes.cluster import FakeClock
 from tests.fakes.snapshot_node import SnapshotNode, next_node, started
@@ -12,7 +12,7 @@ from tests.unit.turns import turns_counted
 
 
 def versions(store: MemoryStore, partition: int) -> list[tuple[int, int]]:
-    return [place.section.mark.version for place in store.of(partition)]
+    return [stored.section.id.version for stored in store.of(partition)]
 
 
 async def test_a_round_writes_one_file_of_all_that_changed_and_nothing_if_nothing_did(
@@ -22,7 +22,7 @@ async def test_a_round_writes_one_file_of_all_that_changed_and_nothing_if_nothin
     world.put(0, b"a")
     world.put(3, b"b")
     assert await world.cycle()
-    assert store.catalog().places.keys() == {0, 3}
+    assert store.catalog().sections.keys() == {0, 3}
     assert len(store.bundles) == 1
     assert await world.cycle()
     assert len(store.bundles) == 1
@@ -52,7 +52,7 @@ async def test_nodes_begin_their_rounds_at_different_times() -> None:
 async def test_a_partition_that_never_held_anything_is_not_written(store: MemoryStore) -> None:
     world = await started(store)
     await world.put_and_cycle(1, b"a")
-    assert store.catalog().places.keys() == {1}
+    assert store.catalog().sections.keys() == {1}
     again = await next_node(store)
     assert status_of(again.node).snapshot_problems == []
     await again.cycle()
@@ -106,7 +106,7 @@ async def test_what_was_taken_over_from_another_node_is_written_ahead_of_the_rou
     writer.due.find()
     assert await writer.write_due()
     assert versions(store, 2)[0][0] == 5
-    assert store.catalog().places.keys() == {2}
+    assert store.catalog().sections.keys() == {2}
 
 
 async def test_what_was_restored_whole_is_not_written_again(store: MemoryStore) -> None:
@@ -133,7 +133,7 @@ async def test_the_header_names_cluster_partition_and_version(store: MemoryStore
     await world.put_and_cycle(3, b"a")
     section, name, header = store.of(3)[0]
     assert (header.cluster, header.partitions, header.incarnation) == (CLUSTER, 4, "inc1")
-    assert (section.mark, section.entries, header.sealed) == (Mark(3, 1, 1), 1, False)
+    assert (section.id, section.entries, header.sealed) == (SectionId(3, 1, 1), 1, False)
     assert name == BundleName("inc1", header.number)
 
 
@@ -246,7 +246,7 @@ async def test_a_node_has_one_file_open_at_a_time(store: MemoryStore) -> None:
     for n in range(512):
         world.put(n, b"a")
     await world.cycle()
-    assert len(store.catalog().places) == 512
+    assert len(store.catalog().sections) == 512
     assert len(store.bundles) == 1
     assert most == 1
 

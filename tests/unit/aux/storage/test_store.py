@@ -42,7 +42,7 @@ def test_what_was_put_is_read_back_but_for_the_slot():
         given = entry_of(value, slot=0xFFFFFFFF)
         store.put(data, b"%d" % number, given)
         kept = store.touch(data, b"%d" % number)
-        assert layout.with_slot(kept, 0) == layout.with_slot(given, 0)
+        assert kept[layout.SLOT_SIZE :] == given[layout.SLOT_SIZE :]
     assert store.touch(data, b"absent") is None
     assert store.entries == 3
 
@@ -52,13 +52,13 @@ def test_an_overwrite_keeps_the_slot_and_no_two_entries_share_one():
     data = [store.open(n, evictable=n == 0) for n in range(2)]
     fill(store, data[0], 50)
     fill(store, data[1], 50)
-    before = layout.slot_of(data[0].entries[b"7"])
+    before = layout.header(data[0].entries[b"7"]).slot
     store.put(data[0], b"7", entry_of(b"other", slot=3))
-    assert layout.slot_of(data[0].entries[b"7"]) == before
+    assert layout.header(data[0].entries[b"7"]).slot == before
     for number in range(0, 50, 2):
         store.remove(data[0], b"%d" % number)
     fill(store, data[1], 80)
-    slots = [layout.slot_of(entry) for one in data for entry in one.entries.values()]
+    slots = [layout.header(entry).slot for one in data for entry in one.entries.values()]
     assert len(set(slots)) == len(slots) == store.entries
     assert max(slots) < 105, "freed slots are used again"
 
@@ -146,7 +146,7 @@ def test_a_large_partition_is_dropped_without_a_stall_and_freed_by_what_comes_af
         store.due(other, 0)
     assert store.bytes == 0
     store.put(other, b"k", entry_of())
-    assert layout.slot_of(other.entries[b"k"]) == 0
+    assert layout.header(other.entries[b"k"]).slot == 0
 
 
 def test_the_budget_is_shared_by_the_numbers_of_primary_and_replica_partitions():

@@ -198,18 +198,37 @@ def test_an_idle_connection_is_closed(master: FakeMaster) -> None:
 def test_bodies_in_memory_are_bounded_and_given_back(master: FakeMaster) -> None:
     held = [Connection(master.address) for _ in range(2)]
     try:
-        held[0].send(request_bytes("PUT", "/data/a", [("Content-Length", "90000")]) + b"x")
-        wait_until(lambda: master.budget.used == 90_000, "the first body is counted")
+        announced = request_bytes("PUT", "/data/a", [("Content-Length", "90000")])
+        held[1].send(request_bytes("PUT", "/data/d", [("Content-Length", "90000")]) + b"x")
+        held[0].send(announced + bytes(89_999))
+        wait_until(lambda: master.budget.used == 90_000, "what has arrived is counted")
         refused = ask(master, "PUT", "/data/b", body=bytes(90_000))
         assert problem(refused, 503)["outcome"] == "not-applied"
         assert ask(master, "PUT", "/data/c", body=bytes(1000)).status == 201
-        held[0].send(bytes(89_999))
+        held[0].send(b"x")
         assert held[0].read_response().status == 201
     finally:
         for connection in held:
             connection.close()
     wait_until(lambda: master.budget.used == 0, "everything is given back")
     assert ask(master, "PUT", "/data/b", body=bytes(90_000)).status == 201
+
+
+def test_a_body_that_stalls_gives_up_its_place_to_one_that_sends(tmp_path: Path) -> None:
+    limits = replace(LIMITS, body_s=30.0, body_rate=1e9)
+    with FakeMaster(tmp_path, limits).running() as master, Connection(master.address) as stalled:
+        head = request_bytes("PUT", "/data/a", [("Content-Length", "90000")])
+        stalled.send(head + bytes(70_000))
+        wait_until(lambda: master.budget.used == 70_000, "what has arrived is counted")
+
+        def written() -> bool:
+            return ask(master, "PUT", "/data/b", body=bytes(90_000)).status == 201
+
+        wait_until(written, "the other has its place")
+        problem(stalled.read_response(), 408)
+        assert stalled.closed_by_peer()
+        assert master.budget.evicted == 1
+        assert ask(master, "GET", "/data/a").status == 404
 
 
 def test_a_chunked_body_counts_as_it_grows(master: FakeMaster) -> None:

@@ -21,9 +21,8 @@ from ringmaster.errors import BadRequest
 )
 def test_addresses_and_known_names_pass(host: str) -> None:
     authority = Authority([" cache.example "])
-    assert not authority.is_known(host)
     authority.check_host(host)
-    assert authority.is_known(host)
+    authority.check_host(host)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,8 @@ def test_other_names_are_foreign(host: str) -> None:
     authority = Authority(["cache.example"])
     with pytest.raises(Forbidden, match=r"--host-names \(RINGMASTER_HOST_NAMES\)"):
         authority.check_host(host)
-    assert not authority.is_known(host)
+    with pytest.raises(Forbidden):
+        authority.check_host(host)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_memory_of_hosts_is_bounded() -> None:
     authority = Authority(["*"])
     for number in range(1000):
         authority.check_host(f"host{number}.example")
-    assert sum(authority.is_known(f"host{number}.example") for number in range(1000)) <= 64
+    assert len(authority._seen) <= 64
 
 
 @pytest.mark.parametrize(

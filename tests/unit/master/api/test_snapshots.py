@@ -13,7 +13,7 @@ from master.http.limits import Limits
 from ringmaster.errors import LinkBroken
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
-from ringmaster.snapshot.report import FileRow, RequestReport, SnapshotReport
+from ringmaster.snapshot.report import RequestReport, SectionRow, SnapshotReport
 from tests.conformance.raw_http import Connection
 from tests.fakes.master import FakeMaster, healthy_view
 
@@ -32,7 +32,7 @@ def node(name: str, state: str = "done") -> FakeLink:
 
     def answer(frame: bytes) -> bytes:
         if b"RM.SNAPSHOTS" in frame:
-            files = [FileRow(len(name), f"b0000000001-{name}.bundle", 2, 3, 99, 5, 1000)]
+            files = [SectionRow(len(name), f"b0000000001-{name}.bundle", 2, 3, 99, 5, 1000)]
             report = SnapshotReport(id=name, files=files, requests=[asked], damaged=[(7, "torn")])
             return msgspec.json.encode(report)
         return msgspec.json.encode(asked)

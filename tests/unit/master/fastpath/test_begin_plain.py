@@ -18,6 +18,8 @@ PLAIN = [
     b"GET /data/a//b/~!$&'()*+,;=:@-_. HTTP/1.1\r\n%b%b\r\n" % (HOST, MORE),
     post(b'{"key":"a","value":1}'),
     post(b'{"key": "a b?", "value": "x y"}'),
+    post(b'{"key":"a","value":1,"ttl":5}'),
+    post(b'{"key": "a", "value": "x", "ttl": 0.25, "tags": ["t", "u"], "swr": 3}'),
 ]
 OTHERS = [
     b"GET /data/a%%20b HTTP/1.1\r\n%b\r\n" % HOST,
@@ -29,7 +31,23 @@ OTHERS = [
     b"GET /data/a HTTP/1.1\r\n%b\r\nGET /data/b HTTP/1.1\r\n%b\r\n" % (HOST, HOST),
     b"GET /data/a HTTP/1.1\r\n%bIf-None-Match: *\r\n\r\n" % HOST,
     post(b'{"key":"a","value":{"b":2}}'),
-    post(b'{"key":"a","value":1,"ttl":5}'),
+    b'GET /data/a HTTP/1.1\r\n%bIf-None-Match: "a"\r\n\r\n' % HOST,
+    post(b'{"key":"a","value":1,"ttl":0}'),
+    post(b'{"key":"a","value":1,"ttl":-1}'),
+    post(b'{"key":"a","value":1,"ttl":null,"tags":null}'),
+    post(b'{"key":"a","value":1,"swr":1}'),
+    post(b'{"key":"a","value":1,"tags":[""]}'),
+    post(b'{"key":"a","value":1,"tags":["\\ud800"]}'),
+    post(b'{"key":"a","value":1,"tags":["\xff"]}'),
+    post(b'{"key":"a","value":1,"value":2}'),
+    post(b'{"key":"a","value":1,"key":"b","ttl":1}'),
+    post(b'{"key":"a","value":1,"ttl":1,"ttl":2}'),
+    post(b'{"key":"a","value":1,"unknown":2}'),
+    post(b'{"key":"a","value":1,"if_match":"*"}'),
+    post(b'{"key":"a","value":1,}'),
+    post(b'{"key":"a","value":1,"ttl":5}}'),
+    post(b'{"key":"a","value":1,"ttl":5} '),
+    post(b'{"key":"a","value":1,"ttl":5},"value":2}'),
     post(b'{"key":"a","value":1} '),
     post(b'{"key":"a","value":1}') + post(b'{"key":"b","value":2}'),
     post(b'{"key":"","value":1}'),
@@ -108,4 +126,4 @@ async def test_latencies_are_counted_once_for_each_request(world: World) -> None
         for request in PLAIN:
             await outcome(world, [request])
     assert world.path.context.get_hit.count == 6
-    assert world.path.context.posted.count == 6
+    assert world.path.context.posted.count == 12

@@ -54,6 +54,8 @@ REQUESTS: dict[str, Any] = {
     "get elsewhere": get(b"/data/web/1"),
     "get decoded": get(b"/data/app/%20"),
     "get decoded elsewhere": get(b"/data/%61pq/%20"),
+    "get unless it is the same": get(b"/data/app/1", b'If-None-Match: "x"\r\n'),
+    "get unless it is the same elsewhere": get(b"/data/web/1", b'If-None-Match: "x"\r\n'),
     "get by query": get(b"/data?key=app/1"),
     "put": put(b"1", b"/data/app/1"),
     "put elsewhere": put(b"1", b"/data/web/1"),
@@ -63,6 +65,8 @@ REQUESTS: dict[str, Any] = {
     "post elsewhere": post(b'{"key":"web/1","value":1}'),
     "post with ttl": post(b'{"key":"app/1","value":1,"ttl":9}'),
     "post with ttl elsewhere": post(b'{"key":"web/1","value":1,"ttl":9}'),
+    "post with tags": post(b'{"key":"app/1","value":1,"tags":["t"]}'),
+    "post with tags elsewhere": post(b'{"key":"web/1","value":1,"tags":["t"]}'),
     "bulk get": bulk_get(b'["app/1","app/2"]', b""),
     "bulk get elsewhere": bulk_get(b'["app/1","web/2"]', b""),
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.http.json_bodies import parse_item, plain_item
+from master.http.json_bodies import Item, item_before_more, parse_item, plain_item
 from master.http.target import key_of_text
 from ringmaster.errors import BadRequest
 
@@ -74,3 +74,34 @@ def test_the_usual_bodies_take_the_short_way(form: bytes, value: bytes) -> None:
 )
 def test_other_bodies_do_not(body: bytes) -> None:
     assert plain_item(body) is None
+
+
+def parsed(body: bytes) -> Item | None:
+    try:
+        return parse_item(body)
+    except BadRequest:
+        return None
+
+
+MEMBERS = st.dictionaries(
+    st.sampled_from(["ttl", "swr", "tags", "if_match", "key", "value", "x"]),
+    VALUES | st.integers(0, 99) | st.lists(TEXTS, max_size=2),
+    max_size=4,
+)
+
+
+@given(TEXTS, VALUES, MEMBERS, st.binary(max_size=2))
+def test_what_follows_the_value_means_the_same_behind_another(
+    key: str, value: object, more: dict[str, object], junk: bytes
+) -> None:
+    rest = json.dumps(more)[1:].encode() if more else b"}"
+    body = json.dumps({"key": key, "value": value})[:-1].encode() + b", " + rest + junk
+    found = item_before_more(body)
+    if found is None:
+        return
+    item, other = parsed(body), parsed(b'{"key":"","value":0' + found[2])
+    assert (item is None) is (other is None)
+    if item is not None and other is not None:
+        assert (found[0], found[1]) == (key_of_text(item.key), item.value)
+        assert (item.ttl, item.swr, item.tags) == (other.ttl, other.swr, other.tags)
+        assert (item.if_match, item.if_none_match) == (other.if_match, other.if_none_match)

@@ -16,7 +16,6 @@ from master.http.target import (
     location_of,
     milliseconds,
     parse_query,
-    plain_target,
     seconds_of_text,
 )
 from ringmaster.errors import BadRequest
@@ -89,7 +88,6 @@ def test_a_target_names_its_key(target: bytes, key: bytes | None) -> None:
 def test_a_bad_target_is_refused_with_the_reason(target: bytes, why: str) -> None:
     with pytest.raises(BadRequest, match=why):
         key_of_target(target)
-    assert plain_target(target) is None
 
 
 @given(legal_keys)
@@ -102,14 +100,6 @@ def test_every_legal_key_is_reached_by_path_by_parameter_and_by_its_location(key
     assert not {b".", b".."} & set(location.split(b"?")[0].split(b"/"))
     assert re.fullmatch(rb"[!-~]+", location)
     assert key_of_text(key.decode()) == key
-
-
-@given(st.binary(max_size=40))
-def test_what_the_quick_match_takes_is_what_the_careful_way_says(raw: bytes) -> None:
-    target = b"/data/" + raw
-    match = plain_target(target)
-    if match is not None:
-        assert key_of_target(target) == (match[1], {})
 
 
 @given(st.binary(max_size=40))

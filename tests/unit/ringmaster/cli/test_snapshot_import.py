@@ -9,7 +9,7 @@ from ringmaster.cli.snapshot_import import Importer
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry import JSON, header, pack
 from ringmaster.protocol.entry_meta import Meta, pack_meta
-from ringmaster.snapshot.archive import Record
+from ringmaster.snapshot.archive import SnapshotEntry
 
 EXTRAS = Meta(content_type="text/plain", tags=["a", "b"], swr_ms=5000)
 
@@ -46,18 +46,18 @@ class FakeCluster:
         return FakeReply(200, {"results": results})
 
 
-def record(key: str | bytes, meta: Meta, *, json_value: bool = True) -> Record:
+def entry(key: str | bytes, meta: Meta, *, json_value: bool = True) -> SnapshotEntry:
     raw = pack(
         slot=0, term=1, seq=1, expires_ms=0, written_s=1, flags=JSON if json_value else 0,
         meta=pack_meta(meta), value=b"1",
     )  # fmt: skip
     raw_key = key.encode() if isinstance(key, str) else key
-    return Record(0, raw_key, "1-1-abababab", header(raw), meta, b"1")
+    return SnapshotEntry(0, raw_key, "1-1-abababab", header(raw), meta, b"1")
 
 
-def imported(cluster: FakeCluster, *records: Record) -> Importer:
+def imported(cluster: FakeCluster, *entries: SnapshotEntry) -> Importer:
     importer = Importer(cluster, overwrite=True)  # type: ignore[arg-type]
-    for each in records:
+    for each in entries:
         importer.add(each)
     importer.flush()
     return importer
@@ -66,7 +66,7 @@ def imported(cluster: FakeCluster, *records: Record) -> Importer:
 @pytest.mark.parametrize("json_value", [True, False])
 def test_tags_and_swr_are_sent_where_they_are_accepted(*, json_value: bool) -> None:
     cluster = FakeCluster(accepts=True)
-    done = imported(cluster, record("k", EXTRAS, json_value=json_value), record("l", Meta()))
+    done = imported(cluster, entry("k", EXTRAS, json_value=json_value), entry("l", Meta()))
     assert (done.written, done.stripped, done.failed) == (2, 0, 0)
     if json_value:
         assert cluster.stored["k"]["tags"] == ["a", "b"]
@@ -78,8 +78,8 @@ def test_where_they_are_refused_everything_else_is_written_and_they_are_counted(
     *, json_value: bool
 ) -> None:
     cluster = FakeCluster(accepts=False)
-    records = [record(f"k{n}", EXTRAS, json_value=json_value) for n in range(3)]
-    done = imported(cluster, *records, record("plain", Meta()))
+    entries = [entry(f"k{n}", EXTRAS, json_value=json_value) for n in range(3)]
+    done = imported(cluster, *entries, entry("plain", Meta()))
     assert (done.written, done.stripped, done.failed, done.errors) == (4, 3, 0, [])
     assert len(cluster.stored) == 4
 
@@ -87,7 +87,7 @@ def test_where_they_are_refused_everything_else_is_written_and_they_are_counted(
 def test_what_is_refused_for_another_reason_has_failed() -> None:
     cluster = FakeCluster(accepts=False)
     cluster.request = lambda *_: FakeReply(200, {"results": [{"key": "k", "status": 400}]})  # type: ignore[method-assign]
-    done = imported(cluster, record("k", EXTRAS))
+    done = imported(cluster, entry("k", EXTRAS))
     assert (done.written, done.failed) == (0, 1)
 
 
@@ -95,8 +95,8 @@ def test_what_is_refused_for_another_reason_has_failed() -> None:
 def test_keys_that_http_refuses_are_skipped_counted_and_named(*, json_value: bool) -> None:
     cluster = FakeCluster(accepts=True)
     illegal = [b"b\xff", b"\xed\xa0\x80", b"a\n"]
-    records = [record(key, Meta(), json_value=json_value) for key in ("k", *illegal, "l")]
-    done = imported(cluster, *records)
+    entries = [entry(key, Meta(), json_value=json_value) for key in ("k", *illegal, "l")]
+    done = imported(cluster, *entries)
     assert (done.written, done.failed, done.skipped.count) == (2, 0, 3)
     assert done.skipped.names == ["b\\xff", "\\xed\\xa0\\x80", "a\\x0a"]
     assert len(cluster.stored) == 2

@@ -1,18 +1,18 @@
-"""Settings: where a value comes from, what is refused and how that reads, the reference page."""
+"""Settings: where values come from, which are refused and with what message, the reference page."""
 
 from pathlib import Path
 
 import pytest
 
 from ringmaster.cli.reference import reference_page, setting_rows
-from ringmaster.config.quantities import parse_duration, parse_size, show_size
+from ringmaster.config.quantities import format_size, parse_duration, parse_size
 from ringmaster.config.settings import (
     COMMANDS,
     AuxSettings,
     ClusterSettings,
     MasterSettings,
     UpSettings,
-    advertised,
+    advertised_address,
     default_id,
     load_settings,
     record_lease_dir,
@@ -34,7 +34,7 @@ def refusal(kind: type[ClusterSettings], **flags: object) -> str:
     return str(caught.value)
 
 
-def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(
+def test_flag_overrides_environment_overrides_file_overrides_default(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_settings(UpSettings).replicas == 2
@@ -45,12 +45,12 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     assert load_settings(UpSettings, replicas="5").replicas == 5
 
 
-def test_a_flag_that_is_none_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_that_is_none_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGMASTER_PORT", "9000")
     assert load_settings(MasterSettings, port=None).port == 9000
 
 
-def test_a_commands_table_beats_the_top_of_the_file(empty_folder: Path) -> None:
+def test_the_table_of_a_command_overrides_the_top_level_of_the_file(empty_folder: Path) -> None:
     (empty_folder / "ringmaster.toml").write_text(
         'replicas = 3\nport = 9001\n[up]\nreplicas = 1\naux = 5\n[aux]\nmax_memory = "1GB"\nport = 9002\n'
         "[master]\ndeadline = 3\n"
@@ -62,7 +62,7 @@ def test_a_commands_table_beats_the_top_of_the_file(empty_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["flag", "environment"])
-def test_another_file_can_be_named(
+def test_flag_and_environment_can_choose_another_file(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     (empty_folder / "other.toml").write_text("replicas = 3\n")
@@ -77,16 +77,18 @@ def test_another_file_can_be_named(
     [
         ("replicsa = 3", "ringmaster.toml: there is no setting 'replicsa'"),
         ("[up]\nzone = 'a'", "ringmaster.toml: there is no setting 'zone' in [up]"),
-        ("aux = 3", "ringmaster.toml: aux is a table; write [aux], and its settings below"),
+        ("aux = 3", "ringmaster.toml: aux is a table; write [aux] and its settings below it"),
         ("= 3", "cannot read the settings file ringmaster.toml: "),
     ],
 )
-def test_a_mistake_in_the_file_is_named(empty_folder: Path, content: str, said: str) -> None:
+def test_a_mistake_in_the_file_is_reported_with_its_name(
+    empty_folder: Path, content: str, said: str
+) -> None:
     (empty_folder / "ringmaster.toml").write_text(content)
     assert refusal(UpSettings).startswith(said)
 
 
-def test_a_named_file_must_exist() -> None:
+def test_a_file_that_is_asked_for_must_exist() -> None:
     assert refusal(UpSettings, config="nope.toml").startswith(
         "cannot read the settings file nope.toml: "
     )
@@ -105,13 +107,13 @@ def test_a_named_file_must_exist() -> None:
         ("7b", 7),
     ],
 )
-def test_sizes(text: object, size_bytes: int) -> None:
+def test_a_size_is_parsed_and_its_formatted_text_reads_back(text: object, size_bytes: int) -> None:
     assert parse_size(text) == size_bytes
-    assert parse_size(show_size(size_bytes)) == size_bytes
+    assert parse_size(format_size(size_bytes)) == size_bytes
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1e6", "12x", "nan", True, None, -1, "1 2"])
-def test_what_is_no_size_is_refused(text: object) -> None:
+def test_anything_that_is_not_a_size_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
@@ -120,19 +122,19 @@ def test_what_is_no_size_is_refused(text: object) -> None:
     ("text", "seconds"),
     [("10", 10), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120), ("1h", 3600), (3, 3), (0.25, 0.25)],
 )
-def test_durations(text: object, seconds: float) -> None:
+def test_a_duration_is_parsed(text: object, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1", "nan", "inf", float("nan"), -1, True, "1y"])
-def test_what_is_no_duration_is_refused(text: object) -> None:
+def test_anything_that_is_not_a_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("kind", [UpSettings, AuxSettings])
 @pytest.mark.parametrize("given", ["1MB", "64MB"])
-def test_a_budget_that_is_too_small_is_refused_with_the_least_that_is_allowed(
+def test_a_memory_budget_that_is_too_small_is_refused_with_the_minimum(
     kind: type[UpSettings] | type[AuxSettings], given: str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
@@ -174,13 +176,13 @@ def test_a_budget_that_is_too_small_is_refused_with_the_least_that_is_allowed(
         (
             UpSettings,
             {"min_in_sync": "3"},
-            "--min-in-sync 3 can never be met with --replicas 2",
+            "--min-in-sync 3 cannot be met with --replicas 2",
         ),
         (
             UpSettings,
             {"coordinator": "redis"},
             (
-                "--coordinator (RINGMASTER_COORDINATOR): 'redis' is no coordinator; "
+                "--coordinator (RINGMASTER_COORDINATOR): 'redis' is not a coordinator; "
                 "write sqlite or etcd://host:2379[,host:2379…]"
             ),
         ),
@@ -188,8 +190,8 @@ def test_a_budget_that_is_too_small_is_refused_with_the_least_that_is_allowed(
             AuxSettings,
             {"id": "../x"},
             (
-                "--id (RINGMASTER_ID): '../x' is no id; "
-                "write 1 to 64 letters, digits, dots, dashes, underscores"
+                "--id (RINGMASTER_ID): '../x' is not an id; "
+                "write 1 to 64 letters, digits, dots, dashes or underscores"
             ),
         ),
     ],
@@ -218,30 +220,30 @@ def test_with_tokens_it_may_listen_anywhere(kind: type[ClusterSettings]) -> None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
-def test_loopback_needs_no_permission(host: str) -> None:
+def test_listening_on_loopback_is_allowed(host: str) -> None:
     assert load_settings(MasterSettings, host=host).host == host
 
 
-def test_a_shared_address_beyond_loopback_is_refused_too() -> None:
+def test_a_shared_listening_address_beyond_loopback_is_refused_too() -> None:
     assert refusal(MasterSettings, shared_listen="0.0.0.0:8080").startswith("refusing to listen")
 
 
-def test_paths_that_are_not_set_lie_in_the_data_dir() -> None:
+def test_paths_default_to_folders_in_the_data_dir() -> None:
     settings = load_settings(AuxSettings, data_dir="/x")
     assert settings.lease_path == Path("/x/leases")
     assert settings.snapshot_path == Path("/x/snapshots")
     assert settings.coordinator_path == Path("/x/coordinator")
 
 
-def test_default_ids_differ_between_processes_of_a_host() -> None:
+def test_default_ids_differ_between_processes_of_one_host() -> None:
     assert default_id(7001) != default_id(7002)
     assert load_settings(AuxSettings, id=default_id(7001)).name == default_id(7001)
 
 
-def test_a_wildcard_address_is_not_what_others_are_told() -> None:
-    assert advertised("127.0.0.1", 7001) == "127.0.0.1:7001"
-    assert advertised("::1", 7001) == "[::1]:7001"
-    assert not advertised("0.0.0.0", 7001).startswith("0.0.0.0")
+def test_a_wildcard_address_is_not_advertised() -> None:
+    assert advertised_address("127.0.0.1", 7001) == "127.0.0.1:7001"
+    assert advertised_address("::1", 7001) == "[::1]:7001"
+    assert not advertised_address("0.0.0.0", 7001).startswith("0.0.0.0")
 
 
 def test_the_reference_page_is_up_to_date() -> None:
@@ -257,7 +259,9 @@ def test_every_setting_is_described(kind: type[ClusterSettings]) -> None:
         assert row.description.endswith("."), row.name
 
 
-def test_the_data_dir_names_the_lease_dir_for_who_is_given_nothing_else(tmp_path: Path) -> None:
+def test_the_lease_dir_recorded_in_the_data_dir_is_used_unless_another_is_set(
+    tmp_path: Path,
+) -> None:
     def lease_path(**flags: object) -> Path:
         return load_settings(AuxSettings, data_dir=str(tmp_path), **flags).lease_path
 

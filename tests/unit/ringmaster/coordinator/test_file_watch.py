@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from ringmaster.coordinator.file_watch import (
-    EAGER_S,
-    LOOK_S,
-    POLL_S,
-    REST_POLL_S,
-    SLOW_S,
+    BURST_S,
+    IDLE_POLL_S,
+    MAX_SYNC_S,
+    SHORT_POLL_S,
+    SYNC_POLL_S,
     FileWatch,
-    Looks,
+    PollTimer,
 )
 from tests.unit.fake_wire import until
 
 
 class HandLoop:
-    """Timers that run when time is moved by hand; as much of a loop as `Looks` needs."""
+    """A loop whose time is moved by hand, with as much of its interface as `PollTimer` needs."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -53,105 +53,100 @@ class HandTimer:
             self._loop.timers.remove(self._timer)
 
 
-class World:
-    """`looks.look` is counted in `at`; the system tells of writes if `tells`."""
+class Polls:
+    """A running `PollTimer` that polls at the times in `at`. `inotify`: whether writes are reported."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, tells: bool) -> None:
-        # The system's own answer would depend on the machine.
-        monkeypatch.setattr(FileWatch, "watch", lambda watch, path: tells)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, inotify: bool) -> None:
+        # Whether the real one works depends on the machine.
+        monkeypatch.setattr(FileWatch, "watch", lambda watch, path: inotify)
         self.loop = HandLoop()
         self.at: list[float] = []
-        self.waits = True
-        self.looks = Looks(self.loop, self.look)  # type: ignore[arg-type]
-        self.looks.watch("log")
+        self.anybody_waits = True
+        self.timer = PollTimer(self.loop, self.poll)  # type: ignore[arg-type]
+        self.timer.watch("log")
+        self.timer.start()
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         self.at.append(self.loop.now)
-        return self.waits
+        return self.anybody_waits
 
-    def looks_in(self, seconds: float) -> int:
+    def count_in(self, seconds: float) -> int:
         before = len(self.at)
         self.loop.run(seconds)
         return len(self.at) - before
 
 
-def test_at_rest_there_are_few_looks_if_the_system_tells_of_writes(monkeypatch):
-    world = World(monkeypatch, tells=True)
-    world.looks.begin()
-    world.loop.run(1.0)
-    assert 4 <= world.looks_in(1.0) <= 1 / POLL_S + 1
-    world.loop.run(SLOW_S)
-    assert 9 <= world.looks_in(10.0) <= 10 / REST_POLL_S + 1
+def test_when_idle_there_are_few_polls_if_writes_are_reported(monkeypatch):
+    polls = Polls(monkeypatch, inotify=True)
+    polls.loop.run(1.0)
+    assert 4 <= polls.count_in(1.0) <= 1 / SYNC_POLL_S + 1
+    polls.loop.run(MAX_SYNC_S)
+    assert 9 <= polls.count_in(10.0) <= 10 / IDLE_POLL_S + 1
 
 
-def test_after_a_write_there_are_looks_for_a_very_slow_sync(monkeypatch):
-    world = World(monkeypatch, tells=True)
-    world.looks.begin()
-    world.loop.run(2 * SLOW_S)
-    world.looks._written()
-    world.loop.run(SLOW_S / 2)
-    assert world.looks_in(1.0) >= 1 / POLL_S - 1
+def test_polls_go_on_after_a_write_in_case_the_sync_is_very_slow(monkeypatch):
+    polls = Polls(monkeypatch, inotify=True)
+    polls.loop.run(2 * MAX_SYNC_S)
+    polls.timer._on_write()
+    polls.loop.run(MAX_SYNC_S / 2)
+    assert polls.count_in(1.0) >= 1 / SYNC_POLL_S - 1
 
 
-def test_without_the_system_s_word_there_is_a_look_as_often_as_before(monkeypatch):
-    world = World(monkeypatch, tells=False)
-    world.looks.begin()
-    world.loop.run(1.0)
-    assert world.looks_in(1.0) >= 0.9 / LOOK_S
+def test_without_inotify_the_interval_stays_short(monkeypatch):
+    polls = Polls(monkeypatch, inotify=False)
+    polls.loop.run(1.0)
+    assert polls.count_in(1.0) >= 0.9 / SHORT_POLL_S
 
 
-def test_after_a_write_there_are_looks_at_once_and_until_a_slow_sync_is_over(monkeypatch):
-    world = World(monkeypatch, tells=True)
-    world.looks.begin()
-    world.loop.run(1.0)
-    before = len(world.at)
-    written = world.loop.now
-    world.looks._written()
-    world.loop.run(EAGER_S + LOOK_S)
-    since = [at - written for at in world.at[before:]]
+def test_after_a_write_there_is_a_burst_of_polls(monkeypatch):
+    polls = Polls(monkeypatch, inotify=True)
+    polls.loop.run(1.0)
+    before = len(polls.at)
+    written_at = polls.loop.now
+    polls.timer._on_write()
+    polls.loop.run(BURST_S + SHORT_POLL_S)
+    since = [at - written_at for at in polls.at[before:]]
     assert since[0] < 0.002
-    assert since[-1] >= EAGER_S
-    assert all(later - earlier <= LOOK_S + 1e-9 for earlier, later in pairwise(since))
+    assert since[-1] >= BURST_S
+    assert all(later - earlier <= SHORT_POLL_S + 1e-9 for earlier, later in pairwise(since))
     assert len(since) < 15
 
 
-def test_once_the_commit_is_found_the_looks_are_fewer(monkeypatch):
-    world = World(monkeypatch, tells=True)
-    world.looks.begin()
-    world.loop.run(1.0)
-    world.looks._written()
-    world.loop.run(0.0015)
-    world.looks.found()
-    assert world.looks_in(EAGER_S) <= EAGER_S / LOOK_S + 1
+def test_the_burst_ends_when_the_commit_is_found(monkeypatch):
+    polls = Polls(monkeypatch, inotify=True)
+    polls.loop.run(1.0)
+    polls.timer._on_write()
+    polls.loop.run(0.0015)
+    polls.timer.found()
+    assert polls.count_in(BURST_S) <= BURST_S / SHORT_POLL_S + 1
 
 
-def test_looking_ends_when_nobody_waits_and_begins_again(monkeypatch):
-    world = World(monkeypatch, tells=True)
-    world.looks.begin()
-    world.looks.begin()
-    assert len(world.at) == 1
-    world.waits = False
-    world.loop.run(1.0)
-    assert world.looks_in(10.0) == 0
-    assert world.loop.timers == []
-    world.waits = True
-    world.looks.begin()
-    assert world.looks_in(1.0) > 0
-    world.looks.close()
-    assert world.looks_in(10.0) == 0
+def test_polling_stops_when_nobody_waits_and_can_be_started_again(monkeypatch):
+    polls = Polls(monkeypatch, inotify=True)
+    polls.timer.start()
+    assert len(polls.at) == 1
+    polls.anybody_waits = False
+    polls.loop.run(1.0)
+    assert polls.count_in(10.0) == 0
+    assert polls.loop.timers == []
+    polls.anybody_waits = True
+    polls.timer.start()
+    assert polls.count_in(1.0) > 0
+    polls.timer.close()
+    assert polls.count_in(10.0) == 0
 
 
-async def test_a_write_to_the_watched_file_is_told_and_others_are_not(tmp_path: Path) -> None:
+async def test_writes_to_the_watched_file_are_reported_and_no_others(tmp_path: Path) -> None:
     path, other = tmp_path / "log", tmp_path / "other"
     path.write_bytes(b"")
-    told: list[None] = []
-    watch = FileWatch(asyncio.get_running_loop(), lambda: told.append(None))
+    reports: list[None] = []
+    watch = FileWatch(asyncio.get_running_loop(), lambda: reports.append(None))
     if not watch.watch(str(path)):
-        pytest.skip("this system has no inotify, or no more of it")
+        pytest.skip("this system has no inotify, or its limit is reached")
     other.write_bytes(b"x")
     with path.open("ab") as file:
         file.write(b"x")
-    await until(lambda: bool(told))
+    await until(lambda: bool(reports))
     watch.close()
     watch.close()
     assert not watch.watch(str(tmp_path / "absent"))

@@ -39,16 +39,6 @@ def test_an_entry_gives_back_what_was_packed_into_it(
     assert layout.raw_meta(entry) == pack_meta(meta)
 
 
-@given(slot=U32, value=st.binary(max_size=50))
-def test_another_slot_changes_nothing_else(slot, value):
-    entry = layout.pack(
-        slot=7, term=2, seq=3, expires_ms=4, written_s=5, flags=2, meta=b"", value=value
-    )
-    moved = layout.with_slot(entry, slot)
-    assert layout.slot_of(moved) == slot
-    assert layout.with_slot(moved, 7) == entry
-
-
 def test_the_header_has_the_documented_25_bytes_in_the_documented_order():
     entry = layout.pack(
         slot=0x04030201, term=0x0E0D0C0B, seq=0x0A0908070605, expires_ms=0x14131211100F,

@@ -31,7 +31,7 @@ def test_replies_of_every_kind_come_back_as_values_in_order() -> None:
     assert replies[:5] == [b"OK", -7, b"a\r\n", None, [1, b""]]
     error = replies[5]
     assert isinstance(error, PeerError)
-    assert (error.code, error.epoch) == ("MOVED", 12)
+    assert (error.code, error.detail) == ("MOVED", "12")
 
 
 def test_an_error_inside_an_array_is_a_value_too() -> None:

@@ -21,6 +21,7 @@ from ringmaster.routing.listing import list_page
 from ringmaster.routing.scatter_gather import Request
 from ringmaster.routing.table import Route, Table
 from tests.fakes.cluster import FakeClock
+from tests.unit.fake_wire import FakeNetwork
 
 STEP = 8
 
@@ -37,7 +38,8 @@ class World:
         self.partitions = partitions
         self.step = step
         self.listings = [Listings(0, step) for _ in range(nodes)]
-        self.links = [cast(Link, object()) for _ in range(nodes)]
+        network = FakeNetwork()
+        self.links = [Link(network, f"n{n}:1", name=f"n{n}", hello=b"") for n in range(nodes)]
         self.entries: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
         self.owner = [number % nodes for number in range(partitions)]
         self.term = [1] * partitions

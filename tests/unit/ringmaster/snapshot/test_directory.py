@@ -1,4 +1,4 @@
-"""Snapshots in a folder: durable before they are visible, private, never through a link."""
+"""Snapshots in a local folder: durable before they are visible, private, no symbolic link followed."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ import pytest
 
 from ringmaster.errors import SettingsError
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
-from ringmaster.snapshot.names import BundleName, ManifestName, OldName
+from ringmaster.snapshot.names import BundleName, ManifestName, Version1Name
 from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 
 CLUSTER = "ab" * 16
@@ -40,7 +40,7 @@ def read(store: LocalDirectory, name: BundleName = NAME) -> bytes:
         return stream.read()
 
 
-def test_a_file_is_there_once_it_is_published_and_not_before(store: LocalDirectory) -> None:
+def test_a_file_is_visible_once_it_is_published_and_not_before(store: LocalDirectory) -> None:
     assert store.files() == []
     draft = store.begin(NAME)
     draft.append([b"12345"])
@@ -50,13 +50,13 @@ def test_a_file_is_there_once_it_is_published_and_not_before(store: LocalDirecto
     assert read(store) == b"12345"
 
 
-def test_everything_is_private(store: LocalDirectory) -> None:
+def test_files_and_folders_are_for_their_owner_only(store: LocalDirectory) -> None:
     old = os.umask(0)
     try:
         write(store)
     finally:
         os.umask(old)
-    folder = Path(store.place)
+    folder = Path(store.location)
     assert stat.S_IMODE((folder / str(NAME)).stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -70,9 +70,9 @@ def test_two_clusters_in_one_folder_do_not_see_each_other(tmp_path: Path) -> Non
     assert clusters_in(tmp_path) == ["ab" * 16, "cd" * 16]
 
 
-def test_no_link_is_followed(tmp_path: Path, store: LocalDirectory) -> None:
+def test_no_symbolic_link_is_followed(tmp_path: Path, store: LocalDirectory) -> None:
     write(store)
-    folder = Path(store.place)
+    folder = Path(store.location)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     linked = NAME._replace(number=4)
@@ -86,7 +86,7 @@ def test_no_link_is_followed(tmp_path: Path, store: LocalDirectory) -> None:
     assert read(store, linked) == b"new"
 
 
-def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
+def test_a_cluster_folder_that_is_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / CLUSTER).symlink_to(elsewhere)
@@ -96,12 +96,12 @@ def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_what_is_no_regular_file_is_not_read(store: LocalDirectory) -> None:
+def test_only_regular_files_are_read(store: LocalDirectory) -> None:
     write(store)
     pipe = NAME._replace(number=5)
-    os.mkfifo(Path(store.place) / str(pipe))
+    os.mkfifo(Path(store.location) / str(pipe))
     assert [file.name for file in store.files()] == [NAME]
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         store.open(pipe)
 
 
@@ -111,7 +111,7 @@ def test_a_cluster_id_that_is_a_path_is_refused(tmp_path: Path) -> None:
             LocalDirectory(tmp_path, text)
 
 
-def test_drafts_of_dead_incarnations_are_swept_and_no_others(store: LocalDirectory) -> None:
+def test_only_drafts_of_dead_incarnations_are_swept(store: LocalDirectory) -> None:
     mine, theirs = store.begin(NAME), store.begin(NAME._replace(incarnation="gone"))
     mine.append([b"x"])
     theirs.append([b"x"])
@@ -119,24 +119,24 @@ def test_drafts_of_dead_incarnations_are_swept_and_no_others(store: LocalDirecto
     assert store.sweep({"inc1"}) == 1
     store.publish([mine])
     assert read(store) == b"x"
-    assert [path.name for path in Path(store.place).iterdir()] == [str(NAME)]
+    assert [path.name for path in Path(store.location).iterdir()] == [str(NAME)]
 
 
-def test_a_discarded_draft_leaves_nothing(store: LocalDirectory) -> None:
+def test_a_discarded_draft_leaves_no_file(store: LocalDirectory) -> None:
     draft = store.begin(NAME)
     draft.append([b"x"])
     draft.discard()
     draft.discard()
-    assert list(Path(store.place).iterdir()) == []
+    assert list(Path(store.location).iterdir()) == []
 
 
-def test_files_are_removed_and_missing_ones_do_no_harm(store: LocalDirectory) -> None:
+def test_files_are_deleted_and_missing_ones_ignored(store: LocalDirectory) -> None:
     write(store)
     store.delete([NAME, NAME._replace(number=77)])
     assert store.files() == []
 
 
-def test_a_large_file_arrives_whole(store: LocalDirectory) -> None:
+def test_many_chunks_are_written_in_order(store: LocalDirectory) -> None:
     chunks = [os.urandom(1000) for _ in range(3000)]
     draft = store.begin(NAME)
     draft.append(chunks)
@@ -157,7 +157,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_when_there_is_no_room_the_error_comes_out_and_no_file_appears(
+def test_without_space_the_error_is_raised_and_no_file_appears(
     store: LocalDirectory,
 ) -> None:
     write(store)
@@ -166,7 +166,7 @@ def test_when_there_is_no_room_the_error_comes_out_and_no_file_appears(
         draft.append([bytes(60_000), bytes(60_000)])
     draft.discard()
     assert [file.name for file in store.files()] == [NAME]
-    assert len(list(Path(store.place).iterdir())) == 1
+    assert len(list(Path(store.location).iterdir())) == 1
 
 
 def test_a_manifest_is_replaced_and_files_of_version_1_are_listed(store: LocalDirectory) -> None:
@@ -176,20 +176,20 @@ def test_a_manifest_is_replaced_and_files_of_version_1_are_listed(store: LocalDi
         draft.append([content])
         store.publish([draft])
     old = "p00004-t2-s3-inc1.snap"
-    (Path(store.place) / old).write_bytes(b"x")
-    (Path(store.place) / "something else").write_bytes(b"x")
+    (Path(store.location) / old).write_bytes(b"x")
+    (Path(store.location) / "something else").write_bytes(b"x")
     assert sorted((str(file.name), file.size) for file in store.files()) == [
         (str(name), 2),
         (old, 1),
     ]
-    assert OldName(old, 4, 2) in [file.name for file in store.files()]
+    assert Version1Name(old, 4, 2) in [file.name for file in store.files()]
     with store.open(name) as stream:
         assert stream.read() == b"22"
 
 
 def names_in(store: LocalDirectory) -> set[str]:
-    """Of everything in the folder, drafts too."""
-    return {path.name for path in Path(store.place).iterdir()}
+    """The names of all files in the folder, drafts included."""
+    return {path.name for path in Path(store.location).iterdir()}
 
 
 async def written_to(store: LocalDirectory) -> SnapshotNode:
@@ -281,7 +281,7 @@ except PermissionError:
 def test_a_read_only_folder_is_an_error(store: LocalDirectory) -> None:
     """In a process without privileges: root may write into read-only folders."""
     write(store)
-    folder = Path(store.place)
+    folder = Path(store.location)
     folder.chmod(0o500)
     if os.geteuid() == 0:
         os.chown(folder, 65534, 65534)

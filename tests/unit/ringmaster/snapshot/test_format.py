@@ -1,14 +1,17 @@
-"""The bytes of snapshot files: what is written is read back, and what is damaged is found, at every byte."""
+"""The bytes of snapshot files: what was written is read back, and damage to any byte is found."""
 
 import io
 import random
+import struct
+import zlib
+from collections.abc import Sequence
 
 import pytest
 import zstandard
 
 from ringmaster.errors import SnapshotDamaged, SnapshotError, SnapshotUnreadable
 from ringmaster.snapshot import format as layout
-from ringmaster.snapshot.format import BundleHeader, Mark
+from ringmaster.snapshot.format import BundleHeader, SectionId
 from ringmaster.snapshot.index import (
     Manifest,
     Section,
@@ -19,14 +22,14 @@ from ringmaster.snapshot.index import (
 from ringmaster.snapshot.names import (
     BundleName,
     ManifestName,
-    OldName,
+    Version1Name,
     checked_name,
     parse_draft,
     parse_name,
 )
 from ringmaster.snapshot.reader import (
     Block,
-    Contents,
+    BundleContents,
     Damage,
     SectionReader,
     check_identity,
@@ -48,17 +51,31 @@ def make_file(*sections: Items, per_block: int = 3, compress: bool = False) -> b
     raw = layout.encode_header(HEADER)
     index = []
     for number, items in enumerate(sections):
-        mark, offset = Mark(number, 3, 99), len(raw)
-        raw += layout.start_block(SYNC, mark, len(items))
+        section_id, offset = SectionId(number, 3, 99), len(raw)
+        raw += layout.start_block(SYNC, section_id, len(items))
         blocks = 0
         for at in range(0, len(items), per_block):
             keys, entries = zip(*items[at : at + per_block], strict=True)
-            payload = layout.gather(keys, entries)
-            raw += b"".join(layout.seal_block(SYNC, mark, blocks, payload, compressor))
+            payload = one_payload(keys, entries)
+            raw += b"".join(layout.encode_block(SYNC, section_id, blocks, payload, compressor))
             blocks += 1
-        raw += layout.end_block(SYNC, mark, blocks, len(items))
-        index.append(Section(mark, len(items), offset, len(raw) - offset))
+        raw += layout.end_block(SYNC, section_id, blocks, len(items))
+        index.append(Section(section_id, len(items), offset, len(raw) - offset))
     return raw + b"".join(encode_index(HEADER, index, len(raw)))
+
+
+def one_payload(keys: Sequence[bytes], entries: Sequence[bytes]) -> layout.Payload:
+    """The payload of a block with all of these entries, which are few enough for one."""
+    (payload,) = layout.payloads(keys, entries)
+    return payload
+
+
+def header_of_version(version: int, oldest_reader: int) -> bytes:
+    """The header of a bundle in another version of the format."""
+    raw = bytearray(layout.encode_header(HEADER))
+    struct.pack_into("<HH", raw, len(layout.MAGIC), version, oldest_reader)
+    struct.pack_into("<I", raw, len(raw) - 4, zlib.crc32(raw[:-4]))
+    return bytes(raw)
 
 
 def some_items(count: int, size: int = 10) -> Items:
@@ -66,8 +83,8 @@ def some_items(count: int, size: int = 10) -> Items:
 
 
 def read_section(
-    raw: bytes, contents: Contents, section: Section
-) -> tuple[Items, list[Damage], bool]:
+    raw: bytes, contents: BundleContents, section: Section
+) -> tuple[Items, list[Damage]]:
     reader = SectionReader(io.BytesIO(raw), contents.header.sync, section)
     items: Items = []
     damages: list[Damage] = []
@@ -76,8 +93,7 @@ def read_section(
             items += zip(*layout.split_payload(found.raw, found.entries), strict=True)
         else:
             damages.append(found)
-    assert reader.complete == (not damages)
-    return items, damages, reader.complete
+    return items, damages
 
 
 def read(raw: bytes) -> tuple[dict[int, Items], list[str]]:
@@ -86,47 +102,51 @@ def read(raw: bytes) -> tuple[dict[int, Items], list[str]]:
     problems = list(contents.problems)
     found: dict[int, Items] = {}
     for section in contents.sections:
-        assert section.mark.version == (3, 99)
-        assert section.mark.partition not in found
-        items, damages, _ = read_section(raw, contents, section)
-        found[section.mark.partition] = items
+        assert section.id.version == (3, 99)
+        assert section.id.partition not in found
+        items, damages = read_section(raw, contents, section)
+        found[section.id.partition] = items
         problems += map(str, damages)
     return found, problems
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
 @pytest.mark.parametrize("compress", [False, True])
-def test_what_is_written_is_read_back_in_order(count: int, *, compress: bool) -> None:
+def test_entries_are_read_back_in_the_order_written(count: int, *, compress: bool) -> None:
     items = some_items(count, 300)
     assert read(make_file(items, [], items, compress=compress)) == ({0: items, 1: [], 2: items}, [])
 
 
-def test_header_and_index_say_what_is_in_the_file() -> None:
+def test_header_and_index_describe_the_file() -> None:
     contents = read_contents(io.BytesIO(make_file(some_items(5), [])))
     assert contents.header == HEADER
-    assert [(each.mark, each.entries) for each in contents.sections] == [
-        (Mark(0, 3, 99), 5),
-        (Mark(1, 3, 99), 0),
+    assert [(each.id, each.entries) for each in contents.sections] == [
+        (SectionId(0, 3, 99), 5),
+        (SectionId(1, 3, 99), 0),
     ]
 
 
-def test_blocks_that_do_not_compress_are_kept_as_they_are() -> None:
+def test_incompressible_blocks_are_stored_uncompressed() -> None:
     noise = random.Random(1).randbytes(4000)
-    packed = layout.seal_block(
-        SYNC, Mark(0, 1, 1), 0, layout.gather([b"k"], [entry(1, noise)]), zstandard.ZstdCompressor()
-    )
-    text = layout.seal_block(
+    packed = layout.encode_block(
         SYNC,
-        Mark(0, 1, 1),
+        SectionId(0, 1, 1),
         0,
-        layout.gather([b"k"], [entry(1, b"a" * 4000)]),
+        one_payload([b"k"], [entry(1, noise)]),
+        zstandard.ZstdCompressor(),
+    )
+    text = layout.encode_block(
+        SYNC,
+        SectionId(0, 1, 1),
+        0,
+        one_payload([b"k"], [entry(1, b"a" * 4000)]),
         zstandard.ZstdCompressor(),
     )
     assert sum(map(len, packed)) > 4000
     assert sum(map(len, text)) < 400
 
 
-def test_a_partition_is_cut_into_blocks_of_a_bounded_size() -> None:
+def test_a_partition_is_divided_into_blocks_of_bounded_size() -> None:
     items = some_items(5000, 30)
     keys, entries = map(list, zip(*items, strict=True))
     payloads = list(layout.payloads(keys, entries))
@@ -137,7 +157,7 @@ def test_a_partition_is_cut_into_blocks_of_a_bounded_size() -> None:
     )
 
 
-def test_blocks_are_bounded_where_sizes_differ_much() -> None:
+def test_block_sizes_are_bounded_even_if_entry_sizes_differ_much() -> None:
     noise = random.Random(4)
     items = [(b"%d" % n, entry(n, bytes(noise.choice([10, 100, 50_000])))) for n in range(500)]
     keys, entries = map(list, zip(*items, strict=True))
@@ -148,7 +168,7 @@ def test_blocks_are_bounded_where_sizes_differ_much() -> None:
     assert [each for _, found in raw for each in found] == entries
 
 
-def test_an_entry_larger_than_a_block_has_one_of_its_own_and_is_not_copied() -> None:
+def test_an_entry_larger_than_a_block_gets_its_own_block_and_is_not_copied() -> None:
     large = entry(2, b"x" * (3 * layout.BLOCK_BYTES))
     payloads = list(layout.payloads([b"a", b"b", b"c"], [entry(1, b"1"), large, entry(3, b"3")]))
     assert [payload.entries for payload in payloads] == [1, 1, 1]
@@ -158,7 +178,7 @@ def test_an_entry_larger_than_a_block_has_one_of_its_own_and_is_not_copied() -> 
 SECTIONS = [some_items(20, 20), [], some_items(30, 20), some_items(7, 20)]
 
 
-def test_a_file_cut_off_anywhere_is_never_taken_for_whole() -> None:
+def test_a_file_cut_off_anywhere_is_never_mistaken_for_complete() -> None:
     raw = make_file(*SECTIONS)
     first = len(layout.encode_header(HEADER))
     for length in range(len(raw)):
@@ -175,7 +195,7 @@ def test_a_file_cut_off_anywhere_is_never_taken_for_whole() -> None:
 
 
 @pytest.mark.thorough
-def test_any_flipped_bit_is_found_and_costs_one_block_at_most() -> None:
+def test_any_flipped_bit_is_found_and_costs_at_most_one_block() -> None:
     raw = make_file(*SECTIONS)
     noise = random.Random(7)
     every = {item for items in SECTIONS for item in items}
@@ -189,7 +209,7 @@ def test_any_flipped_bit_is_found_and_costs_one_block_at_most() -> None:
         assert len(got) >= len(every) - 3, place
 
 
-def test_header_and_index_both_damaged_leave_nothing() -> None:
+def test_a_file_with_damaged_header_and_damaged_index_is_unreadable() -> None:
     raw = bytearray(make_file(*SECTIONS))
     raw[40] ^= 1
     raw[-1] ^= 1
@@ -197,19 +217,19 @@ def test_header_and_index_both_damaged_leave_nothing() -> None:
         read(bytes(raw))
 
 
-def test_an_index_that_does_not_fit_the_file_is_not_believed() -> None:
+def test_an_index_that_does_not_match_the_file_is_ignored() -> None:
     raw = make_file(*SECTIONS)
     index = len(raw) - len(
         b"".join(encode_index(HEADER, read_contents(io.BytesIO(raw)).sections, 0))
     )
-    wrong = [Section(Mark(0, 3, 99), 20, 500, index - 500)]
+    wrong = [Section(SectionId(0, 3, 99), 20, 500, index - 500)]
     forged = raw[:index] + b"".join(encode_index(HEADER, wrong, index))
     found, problems = read(forged)
     assert found == dict(enumerate(SECTIONS))
-    assert "does not fit" in problems[0]
+    assert "does not match" in problems[0]
 
 
-def test_garbage_of_any_kind_is_refused_and_never_crashes() -> None:
+def test_random_damage_is_reported_and_never_crashes() -> None:
     noise = random.Random(3)
     raw = make_file(*SECTIONS)
     for _ in range(300):
@@ -223,39 +243,43 @@ def test_garbage_of_any_kind_is_refused_and_never_crashes() -> None:
             continue
         problems = list(contents.problems)
         for section in contents.sections:
-            items, damages, _ = read_section(bytes(damaged), contents, section)
-            assert set(items) <= set(SECTIONS[section.mark.partition])
+            items, damages = read_section(bytes(damaged), contents, section)
+            assert set(items) <= set(SECTIONS[section.id.partition])
             problems += map(str, damages)
         assert problems or bytes(damaged) == raw
 
 
-def test_a_block_that_vanished_or_stands_twice_is_noticed() -> None:
-    items, mark = some_items(9), Mark(0, 3, 99)
+def test_missing_repeated_and_swapped_blocks_are_noticed() -> None:
+    items, section_id = some_items(9), SectionId(0, 3, 99)
     blocks = [
         b"".join(
-            layout.seal_block(
-                SYNC, mark, n, layout.gather(*zip(*items[3 * n : 3 * n + 3], strict=True)), None
+            layout.encode_block(
+                SYNC,
+                section_id,
+                n,
+                one_payload(*zip(*items[3 * n : 3 * n + 3], strict=True)),
+                None,
             )
         )
         for n in range(3)
     ]
     begin = layout.encode_header(HEADER)
     for order in ([0, 2], [0, 1, 1, 2], [1, 0, 2], [0, 1]):
-        body = layout.start_block(SYNC, mark, 9) + b"".join(blocks[n] for n in order)
-        body += layout.end_block(SYNC, mark, 3, 9)
-        section = Section(mark, 9, len(begin), len(body))
+        body = layout.start_block(SYNC, section_id, 9) + b"".join(blocks[n] for n in order)
+        body += layout.end_block(SYNC, section_id, 3, 9)
+        section = Section(section_id, 9, len(begin), len(body))
         end = len(begin) + len(body)
         _, problems = read(begin + body + b"".join(encode_index(HEADER, [section], end)))
         assert problems
 
 
-def test_bytes_behind_the_end_are_noticed() -> None:
+def test_bytes_after_the_end_are_noticed() -> None:
     found, problems = read(make_file(*SECTIONS) + b"x")
     assert found == dict(enumerate(SECTIONS))
     assert problems
 
 
-def test_a_value_that_looks_like_a_block_of_another_file_is_only_a_value() -> None:
+def test_a_value_that_contains_another_snapshot_is_read_as_a_value() -> None:
     other = make_file(some_items(3)).replace(SYNC, bytes(16))
     items = [(b"key", entry(1, other)), *some_items(3)]
     raw = bytearray(make_file(items, some_items(2)))
@@ -264,26 +288,28 @@ def test_a_value_that_looks_like_a_block_of_another_file_is_only_a_value() -> No
 
 
 @pytest.mark.parametrize(("version", "oldest"), [(1, 1), (7, 7)])
-def test_a_file_of_another_version_says_so(version: int, oldest: int) -> None:
-    raw = layout.encode_header(HEADER, version=version, oldest_reader=oldest)
+def test_a_file_of_an_unsupported_version_is_refused_with_its_version(
+    version: int, oldest: int
+) -> None:
+    raw = header_of_version(version, oldest)
     with pytest.raises(SnapshotUnreadable, match=f"version {version}"):
         read(raw)
 
 
-def test_a_newer_file_that_older_readers_may_read_is_read() -> None:
+def test_a_newer_file_that_allows_older_readers_is_read() -> None:
     raw = make_file(some_items(4))
     old = layout.encode_header(HEADER)
-    new = layout.encode_header(HEADER, version=7, oldest_reader=2)
+    new = header_of_version(7, 2)
     assert read(new + raw[len(old) :]) == ({0: some_items(4)}, [])
 
 
-def test_something_else_is_no_snapshot() -> None:
+def test_a_file_that_is_not_a_snapshot_is_refused() -> None:
     for raw in (b"", b"x", b"PK\x03\x04" * 100, bytes(5000)):
         with pytest.raises(SnapshotDamaged):
             read(raw)
 
 
-def test_a_file_of_another_cluster_or_size_or_name_is_refused() -> None:
+def test_a_file_of_another_cluster_partition_count_or_name_is_refused() -> None:
     check_identity(HEADER, NAME, "ab" * 16, 4)
     with pytest.raises(SnapshotUnreadable, match="belongs to"):
         check_identity(HEADER, NAME, "cd" * 16, 4)
@@ -293,7 +319,7 @@ def test_a_file_of_another_cluster_or_size_or_name_is_refused() -> None:
         check_identity(HEADER, NAME._replace(number=8), "ab" * 16, 4)
 
 
-def test_a_manifest_survives_being_written_and_any_damage_is_found() -> None:
+def test_a_manifest_is_read_back_and_any_damage_is_found() -> None:
     manifest = Manifest(cluster="ab" * 16, incarnation="inc1", newest=[(1, 2, 3, 4), (5, 6, 7, 8)])
     raw = encode_manifest(manifest)
     assert decode_manifest(raw) == manifest
@@ -311,21 +337,21 @@ def test_a_manifest_survives_being_written_and_any_damage_is_found() -> None:
      "b00000000001-inc.bundle", "b0000000001-a/b.bundle", "b0000000001-inc.bundle\n", "m-.manifest", "m-../x.manifest",
      "p1-t1-s1-inc.snap", "p00001-t1-s1-a/b.snap"],
 )  # fmt: skip
-def test_only_names_of_our_own_making_are_names(text: str) -> None:
+def test_other_names_are_not_parsed(text: str) -> None:
     assert parse_name(text) is None
 
 
-def test_a_name_survives_being_written() -> None:
+def test_names_are_parsed_back() -> None:
     for name in (checked_name("0123456789abcdef", 123456), ManifestName("inc1")):
         assert parse_name(str(name)) == name
         assert parse_draft(name.draft) == name
         assert parse_name(name.draft) is None
     for incarnation, number in (("../../etc/passwd", 1), ("inc1", 10**10)):
-        with pytest.raises(ValueError, match="no snapshot"):
+        with pytest.raises(ValueError, match="not a valid name"):
             checked_name(incarnation, number)
 
 
-def test_a_file_of_version_1_is_known_by_its_name() -> None:
+def test_a_file_of_format_version_1_is_recognised_by_its_name() -> None:
     text = "p00017-t5-s123456-0123456789abcdef.snap"
-    assert parse_name(text) == OldName(text, 17, 5)
+    assert parse_name(text) == Version1Name(text, 17, 5)
     assert parse_draft(f".{text}.draft") is None

@@ -1,17 +1,17 @@
-"""A process that starts waits for the coordinator, for a while."""
+"""A starting process waits for the coordinator, up to a limit."""
 
 import asyncio
 
 import pytest
 
-from ringmaster.coordinator.cluster import PATIENCE_S, find_cluster
+from ringmaster.coordinator.cluster_record import STARTUP_WAIT_S, find_cluster
 from ringmaster.errors import CoordinatorUnavailable
 from tests.fakes.coordinator import MemoryCoordinator
 from tests.fakes.virtual_time import LoopClock, in_virtual_time
 
 
 @in_virtual_time
-async def test_the_record_is_found_once_the_coordinator_answers() -> None:
+async def test_the_record_is_created_or_found_once_the_coordinator_answers() -> None:
     coordinator, clock, stop = MemoryCoordinator(), LoopClock(), asyncio.Event()
     coordinator.down = True
     finding = asyncio.create_task(find_cluster(coordinator, 8, clock, stop))
@@ -25,7 +25,7 @@ async def test_the_record_is_found_once_the_coordinator_answers() -> None:
 
 
 @in_virtual_time
-async def test_who_is_told_to_stop_meanwhile_stops_at_once() -> None:
+async def test_a_process_told_to_stop_while_it_waits_stops_at_once() -> None:
     coordinator, stop = MemoryCoordinator(), asyncio.Event()
     coordinator.down = True
     finding = asyncio.create_task(find_cluster(coordinator, 8, LoopClock(), stop))
@@ -37,10 +37,10 @@ async def test_who_is_told_to_stop_meanwhile_stops_at_once() -> None:
 
 
 @in_virtual_time
-async def test_patience_ends() -> None:
+async def test_waiting_ends_after_the_startup_wait() -> None:
     coordinator, clock = MemoryCoordinator(), LoopClock()
     coordinator.down = True
     began = clock.boottime()
     with pytest.raises(CoordinatorUnavailable):
         await find_cluster(coordinator, 8, clock, asyncio.Event())
-    assert PATIENCE_S <= clock.boottime() - began <= PATIENCE_S + 1.0
+    assert STARTUP_WAIT_S <= clock.boottime() - began <= STARTUP_WAIT_S + 1.0

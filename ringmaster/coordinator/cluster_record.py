@@ -1,4 +1,4 @@
-"""The record of the cluster: made once, by the first process that finds none."""
+"""The cluster record: the cluster's id, secret and number of partitions. The first process that finds none creates it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ringmaster.runtime.clock import Clock
 CLUSTER_KEY: Final = "cluster"
 
 STOPPING_KEY: Final = "admin/stopping"
-"""Present from when the whole cluster is told to stop until it is started again."""
+"""Present while the whole cluster is stopped: from the command to stop until the next start."""
 
-PATIENCE_S: Final = 60.0
-"""How long a process that starts waits for the coordinator."""
+STARTUP_WAIT_S: Final = 60.0
+"""How long a starting process waits for the coordinator."""
 
 _RETRY_S: Final = 0.5
 
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ClusterRecord(msgspec.Struct, frozen=True):
-    """`id`: 32 hex digits; `secret`: 64, known to the cluster's processes only; `created`: wall seconds."""
+    """`id`: 32 hex digits; `secret`: 64 hex digits, known only to the cluster's processes; `created`: wall-clock seconds."""
 
     id: str
     secret: str
@@ -39,11 +39,11 @@ class ClusterRecord(msgspec.Struct, frozen=True):
 async def find_cluster(
     coordinator: Coordinator, partitions: int, clock: Clock, stop: asyncio.Event
 ) -> ClusterRecord | None:
-    """`ensure_cluster`, once the coordinator answers; None if `stop` is set meanwhile.
+    """`ensure_cluster`, retried until the coordinator answers. None if `stop` is set first.
 
-    Raises `CoordinatorUnavailable` after `PATIENCE_S`.
+    Raises `CoordinatorUnavailable` after `STARTUP_WAIT_S`.
     """
-    deadline = clock.boottime() + PATIENCE_S
+    deadline = clock.boottime() + STARTUP_WAIT_S
     while not stop.is_set():
         try:
             return await ensure_cluster(coordinator, partitions, clock)
@@ -60,7 +60,7 @@ async def find_cluster(
 async def ensure_cluster(coordinator: Coordinator, partitions: int, clock: Clock) -> ClusterRecord:
     """The existing record, or a new one with `partitions` (a power of two).
 
-    Raises `CoordinatorUnavailable`; a record may have been made all the same, which the next call then finds.
+    Raises `CoordinatorUnavailable`. The record may have been created all the same; the next call then finds it.
     """
     if partitions < 1 or partitions & (partitions - 1):
         raise ValueError(f"partitions must be a power of two, not {partitions}")
@@ -74,11 +74,11 @@ async def ensure_cluster(coordinator: Coordinator, partitions: int, clock: Clock
         commit = Commit(expect={CLUSTER_KEY: 0}, put={CLUSTER_KEY: msgspec.json.encode(record)})
         if await coordinator.commit(commit) is not None:
             return record
-    raise CoordinatorUnavailable("the cluster's record comes and goes")
+    raise CoordinatorUnavailable("the cluster record was deleted while it was being read")
 
 
 def _decode(raw: bytes) -> ClusterRecord:
     try:
         return msgspec.json.decode(raw, type=ClusterRecord)
     except msgspec.DecodeError as error:
-        raise CoordinatorUnavailable(f"the cluster's record cannot be read: {error}") from error
+        raise CoordinatorUnavailable(f"the cluster record cannot be decoded: {error}") from error
