@@ -19,7 +19,7 @@ from master.http.problem import Problem
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, View
 from ringmaster.coordinator import Commit, Coordinator
-from ringmaster.errors import BadRequest
+from ringmaster.errors import BadRequest, CoordinatorUnavailable
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.runtime.clock import Clock
 
@@ -28,6 +28,10 @@ JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-stor
 _NODE = re.compile(r"/cluster/nodes/([A-Za-z0-9._-]{1,64})(/drain)?")
 _LOCATE = b"/cluster/locate/"
 _DRAIN = "admin/drain/"
+_DRAINS = "admin/drains"
+"""Written with every request to drain, so that of two that were decided on the same state one is decided again."""
+
+_ATTEMPTS = 10
 
 
 class ClusterApi:
@@ -88,17 +92,23 @@ class ClusterApi:
         parameters = exchange.parameters("dry_run", "force")
         dry_run, force = (_is_set(parameters, name) for name in ("dry_run", "force"))
         node = self._node(exchange)
-        # The view may not know of a drain that was asked for a moment ago.
-        asked = await self._coordinator.read(_DRAIN)
-        others = [key.removeprefix(_DRAIN) for key in asked]
-        forecast = forecast_drain(self._view(), self._statuses(), node, others)
-        if dry_run:
-            await exchange.refuse_body()
-            return Reply.build(200, JSON_HEADERS, msgspec.json.encode(forecast))
-        if forecast.too_few_copies and not force and not node.draining:
-            raise _too_few(forecast, self._view().replicas)
-        await self._request(exchange, _DRAIN + node.id)
-        return _accepted(node.id, "draining")
+        await exchange.refuse_body()
+        for _ in range(_ATTEMPTS):
+            # The view may not know of a drain that was asked for a moment ago.
+            found = await self._coordinator.read_all((_DRAIN, _DRAINS))
+            decided_on = found.pop(_DRAINS, None)
+            others = [key.removeprefix(_DRAIN) for key in found]
+            forecast = forecast_drain(self._view(), self._statuses(), node, others)
+            if dry_run:
+                return Reply.build(200, JSON_HEADERS, msgspec.json.encode(forecast))
+            guarded = not force and not node.draining
+            if guarded and forecast.too_few_copies:
+                raise _too_few(forecast, self._view().replicas)
+            expect = {_DRAINS: decided_on.version if decided_on else 0} if guarded else {}
+            put = dict.fromkeys((_DRAIN + node.id, _DRAINS), self._stamp())
+            if await self._coordinator.commit(Commit(expect=expect, put=put)) is not None:
+                return _accepted(node.id, "draining")
+        raise CoordinatorUnavailable("other requests to drain keep coming first")
 
     async def undrain(self, exchange: Exchange) -> Reply:
         """`DELETE /cluster/nodes/{id}/drain`: 202."""
@@ -137,8 +147,10 @@ class ClusterApi:
 
     async def _request(self, exchange: Exchange, key: str) -> None:
         await exchange.refuse_body()
-        value = msgspec.json.encode({"by": self._master_id, "at": self._clock.wall()})
-        await self._coordinator.commit(Commit(put={key: value}))
+        await self._coordinator.commit(Commit(put={key: self._stamp()}))
+
+    def _stamp(self) -> bytes:
+        return msgspec.json.encode({"by": self._master_id, "at": self._clock.wall()})
 
     async def _withdraw(self, exchange: Exchange, key: str) -> None:
         await exchange.refuse_body()

@@ -69,10 +69,32 @@ _SNAPSHOT: Final = {
 _SNAPSHOTS: Final = {
     "cluster": _STATE["cluster"],
     "partitions": 1024,
-    "files": [],
-    "without": 1024,
+    "files": [
+        {
+            "partition": 0,
+            "file": "b0000000012-0f1e2d3c4b5a6978.bundle",
+            "term": 3,
+            "sequence": 812,
+            "bytes": 23090,
+            "entries": 139,
+            "created_at": "2026-09-21T14:13:20.005Z",
+            "age_s": 4.2,
+            "sealed": False,
+            "node": "aux1",
+        }
+    ],
+    "without": 1023,
     "damaged": [],
-    "nodes": [],
+    "nodes": [
+        {
+            "id": "aux1",
+            "written": 349,
+            "failures": 0,
+            "last_success": "2026-09-21T14:13:20.113Z",
+            "last_error": None,
+            "interval_s": 10.0,
+        }
+    ],
     "unreachable": [],
 }
 _FORECAST: Final = {

@@ -18,6 +18,7 @@ from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import Problem
 from ringmaster.cluster.view import View
+from ringmaster.config.quantities import rfc3339
 from ringmaster.errors import RingmasterError, Unserved
 from ringmaster.protocol.resp import encode
 from ringmaster.runtime.cluster_clock import ClusterClock
@@ -157,7 +158,7 @@ def _rows(report: SnapshotReport, now_s: float) -> list[dict[str, object]]:
                 "sequence": file.seq,
                 "bytes": file.bytes,
                 "entries": file.entries,
-                "created_at": created_s,
+                "created_at": rfc3339(file.created_ms) if file.created_ms else None,
                 "age_s": None if created_s is None else round(max(0.0, now_s - created_s), 3),
                 "sealed": file.sealed,
                 "node": report.id,
@@ -171,7 +172,7 @@ def _node(report: SnapshotReport) -> dict[str, object]:
         "id": report.id,
         "written": report.written,
         "failures": report.failures,
-        "last_success": report.last_success or None,
+        "last_success": rfc3339(int(report.last_success * 1000)) if report.last_success else None,
         "last_error": report.last_error or None,
         "interval_s": report.interval_s,
     }

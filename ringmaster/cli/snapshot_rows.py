@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 import msgspec
 import typer
 
+from ringmaster.config.quantities import rfc3339
 from ringmaster.snapshot.archive import SectionCheck
 from ringmaster.snapshot.catalog import Catalog, StoredSection
 from ringmaster.snapshot.format import BundleHeader
@@ -47,7 +47,7 @@ def _file_line(
             "bytes": size,
             "partitions": numbers,
             "newest_of": needed,
-            "created_at": None if header is None else date(header.created_ms / 1000),
+            "created_at": None if header is None else rfc3339(header.created_ms),
             "sealed": header is not None and header.sealed,
         }
         return msgspec.json.encode(row).decode()
@@ -66,17 +66,11 @@ def section_json(stored: StoredSection, check: SectionCheck | None = None) -> st
         "sequence": section.id.seq,
         "bytes": section.size,
         "entries": section.entries if check is None else check.entries,
-        "created_at": date(header.created_ms / 1000),
+        "created_at": rfc3339(header.created_ms),
         "sealed": header.sealed,
         "problems": [] if check is None else check.problems,
     }
     return msgspec.json.encode(row).decode()
-
-
-def date(wall_s: float) -> str:
-    """Wall time as the HTTP interface writes it: `2026-09-21T14:13:20.005Z`."""
-    moment = datetime.fromtimestamp(wall_s, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def summary(catalog: Catalog) -> str:

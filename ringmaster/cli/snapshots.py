@@ -24,6 +24,7 @@ from ringmaster.cli.snapshot_import import Importer, is_expired
 from ringmaster.cli.streams import FAILED, USAGE
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
+from ringmaster.config.quantities import rfc3339
 from ringmaster.errors import BadRequest, RingmasterError, SettingsError, Unserved
 from ringmaster.protocol.entry import JSON
 from ringmaster.protocol.keys import SkippedKeys
@@ -215,8 +216,8 @@ def _line(entry: SnapshotEntry) -> dict[str, Any]:
     line: dict[str, Any] = {
         "key": entry.key.decode(),
         "version": entry.version,
-        "written_at": rows.date(decoded.written_s),
-        "expires_at": rows.date(decoded.expires_ms / 1000) if decoded.expires_ms else None,
+        "written_at": rfc3339(int(decoded.written_s * 1000)),
+        "expires_at": rfc3339(decoded.expires_ms) if decoded.expires_ms else None,
     }
     if decoded.flags & JSON:
         line["value"] = msgspec.Raw(entry.value)

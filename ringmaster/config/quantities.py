@@ -1,9 +1,10 @@
-"""Sizes and durations in the notation of people: `256MB`, `500ms`."""
+"""Sizes, durations and instants in the notation of people: `256MB`, `500ms`, `2026-09-21T14:13:20Z`."""
 
 from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 
 _UNITS_BYTES = {"": 1, "b": 1} | {
     prefix + suffix: base**power
@@ -16,6 +17,8 @@ _FORMAT_UNITS = sorted(
     reverse=True,
 )
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LAST_S = 253402300799
+"""The last second of the year 9999."""
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]*)", re.IGNORECASE | re.ASCII)
 
 
@@ -49,3 +52,11 @@ def parse_duration(value: object) -> float:
     raise ValueError(
         f"{value!r} is not a duration; write seconds, or a number with a unit: 10, 0.5, 500ms, 2m"
     )
+
+
+def rfc3339(wall_ms: int) -> str | None:
+    """Milliseconds since 1970 UTC as `2026-09-21T14:13:20.005Z`; None for what has no such form: years above 9999."""
+    seconds, ms = divmod(wall_ms, 1000)
+    if not 0 <= seconds <= _LAST_S:
+        return None
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z"

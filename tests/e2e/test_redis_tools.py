@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from ringmaster.coordinator.cluster_record import ensure_cluster
 
+from ringmaster.coordinator.cluster_record import ensure_cluster
 from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.protocol.hashing import partition_of, token_of
 from ringmaster.protocol.resp import encode

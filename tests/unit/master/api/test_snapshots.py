@@ -33,7 +33,13 @@ def node(name: str, state: str = "done") -> FakeLink:
     def answer(frame: bytes) -> bytes:
         if b"RM.SNAPSHOTS" in frame:
             files = [SectionRow(len(name), f"b0000000001-{name}.bundle", 2, 3, 99, 5, 1000)]
-            report = SnapshotReport(id=name, files=files, requests=[asked], damaged=[(7, "torn")])
+            report = SnapshotReport(
+                id=name,
+                files=files,
+                requests=[asked],
+                damaged=[(7, "torn")],
+                last_success=0.0 if name == "aux2" else 1.5,
+            )
             return msgspec.json.encode(report)
         return msgspec.json.encode(asked)
 
@@ -86,6 +92,13 @@ def test_the_list_has_the_files_of_every_node_and_names_those_that_are_silent(
     assert body["damaged"] == [{"partition": 7, "detail": "torn", "node": "aux1"}]
     assert body["without"] == body["partitions"] - 1
     assert body["unreachable"] == [name for name in healthy_view().nodes if name != "aux1"]
+
+
+def test_times_are_dates(master: FakeMaster) -> None:
+    use(master, node("aux1"), node("aux2"))
+    _, body, _ = ask(master, "GET", "/snapshots")
+    assert {row["created_at"] for row in body["files"]} == {"1970-01-01T00:00:01.000Z"}
+    assert [row["last_success"] for row in body["nodes"]] == ["1970-01-01T00:00:01.500Z", None]
 
 
 def test_a_snapshot_is_begun_and_its_progress_can_be_asked_for(master: FakeMaster) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ringmaster.cli.reference import reference_page, setting_rows
-from ringmaster.config.quantities import format_size, parse_duration, parse_size
+from ringmaster.config.quantities import format_size, parse_duration, parse_size, rfc3339
 from ringmaster.config.settings import (
     COMMANDS,
     AuxSettings,
@@ -130,6 +130,12 @@ def test_a_duration_is_parsed(text: object, seconds: float) -> None:
 def test_anything_that_is_not_a_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+def test_instants() -> None:
+    assert rfc3339(1_790_000_000_005) == "2026-09-21T14:13:20.005Z"
+    assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert rfc3339(253_402_300_800_000) is None
 
 
 @pytest.mark.parametrize("kind", [UpSettings, AuxSettings])
