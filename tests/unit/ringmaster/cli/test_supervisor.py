@@ -122,6 +122,8 @@ async def test_a_child_that_fails_alike_at_once_five_times_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor_module, "FIRST_DELAY_S", 0.01)
+    # Even on a machine that takes long to start a process.
+    monkeypatch.setattr(supervisor_module, "QUICK_S", 60.0)
     code = "import os; print('no disk for', os.getpid()); raise SystemExit(3)"
     running = Running(program(tmp_path, code))
     async with running as supervisor:
