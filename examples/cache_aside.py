@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 import msgspec
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from ringmaster.client import AsyncClient
+from ringmaster.client import AsyncClient, token_from_environment
 from ringmaster.errors import RingmasterError
 
 TTL_S = 60.0
@@ -56,7 +56,7 @@ class Database:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One pool of connections for the whole life of the service."""
     url = os.environ.get("RINGMASTER_URL", "http://127.0.0.1:8080")
-    async with AsyncClient(url, timeout_s=1.0) as cache:
+    async with AsyncClient(url, timeout_s=1.0, token=token_from_environment()) as cache:
         app.state.cache = cache
         app.state.database = Database()
         yield

@@ -18,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
-from ringmaster.client import AsyncClient
+from ringmaster.client import AsyncClient, token_from_environment
 
 POLL_S = 0.02
 
@@ -93,7 +93,7 @@ async def main() -> None:
         return f"<h1>{path} at {time.time():.1f}</h1>".encode()
 
     url = os.environ.get("RINGMASTER_URL", "http://127.0.0.1:8080")
-    async with AsyncClient(url, timeout_s=5.0) as cache:
+    async with AsyncClient(url, timeout_s=5.0, token=token_from_environment()) as cache:
         pages = PageCache(cache, render, ttl_s=2.0)
         got = await asyncio.gather(*(pages.get("/front") for _ in range(20)))
     sys.stdout.write(f"{len(got)} callers, {len(set(got))} page, {renderings} renderings\n")

@@ -16,7 +16,7 @@ import os
 import sys
 from urllib.parse import quote
 
-from ringmaster.client import AsyncClient
+from ringmaster.client import AsyncClient, token_from_environment
 
 
 class RateLimiter:
@@ -41,7 +41,7 @@ class RateLimiter:
 async def main() -> None:
     """Show it."""
     url = os.environ.get("RINGMASTER_URL", "http://127.0.0.1:8080")
-    async with AsyncClient(url, timeout_s=2.0) as cache:
+    async with AsyncClient(url, timeout_s=2.0, token=token_from_environment()) as cache:
         limiter = RateLimiter(cache, limit=5, window_s=2.0)
         for number in range(1, 9):
             allowed = await limiter.allows("ada")

@@ -5,6 +5,8 @@
 There is no think time: each user sends its next request as soon as it has the last reply (a closed loop), so
 the figures are the cluster's and the load generator's, and requests a second = users / mean response time.
 
+`RINGMASTER_TOKEN`, or a file that `RINGMASTER_TOKEN_FILE` names, has the token where masters ask for one.
+
 A miss is an ordinary answer of a cache. It is counted under a name of its own (`GET /data/{key} miss`) and in
 the hit ratio, and is no failure; a 404 that is not Ringmaster's is one, and so is a value of another key.
 """
@@ -12,6 +14,7 @@ the hit ratio, and is no failure; a 404 that is not Ringmaster's is one, and so 
 from __future__ import annotations
 
 import json
+import os
 import random
 from argparse import ArgumentParser
 from pathlib import Path
@@ -124,6 +127,14 @@ def _reason(response: Any) -> str:
     return str(getattr(response, "error", None) or "no reply")
 
 
+def token_headers() -> dict[str, str]:
+    """The header with the token of the environment, if there is one."""
+    token, named = os.environ.get("RINGMASTER_TOKEN"), os.environ.get("RINGMASTER_TOKEN_FILE")
+    if not token and named:
+        token = Path(named).read_text(encoding="utf-8").strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class CacheUser(FastHttpUser):
     """What all users do: requests whose replies are checked and counted."""
 
@@ -132,6 +143,7 @@ class CacheUser(FastHttpUser):
     connection_timeout = 5.0
     # The masters' own deadline is 6 s.
     network_timeout = 10.0
+    default_headers = token_headers()
 
     @property
     def workload(self) -> Workload:

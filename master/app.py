@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
 from master.control.planning.observation import PlanningSettings
 from master.fastpath.server import FastPath
+from master.http.access import Gate
 from master.http.bulk_body import BulkReads
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
@@ -34,6 +36,8 @@ from master.http.responses import Replies
 from master.metrics import Exposition, MasterCollector
 from master.prefork import clear_socket_path, run_workers
 from master.runtime import MasterEnvironment, MasterRuntime
+from master.token_watch import TokenWatch
+from ringmaster.access.grant import Grant
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
@@ -45,6 +49,7 @@ from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
+from ringmaster.runtime.logging import audit_log
 
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""
@@ -55,7 +60,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Master:
-    """The HTTP side and the runtime behind it: `start`, `wait`, `close`.
+    """The HTTP side and the runtime behind it: `start`, `wait`, `close`. Raises `SettingsError` for a bad tokens file.
 
     `unix`: a listening unix socket that this worker shares with others.
     """
@@ -80,8 +85,16 @@ class Master:
             self.events.publish,
         )
         counters = Counters()
-        replies = Replies(clock, environment.cluster.id[:8])
-        authority = Authority(settings.host_names.split(","))
+        gate = Gate()
+        self.tokens: TokenWatch | None = None
+        if settings.tokens is not None:
+            self.tokens = TokenWatch(settings.tokens, self._adopt_tokens)
+            gate.replace(())
+        self._gate = gate
+        replies = Replies(clock, environment.cluster.id[:8], private=not gate.is_open)
+        # A page with a name of its own for our address (DNS rebinding) has no token.
+        names = settings.host_names.split(",") if gate.is_open else ("*",)
+        authority = Authority(names)
         cluster_watch = ClusterWatch(environment.coordinator, clock, lambda: self.runtime.view)
         budget = BodyBudget(self._limits.buffered_bytes, self._limits.body_rate)
         reads = BulkReads(self.runtime.router, replies, counters, clock)
@@ -94,6 +107,7 @@ class Master:
                 cluster_watch=cluster_watch,
                 events=self.events,
                 budget=budget,
+                tokens=self.tokens,
                 clock=clock,
                 connections=lambda: self.connections,
             )
@@ -115,7 +129,9 @@ class Master:
             DocsApi(),
             SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
         )
-        application = Application(table, authority, self._limits, budget, clock, counters)
+        application = Application(
+            table, authority, gate, self._limits, budget, clock, counters, audit_log()
+        )
         self.server = HttpServer(application, self._limits, replies.date)
         self.fastpath = FastPath(
             self.runtime.router,
@@ -125,8 +141,11 @@ class Master:
             self._limits,
             clock,
             self.server.protocol,
+            gate=gate,
             fast=settings.fastpath,
         )
+        if self.tokens is not None:
+            self.tokens.load()
 
     @property
     def connections(self) -> int:
@@ -146,6 +165,8 @@ class Master:
             asyncio.create_task(self._cluster_watch.run(), name="cluster watch"),
             asyncio.create_task(self.fastpath.run(), name="fast path"),
         ]
+        if self.tokens is not None:
+            self._tasks.append(asyncio.create_task(self.tokens.run(), name="tokens"))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         await self._listen(f"{host}:{settings.port}", shared=settings.workers > 1)
         if settings.shared_listen is not None:
@@ -184,6 +205,10 @@ class Master:
         if self._settings.unix is not None and self._unix is None:
             with suppress(FileNotFoundError):
                 os.unlink(self._settings.unix)
+
+    def _adopt_tokens(self, grants: Sequence[Grant]) -> None:
+        self._gate.replace(grants)
+        self.fastpath.forget_tokens()
 
     async def _listen(self, address: str, *, shared: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -231,6 +256,8 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
         await join_cluster_time(coordinator, clock, liveness.boot_id, stop)
         environment = MasterEnvironment(clock, AsyncioNetwork(), coordinator, liveness, cluster)
         master = Master(settings, environment, unix)
+        if master.tokens is not None:
+            loop.add_signal_handler(signal.SIGHUP, master.tokens.reload)
         try:
             await master.start()
             settle_collector()

@@ -20,6 +20,7 @@ from master.api.summary import NODE_STATES, summarize
 from master.http.limits import BodyBudget
 from master.http.request_counters import BOUNDS_S, Counters, Series
 from master.runtime import MasterRuntime
+from master.token_watch import TokenWatch
 from ringmaster.runtime.clock import Clock
 
 
@@ -34,6 +35,7 @@ class MasterCollector:
         cluster_watch: ClusterWatch,
         events: ViewEvents,
         budget: BodyBudget,
+        tokens: TokenWatch | None,
         clock: Clock,
         connections: Callable[[], int],
     ) -> None:
@@ -42,6 +44,7 @@ class MasterCollector:
         self._cluster_watch = cluster_watch
         self._events = events
         self._budget = budget
+        self._tokens = tokens
         self._clock = clock
         self._connections = connections
 
@@ -67,7 +70,21 @@ class MasterCollector:
         yield _gauge(
             "coordinator_up", "1 if the coordinator answers.", self._cluster_watch.available
         )
+        yield from self._token_metrics()
         yield from self._view_metrics()
+
+    def _token_metrics(self) -> Iterator[Metric]:
+        tokens = self._tokens
+        if tokens is None:
+            return
+        reloads = CounterMetricFamily(
+            "ringmaster_token_reloads",
+            "How often the tokens file was read again, and whether it could be used.",
+            labels=["result"],
+        )
+        reloads.add_metric(["ok"], tokens.reloads)
+        reloads.add_metric(["failed"], tokens.failures)
+        yield reloads
 
     def _nodes(self) -> list[str]:
         return [node.id for node in self._runtime.view.nodes.values() if node.up]

@@ -45,14 +45,14 @@ def run_workers(settings: MasterSettings, serve: Serve) -> None:
             return
         workers[child] = name
     try:
-        _watch(workers)
+        _watch(workers, reload=settings.tokens is not None)
     finally:
         if settings.unix is not None:
             settings.unix.unlink(missing_ok=True)
 
 
-def _watch(workers: dict[int, str]) -> None:
-    """Until all workers have ended: pass signals on, and stop all if one ends by itself."""
+def _watch(workers: dict[int, str], *, reload: bool) -> None:
+    """Until all workers have ended: pass signals on, SIGHUP with `reload`, and stop all if one ends by itself."""
     stopping = False
 
     def stop(_number: int, _frame: object) -> None:
@@ -61,8 +61,14 @@ def _watch(workers: dict[int, str]) -> None:
         for pid in workers:
             os.kill(pid, signal.SIGTERM)
 
+    def pass_on(number: int, _frame: object) -> None:
+        for pid in workers:
+            os.kill(pid, number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    if reload:
+        signal.signal(signal.SIGHUP, pass_on)
     failed = ""
     while workers:
         pid, status = os.wait()

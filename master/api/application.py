@@ -7,28 +7,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from master.api.protocol import HttpProtocol
-from master.api.request import Exchange
+from master.api.request import CHANGES, Exchange
 from master.api.response import Reply
+from master.http.access import Gate
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem, problem_of
-from ringmaster.errors import RingmasterError
+from ringmaster.errors import BadRequest, RingmasterError
 from ringmaster.runtime.clock import Clock
+
+_LOGGED: Final = 200
+"""Characters of what a client sent that go into one field of a log line."""
 
 Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
 class Endpoint(NamedTuple):
-    """A handler; `write`: its 503 says what became of the write."""
+    """A handler. `right`: what a token needs for it, empty where no token is needed; whether it is good for a key is
+    the handler's to ask. `write`: its 503 says what became of the write. `change`: of the cluster, for the audit log.
+    """
 
     handler: Handler
+    right: str
     write: bool = False
+    change: str = ""
 
 
 Methods = Mapping[str, Endpoint]
@@ -39,6 +48,13 @@ class Observer(Protocol):
 
     def observe(self, method: str, status: int, outcome: str, seconds: float) -> None:
         """`outcome`: hit, miss, ok or error."""
+
+
+class AuditLog(Protocol):
+    """Keeps who changed the cluster: `ringmaster.runtime.logging.audit_log`."""
+
+    def info(self, event: str, **fields: object) -> object:
+        """One line."""
 
 
 class Routes:
@@ -63,8 +79,27 @@ class Routes:
             raise Problem(405, "method-not-allowed", f"{method} does nothing here", headers=allow)
         return route
 
+    def is_open(self, method: str, path: str) -> bool:
+        """Whether no token is needed, whoever asks."""
+        found = self._methods(path)
+        route = found.get("GET" if method == "HEAD" else method)
+        return route is not None and not route.right
+
+    def change(self, method: str, path: str) -> str:
+        """What of the cluster it changes; empty if nothing."""
+        if method not in CHANGES or path.startswith("/data"):
+            return ""
+        route = self._methods(path).get(method)
+        return "" if route is None else route.change
+
     def methods(self, path: str) -> Methods:
         """What `path` answers to. Raises `Problem` 404."""
+        found = self._methods(path)
+        if not found:
+            raise Problem(404, "no-such-route", "nothing is served here; GET /docs says what is")
+        return found
+
+    def _methods(self, path: str) -> Methods:
         found: dict[str, Endpoint] = {}
         for prefix, methods in self.prefixes.items():
             if path.startswith(prefix):
@@ -73,8 +108,6 @@ class Routes:
         for pattern, methods in self.patterns.items():
             if pattern.fullmatch(path):
                 found.update(methods)
-        if not found:
-            raise Problem(404, "no-such-route", "nothing is served here; GET /docs says what is")
         return found
 
 
@@ -85,13 +118,17 @@ class Application:
         self,
         routes: Routes,
         authority: Authority,
+        gate: Gate,
         limits: Limits,
         budget: BodyBudget,
         clock: Clock,
         observer: Observer,
+        audit: AuditLog,
     ) -> None:
         self._routes = routes
         self._authority = authority
+        self._gate = gate
+        self._audit = audit
         self._limits = limits
         self._budget = budget
         self._clock = clock
@@ -108,16 +145,21 @@ class Application:
             return response
         finally:
             exchange.release()
+            self._note_change(exchange, status)
             self._observer.observe(request.method, status, outcome, self._clock.boottime() - began)
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         write = exchange.changes
         try:
             self._admit(exchange)
+            if not self._routes.is_open(exchange.method, exchange.path):
+                exchange.access = self._gate.admit(exchange.header("Authorization"))
             if exchange.method == "OPTIONS":
                 return self._options(exchange)
             route = self._routes.find(exchange.method, exchange.path)
             write = route.write
+            if route.right:
+                exchange.access.require(route.right)
             return await route.handler(exchange)
         except Problem as problem:
             return Reply.of_problem(problem)
@@ -135,6 +177,11 @@ class Application:
         if expected is not None and isinstance(request.protocol, HttpProtocol):
             # Whatever is answered now, the body is not sent before we ask for it.
             request.protocol.continue_wanted = not request.content.is_eof()
+        if _names_a_token(exchange.target):
+            raise BadRequest(
+                "a token does not belong into a URL, which is kept in logs and histories; send it as "
+                "`Authorization: Bearer TOKEN`, and replace the one that was sent so"
+            )
         if exchange.host or request.version >= HttpVersion11:
             self._authority.check_host(exchange.host)
         if exchange.changes:
@@ -145,12 +192,44 @@ class Application:
             detail = "the only expectation known here is 100-continue"
             raise Problem(417, "expectation-failed", detail, close=True)
 
+    def _note_change(self, exchange: Exchange, status: int) -> None:
+        """Every request that would change the cluster leaves a line, one that was refused as well."""
+        change = self._routes.change(exchange.method, exchange.path)
+        if not change:
+            return
+        flags = [name for name in ("dry_run", "force") if exchange.is_flagged(name)]
+        self._audit.info(
+            "audit",
+            change=change,
+            path=exchange.path[:_LOGGED],
+            by=exchange.access.name,
+            client=_sender(exchange.request),
+            forwarded_for=exchange.request.headers.get("X-Forwarded-For", "")[:_LOGGED],
+            flags=flags,
+            status=status,
+            outcome="done" if status < 300 else "refused" if status < 500 else "failed",
+        )
+
     def _options(self, exchange: Exchange) -> Reply:
         if exchange.request.raw_path == "*":
             allow = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
         else:
             allow = allowed(self._routes.methods(exchange.path))
         return Reply.build(204, (("Allow", allow), ("Cache-Control", "no-store")))
+
+
+def _names_a_token(target: bytes) -> bool:
+    """Whether the query has the parameter that RFC 6750 §2.3 tells of, and advises against."""
+    query = target.partition(b"?")[2]
+    return b"=" in query and any(
+        unquote_to_bytes(part.partition(b"=")[0]) == b"access_token" for part in query.split(b"&")
+    )
+
+
+def _sender(request: web.BaseRequest) -> str:
+    """Its address; "unix" for what comes by a socket of this host."""
+    peer = None if request.transport is None else request.transport.get_extra_info("peername")
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
 
 
 def allowed(methods: Methods) -> str:

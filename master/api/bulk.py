@@ -11,6 +11,7 @@ import msgspec
 
 from master.api.request import Exchange
 from master.api.response import Reply
+from master.http.access import MissingRight
 from master.http.bulk_body import BulkReads, plain_keys, problem_text
 from master.http.json_bodies import Item, parse_item, parse_items, parse_keys
 from master.http.problem import Problem, problem_of
@@ -62,6 +63,7 @@ class BulkApi:
             try:
                 item = parse_item(text)
                 key = key_of_text(item.key)
+                exchange.access.require_key("write", key)
                 write = self._write_of(exchange, key, item)
             except RingmasterError as error:
                 results[place] = _failed(
@@ -85,7 +87,7 @@ class BulkApi:
         meta = exchange.parameters("meta").get("meta", "0")
         if meta not in ("0", "1"):
             raise BadRequest("meta must be 0 or 1")
-        wanted, errors = self._keys(exchange, await self._body(exchange))
+        wanted, errors = self._keys(exchange, await self._body(exchange), "read")
         body = await self._reads.read(
             wanted,
             errors,
@@ -98,7 +100,7 @@ class BulkApi:
     async def delete(self, exchange: Exchange) -> Reply:
         """`POST /data/bulk/delete`: how many there were."""
         exchange.parameters()
-        wanted, errors = self._keys(exchange, await self._body(exchange))
+        wanted, errors = self._keys(exchange, await self._body(exchange), "write")
         writes: list[Write] = [(b"RM.DEL", key, ()) for key in wanted]
         deleted = 0
         replies = await self._router.write_many(writes, exchange.deadline()) if writes else []
@@ -119,21 +121,25 @@ class BulkApi:
         exchange.require_json()
         return await exchange.body(exchange.limits.max_bulk)
 
-    def _keys(self, exchange: Exchange, body: bytes) -> tuple[list[bytes], list[bytes]]:
-        """The legal keys, each once, and the JSON members that say what is wrong with the others."""
+    def _keys(self, exchange: Exchange, body: bytes, right: str) -> tuple[list[bytes], list[bytes]]:
+        """The keys that are legal and that the sender has `right` for, each once; and the JSON members that say what is
+        wrong with the others.
+        """
         try:
             texts = parse_keys(body, exchange.limits.max_items)
         except OverflowError as error:
             raise _too_many(exchange) from error
         plain = plain_keys(texts)
-        if plain is not None:
+        if plain is not None and not exchange.access.prefixes:
             return plain, []
         wanted: list[bytes] = []
         errors: list[bytes] = []
         for text in dict.fromkeys(texts):
             try:
-                wanted.append(key_of_text(text))
-            except BadRequest as error:
+                key = key_of_text(text)
+                exchange.access.require_key(right, key)
+                wanted.append(key)
+            except (BadRequest, MissingRight) as error:
                 errors.append(
                     b"%b:%b" % (json.dumps(text).encode(), problem_text(error, write=True))
                 )

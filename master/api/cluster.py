@@ -68,6 +68,7 @@ class ClusterApi:
     async def locate(self, exchange: Exchange) -> Reply:
         """`GET /cluster/locate/{key}`, or `?key=` for keys that clients would rewrite in a path."""
         key, parameters = exchange.key(_LOCATE)
+        exchange.access.require_key("read", key)
         if parameters:
             raise BadRequest("locate takes no parameter but key")
         view = self._view()

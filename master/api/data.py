@@ -85,6 +85,7 @@ class DataApi:
         key, parameters = key_of_target(exchange.target)
         if key is None:
             return await self._scan(exchange, parameters)
+        exchange.access.require_key("read", key)
         check_parameters(parameters)
         _refuse_unsupported(exchange, write=False)
         if_match, if_none_match = self._conditions(exchange)
@@ -107,12 +108,14 @@ class DataApi:
         key, parameters = key_of_target(exchange.target)
         _refuse_unsupported(exchange, write=True)
         if key is not None:
+            exchange.access.require_key("write", key)
             return await self._operate(exchange, key, parameters)
         check_parameters(parameters)
         exchange.require_json()
         conditions = self._conditions(exchange)
         item = parse_item(await exchange.body(exchange.limits.max_item))
         key = key_of_text(item.key)
+        exchange.access.require_key("write", key)
         check_size(item.value, exchange.limits.max_value)
         options = item_options(item, self._salt, conditions)
         reply = await self._write(b"RM.SET", key, [item.value], options, exchange)
@@ -121,6 +124,7 @@ class DataApi:
     async def put(self, exchange: Exchange) -> web.StreamResponse:
         """`PUT`: the body is the value."""
         key, parameters = exchange.key()
+        exchange.access.require_key("write", key)
         check_parameters(parameters, "ttl", "swr", "tag")
         _refuse_unsupported(exchange, write=True)
         if exchange.header("Content-Range") is not None:
@@ -149,6 +153,7 @@ class DataApi:
             raise BadRequest(
                 "what is to be deleted? write DELETE /data/{key}, DELETE /data?key={key} or DELETE /data?tag={tag}"
             )
+        exchange.access.require_key("write", key)
         check_parameters(parameters)
         if_match, if_none_match = self._conditions(exchange)
         options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
@@ -165,6 +170,8 @@ class DataApi:
         if any(self._conditions(exchange)):
             raise BadRequest("conditions go with a key, not with tags; leave them out")
         tags = check_tags(parameters["tag"])
+        for tag in tags:
+            exchange.access.require_tag(tag)
         await self._router.invalidate([tag.encode() for tag in tags], exchange.deadline())
         return Reply.of_bytes(self._replies.deleted())
 
@@ -225,6 +232,7 @@ class DataApi:
         prefix = parameters["prefix"][0].encode()
         if len(prefix) > MAX_KEY:
             raise BadRequest(f"prefix has more than {MAX_KEY} bytes")
+        exchange.access.require_listing(prefix)
         limit = integer_of_text(parameters.get("limit", [str(_PAGE)])[0], "limit", 1, _MOST_PAGE)
         cursor = parameters.get("cursor", [None])[0]
         found, following = await self._router.scan(prefix, limit, cursor, exchange.deadline())

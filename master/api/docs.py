@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from master.api.openapi import describe
-from master.api.openapi_parts import PROBLEM
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import TITLES
@@ -111,9 +110,12 @@ def _render_operation(path: str, method: str, operation: Node, shared: Sequence[
         parts.append(_table("Parameters", [_parameter_cells(each) for each in parameters]))
     bodies = operation.get("requestBody", {}).get("content", {}).values()
     parts += [_content("The body", content) for content in bodies]
+    rights = [right for each in operation["security"] for right in each["token"]]
+    if rights:
+        parts.append(f"<p>Where masters have tokens: one with the right {rights[0]}.</p>")
     replies = operation["responses"]
     for status, reply in replies.items():
-        if reply != PROBLEM:
+        if "$ref" not in reply:
             parts.append(f"<p><code>{status}</code> {escape(reply['description'])}</p>")
             headers = reply.get("headers", {}).items()
             parts += [
@@ -121,9 +123,7 @@ def _render_operation(path: str, method: str, operation: Node, shared: Sequence[
                 for name, each in headers
             ]
             parts += [_content("", content) for content in reply.get("content", {}).values()]
-    problems = [
-        f"<code>{status}</code>" for status in sorted(replies) if replies[status] == PROBLEM
-    ]
+    problems = [f"<code>{status}</code>" for status in sorted(replies) if "$ref" in replies[status]]
     parts.append(f"<p>{' '.join(problems)} Problems, see below.</p>")
     title = f"<code>{method.upper()} {escape(path)}</code> {escape(operation['summary'])}"
     return f"<dt>{title}</dt><dd>{''.join(parts)}</dd>"

@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from master.api.request import Exchange
 from master.api.summary import node_state
+from master.http.access import Access
 from master.http.problem import Problem
 from ringmaster.cluster.view import View
 from ringmaster.errors import BadRequest
@@ -58,7 +59,7 @@ class ViewEvents:
         self._wake()
 
     async def stream(self, exchange: Exchange) -> web.StreamResponse:
-        """Serve one subscriber until it leaves or this closes."""
+        """Serve one subscriber until it leaves, its token is revoked, or this closes."""
         epoch = _last_event_id(exchange)
         if self.subscribers >= MOST_SUBSCRIBERS:
             detail = f"{MOST_SUBSCRIBERS} event streams are open already"
@@ -69,16 +70,17 @@ class ViewEvents:
         try:
             await response.prepare(exchange.request)
             if exchange.method != "HEAD":
-                await self._feed(_Stream(response, exchange.request.writer), epoch)
+                stream = _Stream(response, exchange.request.writer)
+                await self._feed(stream, exchange.access, epoch)
         except ConnectionError:
             pass  # It left.
         finally:
             self.subscribers -= 1
         return response
 
-    async def _feed(self, stream: _Stream, epoch: int) -> None:
+    async def _feed(self, stream: _Stream, access: Access, epoch: int) -> None:
         await stream.send(b"retry: 1000\n\n")
-        while not self._closed:
+        while not self._closed and not access.revoked:
             news = self._news
             for number, event in self._since(epoch):
                 await stream.send(event)

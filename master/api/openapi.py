@@ -34,6 +34,7 @@ from master.api.openapi_parts import (
     Node,
     as_json,
     exactly,
+    guarded,
     header,
     list_of,
     map_of,
@@ -47,6 +48,7 @@ from master.api.openapi_parts import (
 from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
 from master.http.problem import TITLES
 from ringmaster import __version__
+from ringmaster.access.grant import RIGHTS
 
 
 def _data_paths() -> Node:
@@ -298,6 +300,11 @@ def _own_paths() -> Node:
     }
 
 
+def _problem(description: str) -> Node:
+    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
+    return {"description": description, "content": content}
+
+
 def describe() -> Node:
     """The whole document."""
     problem = {
@@ -307,6 +314,7 @@ def describe() -> Node:
             status=INTEGER,
             detail=STRING,
             outcome={"enum": ["not-applied", "unknown"]},
+            right={"enum": [*RIGHTS]},
         ),
         "required": ["type", "title", "status", "detail"],
         "description": "RFC 9457. Names behind # in `type`: " + ", ".join(TITLES),
@@ -325,18 +333,26 @@ def describe() -> Node:
             "version": __version__,
             "description": "A distributed cache that never serves a stale value.",
         },
-        "paths": illustrate(msgspec.json.decode(msgspec.json.encode(paths))),
+        "paths": illustrate(msgspec.json.decode(msgspec.json.encode(guarded(paths)))),
         "components": {
             "schemas": {"Problem": problem},
-            "responses": {
-                "problem": {
-                    "description": "An error.",
-                    "content": {
-                        "application/problem+json": {
-                            "schema": {"$ref": "#/components/schemas/Problem"}
-                        }
-                    },
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Where masters run with `--tokens`. Rights: read, write, admin, metrics; "
+                    "each operation says which it needs. Keys may be bounded by prefixes.",
                 }
+            },
+            "responses": {
+                "problem": _problem("An error."),
+                "unauthorized": _problem(
+                    "No token, or none that is known: `WWW-Authenticate` says which."
+                ),
+                "forbidden": _problem(
+                    "The token lacks the right in `right`, or has it for other keys; or the request comes from a page of "
+                    "another site."
+                ),
             },
         },
     }

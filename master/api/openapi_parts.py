@@ -22,6 +22,8 @@ TAGS: Node = {
 }
 ANY: Node = {}
 PROBLEM: Node = {"$ref": "#/components/responses/problem"}
+UNAUTHORIZED: Node = {"$ref": "#/components/responses/unauthorized"}
+FORBIDDEN: Node = {"$ref": "#/components/responses/forbidden"}
 PROBLEM_SCHEMA: Node = {"$ref": "#/components/schemas/Problem"}
 
 EVERYWHERE = ("400", "403", "408", "414", "417", "431", "503", "505")
@@ -88,6 +90,38 @@ def operation(
     if body is not None:
         operation["requestBody"] = {"required": True, "content": body}
     return operation
+
+
+def guarded(paths: Node) -> Node:
+    """The same with the right that each operation needs of a token, and what it answers without."""
+    described: Node = {}
+    for path, methods in paths.items():
+        described[path] = {}
+        for method, operation in methods.items():
+            if method == "parameters":
+                described[path][method] = operation
+                continue
+            right = _right(path, method)
+            refusals = {"401": UNAUTHORIZED, "403": FORBIDDEN} if right else {}
+            described[path][method] = {
+                **operation,
+                "responses": {**operation["responses"], **refusals},
+                "security": [{"token": [right]}] if right else [],
+            }
+    return described
+
+
+def _right(path: str, method: str) -> str:
+    """`test_the_rights_that_are_described_are_those_of_the_routes`."""
+    if path in ("/healthz", "/readyz"):
+        return ""
+    if path == "/metrics":
+        return "metrics"
+    if path.startswith("/snapshots"):
+        return "admin"
+    if method in ("get", "head") or path == "/data/bulk/get":
+        return "read"
+    return "write" if path.startswith("/data") else "admin"
 
 
 def with_parameter(operation: Node, parameter: Node) -> Node:

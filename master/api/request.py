@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from master.api.protocol import HttpProtocol
+from master.http.access import STRANGER, Access
 from master.http.limits import BodyBudget, BodyHold, Limits
 from master.http.problem import Problem
 from master.http.target import (
@@ -23,19 +25,20 @@ from ringmaster.errors import BadRequest
 from ringmaster.runtime.clock import Clock
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
-_CHANGES = frozenset({"POST", "PUT", "DELETE", "PATCH"})
+CHANGES: Final = frozenset({"POST", "PUT", "DELETE", "PATCH"})
 
 
 class Exchange:
     """A request being answered. `target` is raw, never decoded or normalised by anyone before us.
 
-    `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it.
+    `access`: what its sender may do; nothing is known of that before the gate was asked. `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it.
     """
 
     __slots__ = (
         "_budget",
         "_clock",
         "_hold",
+        "access",
         "host",
         "limits",
         "method",
@@ -54,6 +57,7 @@ class Exchange:
         self._budget = budget
         self._clock = clock
         self._hold = BodyHold(clock.boottime(), _nobody_waits)
+        self.access: Access = STRANGER
         self.outcome = ""
         target = request.raw_path
         self.host = request.headers.get("Host", "")
@@ -66,7 +70,7 @@ class Exchange:
     @property
     def changes(self) -> bool:
         """Whether the method may change something."""
-        return self.method in _CHANGES
+        return self.method in CHANGES
 
     def header(self, name: str) -> str | None:
         """The only value of header `name`, None without it. Raises `BadRequest` if it is repeated."""
@@ -91,6 +95,11 @@ class Exchange:
         found = parse_query(split_target(self.target)[1])
         check_parameters(found, *known)
         return {name: values[0] for name, values in found.items()}
+
+    def is_flagged(self, name: str) -> bool:
+        """Whether the query says `name=1`."""
+        query = self.target.partition(b"?")[2]
+        return f"{name}=1".encode() in query.split(b"&")
 
     def deadline(self) -> float:
         """By when this must be answered, by `Clock.boottime()`: the default from now, or what the client asks for."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from master.api.application import Endpoint, Routes
+from typing import Final
+
+from master.api.application import Endpoint, Handler, Routes
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
 from master.api.data import DataApi
@@ -10,6 +12,12 @@ from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
 from master.api.snapshots import SnapshotsApi
+
+OPEN: Final = ""
+READ: Final = "read"
+WRITE: Final = "write"
+ADMIN: Final = "admin"
+METRICS: Final = "metrics"
 
 _NODE = r"/cluster/nodes/[^/]+"
 
@@ -25,40 +33,45 @@ def routes(
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
-        "GET": Endpoint(data.get),
-        "POST": Endpoint(data.post, write=True),
-        "PUT": Endpoint(data.put, write=True),
-        "DELETE": Endpoint(data.delete, write=True),
+        "GET": Endpoint(data.get, READ),
+        "POST": Endpoint(data.post, WRITE, write=True),
+        "PUT": Endpoint(data.put, WRITE, write=True),
+        "DELETE": Endpoint(data.delete, WRITE, write=True),
     }
     return Routes(
         exact={
             "/data": one_entry,
-            "/data/bulk": {"POST": Endpoint(bulk.write, write=True)},
-            "/data/bulk/get": {"POST": Endpoint(bulk.read)},
-            "/data/bulk/delete": {"POST": Endpoint(bulk.delete, write=True)},
-            "/cluster": {"GET": Endpoint(cluster.show)},
-            "/cluster/locate": {"GET": Endpoint(cluster.locate)},
-            "/cluster/events": {"GET": Endpoint(events.stream)},
-            "/cluster/rebalance/pause": {"POST": Endpoint(cluster.pause, write=True)},
-            "/cluster/rebalance/resume": {"POST": Endpoint(cluster.resume, write=True)},
+            "/data/bulk": {"POST": Endpoint(bulk.write, WRITE, write=True)},
+            "/data/bulk/get": {"POST": Endpoint(bulk.read, READ)},
+            "/data/bulk/delete": {"POST": Endpoint(bulk.delete, WRITE, write=True)},
+            "/cluster": {"GET": Endpoint(cluster.show, READ)},
+            "/cluster/locate": {"GET": Endpoint(cluster.locate, READ)},
+            "/cluster/events": {"GET": Endpoint(events.stream, READ)},
+            "/cluster/rebalance/pause": {"POST": _change(cluster.pause, "pause")},
+            "/cluster/rebalance/resume": {"POST": _change(cluster.resume, "resume")},
             "/snapshots": {
-                "GET": Endpoint(snapshots.show),
-                "POST": Endpoint(snapshots.create, write=True),
+                "GET": Endpoint(snapshots.show, ADMIN),
+                "POST": _change(snapshots.create, "snapshot"),
             },
-            "/healthz": {"GET": Endpoint(health.healthz)},
-            "/readyz": {"GET": Endpoint(health.readyz)},
-            "/metrics": {"GET": Endpoint(health.metrics)},
-            "/openapi.json": {"GET": Endpoint(docs.openapi)},
-            "/docs": {"GET": Endpoint(docs.docs)},
-            "/": {"GET": Endpoint(docs.console)},
+            "/healthz": {"GET": Endpoint(health.healthz, OPEN)},
+            "/readyz": {"GET": Endpoint(health.readyz, OPEN)},
+            "/metrics": {"GET": Endpoint(health.metrics, METRICS)},
+            "/openapi.json": {"GET": Endpoint(docs.openapi, READ)},
+            "/docs": {"GET": Endpoint(docs.docs, READ)},
+            "/": {"GET": Endpoint(docs.console, READ)},
         },
-        prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(cluster.locate)}},
+        prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(cluster.locate, READ)}},
         patterns={
-            r"/snapshots/[^/]+": {"GET": Endpoint(snapshots.status)},
-            _NODE: {"DELETE": Endpoint(cluster.forget, write=True)},
+            r"/snapshots/[^/]+": {"GET": Endpoint(snapshots.status, ADMIN)},
+            _NODE: {"DELETE": _change(cluster.forget, "forget")},
             _NODE + "/drain": {
-                "POST": Endpoint(cluster.drain, write=True),
-                "DELETE": Endpoint(cluster.undrain, write=True),
+                "POST": _change(cluster.drain, "drain"),
+                "DELETE": _change(cluster.undrain, "undrain"),
             },
         },
     )
+
+
+def _change(handler: Handler, name: str) -> Endpoint:
+    """Of the cluster: the administrator's, and kept in the audit log."""
+    return Endpoint(handler, ADMIN, write=True, change=name)

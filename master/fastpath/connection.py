@@ -14,7 +14,7 @@ from typing import Final
 from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
 from master.fastpath.handoff import Fallback, Handoff
-from master.fastpath.header_cache import without_tag
+from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_tag
 from master.fastpath.peer import Peer
 from master.fastpath.requests import ConditionalGet, PlainGet
 from master.http.framing import check_beginning, frame
@@ -292,7 +292,13 @@ class Connection(Peer):
             head = context.heads.judge(block)
             if head is None:
                 return _NOT_FAST
-        if method == b"GET" and key is not None and head.length < 0:
+        # `Head.may_get`, without the call.
+        gets = head.gets
+        if (
+            method == b"GET"
+            and key is not None
+            and (gets == ALL_KEYS or (gets == SOME_KEYS and head.matches_plain(key)))
+        ):
             # What `begin` does, without the calls: `test_whole_and_in_pieces_a_request_has_the_same_outcome`.
             get = PlainGet(self, key, now)
             self.waiting.append(get)
@@ -316,7 +322,7 @@ class Connection(Peer):
         context = self.context
         block, tag = conditional
         head = context.heads.known.get(block) or context.heads.judge(block)
-        if head is None or head.length >= 0 or key is None:
+        if head is None or key is None or not head.may_get(key):
             return _NOT_FAST
         get = ConditionalGet(self, key, now, tag)
         self.waiting.append(get)

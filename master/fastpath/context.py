@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 
 from master.fastpath.header_cache import Heads
+from master.http.access import EVERYTHING, Gate
 from master.http.bulk_body import BulkReads
 from master.http.json_bodies import parse_item
 from master.http.limits import Limits
@@ -72,6 +73,7 @@ class Context:
         replies: Replies,
         counters: Counters,
         authority: Authority,
+        gate: Gate,
         limits: Limits,
         clock: ClusterClock,
     ) -> None:
@@ -80,7 +82,7 @@ class Context:
         self.limits = limits
         self.clock = clock
         self.turn = TurnClock(clock)
-        self.heads = Heads(authority)
+        self.heads = Heads(authority, gate)
         self.reads = BulkReads(router, replies, counters, clock)
         self.counters = counters
         self.get_hit = counters.series("GET", "hit", 200)
@@ -146,12 +148,14 @@ class Client:
     An abstract class, not a `Protocol`: so what requests use of it is fast when it is compiled.
     """
 
-    __slots__ = ("context", "tail", "waiting")
+    __slots__ = ("context", "matches_plain", "tail", "waiting")
 
     def __init__(self, context: Context) -> None:
         self.context = context
         # What followed the key in the last plain GET: the version and a header block known to be plain.
         self.tail = b""
+        # Which keys may be read with it.
+        self.matches_plain: Callable[[bytes], object] = EVERYTHING.matches_plain
         # Requests without a reply, oldest first.
         self.waiting: deque[InFlight] = deque()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from master.fastpath.bulk_get import GetMany
 from master.fastpath.context import Client
-from master.fastpath.header_cache import Head
+from master.fastpath.header_cache import NO_KEYS, Head
 from master.fastpath.requests import Get, PlainGet, PlainPost, Refused, Write
+from master.http.access import Access
 from master.http.bulk_body import FIRST_SLICE, distinct_keys, plain_keys
 from master.http.json_bodies import (
     item_before_more,
@@ -18,7 +18,7 @@ from master.http.json_bodies import (
     plain_keys_of,
 )
 from master.http.limits import Limits
-from master.http.target import key_of_target, key_of_text, seconds_of_text
+from master.http.target import PLAIN_KEY, key_of_target, key_of_text, seconds_of_text
 from master.http.write_rules import check_size, item_options
 from ringmaster.errors import BadRequest, TooLarge
 from ringmaster.protocol.write_options import PLAIN, WriteOptions, encode_options
@@ -26,11 +26,9 @@ from ringmaster.protocol.write_options import PLAIN, WriteOptions, encode_option
 MAX_BODY: Final = 64 * 1024
 """Larger bodies are left to aiohttp, which counts them against the budget for bodies."""
 
-_PLAIN_KEY: Final = rb"[A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512}"
-PLAIN_PATH: Final = rb"/data/(" + _PLAIN_KEY + rb")"
+PLAIN_PATH: Final = rb"/data/(" + PLAIN_KEY + rb")"
 """Pattern of a target whose key (its group) needs no decoding, and no escapes in a JSON string."""
 
-_plain_key = re.compile(_PLAIN_KEY).fullmatch
 _GET: Final = b"GET /data/"
 _VERSION: Final = b" HTTP/1.1\r\n"
 _POST_LINE: Final = b"POST /data HTTP/1.1\r\n"
@@ -65,7 +63,9 @@ def begin_plain(connection: Client, data: bytes, now: float) -> bool:
         if ends <= len(_GET):
             return False
         key = data[len(_GET) : ends]
-        if _plain_key(key) is None:
+        # By a name: CPython calls a slot's value in its fastest way only so.
+        matches = connection.matches_plain
+        if matches(key) is None:
             return False
         get = PlainGet(connection, key, now)
         connection.waiting.append(get)
@@ -79,7 +79,7 @@ def begin_plain(connection: Client, data: bytes, now: float) -> bool:
     head = context.heads.known.get(data[len(_POST_LINE) : body - 2])
     if (
         head is None
-        or head.length != len(data) - body
+        or head.post_length != len(data) - body
         or head.length > MAX_BODY
         or head.length > context.limits.max_item
     ):
@@ -99,15 +99,16 @@ def begin_plain(connection: Client, data: bytes, now: float) -> bool:
 def _learn_tail(connection: Client, data: bytes) -> bytes:
     """What follows the key in `data`, one `GET`, if its header block is known to be plain; else nothing.
 
-    The connection keeps it. It names the version first, so what precedes it is a target and nothing else.
+    The connection keeps it, and which keys may be read with it. It names the version first, so what precedes it is a target and nothing else.
     """
     at = data.find(_VERSION, len(_GET))
     if at < 0 or not data.endswith(b"\r\n\r\n"):
         return b""
     head = connection.context.heads.known.get(data[at + len(_VERSION) : -2])
-    if head is None or head.length >= 0:
+    if head is None or head.gets == NO_KEYS:
         return b""
     tail = connection.tail = data[at:]
+    connection.matches_plain = head.matches_plain
     return tail
 
 
@@ -120,13 +121,17 @@ def begin(
     body: bytes,
     now: float,
 ) -> bool:
-    """Begin a request for `key`, or for what `target` names. False in doubt, then nothing has begun."""
+    """Begin a request for `key`, or for what `target` names. False in doubt, then nothing has begun.
+
+    What a token does not permit is such a doubt: aiohttp says what is missing.
+    """
     ttl_ms = 0
+    access = head.access
     try:
         if method == b"POST":
             if target == b"/data/bulk/get":
-                return _read_many(connection, body, now)
-            return target == b"/data" and _post(connection, body, now)
+                return _read_many(connection, access, body, now)
+            return target == b"/data" and _post(connection, access, body, now)
         if key is None:
             key, parameters = key_of_target(target or b"")
             ttl = parameters.pop("ttl", None) if method == b"PUT" else None
@@ -138,6 +143,8 @@ def begin(
         connection.waiting.append(refused)
         refused.fail(error)
         return True
+    if access is not None and not access.permits("read" if method == b"GET" else "write", key):
+        return False
     context = connection.context
     if method == b"GET":
         get = Get(connection, key, now)
@@ -157,7 +164,7 @@ def begin(
 def _post_with_more(connection: Client, body: bytes, now: float) -> bool:
     """Begin a `POST` of a plain key and value with options. What `_post` makes of it, in half the time.
 
-    `test_whole_and_in_pieces_a_request_has_the_same_outcome` compares the two.
+    Of who may write all keys. `test_whole_and_in_pieces_a_request_has_the_same_outcome` compares the two.
     """
     context = connection.context
     found = item_before_more(body)
@@ -172,11 +179,13 @@ def _post_with_more(connection: Client, body: bytes, now: float) -> bool:
     return True
 
 
-def _post(connection: Client, body: bytes, now: float) -> bool:
+def _post(connection: Client, access: Access | None, body: bytes, now: float) -> bool:
     context = connection.context
     plain = plain_item(body)
     if plain is not None:
         key, value = plain
+        if access is not None and not access.permits("write", key):
+            return False
         check_size(value, context.limits.max_value)
         post = PlainPost(connection, key, now, value)
         connection.waiting.append(post)
@@ -186,6 +195,8 @@ def _post(connection: Client, body: bytes, now: float) -> bool:
     if item.if_match is not None or item.if_none_match is not None:
         return False
     key = key_of_text(item.key)
+    if access is not None and not access.permits("write", key):
+        return False
     check_size(item.value, context.limits.max_value)
     args: tuple[bytes, ...] = (item.value,)
     options = item_options(item, "")
@@ -195,7 +206,7 @@ def _post(connection: Client, body: bytes, now: float) -> bool:
     return True
 
 
-def _read_many(connection: Client, body: bytes, now: float) -> bool:
+def _read_many(connection: Client, access: Access | None, body: bytes, now: float) -> bool:
     most = connection.context.limits.max_items
     listed = plain_keys_of(body, most)
     try:
@@ -203,6 +214,8 @@ def _read_many(connection: Client, body: bytes, now: float) -> bool:
     except (BadRequest, OverflowError):
         return False
     if wanted is None or len(wanted) > FIRST_SLICE:
+        return False
+    if access is not None and not all(access.permits("read", key) for key in wanted):
         return False
     read = GetMany(connection, wanted, now, plain=listed is not None)
     connection.waiting.append(read)

@@ -2,7 +2,8 @@
 
 A client sends the same header fields with each request, so one dict look-up replaces parsing them.
 A block seen for the first time is parsed by llhttp (httptools), which is strict about everything
-that request smuggling needs; whatever is not plainly harmless is left to aiohttp.
+that request smuggling needs; whatever is not plainly harmless is left to aiohttp. So a token is looked
+up once for each header block, not for each request, and a block without a valid one is not remembered.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from master.http.access import Access, Gate, Unauthorized
 from master.http.framing import parse_fields
 from master.http.origin_check import Authority, Forbidden
 from ringmaster.errors import BadRequest
@@ -19,6 +21,10 @@ from ringmaster.protocol.write_options import WriteOptions, encode_options
 _REMEMBERED: Final = 4096
 _MAX_BLOCK: Final = 4096
 _DEFAULT_TYPE: Final = "application/octet-stream"
+
+NO_KEYS: Final = 0
+SOME_KEYS: Final = 1
+ALL_KEYS: Final = 2
 
 # They change nothing in a reply to a plain request. Any other field is a reason to ask aiohttp.
 _HARMLESS: Final = frozenset(
@@ -45,23 +51,49 @@ _HARMLESS: Final = frozenset(
 _IF_NONE_MATCH: Final = b"\r\nif-none-match:"
 # One tag: what a client sends that keeps a copy of one value. Lists, `*` and what is malformed are left to aiohttp.
 _one_tag = re.compile(rb'[ \t]*(?:W/)?("[!#-~]{0,200}")[ \t]*').fullmatch
-_ONCE: Final = frozenset({b"host", b"connection", b"content-length", b"content-type"})
+_ONCE: Final = frozenset(
+    {b"authorization", b"host", b"connection", b"content-length", b"content-type"}
+)
 
 
 class Head:
     """A plain header block. `length`: of the body, -1 where none is announced.
 
-    `put_options`: encoded `WriteOptions` of a PUT with this content type and without a ttl.
+    `put_options`: encoded `WriteOptions` of a PUT with this content type and without a ttl. `access`: what is to be asked
+    about each key, None if its sender may read and write all of them. What that says of the two usual requests is
+    settled here: `gets`: which keys a GET may read, `NO_KEYS` also where a body is announced; `matches_plain`: see `Access`;
+    `post_length`: `length`, or -2 unless all keys may be written.
     """
 
-    __slots__ = ("length", "meta", "put_options")
+    __slots__ = (
+        "access",
+        "gets",
+        "length",
+        "matches_plain",
+        "meta",
+        "post_length",
+        "put_options",
+    )
 
-    def __init__(self, length: int, content_type: str) -> None:
+    def __init__(self, length: int, content_type: str, access: Access) -> None:
+        all_keys = not access.prefixes
+        reads, writes = access.has("read"), access.has("write")
         self.length = length
+        self.access = None if reads and writes and all_keys else access
+        self.gets = NO_KEYS
+        if length < 0 and reads:
+            self.gets = ALL_KEYS if all_keys else SOME_KEYS
+        self.matches_plain = access.matches_plain
+        self.post_length = length if writes and all_keys else -2
         self.meta = pack_meta(
             Meta(content_type="" if content_type == _DEFAULT_TYPE else content_type)
         )
         self.put_options = encode_options(WriteOptions(flags=0, meta=self.meta))
+
+    def may_get(self, key: bytes) -> bool:
+        """Whether this is the head of a GET without a body whose sender may read `key`, which needs no decoding."""
+        gets = self.gets
+        return gets == ALL_KEYS or (gets == SOME_KEYS and self.matches_plain(key) is not None)
 
 
 def without_tag(block: bytes) -> tuple[bytes, bytes] | None:
@@ -80,12 +112,13 @@ def without_tag(block: bytes) -> tuple[bytes, bytes] | None:
 
 
 class Heads:
-    """Judges header blocks. `known` maps blocks to heads; look there first."""
+    """Judges header blocks. `known` maps blocks to heads; look there first, and clear it when tokens change."""
 
-    __slots__ = ("_authority", "known")
+    __slots__ = ("_authority", "_gate", "known")
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, gate: Gate) -> None:
         self._authority = authority
+        self._gate = gate
         self.known: dict[bytes, Head] = {}
 
     def judge(self, block: bytes) -> Head | None:
@@ -120,8 +153,12 @@ class Heads:
             return None
         if length and (not length.isdigit() or len(length) > 10):
             return None
+        token = once.get(b"authorization")
+        if token is not None and (self._gate.is_open or not token.isascii()):
+            return None
         try:
             self._authority.check_host(host.decode())
-        except (BadRequest, Forbidden):
+            access = self._gate.admit(None if token is None else token.decode())
+        except (BadRequest, Forbidden, Unauthorized):
             return None
-        return Head(int(length) if length else -1, content_type.decode())
+        return Head(int(length) if length else -1, content_type.decode(), access)

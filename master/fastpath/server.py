@@ -15,6 +15,7 @@ from master.fastpath.connection import Connection
 from master.fastpath.context import Context
 from master.fastpath.handoff import Fallback
 from master.fastpath.peer import Peer
+from master.http.access import Gate
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.request_counters import Counters
@@ -36,7 +37,7 @@ class FastPath:
     """Makes one `Connection` per client. `fallback` makes the protocol that answers what the fast path does not; without
     `fast` it answers everything.
 
-    Give `protocol` to the listener, keep `run()` running.
+    Give `protocol` to the listener, keep `run()` running. Without a `gate` no tokens are in use.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class FastPath:
         clock: ClusterClock,
         fallback: Fallback,
         *,
+        gate: Gate | None = None,
         fast: bool = True,
     ) -> None:
-        self.context = Context(router, replies, counters, authority, limits, clock)
+        gate = Gate() if gate is None else gate
+        self.context = Context(router, replies, counters, authority, gate, limits, clock)
         self._fallback = fallback
         self._fast = fast
         self.connections: set[Peer] = set()
@@ -60,6 +63,12 @@ class FastPath:
         """A protocol for one accepted connection."""
         connection = Connection(self.context, self._fallback, self.connections, fast=self._fast)
         return cast(asyncio.Protocol, connection)
+
+    def forget_tokens(self) -> None:
+        """The gate's tokens changed: have those of every connection looked up again."""
+        self.context.heads.known.clear()
+        for connection in self.connections:
+            connection.tail = b""
 
     async def run(self) -> None:
         """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""

@@ -41,7 +41,8 @@ class Authority:
             raise BadRequest("the Host header is not a host name or address with an optional port")
         if not self._accepts(match[1] or match[2]):
             raise Forbidden(
-                f"unknown Host {host[:100]!r}: use the address, or let the operator add the name with --host-names"
+                f"unknown Host {host[:100]!r}: use the address, or let the operator of the masters add the name with "
+                "--host-names (RINGMASTER_HOST_NAMES), or use tokens (--tokens, RINGMASTER_TOKENS)"
             )
         if len(self._seen) < _REMEMBERED:
             self._seen.add(host)

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from master.http.access import MissingRight, Unauthorized
 from master.http.origin_check import Forbidden
 from master.http.reply_head import reply_head
 from ringmaster.errors import (
@@ -23,7 +24,9 @@ from ringmaster.errors import (
 TITLES: Final[dict[str, str]] = {
     "bad-request": "The request is malformed",
     "bad-http": "Not valid HTTP",
+    "unauthorized": "A token is needed",
     "forbidden": "Not from there",
+    "missing-right": "The token does not permit this",
     "no-such-key": "No such key",
     "no-such-route": "No such route",
     "no-such-node": "No such node",
@@ -100,6 +103,11 @@ def problem_of(error: RingmasterError, *, write: bool) -> Problem:
         return Problem(400, "bad-request", str(error))
     if isinstance(error, Forbidden):
         return Problem(403, "forbidden", str(error))
+    if isinstance(error, Unauthorized):
+        return Problem(401, "unauthorized", str(error), headers=_challenge(error.code))
+    if isinstance(error, MissingRight):
+        headers = _challenge("insufficient_scope", error.right)
+        return Problem(403, "missing-right", str(error), headers=headers, right=error.right)
     if isinstance(error, TooLarge):
         return Problem(413, "too-large", str(error))
     known = isinstance(error, (Unserved, OutcomeUnknown, CoordinatorUnavailable))
@@ -109,3 +117,13 @@ def problem_of(error: RingmasterError, *, write: bool) -> Problem:
         applied = "not-applied" if isinstance(error, Unserved) else "unknown"
         problem.fields["outcome"] = applied
     return problem
+
+
+def _challenge(code: str, right: str = "") -> tuple[tuple[str, str], ...]:
+    """`WWW-Authenticate` as RFC 6750 §3 has it."""
+    value = 'Bearer realm="ringmaster"'
+    if code:
+        value += f', error="{code}"'
+    if right:
+        value += f', scope="{right}"'
+    return (("WWW-Authenticate", value),)

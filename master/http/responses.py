@@ -40,9 +40,7 @@ _HEX_DIGITS: Final = [b"%03x" % number for number in range(_TABLE)]
 
 _AROUND_JSON: Final = len(b'{"key":"","value":}')
 _VALIDATORS: Final = (
-    b'ETag: "%x-%x-%b"\r\n'
-    b"Age: %d\r\n"
-    b"Cache-Control: %bno-cache\r\n"
+    b'ETag: "%x-%x-%b%d\r\n'
     b"Cache-Status: ringmaster; hit%b; detail=%b\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
     b"Content-Security-Policy: sandbox\r\n"
@@ -93,20 +91,26 @@ _MISS_BODY: Final = (
     b'"detail":"there is no entry with this key"}'
 )
 _PUT_TYPE: Final = "application/octet-stream"
-_PRIVATE: Final = (b"", b"private, ")
 
 
 class Replies:
     """Renders replies of one cluster. `salt`: the first 8 digits of the cluster's id, part of every ETag.
 
-    `private`: the request was authenticated, so shared caches must not keep the reply.
+    `private`: requests are authenticated, so shared caches must not keep a hit.
     """
 
-    __slots__ = ("_clock", "_date", "_date_second", "salt")
+    __slots__ = ("_after_version", "_clock", "_date", "_date_second", "salt")
 
-    def __init__(self, clock: ClusterClock, salt: str = "00000000") -> None:
+    def __init__(
+        self, clock: ClusterClock, salt: str = "00000000", *, private: bool = False
+    ) -> None:
         self._clock = clock
         self.salt = salt.encode()
+        # What follows term and sequence in a hit's ETag, up to the age: as one piece, so that `private` costs nothing.
+        self._after_version = b'%b"\r\nCache-Control: %bno-cache\r\nAge: ' % (
+            self.salt,
+            b"private, " if private else b"",
+        )
         self._date = b""
         # The second of cluster time in which `_date` was made.
         self._date_second = -1
@@ -132,9 +136,7 @@ class Replies:
         return (
             b"HTTP/1.1 200 OK\r\n"
             b"Content-Type: application/json\r\n"
-            b'ETag: "%b-%b-%b"\r\n'
-            b"Age: %b\r\n"
-            b"Cache-Control: no-cache\r\n"
+            b'ETag: "%b-%b-%b%b\r\n'
             b"Cache-Status: ringmaster; hit%b; detail=%b\r\n"
             b"X-Content-Type-Options: nosniff\r\n"
             b"Content-Security-Policy: sandbox\r\n"
@@ -145,7 +147,7 @@ class Replies:
         ) % (
             _HEX[term] if term < _TABLE else _hex(term),
             _HEX[seq] if seq < _TABLE else _hex(seq),
-            self.salt,
+            self._after_version,
             _DECIMAL[age_s] if age_s < _TABLE else _decimal(age_s),
             _ttl(expires_ms, now_ms) if expires_ms else b"",
             node,
@@ -155,30 +157,28 @@ class Replies:
             entry[HEADER_SIZE:],
         )
 
-    def hit(self, key: bytes, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
+    def hit(self, key: bytes, entry: bytes, node: bytes) -> bytes:
         """200 with the value of `entry`, which node `node` gave."""
         now_ms = self._clock.now_ms()
         content, body = self.content(key, entry)
-        return self._framed(content, self._validators(header(entry), node, private, now_ms), body)
+        return self._framed(content, self._validators(header(entry), node, now_ms), body)
 
-    def hit_head(
-        self, key: bytes, head: bytes, value_size: int, node: bytes, *, private: bool = False
-    ) -> bytes:
+    def hit_head(self, key: bytes, head: bytes, value_size: int, node: bytes) -> bytes:
         """The same as `hit` without the body, from an entry's header and meta and its value's size."""
         decoded = header(head)
         if decoded.flags & JSON:
             value_size += len(json_text(key)) + 17
         now_ms = self._clock.now_ms()
-        lines = self._validators(decoded, node, private, now_ms)
+        lines = self._validators(decoded, node, now_ms)
         return _framed_head(_content_lines(head), lines, value_size, self.date(now_ms))
 
-    def validators(self, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
+    def validators(self, entry: bytes, node: bytes) -> bytes:
         """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
-        return self._validators(header(entry), node, private, self._clock.now_ms())
+        return self._validators(header(entry), node, self._clock.now_ms())
 
-    def not_modified(self, entry: bytes, node: bytes, *, private: bool = False) -> bytes:
+    def not_modified(self, entry: bytes, node: bytes) -> bytes:
         """304: the client has that value. `entry` may end after its meta."""
-        lines = self.validators(entry, node, private=private)
+        lines = self.validators(entry, node)
         return b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n\r\n" % (lines, self.date())
 
     @staticmethod
@@ -263,14 +263,13 @@ class Replies:
         """The text of a version; in double quotes it is the ETag."""
         return b"%b-%b-%b" % (_hex(term), _hex(seq), self.salt)
 
-    def _validators(self, decoded: Header, node: bytes, private: bool, now_ms: int) -> bytes:
+    def _validators(self, decoded: Header, node: bytes, now_ms: int) -> bytes:
         expires_ms = decoded.expires_ms
         return _VALIDATORS % (
             decoded.term,
             decoded.seq,
-            self.salt,
+            self._after_version,
             max(now_ms // 1000 - decoded.written_s, 0),
-            _PRIVATE[private],
             _ttl(expires_ms, now_ms) if expires_ms else b"",
             b"restored" if decoded.flags & RESTORED else node,
         )

@@ -16,6 +16,10 @@ from ringmaster.protocol.keys import MAX_KEY, control_fault, key_fault
 MAX_TTL_S: Final = 100 * 365.25 * 86400
 _MAX_PARAMETERS: Final = 64
 
+# No %, no query, no fragment: such a path is its own key, whatever the rest of it says.
+PLAIN_KEY: Final = rb"[A-Za-z0-9_.~!$&'()*+,;=:@/-]{1,512}"
+"""Pattern of a key that needs no decoding in a target, and no escapes in a JSON string."""
+
 _bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _number = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII).fullmatch
 _integer = re.compile(r"-?[0-9]{1,30}", re.ASCII).fullmatch

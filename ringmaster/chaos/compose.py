@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -31,7 +31,14 @@ class ComposeTarget:
     It must be running. A node's id begins with its container's host name, which is how Docker numbers containers.
     """
 
-    def __init__(self, nodes: int, files: Sequence[str] = (), project: str = "") -> None:
+    def __init__(
+        self,
+        nodes: int,
+        files: Sequence[str] = (),
+        project: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._headers = headers
         self._nodes = nodes
         self._options = [word for file in files for word in ("--file", file)]
         self._options += ["--project-name", project] if project else []
@@ -66,7 +73,7 @@ class ComposeTarget:
 
     async def cluster(self) -> dict[str, Any]:
         """`GET /cluster` through the front door. Raises `RingmasterError` if it does not answer."""
-        return await ask_cluster([self._url])
+        return await ask_cluster([self._url], self._headers)
 
     async def expendable(self) -> list[str]:
         """All of them: Docker leaves down what was killed by hand."""

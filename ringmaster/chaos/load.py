@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -177,10 +177,20 @@ def _outcome(raw: bytes) -> str:
 
 
 class Load:
-    """`clients` clients against `url`; start, break things, then `finish`. `per_second`: requests of all, 0: no limit."""
+    """`clients` clients against `url`; start, break things, then `finish`. `per_second`: requests of all, 0: no limit.
+
+    `headers` go with each.
+    """
 
     def __init__(
-        self, url: str, clients: int, keys: int, *, seed: int = 1, per_second: float = 0.0
+        self,
+        url: str,
+        clients: int,
+        keys: int,
+        *,
+        seed: int = 1,
+        per_second: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._zero = loop.time()
@@ -196,6 +206,7 @@ class Load:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
             connector=aiohttp.TCPConnector(limit=0),
+            headers=headers,
         )
 
     def now(self) -> float:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+from ringmaster.access.sender import FILE_VARIABLE, VARIABLE
 from ringmaster.chaos.target import ask_cluster, wait_healthy
 from ringmaster.errors import RingmasterError
 from ringmaster.net.free_ports import free_ports
@@ -174,5 +175,11 @@ class LocalTarget:
         with log.open("ab") as output:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", *arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(),
             )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """Without tokens: those of another cluster are no use to this one."""
+    ours = {VARIABLE, FILE_VARIABLE, "RINGMASTER_TOKENS"}
+    return {name: value for name, value in os.environ.items() if name not in ours}

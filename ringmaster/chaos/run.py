@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from ringmaster.chaos.load import Load
 from ringmaster.chaos.local import LocalTarget
@@ -19,16 +20,27 @@ def local_target(scenario: Scenario, options: tuple[str, ...] = ()) -> LocalTarg
 
 
 async def run_scenario(
-    scenario: Scenario, clients: int = 16, seed: int = 1, target: Target | None = None
+    scenario: Scenario,
+    clients: int = 16,
+    seed: int = 1,
+    target: Target | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Result:
     """Start `target` (a local cluster of its own if None), load it, break it, wait until it is whole, count.
 
-    Raises `RingmasterError`.
+    `headers` go with each request of the load. Raises `RingmasterError`.
     """
     target = target or local_target(scenario)
     try:
         await target.start()
-        load = Load(target.url, clients, scenario.keys, seed=seed, per_second=scenario.per_second)
+        load = Load(
+            target.url,
+            clients,
+            scenario.keys,
+            seed=seed,
+            per_second=scenario.per_second,
+            headers=headers,
+        )
         events: list[tuple[float, str]] = []
         try:
             await load.ballast(scenario.ballast, BALLAST_BYTES)

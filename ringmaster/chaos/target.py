@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -62,10 +62,12 @@ class Target(Protocol):
         """Nobody can write to the coordinator for that long."""
 
 
-async def ask_cluster(urls: Sequence[str]) -> dict[str, Any]:
+async def ask_cluster(
+    urls: Sequence[str], headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """`GET /cluster` from the first of `urls` that answers. Raises `RingmasterError` if none does."""
     timeout = aiohttp.ClientTimeout(total=LOOK_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         for url in urls:
             try:
                 async with session.get(f"{url}/cluster") as response:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from ringmaster import __version__
-from ringmaster.cli import nodes, operate, snapshots
+from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import settings_command
 from ringmaster.cli.scale import scale
@@ -73,6 +73,7 @@ app.command("undrain")(nodes.undrain)
 app.command("forget")(nodes.forget)
 app.command("scale")(scale)
 app.add_typer(snapshots.app)
+app.add_typer(token.app)
 app.command("chaos")(chaos)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +12,13 @@ import orjson
 import typer
 from rich.console import Console
 
+from ringmaster.access.sender import token_from_environment, token_headers
 from ringmaster.chaos.compose import ComposeTarget
 from ringmaster.chaos.report import Result, plot, table
 from ringmaster.chaos.run import local_target, run_scenario
 from ringmaster.chaos.scenarios import SCENARIOS, Scenario
 from ringmaster.chaos.target import Target
+from ringmaster.cli.operate import Token, ending
 from ringmaster.cli.streams import FAILED, USAGE
 from ringmaster.errors import RingmasterError
 
@@ -44,6 +46,7 @@ def chaos(
     project: Annotated[
         str, typer.Option(help="The project's name, if it is not the folder's.")
     ] = "",
+    token: Token = None,
 ) -> None:
     """Run faults under load; exit code 1 if a bound is broken.
 
@@ -56,10 +59,13 @@ def chaos(
             _say(f"no fault is called {name!r}; choose from {_NAMES}")
             raise typer.Exit(USAGE)
 
+    with ending():
+        headers = token_headers(token or token_from_environment()) if compose else {}
+
     def target_of(scenario: Scenario) -> Target:
         if compose:
             return ComposeTarget(
-                scenario.nodes, [str(file) for file in compose_file or ()], project
+                scenario.nodes, [str(file) for file in compose_file or ()], project, headers
             )
         return local_target(scenario)
 
@@ -71,7 +77,7 @@ def chaos(
             continue
         console.print(f"{scenario.text} …")
         try:
-            results.append(asyncio.run(_run(scenario, clients, seed, target_of)))
+            results.append(asyncio.run(_run(scenario, clients, seed, target_of, headers)))
         except RingmasterError as error:
             _say(f"{scenario.name} could not be run: {error}")
             raise typer.Exit(FAILED) from None
@@ -99,9 +105,13 @@ def _print(console: Console, results: list[Result]) -> None:
 
 
 async def _run(
-    scenario: Scenario, clients: int, seed: int, target_of: Callable[[Scenario], Target]
+    scenario: Scenario,
+    clients: int,
+    seed: int,
+    target_of: Callable[[Scenario], Target],
+    headers: Mapping[str, str],
 ) -> Result:
-    return await run_scenario(scenario, clients, seed, target_of(scenario))
+    return await run_scenario(scenario, clients, seed, target_of(scenario), headers)
 
 
 def _say(sentence: str) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,11 @@ ANSWER_TIMEOUT_S: Final = 120.0
 
 _LINE_BYTES: Final = 64 * 1024
 
-Answer = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Answer = Callable[[Mapping[str, Any], str], Awaitable[Mapping[str, Any]]]
+"""From a request, and who sent it, to the reply."""
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""pid, uid, gid: SO_PEERCRED (unix(7))."""
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +40,7 @@ async def control_socket(data_dir: Path, run_dir: Path, answer: Answer) -> Any:
         with contextlib.suppress(ConnectionError, ValueError):
             request = json.loads(await reader.readline())
             try:
-                reply: Mapping[str, Any] = await answer(request)
+                reply: Mapping[str, Any] = await answer(request, _sender(writer))
             except RingmasterError as error:
                 reply = {"error": str(error)}
             writer.write(json.dumps(dict(reply)).encode() + b"\n")
@@ -54,6 +59,14 @@ async def control_socket(data_dir: Path, run_dir: Path, answer: Answer) -> Any:
         for each in (path, pointer):
             with contextlib.suppress(OSError):
                 each.unlink(missing_ok=True)
+
+
+def _sender(writer: asyncio.StreamWriter) -> str:
+    """The user and process at the other end, as the kernel knows them."""
+    peer = writer.get_extra_info("socket")
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    return f"uid {uid} (pid {pid})"
 
 
 def ask_up(

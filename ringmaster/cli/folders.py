@@ -17,15 +17,13 @@ SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a unix socket's path (unix(7): 108 with the final zero)."""
 
 
-def private_folder(path: Path) -> Path:
-    """`path`, made with mode 0700 if missing, absolute. Raises `SettingsError` if it is not a folder of ours."""
+def private_folder(path: Path, flag: str = "--data-dir") -> Path:
+    """`path`, made with mode 0700 if missing, absolute. Raises `SettingsError` if it is not a folder of ours; `flag` moves it."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = path.resolve()
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise SettingsError(
-                f"the folder {path} cannot be written; choose another with --data-dir"
-            )
+            raise SettingsError(f"the folder {path} cannot be written; choose another with {flag}")
     except OSError as error:
         for each in (path, *path.parents):
             if each.exists() and not each.is_dir():

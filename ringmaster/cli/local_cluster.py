@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Final
 
 from ringmaster.cli import nginx as front
+from ringmaster.cli.folders import private_folder
 from ringmaster.cli.options import as_flags
+from ringmaster.cli.streams import USAGE
 from ringmaster.cli.supervisor import Program
 from ringmaster.config.settings import (
+    AuxSettings,
     ClusterSettings,
+    MasterSettings,
     NodeSettings,
     ServingSettings,
     UpSettings,
     advertised_address,
+    load_settings,
 )
 from ringmaster.errors import SettingsError
 
@@ -40,8 +45,13 @@ _OF_ONE_PROCESS: Final = frozenset(
         "SHARED_LISTEN",
         "ADVERTISE",
         "CONFIG",
+        "TOKEN",
+        "TOKEN_FILE",
     ]
 )
+_START_S: Final = 2.0
+"""What the interpreter and our modules take on a machine with other things to do."""
+
 _STOP_S: Final = 60.0
 """How long a node may take to write its last snapshot."""
 
@@ -175,6 +185,9 @@ class LocalCluster:
             log=self.logs / f"{name}.log",
             environment=environment,
             stop_timeout_s=stop_timeout_s,
+            start_s=_START_S,
+            refusal=USAGE,
+            speaker=f"ringmaster {module}: ",
         )
 
 
@@ -185,6 +198,29 @@ def check_services() -> None:
             raise SettingsError(
                 f"the service {module!r} is not installed here; run `make up` in a checkout of Ringmaster"
             )
+
+
+def check_settings(cluster: LocalCluster) -> None:
+    """Raises `SettingsError` for what a master or a node would refuse when it starts: their own tables of the settings file
+    and their variables among it, and folders that cannot be written.
+    """
+    settings = cluster.settings
+    address = f"{LOOPBACK}:1"
+    of_masters: dict[str, object] = {"unix": "/", "shared_listen": address}
+    of_nodes: dict[str, object] = {"unix_dir": "/", "http_port": 1}
+    for kind, common, name, own in (
+        (MasterSettings, ServingSettings, cluster.masters[0], of_masters),
+        (AuxSettings, NodeSettings, cluster.nodes[0], of_nodes),
+    ):
+        shared = {field: getattr(settings, field) for field in common.model_fields}
+        # These are chosen for each; their variables, if set, are meant for something else.
+        chosen = {"id": name, "host": LOOPBACK, "port": 1, "advertise": address}
+        try:
+            load_settings(kind, **shared, **chosen, **own)
+        except SettingsError as error:
+            raise SettingsError(f"{name} would refuse its settings: {error}") from error
+    private_folder(settings.snapshot_path, "--snapshot-dir")
+    private_folder(settings.lease_path, "--lease-dir")
 
 
 def check_ports(

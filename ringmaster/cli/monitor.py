@@ -21,10 +21,11 @@ SLOW_START_S: Final = 20.0
 
 
 class Monitor:
-    """Polls the front door and shows what it says. `report` may be called at any time."""
+    """Polls the front door and shows what it says. `report` may be called at any time. `token`: as of the clients."""
 
-    def __init__(self, url: str, console: Console) -> None:
+    def __init__(self, url: str, console: Console, token: str | None = None) -> None:
         self._url = url
+        self._token = token
         self._console = console
         self._said = ""
         self._is_stopping = False
@@ -42,7 +43,9 @@ class Monitor:
     async def run(self, children: Callable[[], tuple[Child, ...]]) -> None:
         """Say when the cluster is ready, then show it, and the `children` there are, until cancelled."""
         self.report(f"starting: {', '.join(child.program.name for child in children())}")
-        async with AsyncClient(self._url, timeout_s=3.0, connections=1) as client:
+        async with AsyncClient(
+            self._url, timeout_s=3.0, connections=1, token=self._token
+        ) as client:
             await self._wait_until_ready(client)
             self.report(f"ready: {self._url}  (Ctrl-C stops it)")
             if self._console.is_terminal:

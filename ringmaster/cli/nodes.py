@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ringmaster.cli.operate import MISS, UNAVAILABLE, Node, Timeout, Url, complain, connected
+from ringmaster.cli.operate import MISS, UNAVAILABLE, Node, Timeout, Token, Url, complain, connected
 from ringmaster.cli.tables import readable_bytes
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL, path_segment
@@ -38,9 +38,10 @@ def drain(
     ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
+    token: Token = None,
 ) -> None:
     """Move everything off a node; after that it may be stopped without a miss."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         if dry_run:
             _forecast(client, node)
             return
@@ -51,17 +52,21 @@ def drain(
             typer.echo(wait_until_drained(client, node))
 
 
-def undrain(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+def undrain(
+    node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
+) -> None:
     """Take `drain` back."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         if not client.drain(node, undo=True):
             complain("undrain", f"no such node: {node}")
             raise typer.Exit(MISS)
 
 
-def forget(node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+def forget(
+    node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
+) -> None:
     """Take a node that is down for good, or has left, off the list; it can join again."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         if not client.forget(node):
             complain("forget", f"no such node: {node}")
             raise typer.Exit(MISS)

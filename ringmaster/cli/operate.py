@@ -15,6 +15,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from ringmaster.access.sender import VARIABLE, token_from_environment
 from ringmaster.cli.streams import USAGE
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
@@ -36,14 +37,24 @@ Timeout = Annotated[
         "--timeout", envvar="RINGMASTER_TIMEOUT", min=0.001, help="Seconds until giving up."
     ),
 ]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar=VARIABLE,
+        show_envvar=False,
+        help="To identify yourself with. Others see a command line: better in RINGMASTER_TOKEN, or in a file that "
+        "RINGMASTER_TOKEN_FILE names.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 Key = Annotated[str, typer.Argument(help="The key: up to 512 bytes of UTF-8.", show_default=False)]
 Node = Annotated[str, typer.Argument(help="The node's id.", show_default=False)]
 
 
-def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
     """Print a value, byte for byte. Exit code 1 if there is none."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         value = client.get(key)
     if value is None:
         complain("get", f"no such key: {key}")
@@ -69,9 +80,10 @@ def put(
     ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
+    token: Token = None,
 ) -> None:
     """Store a value: an argument, a file, or the standard input."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         content = _content(value, file)
         if json:
             if content_type is not None:
@@ -83,15 +95,17 @@ def put(
         client.put(key, content, content_type=content_type, ttl_s=_ttl_s(ttl))
 
 
-def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0) -> None:
+def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
     """Remove a key, whether or not it is there."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         client.delete(key)
 
 
-def status(url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
+def status(
+    url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None, json: Json = False
+) -> None:
     """Show the nodes, and how the cluster is."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         answer = client.cluster()
         if json or not isinstance(answer, dict):
             _print_json(answer)
@@ -102,9 +116,15 @@ def status(url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) 
             console.print(cluster_table(answer, width))
 
 
-def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json = False) -> None:
+def locate(
+    key: Key,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+    json: Json = False,
+) -> None:
     """Show which nodes hold a key."""
-    with connected(url, timeout) as client:
+    with connected(url, timeout, token) as client:
         place = client.locate(key)
     if json or not isinstance(place, dict):
         _print_json(place)
@@ -117,12 +137,12 @@ def locate(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, json: Json
 
 
 @contextmanager
-def connected(url: str, timeout_s: float) -> Iterator[Client]:
-    """A client whose errors end the command with one line and the exit code for them."""
+def connected(url: str, timeout_s: float, token: str | None) -> Iterator[Client]:
+    """A client whose errors end the command with one line and the exit code for them. `token` None: from the environment."""
     with ending():
         if not timeout_s <= _LONGEST_S:
             raise SettingsError(f"--timeout must be a number of seconds up to {_LONGEST_S:g}")
-        with Client(url, timeout_s) as client:
+        with Client(url, timeout_s, token=token or token_from_environment()) as client:
             yield client
 
 

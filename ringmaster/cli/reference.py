@@ -135,21 +135,26 @@ A setting that does not exist is an error.
 A **size** is in bytes, or has a unit: `64kB`, `256MB`, `1GB` (powers of 1000), `64KiB`, `256MiB`, `1GiB` (powers of 1024).
 A **duration** is in seconds, or has a unit: `500ms`, `10s`, `2m`, `1h`.
 
-Everything listens on loopback. There is no access control yet, so any other address is refused without `--insecure`.
+Everything listens on loopback. Masters listen on other addresses only with `--tokens` or `--insecure`, nodes only with
+`--insecure`: see [security.md](security.md).
 
 `ringmaster up` starts the masters and nodes with all of these settings, and with addresses, ports and ids of its own.
 """
 
 _OTHERS = """\
-## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`, `forget`, `scale`
+## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`, `forget`, `scale`, `snapshot`
 
 | flag | variable | default | meaning |
 |---|---|---|---|
 | `--url` | `RINGMASTER_URL` | `http://127.0.0.1:8080` | Where the cluster answers. |
 | `--timeout` | `RINGMASTER_TIMEOUT` | `10` | Seconds until the command gives up. |
+| `--token` | `RINGMASTER_TOKEN` |  | What to identify oneself with, where masters ask for a token. Others can see flags, so better the variable. |
+|  | `RINGMASTER_TOKEN_FILE` |  | A file with that token, if the variable is not set. |
 
 They exit with 0 if all went well, 1 for a key that is not there, 2 for a mistake in the command, 3 if the cluster cannot be
 reached or cannot serve the request now.
+
+`ringmaster token create`, `list` and `revoke` take `--file` (`RINGMASTER_TOKENS`, `tokens.toml`): [security.md](security.md).
 
 ## nginx in a container: `nginx/entrypoint.sh`
 

@@ -10,7 +10,7 @@ import typer
 
 from ringmaster.cli.control_socket import ask_up
 from ringmaster.cli.nodes import POLL_S, Progress, wait_until_drained
-from ringmaster.cli.operate import UNAVAILABLE, Timeout, complain, connected, ending
+from ringmaster.cli.operate import UNAVAILABLE, Timeout, Token, complain, connected, ending
 from ringmaster.client.blocking import Client
 from ringmaster.errors import BadRequest, RingmasterError
 
@@ -28,6 +28,7 @@ def scale(
         bool, typer.Option("--force", help="Even if too few copies remain on the other nodes.")
     ] = False,
     timeout: Timeout = 10.0,
+    token: Token = None,
 ) -> None:
     """Add nodes to a running `ringmaster up`, or drain and stop those with the highest numbers.
 
@@ -35,7 +36,7 @@ def scale(
     """
     with ending():
         now = ask_up(data_dir, {"do": "show"})
-    with connected(str(now["url"]), timeout) as client:
+    with connected(str(now["url"]), timeout, token) as client:
         nodes = list(now["nodes"])
         if aux < len(nodes):
             _remove(client, data_dir, nodes[aux:], force=force)

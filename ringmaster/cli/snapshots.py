@@ -17,8 +17,9 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from ringmaster.access.sender import token_from_environment
 from ringmaster.cli import snapshot_rows as rows
-from ringmaster.cli.operate import UNAVAILABLE, Json, Timeout, Url
+from ringmaster.cli.operate import UNAVAILABLE, Json, Timeout, Token, Url
 from ringmaster.cli.snapshot_import import Importer, is_expired
 from ringmaster.cli.streams import FAILED, USAGE
 from ringmaster.client.blocking import Client
@@ -49,9 +50,9 @@ Cluster = Annotated[
 
 
 @app.command("create")
-def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0) -> None:
+def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0, token: Token = None) -> None:
     """Have every node write its snapshots now, and wait until they are on disk."""
-    with _ending(), Client(url, timeout) as client:
+    with _ending(), Client(url, timeout, token=token or token_from_environment()) as client:
         reply = client.request("POST", "/snapshots")
         if reply.status != 202:
             raise BadRequest("the cluster takes no snapshots on request")
@@ -151,13 +152,14 @@ def restore(
     ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 60.0,
+    token: Token = None,
 ) -> None:
     """Write a snapshot, also of another cluster, into a running cluster, with the time to live that is left.
 
     Keys that the cluster has are left alone, unless --overwrite. Tags and swr are left out, and counted, where the
     cluster refuses them. Entries whose keys are not legal are left out, counted and named.
     """
-    with _ending(), Client(url, timeout) as client:
+    with _ending(), Client(url, timeout, token=token or token_from_environment()) as client:
         archive = find_archive(folder, cluster)
         importer = Importer(client, overwrite=overwrite)
         for entry in archive.entries():

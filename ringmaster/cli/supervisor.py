@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +22,25 @@ STEADY_S: Final = 10.0
 """A child that ran this long is restarted without delay, as if it had never failed."""
 FIRST_DELAY_S: Final = 0.25
 LONGEST_DELAY_S: Final = 10.0
+QUICK_S: Final = 1.0
+"""A child that ends within this, once it has got to work, failed at once."""
+HOPELESS: Final = 5
+"""After so many times in a row, each at once and in the same way, it is not started again."""
 LOG_LIMIT_BYTES: Final = 16 * 2**20
 
-State = Literal["starting", "up", "waiting", "stopped"]
+_DIGITS = re.compile(r"\d+")
+
+State = Literal["starting", "up", "waiting", "stopped", "given up"]
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `log`: the file for its output. `orphan_signal`: what the kernel sends it if the supervisor dies."""
+    """What to run. `log`: the file for its output. `orphan_signal`: what the kernel sends it if the supervisor dies.
+
+    `start_s`: how long it takes, on a slow day, to get to work. `refusal`: the exit code by which it says that its settings
+    cannot be; its last line says why, after `speaker`.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -38,6 +49,9 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0
     orphan_signal: signal.Signals = signal.SIGKILL
+    start_s: float = 0.0
+    refusal: int | None = None
+    speaker: str = ""
 
 
 def next_delay(last_delay_s: float, uptime_s: float) -> float:
@@ -48,15 +62,25 @@ def next_delay(last_delay_s: float, uptime_s: float) -> float:
 
 
 class Child:
-    """One program, kept running by `run` until `stop`."""
+    """One program, kept running by `run` until `stop`, or until it is given up.
 
-    def __init__(self, program: Program, report: Report) -> None:
-        """`report` gets a sentence about each end and restart."""
+    `verdict`: why it was given up, empty if it was not; `is_refused`: because it refuses its settings.
+    """
+
+    def __init__(
+        self, program: Program, report: Report, on_verdict: Callable[[], None] = lambda: None
+    ) -> None:
+        """`report` gets a sentence about each end and restart; `on_verdict` is called when it is given up."""
         self.program = program
         self.state: State = "starting"
         self.restarts = 0
         self.killed = False
+        self.verdict = ""
+        self.is_refused = False
         self._report = report
+        self._on_verdict = on_verdict
+        self._last_failure = ""
+        self._alike = 0
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -77,10 +101,14 @@ class Child:
         try:
             while not self._stopping.is_set():
                 started = loop.time()
-                how = await self._run_once()
+                code, last = await self._run_once()
                 if self._stopping.is_set():
                     return
-                delay_s = next_delay(delay_s, loop.time() - started)
+                uptime_s = loop.time() - started
+                how = _how(code, last)
+                if self._is_hopeless(code, last, how, uptime_s):
+                    return
+                delay_s = next_delay(delay_s, uptime_s)
                 self.state = "waiting"
                 self.restarts += 1
                 self._report(f"{self.program.name} {how}; starting it again in {delay_s:g} s")
@@ -88,7 +116,7 @@ class Child:
                     await asyncio.wait_for(self._stopping.wait(), delay_s)
         finally:
             self.kill()
-            self.state = "stopped"
+            self.state = "given up" if self.verdict else "stopped"
             self._ended.set()
 
     async def stop(self) -> None:
@@ -109,8 +137,29 @@ class Child:
             self.killed = True
             self._signal(signal.SIGKILL, group=True)
 
-    async def _run_once(self) -> str:
-        """Run it to its end; how that came about."""
+    def _is_hopeless(self, code: int | None, last: str, how: str, uptime_s: float) -> bool:
+        """Whether there is no use in starting it again; then it is given up."""
+        name, program = self.program.name, self.program
+        if code is not None and code == program.refusal and not self.restarts:
+            self.is_refused = True
+            said = last.removeprefix(program.speaker)
+            self.verdict = f"{name} refuses its settings: {said or f'exit code {code}'}"
+        else:
+            # Times and process ids differ where all else is the same.
+            failure = _DIGITS.sub("", how)
+            quick = uptime_s <= program.start_s + QUICK_S
+            alike = quick and failure == self._last_failure
+            self._alike = self._alike + 1 if alike else int(quick)
+            self._last_failure = failure
+            if self._alike >= HOPELESS:
+                self.verdict = f"{name} is given up: {HOPELESS} times in a row, at once, it {how}"
+        if self.verdict:
+            self._report(self.verdict)
+            self._on_verdict()
+        return bool(self.verdict)
+
+    async def _run_once(self) -> tuple[int | None, str]:
+        """Run it to its end; its exit code and its last word, or None and why it could not be started."""
         program = self.program
         with _open_log(program.log) as log:
             try:
@@ -123,7 +172,7 @@ class Child:
                     start_new_session=True,
                 )
             except OSError as error:
-                return f"cannot be started: {error}"
+                return None, f"cannot be started: {error}"
         self.state = "up"
         if self._stopping.is_set():
             self._signal(program.stop_signal)
@@ -132,8 +181,7 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         # One that was killed from outside had no last word: its log ends with something else.
-        last = last_line(program.log) if code >= 0 else ""
-        return f"{ended_how(code)}{f' ({last})' if last else ''}"
+        return code, last_line(program.log) if code >= 0 else ""
 
     def _signal(self, number: signal.Signals, *, group: bool = False) -> None:
         if self.pid is not None:
@@ -142,11 +190,20 @@ class Child:
 
 
 class Supervisor:
-    """All children of one cluster, in the order they were given. `killed`: whether one had to be killed."""
+    """All children of one cluster, in the order they were given. `killed`: whether one had to be killed.
 
-    def __init__(self, programs: Sequence[Program], report: Report) -> None:
-        self.children = tuple(Child(program, report) for program in programs)
+    `on_verdict` is called whenever one of them is given up.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        report: Report,
+        on_verdict: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.children = tuple(Child(program, report, on_verdict) for program in programs)
         self._report = report
+        self._on_verdict = on_verdict
         self._tasks: list[asyncio.Task[None]] = []
         self._killed = False
 
@@ -161,7 +218,7 @@ class Supervisor:
 
     def add(self, programs: Sequence[Program]) -> None:
         """Start these as well."""
-        added = tuple(Child(program, self._report) for program in programs)
+        added = tuple(Child(program, self._report, self._on_verdict) for program in programs)
         self.children += added
         self._tasks += [self._run(child) for child in added]
 
@@ -196,6 +253,13 @@ def supervised(argv: Sequence[str], orphan_signal: signal.Signals) -> tuple[str,
     # -I and -S: nothing of the environment or of installed packages is read, and it starts in a few milliseconds.
     launcher = (sys.executable, "-I", "-S", str(LAUNCHER))
     return (*launcher, str(int(orphan_signal)), str(os.getpid()), *argv)
+
+
+def _how(code: int | None, last: str) -> str:
+    """How a run ended, for people. `code` None: it could not be started, as `last` says."""
+    if code is None:
+        return last
+    return f"{ended_how(code)}{f' ({last})' if last else ''}"
 
 
 def ended_how(code: int) -> str:

@@ -11,7 +11,10 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from ringmaster.access.sender import read_token, token_headers
+from ringmaster.access.token_file import read_tokens
 from ringmaster.cli import nginx as front
+from ringmaster.cli.audit_file import note_change
 from ringmaster.cli.control_socket import SOCKET_NAME, control_socket
 from ringmaster.cli.folders import private_folder, run_folder, sole_use
 from ringmaster.cli.local_cluster import (
@@ -19,6 +22,7 @@ from ringmaster.cli.local_cluster import (
     LocalCluster,
     check_ports,
     check_services,
+    check_settings,
 )
 from ringmaster.cli.memory_folder import SHARED_MEMORY, memory_folder
 from ringmaster.cli.monitor import Monitor
@@ -26,11 +30,16 @@ from ringmaster.cli.retired import Retirement, note_stopped, take_stopped
 from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
 from ringmaster.cli.streams import BestEffort
-from ringmaster.cli.supervisor import Supervisor
+from ringmaster.cli.supervisor import Report, Supervisor
 from ringmaster.config.settings import UpSettings, record_lease_dir
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.engines import configured_coordinator
-from ringmaster.errors import CoordinatorError, CoordinatorUnavailable, SettingsError
+from ringmaster.errors import (
+    CoordinatorError,
+    CoordinatorUnavailable,
+    RingmasterError,
+    SettingsError,
+)
 from ringmaster.runtime.clock import SystemClock
 
 
@@ -40,6 +49,7 @@ def up(settings: UpSettings) -> None:
     What the processes print is in the data dir, in `logs`.
     """
     check_services()
+    token = _check_tokens(settings)
     with ExitStack() as stack:
         data_dir = private_folder(settings.data_dir)
         stack.enter_context(sole_use(data_dir))
@@ -61,23 +71,41 @@ def up(settings: UpSettings) -> None:
         if settings.log_format == "auto":
             # The logs are files here, but people read them.
             resolved["log_format"] = "text"
+        if settings.tokens is not None:
+            resolved["tokens"] = settings.tokens.absolute()
         settings = settings.model_copy(update=resolved)
         # Room for the longest name that `ringmaster scale` may need.
         names = [f"master{settings.masters}.sock", "aux256.sock", SOCKET_NAME]
         run_dir = stack.enter_context(run_folder(data_dir, names))
+        if settings.tokens is not None and token is None:
+            console.print(
+                "there is no --token or --token-file (RINGMASTER_TOKEN, RINGMASTER_TOKEN_FILE) with the right read, "
+                "so this shows the processes and not the cluster"
+            )
         if settings.replicas > settings.aux:
             console.print(
                 f"--replicas {settings.replicas} is more than there are nodes (--aux {settings.aux}): each partition "
                 f"has {settings.aux} copies, and health is degraded, until more nodes join"
             )
-        cluster = _with_front_door(LocalCluster(settings, run_dir, front.find_nginx()), console)
+        cluster = LocalCluster(settings, run_dir, front.find_nginx())
+        check_settings(cluster)
+        cluster = _with_front_door(cluster, console)
         check_ports(cluster)
         record_lease_dir(data_dir, settings.lease_path)
         write_scrape_targets(cluster)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            clean = runner.run(_run(cluster, console))
+            clean = runner.run(_run(cluster, Monitor(cluster.url, console, token)))
     if not clean:
         raise SystemExit(1)
+
+
+def _check_tokens(settings: UpSettings) -> str | None:
+    """The token to look at the cluster with, if there is one. Raises `SettingsError` for it and for the tokens file."""
+    if settings.tokens is not None:
+        read_tokens(settings.tokens)
+    token = settings.token or (read_token(settings.token_file) if settings.token_file else None)
+    token_headers(token)
+    return token
 
 
 def _with_front_door(cluster: LocalCluster, console: Console) -> LocalCluster:
@@ -101,13 +129,17 @@ def _with_front_door(cluster: LocalCluster, console: Console) -> LocalCluster:
     return without
 
 
-async def _run(cluster: LocalCluster, console: Console) -> bool:
-    """Start everything, wait for a signal, stop everything; False if something had to be killed."""
+async def _run(cluster: LocalCluster, monitor: Monitor) -> bool:
+    """Start everything, wait for a signal, stop everything; False if something had to be killed.
+
+    Raises `SettingsError` if a process refuses its settings at the start, and `RingmasterError` if all masters, all nodes or
+    the front door are given up; everything is stopped then.
+    """
     coordinator = configured_coordinator(cluster.settings)
-    monitor = Monitor(cluster.url, console)
-    supervisor = Supervisor(cluster.programs(), monitor.report)
-    running = _Running(cluster, supervisor)
-    stop = _Stop(supervisor)
+    stop = _Stop()
+    supervisor = Supervisor(cluster.programs(), monitor.report, stop.look)
+    stop.attend(supervisor)
+    running = _Running(cluster, supervisor, monitor.report)
     data_dir, run_dir = cluster.settings.data_dir, cluster.run_dir
     retirement = Retirement(
         cluster.url, take_stopped(data_dir), lambda: running.cluster.nodes, monitor.report
@@ -133,6 +165,8 @@ async def _run(cluster: LocalCluster, console: Console) -> bool:
     finally:
         await supervisor.close()
         await coordinator.close()
+    if stop.error is not None:
+        raise stop.error
     monitor.report("stopped; not everything ended by itself" if supervisor.killed else "stopped")
     return not supervisor.killed
 
@@ -159,22 +193,39 @@ async def _stop_in_order(
 class _Running:
     """The cluster as it is scaled now, for `ringmaster scale`."""
 
-    def __init__(self, cluster: LocalCluster, supervisor: Supervisor) -> None:
+    def __init__(self, cluster: LocalCluster, supervisor: Supervisor, report: Report) -> None:
         self.cluster = cluster
         self._supervisor = supervisor
+        self._report = report
         self._one_at_a_time = asyncio.Lock()
 
-    async def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def answer(self, request: Mapping[str, Any], sender: str) -> Mapping[str, Any]:
         """`{"do": "show"}`, or `{"do": "scale", "aux": n}`: the nodes. Raises `SettingsError`, then nothing was done."""
         match request:
             case {"do": "show"}:
                 pass
             case {"do": "scale", "aux": int(aux)} if aux >= 1:
                 async with self._one_at_a_time:
-                    await self._scale(aux)
+                    await self._scale_noted(aux, sender)
             case _:
                 raise SettingsError(f"this `ringmaster up` does not know the request {request}")
         return {"url": self.cluster.url, "nodes": self.cluster.nodes}
+
+    async def _scale_noted(self, aux: int, sender: str) -> None:
+        """Scale, and leave a line of who wanted it and what came of it."""
+        outcome = "failed"
+        try:
+            await self._scale(aux)
+            outcome = "done"
+        except SettingsError:
+            outcome = "refused"
+            raise
+        finally:
+            with suppress(OSError):
+                line = note_change(
+                    self.cluster.logs, change="scale", aux=aux, by=sender, outcome=outcome
+                )
+                self._report(line)
 
     async def _scale(self, aux: int) -> None:
         before, after = self.cluster, self.cluster.scaled(aux)
@@ -188,16 +239,40 @@ class _Running:
 
 
 class _Stop:
-    """The first signal asks to stop, the second kills."""
+    """The first signal asks to stop, the second kills. `error`: why there is no use in going on without a signal."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self) -> None:
         self.requested = asyncio.Event()
+        self.error: RingmasterError | None = None
+
+    def attend(self, supervisor: Supervisor) -> None:
+        """Listen to signals, and to `supervisor` once it says that one of its children is given up."""
         self._supervisor = supervisor
+        # A node that is added later may refuse what it likes.
+        self._first = supervisor.children
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
 
     def request(self) -> None:
+        self.requested.set()
+
+    def look(self) -> None:
+        """A process was given up: stop if it refuses its settings, or if it was the last of its kind."""
+        if self.requested.is_set():
+            return
+        refused = next((child for child in self._first if child.is_refused), None)
+        if refused is not None:
+            self.error = SettingsError(refused.verdict)
+        else:
+            kinds: dict[str, list[str]] = {}
+            for child in self._supervisor.children:
+                kind = child.program.name.rstrip("0123456789")
+                kinds.setdefault(kind, []).append(child.verdict)
+            hopeless = next((each for each in kinds.values() if all(each)), None)
+            if hopeless is None:
+                return
+            self.error = RingmasterError(hopeless[0])
         self.requested.set()
 
     def _on_signal(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from yarl import URL
 
+from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
@@ -21,17 +22,23 @@ class AsyncClient:
     """A pool of connections to a cluster, for one event loop. Every call ends within `timeout_s`.
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
-    `BadRequest`.
+    `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, timeout_s: float = 10.0, connections: int = 64
+        self,
+        url: str = DEFAULT_URL,
+        timeout_s: float = 10.0,
+        connections: int = 64,
+        *,
+        token: str | None = None,
     ) -> None:
         self._url = check_url(url)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             auto_decompress=False,
+            headers=token_headers(token),
         )
 
     async def __aenter__(self) -> Self:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
@@ -22,10 +23,13 @@ class Client:
     """One connection to a cluster; not for use by several threads at once. Every call ends within `timeout_s`.
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
-    `BadRequest`.
+    `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str = DEFAULT_URL, timeout_s: float = 10.0, *, token: str | None = None
+    ) -> None:
+        self._own_headers = token_headers(token)
         parts = urlsplit(check_url(url))
         self._url = url
         self._connection = http.client.HTTPConnection(
@@ -120,7 +124,9 @@ class Client:
             except (OSError, UnicodeError) as error:
                 raise LinkDown(f"cannot reach {self._url}: {error}") from error
         try:
-            connection.request(method, target, body or None, headers or {})
+            connection.request(
+                method, target, body or None, {**self._own_headers, **(headers or {})}
+            )
             answer = connection.getresponse()
             reply = Reply(
                 answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()

@@ -20,6 +20,8 @@ from ringmaster.config.file import FileSource
 from ringmaster.config.quantities import format_size
 from ringmaster.config.types import (
     MIN_MEMORY_BYTES,
+    NODES_TRAFFIC,
+    WITHOUT_TOKENS,
     Address,
     CoordinatorUrl,
     Duration,
@@ -135,10 +137,7 @@ class ClusterSettings(BaseSettings):
         Field(description="Snapshots older than this are not restored. Unset: any age."),
     ] = None
     insecure: Annotated[
-        bool,
-        Field(
-            description="Allow listening on addresses other than loopback, without access control."
-        ),
+        bool, Field(description="Allow listening on addresses other than loopback without tokens.")
     ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -236,9 +235,16 @@ class ServingSettings(ClusterSettings):
         str,
         Field(
             description="Host names under which clients reach it, separated by commas; localhost and IP addresses always "
-            "work, `*` allows any name. Other Host headers are refused, against DNS rebinding."
+            "work, `*` allows any name. Other Host headers are refused, against DNS rebinding. With `--tokens` any is accepted."
         ),
     ] = ""
+    tokens: Annotated[
+        Path | None,
+        Field(
+            description="File of the tokens with which clients identify themselves (`ringmaster token create`), not "
+            "readable by others; read again when it changes. Unset: everyone who reaches it may do everything."
+        ),
+    ] = None
     bootstrap_wait: Annotated[
         Duration,
         Field(
@@ -302,11 +308,21 @@ class ServiceSettings(ClusterSettings):
     def _hosts(self) -> list[str]:
         return [self.host]
 
+    @property
+    def _is_guarded(self) -> bool:
+        """Whether it tells those who may from those who may not."""
+        return False
+
+    @property
+    def _exposure(self) -> str:
+        """What is wrong with listening where others reach it."""
+        return NODES_TRAFFIC
+
     @model_validator(mode="after")
-    def _listens_on_loopback_or_insecure(self) -> Self:
-        if not self.insecure:
+    def _listens_on_loopback_or_guarded(self) -> Self:
+        if not (self.insecure or self._is_guarded):
             for host in self._hosts:
-                require_loopback(host)
+                require_loopback(host, self._exposure)
         return self
 
 
@@ -326,6 +342,14 @@ class MasterSettings(ServingSettings, ServiceSettings):
     workers: Annotated[
         int, Field(ge=1, le=64, description="How many processes share the port.")
     ] = 1
+
+    @property
+    def _is_guarded(self) -> bool:
+        return self.tokens is not None
+
+    @property
+    def _exposure(self) -> str:
+        return WITHOUT_TOKENS
 
     @property
     def _hosts(self) -> list[str]:
@@ -381,11 +405,20 @@ class UpSettings(ServingSettings, NodeSettings):
     master_port: Annotated[Port, Field(ge=1, description="Port of the first master.")] = 8001
     aux_port: Annotated[Port, Field(ge=1, description="RESP port of the first node.")] = 7001
     aux_http_port: Annotated[Port, Field(ge=1, description="HTTP port of the first node.")] = 7501
+    token: Annotated[
+        str,
+        Field(
+            repr=False,
+            description="With `--tokens`: one with the right `read`, for what it shows of the cluster. Better in the "
+            "variable or in a file: others can see flags.",
+        ),
+    ] = ""
+    token_file: Annotated[Path | None, Field(description="A file with that token.")] = None
 
     @model_validator(mode="after")
-    def _listens_on_loopback_or_insecure(self) -> Self:
-        if not self.insecure:
-            require_loopback(self.host)
+    def _listens_on_loopback_or_guarded(self) -> Self:
+        if not self.insecure and self.tokens is None:
+            require_loopback(self.host, WITHOUT_TOKENS)
         return self
 
     @classmethod

@@ -70,8 +70,19 @@ Id = Annotated[str, AfterValidator(_id)]
 Switch = Annotated[bool, OnOff()]
 
 
-def require_loopback(host: str) -> None:
-    """Raise `ValueError` unless `host` is certainly a loopback address. Of names only `localhost` is."""
+WITHOUT_TOKENS: Final = (
+    "anyone who reaches it could read and change everything; make tokens for those who may (`ringmaster token create "
+    "--file tokens.toml --name NAME --rights read,write`) and give --tokens tokens.toml (RINGMASTER_TOKENS)"
+)
+NODES_TRAFFIC: Final = (
+    "what nodes and masters say to each other is not encrypted, and a node's health and metrics are open to anyone; have "
+    "them on a network that nobody else is on"
+)
+"""Why an address is refused, and what to do about it."""
+
+
+def require_loopback(host: str, why: str) -> None:
+    """Raise `ValueError` unless `host` is certainly a loopback address. Of names only `localhost` is. `why`: goes into it."""
     if host == "localhost":
         return
     try:
@@ -80,6 +91,6 @@ def require_loopback(host: str) -> None:
     except ValueError:
         pass
     raise ValueError(
-        f"refusing to listen on {host}: anyone who reaches it could read and change everything, because there "
-        "is no access control yet; listen on 127.0.0.1, or accept that with --insecure"
+        f"refusing to listen on {host}: {why}; or listen on 127.0.0.1, or accept it with --insecure "
+        "(RINGMASTER_INSECURE=true)"
     )

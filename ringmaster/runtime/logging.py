@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Final, Literal
 
 import structlog
 from structlog.types import Processor
+
+_AUDIT: Final = "ringmaster.audit"
+
+
+def audit_log() -> Any:
+    """A logger of what people changed in the cluster. Its lines come whatever the least severe event to log is."""
+    return structlog.wrap_logger(
+        logging.getLogger(_AUDIT),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
 
 
 def configure_logging(
@@ -48,6 +58,7 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
+    logging.getLogger(_AUDIT).setLevel(logging.INFO)
     # One line per request, and a client's mistake is no warning of ours.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     structlog.contextvars.clear_contextvars()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class LiveCluster:
                 own += ["--no-fastpath"] if name == "aiohttp" else []
                 stack.enter_context(self._process(name, "master", own))
             if self.nginx is not None:
-                stack.enter_context(self._front_door(self.nginx))
+                stack.enter_context(self._front_door(self.nginx, "nginx", ("fastpath", "aiohttp")))
             for name in self._ports:
                 if name != "nginx" or self.nginx is not None:
                     self._wait_until_ready(name)
@@ -50,7 +50,29 @@ class LiveCluster:
 
     def front(self, name: str) -> Front:
         """`fastpath`, `aiohttp` or `nginx`."""
-        return Front(name, ("127.0.0.1", self._ports[name]), proxied=name == "nginx")
+        return Front(name, ("127.0.0.1", self._ports[name]), proxied=name.endswith("nginx"))
+
+    @contextmanager
+    def guarded(self, tokens: Path) -> Iterator[None]:
+        """Start a master with the fast path and one without that ask for `tokens`, and nginx in front of both."""
+        names = ("guarded fastpath", "guarded aiohttp", "guarded nginx")
+        self._ports.update(zip(names, free_ports(3), strict=True))
+        with ExitStack() as stack:
+            for name in names[:2]:
+                own = ["--port", str(self._ports[name]), "--unix", str(self._socket(name))]
+                own += ["--tokens", str(tokens), "--max-value", str(LIMITS.max_value)]
+                own += ["--no-fastpath"] if name.endswith("aiohttp") else []
+                own += ["--id", name.replace(" ", "-")]
+                stack.enter_context(self._process(name, "master", own))
+            if self.nginx is not None:
+                stack.enter_context(self._front_door(self.nginx, names[2], names[:2]))
+            for name in names[: 2 + (self.nginx is not None)]:
+                self._wait_until_ready(name)
+            yield
+
+    def log(self, name: str) -> str:
+        """What a process printed so far."""
+        return (self._folder / f"{name}.log").read_text(errors="replace")
 
     def _socket(self, name: str) -> Path:
         return self._folder / f"{name}.sock"
@@ -62,17 +84,17 @@ class LiveCluster:
             yield
 
     @contextmanager
-    def _front_door(self, nginx: str) -> Iterator[None]:
-        folder = self._folder / "nginx"
+    def _front_door(self, nginx: str, name: str, masters: Sequence[str]) -> Iterator[None]:
+        folder = self._folder / f"{name} files"
         front_door.write_configuration(
             folder,
-            listen=f"127.0.0.1:{self._ports['nginx']}",
-            masters=[f"unix:{self._socket(name)}" for name in ("fastpath", "aiohttp")],
+            listen=f"127.0.0.1:{self._ports[name]}",
+            masters=[f"unix:{self._socket(each)}" for each in masters],
             max_value_bytes=LIMITS.max_value,
             deadline_s=LIMITS.deadline_s,
             workers=1,
         )
-        with self._started("nginx", [*front_door.command(nginx, folder)], signal.SIGQUIT):
+        with self._started(name, [*front_door.command(nginx, folder)], signal.SIGQUIT):
             yield
 
     @contextmanager
@@ -108,4 +130,4 @@ class LiveCluster:
         raise AssertionError(f"{name} is not ready: {answer}; {self._log(name)}")
 
     def _log(self, name: str) -> str:
-        return (self._folder / f"{name}.log").read_text(errors="replace")[-2000:]
+        return self.log(name)[-2000:]

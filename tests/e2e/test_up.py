@@ -94,6 +94,79 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
         assert "aux2 was ended by SIGKILL" in cluster.output
 
 
+def failing(names: str, code: int, sentence: str) -> str:
+    """`DUMMY`, but for those whose name begins with `names`."""
+    ends = f"sys.stderr.write({sentence!r}); sys.exit({code})"
+    return DUMMY.replace('say("start")', f'say("start")\nif name.startswith({names!r}): {ends}')
+
+
+@pytest.mark.parametrize("name", ["aux2", "master1"])
+def test_a_process_that_refuses_its_settings_ends_all_with_its_sentence(
+    tmp_path: Path, name: str
+) -> None:
+    cluster = dummies(tmp_path)
+    module = name[:-1]
+    main = tmp_path / module / "__main__.py"
+    main.write_text(failing(name, 2, f"ringmaster {module}: --weight: too heavy\n"))
+    with cluster:
+        assert cluster.supervisor.wait(20) == 2
+        assert children(cluster.supervisor.pid) == []
+        lines = cluster.output.splitlines()
+        assert lines[-1] == f"ringmaster up: {name} refuses its settings: --weight: too heavy"
+        assert "stopping" in lines
+        assert events(tmp_path).count(f"start {name}") == 1
+
+
+def test_nodes_that_all_fail_at_once_in_the_same_way_are_given_up(tmp_path: Path) -> None:
+    cluster = dummies(tmp_path)
+    (tmp_path / "aux" / "__main__.py").write_text(failing("aux", 1, "no memory\n"))
+    with cluster:
+        assert cluster.supervisor.wait(60) == 1
+        last = cluster.output.splitlines()[-1]
+        assert last.startswith("ringmaster up: aux1 is given up: 5 times in a row, at once, it")
+        assert last.endswith("exit code 1 (no memory)")
+        assert events(tmp_path).count("start aux3") == 5
+
+
+def test_one_node_that_is_given_up_leaves_the_others(tmp_path: Path) -> None:
+    cluster = dummies(tmp_path)
+    (tmp_path / "aux" / "__main__.py").write_text(failing("aux2", 1, "no memory\n"))
+    with cluster:
+        wait_until(lambda: "aux2 is given up" in cluster.output, "given up", 60)
+        assert cluster.nodes["aux1"].pid
+        assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("[master]\nworkers = 0\n", "master1 would refuse its settings: --workers"),
+        ("[aux]\nweight = -1\n", "aux1 would refuse its settings: --weight"),
+    ],
+)
+def test_what_a_child_would_refuse_is_refused_before_anything_starts(
+    tmp_path: Path, file: str, said: str
+) -> None:
+    cluster = dummies(tmp_path)
+    (tmp_path / "ringmaster.toml").write_text(file)
+    with cluster:
+        assert cluster.supervisor.wait(20) == 2
+        assert cluster.output.startswith(f"ringmaster up: {said}")
+        assert events(tmp_path) == []
+
+
+def test_a_bad_tokens_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text("")
+    tokens.chmod(0o644)
+    cluster = dummies(tmp_path)
+    cluster.options = ("--tokens", str(tokens))
+    with cluster:
+        assert cluster.supervisor.wait(20) == 2
+        assert "has mode 0644: others may read it" in cluster.output.splitlines()[-1]
+        assert events(tmp_path) == []
+
+
 def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     with dummies(tmp_path, nginx="auto") as cluster:
         wait_until(lambda: has_started(tmp_path, 5), "all started")

@@ -34,6 +34,7 @@ class FakeCluster(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.values: dict[str, tuple[bytes, str]] = {}
         self.seen: list[tuple[str, str, str | None]] = []
+        self.authorizations: list[str | None] = []
         self.last_body = b""
         self.next_replies: list[tuple[int, dict[str, Any]]] = []
         self.foreign_reply = 0
@@ -64,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.seen.append((self.command, self.path, self.headers.get("Content-Type")))
+        self.server.authorizations.append(self.headers.get("Authorization"))
         self.server.last_body = body
         status, content, kind = self.answer(body)
         self.send_response(status)

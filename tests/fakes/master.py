@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
 from master.fastpath.server import FastPath
+from master.http.access import Gate
 from master.http.bulk_body import BulkReads
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
 from master.http.request_counters import Counters
 from master.http.responses import Replies
+from ringmaster.access.grant import Grant
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, Partition, View
 from ringmaster.coordinator.sqlite import SqliteCoordinator
@@ -49,9 +51,14 @@ class Observed:
 
 
 class FakeMaster:
-    """Everything behind `address`. Set `view` and `statuses` to what the master is to know."""
+    """Everything behind `address`. Set `view` and `statuses` to what the master is to know.
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    `grants`: of the tokens that it knows, None if none are in use.
+    """
+
+    def __init__(
+        self, directory: Path, limits: Limits, grants: Sequence[Grant] | None = None
+    ) -> None:
         clock = ClusterClock(SystemClock())
         self.limits = limits
         self.router = FakeRouter(clock)
@@ -64,7 +71,8 @@ class FakeMaster:
         self.coordinator = SqliteCoordinator(directory, directory)
         self.events = ViewEvents()
         self.address: tuple[str, int] = ("", 0)
-        replies = Replies(clock, CLUSTER[:8])
+        self.gate = Gate(grants)
+        replies = Replies(clock, CLUSTER[:8], private=grants is not None)
         self.cluster_watch = ClusterWatch(self.coordinator, clock, lambda: self.view)
         cluster = ClusterApi(
             self.coordinator,
@@ -85,11 +93,24 @@ class FakeMaster:
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
         )
         self._replies = replies
-        self._authority = Authority(["cache.example"])
+        self._authority = Authority(["cache.example"] if grants is None else ["*"])
+        self.audited: list[dict[str, object]] = []
         self._application = Application(
-            self.routes, self._authority, limits, self.budget, clock, self.observed
+            self.routes,
+            self._authority,
+            self.gate,
+            limits,
+            self.budget,
+            clock,
+            self.observed,
+            self,
         )
         self._loop = asyncio.new_event_loop()
+
+    def info(self, event: str, **fields: object) -> None:
+        """A line of the audit log."""
+        assert event == "audit"
+        self.audited.append(fields)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """`function(*args)` on the server's loop; a coroutine is awaited."""
@@ -129,6 +150,7 @@ class FakeMaster:
             self.limits,
             ClusterClock(SystemClock()),
             self._server.protocol,
+            gate=self.gate,
             fast=False,
         )
         self._sweeping = asyncio.create_task(self._front.run())

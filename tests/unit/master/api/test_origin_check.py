@@ -31,7 +31,7 @@ def test_addresses_and_known_names_pass(host: str) -> None:
 )
 def test_other_names_are_foreign(host: str) -> None:
     authority = Authority(["cache.example"])
-    with pytest.raises(Forbidden, match="host-names"):
+    with pytest.raises(Forbidden, match=r"--host-names \(RINGMASTER_HOST_NAMES\)"):
         authority.check_host(host)
     with pytest.raises(Forbidden):
         authority.check_host(host)

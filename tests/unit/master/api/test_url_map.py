@@ -13,6 +13,7 @@ from master.api.openapi import describe
 from master.api.openapi_examples import fields_of
 from master.http.limits import Limits
 from master.http.problem import TITLES, Problem
+from ringmaster.access.grant import digest_of, make_grant
 from tests.conformance.raw_http import Connection
 from tests.e2e.waiting import wait_until
 from tests.fakes.master import FakeMaster, healthy_view
@@ -40,6 +41,29 @@ def test_every_route_is_described_and_nothing_else(master: FakeMaster) -> None:
     for prefix, methods in table.prefixes.items():
         assert {(method, prefix + "{key}") for method in methods} <= described
     assert ("DELETE", "/cluster/nodes/{id}") in described
+
+
+def test_the_rights_that_are_described_are_those_of_the_routes(master: FakeMaster) -> None:
+    for path, methods in describe()["paths"].items():
+        for method, operation in methods.items():
+            if method != "parameters":
+                concrete = path.replace("{key}", "k").replace("{id}", "aux1")
+                right = master.routes.find(method.upper(), concrete).right
+                assert operation["security"] == ([{"token": [right]}] if right else []), path
+                assert ("401" in operation["responses"]) is bool(right), path
+
+
+def test_only_health_is_open_and_whatever_changes_the_cluster_is_audited(
+    master: FakeMaster,
+) -> None:
+    for path, methods in describe()["paths"].items():
+        concrete = path.replace("{key}", "k").replace("{id}", "aux1")
+        for method in methods.keys() - {"parameters"}:
+            route = master.routes.find(method.upper(), concrete)
+            assert (route.right == "") is (path in ("/healthz", "/readyz")), path
+            assert bool(route.change) is (
+                route.right == "admin" and method not in ("get", "head")
+            ), path
 
 
 OPERATIONS = [
@@ -155,6 +179,33 @@ def test_a_quiet_stream_says_that_it_is_alive(
     monkeypatch.setattr(events_module, "HEARTBEAT_S", 0.01)
     with subscribe(master) as connection:
         connection.read_until(b": still here\n\n")
+
+
+def test_a_stream_ends_when_its_token_is_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "HEARTBEAT_S", 0.01)
+    grants = [make_grant(name, digest_of(name), ["read"]) for name in ("a", "b")]
+    with FakeMaster(tmp_path, Limits(), grants).running() as master:
+        a, b = (subscribe(master, f"Authorization: Bearer {name}") for name in ("a", "b"))
+        with a, b:
+            master.call(master.gate.replace, grants[1:])
+            a.read_until(b"0\r\n\r\n")
+            assert a.closed_by_peer()
+            for _ in range(3):
+                b.read_until(b": still here\n\n")
+
+
+def test_without_tokens_the_audit_says_by_address_who_it_was(master: FakeMaster) -> None:
+    with Connection(master.address) as connection:
+        own = "{}:{}".format(*connection.socket.getsockname())
+        connection.request("POST", "/cluster/rebalance/pause")
+        connection.request("GET", "/cluster")
+        connection.request("PUT", "/data/k", (), b"1")
+        connection.request("POST", "/cluster/nodes/aux1/drain?dry_run=1")
+    pause, drain = master.audited
+    assert (pause["change"], pause["by"], pause["client"]) == ("pause", "anonymous", own)
+    assert (drain["change"], drain["flags"], drain["outcome"]) == ("drain", ["dry_run"], "done")
 
 
 def test_streams_end_when_the_server_closes(master: FakeMaster) -> None:

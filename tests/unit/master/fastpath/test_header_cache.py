@@ -3,6 +3,7 @@
 import pytest
 
 from master.fastpath.header_cache import Heads
+from master.http.access import Gate
 from master.http.origin_check import Authority
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.write_options import WriteOptions, decode_options
@@ -11,7 +12,7 @@ HOST = b"Host: localhost:8080\r\n"
 
 
 def judged(block: bytes) -> bool:
-    heads = Heads(Authority())
+    heads = Heads(Authority(), Gate())
     head = heads.judge(block)
     assert (heads.known == {block: head}) is (head is not None)
     return head is not None
@@ -84,7 +85,7 @@ def test_any_other_block_is_left_to_aiohttp(block: bytes) -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    heads = Heads(Authority())
+    heads = Heads(Authority(), Gate())
     for number in range(5000):
         assert heads.judge(HOST + b"User-Agent: %d\r\n" % number) is not None
     assert len(heads.known) <= 4096
@@ -95,7 +96,7 @@ def test_what_is_remembered_is_bounded() -> None:
     [(b"text/html; charset=x", "text/html; charset=x"), (b"application/octet-stream", "")],
 )
 def test_the_options_of_a_put_carry_its_content_type(content_type: bytes, kept: str) -> None:
-    head = Heads(Authority()).judge(
+    head = Heads(Authority(), Gate()).judge(
         HOST + b"Content-Length: 5\r\nContent-Type: %b\r\n" % content_type
     )
     assert head is not None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from master.fastpath.server import FastPath
+from master.http.access import Gate
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem
@@ -115,7 +116,8 @@ def statuses(raw: bytes) -> list[int]:
 
 
 class World:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, gate: Gate | None = None) -> None:
+        self.gate = gate or Gate()
         self.clock = ShiftedClock()
         cluster_clock = ClusterClock(self.clock)
         self.network = FakeNetwork()
@@ -131,6 +133,7 @@ class World:
             limits,
             cluster_clock,
             self.fall_back,
+            gate=self.gate,
         )
 
     def fall_back(self, on_reply: Callable[[], None]) -> Fallback:

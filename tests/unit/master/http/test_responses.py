@@ -55,8 +55,8 @@ def parsed(raw: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(status), headers, body
 
 
-def replies() -> Replies:
-    return Replies(ClusterClock(Stopped()), "0f3c9d1e")
+def replies(*, private: bool = False) -> Replies:
+    return Replies(ClusterClock(Stopped()), "0f3c9d1e", private=private)
 
 
 def test_a_posted_value_comes_back_with_the_very_bytes() -> None:
@@ -108,7 +108,7 @@ def test_a_restored_entry_says_so() -> None:
 
 
 def test_an_authenticated_hit_is_private_and_a_clock_behind_gives_age_0() -> None:
-    _, headers, _ = parsed(replies().hit(b"k", entry(b"1", age_s=-9), b"n", private=True))
+    _, headers, _ = parsed(replies(private=True).hit(b"k", entry(b"1", age_s=-9), b"n"))
     assert headers["Cache-Control"] == "private, no-cache"
     assert headers["Age"] == "0"
 

@@ -172,3 +172,39 @@ def test_locate_says_where_a_key_is(cluster: FakeCluster) -> None:
 
 def test_the_version() -> None:
     assert run("--version").stdout == f"ringmaster {__version__}\n"
+
+
+COMMANDS = [
+    ("get", "a"),
+    ("put", "a", "x"),
+    ("delete", "a"),
+    ("status",),
+    ("locate", "a"),
+    ("drain", "aux1", "--no-wait"),
+    ("undrain", "aux1"),
+    ("forget", "aux1"),
+    ("snapshot", "create"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("how", ["flag", "variable", "file"])
+def test_every_command_sends_its_token(
+    cluster: FakeCluster, tmp_path: Path, command: tuple[str, ...], how: str
+) -> None:
+    (tmp_path / "token").write_text("abc\n")
+    environment = {
+        "RINGMASTER_URL": cluster.url,
+        "RINGMASTER_TOKEN": "abc" if how == "variable" else None,
+        "RINGMASTER_TOKEN_FILE": str(tmp_path / "token") if how == "file" else None,
+    }
+    more = ["--token", "abc"] if how == "flag" else []
+    CliRunner().invoke(app, [*command, *more], env=environment)
+    assert set(cluster.authorizations) == {"Bearer abc"}
+
+
+def test_a_token_is_in_no_help_and_no_error(cluster: FakeCluster) -> None:
+    environment = {"RINGMASTER_URL": cluster.url, "RINGMASTER_TOKEN": "not a token"}
+    for words in (["get", "--help"], ["get", "a"], ["get"], ["up", "--help"]):
+        assert "not a token" not in CliRunner().invoke(app, words, env=environment).output
+    assert cluster.authorizations == []

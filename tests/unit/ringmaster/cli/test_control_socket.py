@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ from ringmaster.cli.control_socket import POINTER_NAME, SOCKET_NAME, ask_up, con
 from ringmaster.errors import LinkDown, SettingsError
 
 
-async def answer(request: Mapping[str, Any]) -> Mapping[str, Any]:
+async def answer(request: Mapping[str, Any], sender: str) -> Mapping[str, Any]:
+    assert sender == f"uid {os.getuid()} (pid {os.getpid()})"
     if request.get("do") != "show":
         raise SettingsError("port 7004 for aux4 is in use")
     return {"nodes": ["aux1"]}

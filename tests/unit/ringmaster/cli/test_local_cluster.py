@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmaster.cli.local_cluster import LocalCluster, check_ports
+from ringmaster.cli.local_cluster import LocalCluster, check_ports, check_settings
 from ringmaster.config.settings import UpSettings, load_settings
 from ringmaster.errors import SettingsError
 from ringmaster.net.free_ports import free_ports
@@ -48,6 +48,34 @@ def test_what_is_meant_for_up_does_not_reach_the_services(
     environment = local(tmp_path).programs()[-1].environment
     assert "RINGMASTER_PORT" not in environment
     assert environment["RINGMASTER_WEIGHT"] == "2"
+
+
+def test_tokens_and_their_clients_secret_reach_only_who_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGMASTER_TOKEN", "hunter2")
+    for each in local(tmp_path, tokens="/x/tokens.toml", token="hunter2").programs():
+        assert "hunter2" not in " ".join([*each.argv, *each.environment.values()])
+        assert ("/x/tokens.toml" in each.argv) is each.name.startswith("master")
+
+
+def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_settings(local(tmp_path))
+    for name in ("snapshot_dir", "lease_dir"):
+        with pytest.raises(SettingsError, match="is a file, a folder is needed"):
+            check_settings(local(tmp_path, **{name: tmp_path / "file" / "x"}))
+
+
+def test_variables_of_a_service_are_checked_but_not_those_that_are_chosen_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGMASTER_SHARED_LISTEN", "0.0.0.0:80")
+    monkeypatch.setenv("RINGMASTER_HTTP_PORT", "99999")
+    check_settings(local(tmp_path))
+    monkeypatch.setenv("RINGMASTER_WORKERS", "0")
+    with pytest.raises(SettingsError, match="master1 would refuse its settings: --workers"):
+        check_settings(local(tmp_path))
 
 
 def test_a_port_in_use_is_named_with_its_flag(tmp_path: Path) -> None:

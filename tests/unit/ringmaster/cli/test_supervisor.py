@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ringmaster.cli import supervisor as supervisor_module
 from ringmaster.cli.supervisor import (
     FIRST_DELAY_S,
     LONGEST_DELAY_S,
@@ -58,7 +60,11 @@ class Running:
 
     def __init__(self, *programs: Program) -> None:
         self.said: list[str] = []
-        self.supervisor = Supervisor(programs, self.said.append)
+        self.verdicts = 0
+        self.supervisor = Supervisor(programs, self.said.append, self.count)
+
+    def count(self) -> None:
+        self.verdicts += 1
 
     async def __aenter__(self) -> Supervisor:
         self.supervisor.start()
@@ -85,6 +91,73 @@ async def test_a_child_that_ends_is_started_again_and_it_is_said_why(tmp_path: P
         "dummy ended with exit code 3 (broken: no disk); starting it again in 0.25 s"
     )
     assert running.said[1].endswith("starting it again in 0.5 s")
+
+
+async def test_a_child_that_refuses_its_settings_is_given_up_at_once(tmp_path: Path) -> None:
+    code = "print('ringmaster aux: --x: no'); raise SystemExit(2)"
+    refusing = replace(program(tmp_path, code), refusal=2, speaker="ringmaster aux: ")
+    running = Running(refusing)
+    async with running as supervisor:
+        (child,) = supervisor.children
+        await until(lambda: child.state == "given up", "given up")
+        assert (child.verdict, child.is_refused) == ("dummy refuses its settings: --x: no", True)
+        await asyncio.wait_for(supervisor.stop(["dummy"]), 5)
+    assert running.said == ["dummy refuses its settings: --x: no"]
+    assert running.verdicts == 1
+
+
+async def test_the_same_exit_code_later_is_a_failure_like_any_other(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    code = (
+        f"import pathlib; flag = pathlib.Path({str(flag)!r}); code = 2 if flag.exists() else 1\n"
+        "flag.touch(); raise SystemExit(code)"
+    )
+    async with Running(replace(program(tmp_path, code), refusal=2)) as supervisor:
+        (child,) = supervisor.children
+        await until(lambda: child.restarts >= 3, "three restarts")
+        assert not child.is_refused
+
+
+async def test_a_child_that_fails_alike_at_once_five_times_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "FIRST_DELAY_S", 0.01)
+    # Even on a machine that takes long to start a process.
+    monkeypatch.setattr(supervisor_module, "QUICK_S", 60.0)
+    code = "import os; print('no disk for', os.getpid()); raise SystemExit(3)"
+    running = Running(program(tmp_path, code))
+    async with running as supervisor:
+        (child,) = supervisor.children
+        await until(lambda: child.state == "given up", "given up")
+        assert child.restarts == 4
+        assert not child.is_refused
+    assert running.said[-1].startswith(
+        "dummy is given up: 5 times in a row, at once, it ended with exit code 3 (no disk for"
+    )
+    assert running.verdicts == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # Another way each time.
+        "print('x' * len(seen)); raise SystemExit(3)",
+        # Not at once.
+        "import time; time.sleep(0.3); raise SystemExit(3)",
+    ],
+)
+async def test_other_failures_are_tried_again_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(supervisor_module, "FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(supervisor_module, "LONGEST_DELAY_S", 0.01)
+    monkeypatch.setattr(supervisor_module, "QUICK_S", 0.3 if "time" in code else 10.0)
+    file = str(tmp_path / "seen")
+    before = f"file = open({file!r}, 'a+'); file.write('x'); file.seek(0); seen = file.read()\n"
+    async with Running(program(tmp_path, before + code)) as supervisor:
+        (child,) = supervisor.children
+        await until(lambda: child.restarts >= 7, "seven restarts")
+        assert child.verdict == ""
 
 
 async def test_a_killed_child_comes_back_with_another_pid(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import select
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringmaster.client import AsyncClient, Client
+from ringmaster.client import AsyncClient, Client, token_from_environment
 from ringmaster.client.reply import check_url
 from ringmaster.errors import (
     BadRequest,
@@ -89,6 +90,33 @@ def test_a_write_counts_as_not_done_only_if_the_reply_says_so(
         cluster.next_replies.append((503, {}))
         with pytest.raises(Unserved):
             client.get("a")
+
+
+async def test_both_clients_send_their_token(cluster: FakeCluster) -> None:
+    async with AsyncClient(cluster.url, token="abc") as client:
+        await client.put("a", b"x")
+    with Client(cluster.url, token="abc") as blocking:
+        blocking.put("a", b"x", content_type="text/plain")
+    assert cluster.authorizations == ["Bearer abc", "Bearer abc"]
+    assert cluster.seen[-1][2] == "text/plain"
+
+
+@pytest.mark.parametrize("token", ["two words", "line\r\nX: y", "é", "x" * 600])
+def test_what_cannot_be_sent_as_a_token_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Client("http://127.0.0.1:9", token=token)
+    assert token not in str(caught.value)
+
+
+def test_a_token_comes_from_a_variable_or_else_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(" abc\n")
+    assert token_from_environment({}) is None
+    assert token_from_environment({"RINGMASTER_TOKEN_FILE": str(path)}) == "abc"
+    both = {"RINGMASTER_TOKEN": "first", "RINGMASTER_TOKEN_FILE": str(path)}
+    assert token_from_environment(both) == "first"
+    with pytest.raises(SettingsError, match="cannot read the token"):
+        token_from_environment({"RINGMASTER_TOKEN_FILE": str(tmp_path / "none")})
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "https://x", "http://", "http://x/data"])

@@ -215,8 +215,14 @@ def test_listening_beyond_loopback_is_refused_unless_insecure(
 ) -> None:
     said = refusal(kind, host=host)
     assert said.startswith(f"refusing to listen on {host}: ")
-    assert said.endswith("--insecure")
+    assert said.endswith("with --insecure (RINGMASTER_INSECURE=true)")
+    assert ("--tokens" in said) is (kind is not AuxSettings)
     assert load_settings(kind, host=host, insecure=True).insecure
+
+
+@pytest.mark.parametrize("kind", [MasterSettings, UpSettings])
+def test_with_tokens_it_may_listen_anywhere(kind: type[ClusterSettings]) -> None:
+    load_settings(kind, host="0.0.0.0", tokens="tokens.toml")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])

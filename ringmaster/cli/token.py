@@ -1,0 +1,103 @@
+"""`ringmaster token create|list|revoke`: the file of tokens that masters take by `--tokens`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from ringmaster.access.grant import RIGHTS, Grant, digest_of, make_grant, new_token
+from ringmaster.access.token_file import add_token, read_tokens, remove_token
+from ringmaster.cli.operate import Json, ending
+
+_DEFAULT: Final = Path("tokens.toml")
+
+app = typer.Typer(
+    name="token",
+    help="Make, list and revoke the tokens with which clients identify themselves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+TokensFile = Annotated[
+    Path, typer.Option("--file", envvar="RINGMASTER_TOKENS", help="The file of tokens.")
+]
+Name = Annotated[
+    str, typer.Option("--name", help="What the token is called: in lists, logs and errors.")
+]
+
+
+@app.command("create")
+def create(
+    name: Name,
+    rights: Annotated[
+        str, typer.Option("--rights", help=f"With commas between, of {', '.join(RIGHTS)}.")
+    ],
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option("--prefix", help="Of the keys it is good for; again for each of several."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", help="That it may invalidate; again for each of several."),
+    ] = None,
+    file: TokensFile = _DEFAULT,
+) -> None:
+    """Make a token and print it, once, as the last word. The file, made with mode 0600, gets its hash.
+
+    Running masters know it within two seconds.
+    """
+    token = new_token()
+    with ending():
+        grant = make_grant(
+            name,
+            digest_of(token),
+            [each.strip() for each in rights.split(",") if each.strip()],
+            prefix or (),
+            tag or (),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        add_token(file, grant)
+    typer.echo(f"{grant.name}: {_scope(grant)}; shown this once: {token}")
+
+
+@app.command("list")
+def show(file: TokensFile = _DEFAULT, json: Json = False) -> None:
+    """Show the tokens of a file and what each permits."""
+    with ending():
+        grants = read_tokens(file)
+    if json:
+        rows = [
+            {
+                "name": each.name,
+                "rights": sorted(each.rights),
+                "prefixes": each.prefixes,
+                "tags": each.tags,
+                "created": each.created or None,
+            }
+            for each in grants
+        ]
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    for each in grants:
+        typer.echo(f"{each.name}: {_scope(each)}{f'; made {each.created}' if each.created else ''}")
+
+
+@app.command("revoke")
+def revoke(name: Name, file: TokensFile = _DEFAULT) -> None:
+    """Strike a token out. Running masters refuse it within two seconds."""
+    with ending():
+        remove_token(file, name)
+    typer.echo(f"{name} is revoked")
+
+
+def _scope(grant: Grant) -> str:
+    parts = [", ".join(right for right in RIGHTS if right in grant.rights)]
+    if grant.prefixes:
+        parts.append(f"keys that begin with {', '.join(map(repr, grant.prefixes))}")
+    if grant.tags:
+        parts.append(f"tags {', '.join(map(repr, grant.tags))}")
+    return "; ".join(parts)
