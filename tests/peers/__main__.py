@@ -79,12 +79,17 @@ def run(folder: Path, port: int, arguments: list[str]) -> int:
     # RESP 2 is all that a node speaks. Both options, since some tests use one and some the other.
     url = f"redis://127.0.0.1:{port}/0?protocol=2"
     words = [
-        sys.executable, "-m", "pytest", "-p", "redis_py_plugin", "-p", "no:locust", "-p", "no:cacheprovider",
-        "-o", "addopts=", "-o", "filterwarnings=ignore", "--disable-warnings", "--tb=short", "-q",
+        sys.executable, "-m", "pytest", "-p", "redis_py_plugin", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout",
+        "-p", "no:cacheprovider", "-o", "addopts=", "-o", "filterwarnings=ignore", "--disable-warnings", "--tb=short", "-q",
         "--redis-url", url, "--redis-mod-url", url, "--protocol", "2", *arguments,
         *(f"tests/{name}" for name in FILES),
     ]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(HERE), "RINGMASTER_PEER": str(SELECTION)}
+    environment = os.environ | {
+        "PYTHONPATH": str(HERE),
+        "RINGMASTER_PEER": str(SELECTION),
+        # The suite expects the plugins that it names, and none of those that come with our tools.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     return subprocess.run(
         words, cwd=folder, env=environment, check=False, timeout=TIMEOUT_S
     ).returncode
