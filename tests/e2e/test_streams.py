@@ -46,11 +46,14 @@ COMMANDS: dict[str, list[str]] = {
     "snapshot verify": ["."],
     "snapshot export": ["."],
     "snapshot restore": ["."],
+    "token create": ["--name", "n", "--rights", "read"],
+    "token list": [],
+    "token revoke": ["--name", "n"],
 }
 """Arguments that end soon, by command."""
 
-PRINTING = ["", "get", "status", "locate", "drain"]
-"""Those that have something to say about a cluster that answers."""
+PRINTING = ["", "get", "status", "locate", "drain", "token create", "token list"]
+"""Those that have something to say about a cluster that answers, and of tokens."""
 
 FULL, CLOSED = "/dev/full", ""
 

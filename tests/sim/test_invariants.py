@@ -108,7 +108,7 @@ class LostPrimary:
         self.invariants.stored("view", encode_view(view))
 
     def serve_empty(self, term: int) -> list[str]:
-        data = SimpleNamespace(entries={})
+        data = SimpleNamespace(tags={}, entries={})
         self.invariants.losses.served(
             cast(Any, SimpleNamespace(number=0, term=term, data=data, pending=0, copies={}))
         )

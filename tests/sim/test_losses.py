@@ -64,7 +64,9 @@ class World:
         self.losses.lost(0)
 
     def serve(self, *entries: bytes, loaded: bool = True) -> list[str]:
-        data = SimpleNamespace(entries=dict.fromkeys([KEY][: len(entries)], b"".join(entries)))
+        data = SimpleNamespace(
+            tags={}, entries=dict.fromkeys([KEY][: len(entries)], b"".join(entries))
+        )
         primary = cast(Any, SimpleNamespace(number=0, term=2, data=data))
         if loaded:
             self.losses.loaded(primary)
