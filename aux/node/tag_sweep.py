@@ -13,8 +13,9 @@ from typing import Final
 from aux.node.counters import NodeCounters
 from aux.replication.primary import Primary
 from aux.storage.store import Store
-from aux.storage.tags import TagFilter, is_dead, tags_of
+from aux.storage.tags import TagFilter
 from ringmaster.protocol.entry import FLAGS_OFFSET, META
+from ringmaster.protocol.tag_records import is_dead, tags_of
 
 SLICE: Final = 500
 """Entries looked at in one turn of the loop: half a millisecond if all carry tags and are dead."""
@@ -23,7 +24,7 @@ REST_S: Final = 0.001
 """Between two slices: clients come first."""
 
 LOOK_S: Final = 0.1
-"""How often to look for records when there were none."""
+"""Between two passes: a pass takes the records of all tags that were invalidated meanwhile."""
 
 
 class Sweep:
@@ -81,13 +82,12 @@ class TagSweeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            if not self._store.tagged:
-                await asyncio.sleep(LOOK_S)
-                continue
-            for primary in list(self._primaries.values()):
-                if primary.data.tags and primary.serving:
-                    await self._sweep(primary)
-            await asyncio.sleep(REST_S)
+            if self._store.tagged:
+                for primary in list(self._primaries.values()):
+                    # `tags` is empty once the removal of all records is on its way.
+                    if primary.data.tags and primary.tags and primary.serving:
+                        await self._sweep(primary)
+            await asyncio.sleep(LOOK_S)
 
     async def _sweep(self, primary: Primary) -> None:
         sweep = Sweep(primary)

@@ -17,8 +17,8 @@ from typing import Final
 
 from aux.replication.primary import Copy, CopyState
 from aux.replication.sender import Peers
-from aux.storage.tags import is_record
 from ringmaster.cluster.view import View
+from ringmaster.protocol.tag_records import is_record
 from ringmaster.runtime.clock import Clock
 
 CHUNK_BYTES: Final = 64 * 1024

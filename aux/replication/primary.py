@@ -15,7 +15,8 @@ from typing import Final, Protocol
 from aux.storage.expiry import is_expired
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
-from aux.storage.tags import (
+from ringmaster.protocol.hashing import token_of
+from ringmaster.protocol.tag_records import (
     CONTROL,
     REMOVALS,
     is_dead,
@@ -25,7 +26,6 @@ from aux.storage.tags import (
     record_key,
     unpack_keys,
 )
-from ringmaster.protocol.hashing import token_of
 
 _PENDING_BYTES: Final = 400
 """What a pending entry takes beside its key and value."""

@@ -9,8 +9,8 @@ from collections import deque
 
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
-from aux.storage.tags import CONTROL, REMOVALS, tags_of, unpack_keys
 from ringmaster.protocol.entry import FLAGS_OFFSET, META
+from ringmaster.protocol.tag_records import CONTROL, REMOVALS, tags_of, unpack_keys
 
 
 class Replica:
@@ -106,7 +106,7 @@ class Replica:
                 tail.popleft()
 
     def _apply_control(self, key: bytes, entry: bytes | None) -> None:
-        """The record of a tag, or the removal of many keys (`aux/storage/tags.py`)."""
+        """The record of a tag, or the removal of many keys (`ringmaster/protocol/tag_records.py`)."""
         if key == REMOVALS:
             for removed in unpack_keys(entry or b""):
                 self.store.remove(self.data, removed)

@@ -13,8 +13,8 @@ from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import UNDECIDED
 from aux.storage.partition_data import PartitionData
-from aux.storage.tags import is_dead
 from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, meta_of
+from ringmaster.protocol.tag_records import is_dead
 
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """No more values are added to a reply beyond this."""

@@ -18,10 +18,10 @@ from aux.server.bulk_commands import BulkCommands
 from aux.storage import write_rules
 from aux.storage.expiry import is_gone
 from aux.storage.partition_data import NEVER, PartitionData
-from aux.storage.tags import tags_of
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.resp import bulk_head, encode
+from ringmaster.protocol.tag_records import tags_of
 from ringmaster.protocol.write_options import PLAIN, WriteOptions, decode_options
 
 NIL: Final = b"$-1\r\n"

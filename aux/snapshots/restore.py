@@ -21,7 +21,6 @@ from aux.replication.primary import Primary
 from aux.snapshots.damage_log import DamageLog
 from aux.snapshots.options import InThread
 from aux.storage.expiry import is_expired
-from aux.storage.tags import is_record, tags_of
 from ringmaster.errors import SnapshotDamaged, SnapshotError
 from ringmaster.protocol.entry import (
     EXPIRY_OFFSET,
@@ -30,6 +29,7 @@ from ringmaster.protocol.entry import (
     META,
     RESTORED,
 )
+from ringmaster.protocol.tag_records import is_record, tags_of
 from ringmaster.snapshot import SnapshotStore
 from ringmaster.snapshot.catalog import Catalog, CatalogReader, StoredSection
 from ringmaster.snapshot.format import split_payload

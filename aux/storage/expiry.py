@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from aux.storage.partition_data import LOOK, NEVER, PartitionData
-from aux.storage.tags import is_dead
 from ringmaster.protocol.entry import expires_ms_of, meta_of
+from ringmaster.protocol.tag_records import is_dead
 
 SCAN_STEP: Final = 2048
 """Entries that one call of `due_keys` looks at, at most: 0.3 ms."""

@@ -18,7 +18,7 @@ class PartitionData:
 
     `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
     `next_due_ms`: nothing in it expires before that cluster time; below `NEVER` as well while there are `tags`.
-    `tags`: records of invalidated tags by key, see `aux/storage/tags.py`. `carriers`: the tags that its entries may carry,
+    `tags`: records of invalidated tags by key, see `ringmaster/protocol/tag_records.py`. `carriers`: the tags that its entries may carry,
     those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it.
     """
 

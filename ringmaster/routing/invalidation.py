@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -11,7 +10,12 @@ from ringmaster.net.link import Link
 from ringmaster.protocol.resp import Reply, encode
 from ringmaster.routing.outcomes import RETRY, write_outcome
 from ringmaster.routing.pending import MOVED, PendingRequest
-from ringmaster.routing.scatter_gather import LATE, NO_PRIMARY, Gather
+from ringmaster.routing.scatter_gather import (
+    NO_PRIMARY,
+    Gather,
+    awaitable_gather,
+    completed_within,
+)
 from ringmaster.routing.table import Route, Table
 
 
@@ -59,13 +63,7 @@ async def gather_invalidations(
     table: Table, partitions: Sequence[int], tags: Sequence[bytes], within_s: float
 ) -> list[Reply]:
     """True or an error for each of `partitions`."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def resolve() -> None:
-        if not done.done():
-            done.set_result(None)
-
-    gather = Gather(len(partitions), resolve)
+    gather, done = awaitable_gather(len(partitions))
     by_link: defaultdict[Link, tuple[list[int], list[Route]]] = defaultdict(lambda: ([], []))
     unrouted = 0
     for index, partition in enumerate(partitions):
@@ -85,13 +83,7 @@ async def gather_invalidations(
         link.ask(encode(b"RM.UNTAG", tokens, *tags), batch)
     if unrouted:
         gather.arrived(unrouted)
-    try:
-        async with asyncio.timeout(within_s):
-            await done
-    except TimeoutError:
-        for batch in batches:
-            batch.replied(LATE)
-    return gather.replies
+    return await completed_within(gather, done, batches, within_s)
 
 
 def failure_of(outcomes: Sequence[object]) -> RingmasterError | None:

@@ -218,7 +218,7 @@ async def gather_each(
 
     Replies to several writes do not wait until the deadline for one that does not come: it becomes `STRAGGLER`.
     """
-    gather, done = _awaitable(len(requests))
+    gather, done = awaitable_gather(len(requests))
     sent: list[PendingRequest] = []
     mask = len(table) - 1
     for index, request in enumerate(requests):
@@ -230,17 +230,17 @@ async def gather_each(
         else:
             route.link.ask(request.frame(route), pending)
     if movable or len(requests) == 1:
-        return await _completed_within(gather, done, sent, within_s)
+        return await completed_within(gather, done, sent, within_s)
     return await _settled_within(gather, done, sent, within_s)
 
 
 async def gather_batches(table: Table, keys: Sequence[bytes], within_s: float) -> list[Reply]:
     """`gather_each` for reads of `keys`, with one command for each node."""
-    gather, done = _awaitable(len(keys))
-    return await _completed_within(gather, done, send_batches(table, keys, gather), within_s)
+    gather, done = awaitable_gather(len(keys))
+    return await completed_within(gather, done, send_batches(table, keys, gather), within_s)
 
 
-def _awaitable(count: int) -> tuple[Gather, asyncio.Future[None]]:
+def awaitable_gather(count: int) -> tuple[Gather, asyncio.Future[None]]:
     """A gather, and the future that is resolved when it is complete."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -251,9 +251,10 @@ def _awaitable(count: int) -> tuple[Gather, asyncio.Future[None]]:
     return Gather(count, resolve), done
 
 
-async def _completed_within(
+async def completed_within(
     gather: Gather, done: asyncio.Future[None], sent: Sequence[PendingRequest], within_s: float
 ) -> list[Reply]:
+    """The replies once `done`; those of `sent` that are late are `LATE`."""
     try:
         async with asyncio.timeout(within_s):
             await done

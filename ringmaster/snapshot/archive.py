@@ -13,6 +13,7 @@ from ringmaster.errors import SettingsError, SnapshotDamaged
 from ringmaster.protocol.entry import Header, header, meta_of, value_offset
 from ringmaster.protocol.entry_meta import Meta
 from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.tag_records import is_dead, is_record
 from ringmaster.snapshot.catalog import Catalog, CatalogReader, StoredSection
 from ringmaster.snapshot.directory import LocalDirectory, clusters_in
 from ringmaster.snapshot.format import split_payload
@@ -96,6 +97,7 @@ class Archive:
 
     def _entries(self, check: SectionCheck) -> Iterator[SnapshotEntry]:
         stored = check.stored
+        records: dict[bytes, bytes] = {}
         with self._store.open(stored.bundle) as stream:
             reader = SectionReader(stream, stored.header.sync, stored.section)
             for item in reader.blocks():
@@ -105,7 +107,7 @@ class Archive:
                     continue
                 try:
                     pairs = split_payload(item.raw, item.entries)
-                    entries = list(self._decoded(stored.section.id.partition, *pairs))
+                    entries = list(self._decoded(stored.section.id.partition, records, *pairs))
                 except (SnapshotDamaged, msgspec.MsgspecError, ValueError) as error:
                     check.problems.append(f"block {item.position}: {error}")
                     continue
@@ -114,13 +116,23 @@ class Archive:
             check.total = reader.entries
 
     def _decoded(
-        self, number: int, keys: Sequence[bytes], entries: Sequence[bytes]
+        self,
+        number: int,
+        records: dict[bytes, bytes],
+        keys: Sequence[bytes],
+        entries: Sequence[bytes],
     ) -> Iterator[SnapshotEntry]:
+        """Clients' entries. `records` of invalidated tags, which come first in a section, are added to; what they killed is left out."""
         for key, entry in zip(keys, entries, strict=True):
             decoded = header(entry)
             offset = value_offset(entry)
             if offset > len(entry):
                 raise SnapshotDamaged(f"the entry of {key!r} is cut off")
+            if is_record(key):
+                records[key] = entry
+                continue
+            if is_dead(entry, records):
+                continue
             version = f"{decoded.term:x}-{decoded.seq:x}-{self.cluster[:8]}"
             yield SnapshotEntry(number, key, version, decoded, meta_of(entry), entry[offset:])
 

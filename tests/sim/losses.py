@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aux.replication.primary import Primary
-from aux.storage.tags import is_dead, is_record
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.tag_records import is_dead, is_record
 from tests.sim.history import OK, PENDING, UNKNOWN, History, Operation, Version
 from tests.sim.volume import Section
 

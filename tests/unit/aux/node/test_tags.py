@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aux.node.tag_sweep import Sweep
 from aux.replication.primary import Primary
-from aux.storage.tags import record_key
 from ringmaster.protocol.entry_meta import Meta, pack_meta
+from ringmaster.protocol.tag_records import record_key
 from ringmaster.protocol.write_options import Status, WriteOptions, encode_options
 from tests.fakes.nodes import Answer, TestNode, World, row
 

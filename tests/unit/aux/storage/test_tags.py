@@ -8,9 +8,10 @@ from xxhash import xxh3_64_intdigest
 
 from aux.storage.partition_data import LOOK, NEVER
 from aux.storage.store import Store
-from aux.storage.tags import TagFilter, is_dead, is_record, pack_record, record_key, tags_of
+from aux.storage.tags import TagFilter
 from ringmaster.protocol.entry import JSON, pack
 from ringmaster.protocol.entry_meta import Meta, pack_meta
+from ringmaster.protocol.tag_records import is_dead, is_record, pack_record, record_key, tags_of
 
 tags = st.text(min_size=1, max_size=20)
 
