@@ -49,6 +49,11 @@ class NodeCollector:
             "Commands of masters and nodes that came without the cluster's secret.",
             incarnation.server.refused,
         )
+        yield _counter("fill_tokens", "Tokens to fill a key that were given.", node.fills.granted)
+        yield _gauge(
+            "fills", "Keys with a live fill token or with callers that wait.", node.fills.keys
+        )
+        yield _gauge("event_sessions", "Masters that listen to events.", len(node.sessions))
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",

@@ -77,6 +77,7 @@ class MasterRuntime:
             boot_id=environment.liveness.boot_id,
             stall_s=stall_s,
             secret=cluster.secret,
+            name=row.id,
         )
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; a first one without nodes until one was published."""
@@ -111,6 +112,7 @@ class MasterRuntime:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.follower.run(), name="follower")
                 tasks.create_task(self.prober.run(), name="prober")
+                tasks.create_task(self.router.events.run(), name="events")
                 tasks.create_task(self._stay_registered(), name="registration")
         except BaseExceptionGroup as group:
             # One task failed and the others were cancelled: its error is the reason.

@@ -7,7 +7,9 @@ from operator import attrgetter
 from typing import Final
 
 from aux.node.counters import NodeCounters
+from aux.node.event_sessions import EventSessions
 from aux.node.eviction import Eviction
+from aux.node.fills import Fills
 from aux.node.roles import Roles
 from aux.replication.lag import LAG_SAMPLE_S, measure_lag
 from aux.replication.sender import Peers
@@ -36,6 +38,8 @@ class Housekeeping:
         peers: Peers,
         eviction: Eviction,
         listings: Listings,
+        fills: Fills,
+        sessions: EventSessions,
         counters: NodeCounters,
         clock: Clock,
     ) -> None:
@@ -44,6 +48,8 @@ class Housekeeping:
         self._peers = peers
         self._eviction = eviction
         self._listings = listings
+        self._fills = fills
+        self._sessions = sessions
         self._counters = counters
         self._clock = clock
         self._last_tick = 0.0
@@ -77,6 +83,8 @@ class Housekeeping:
         self._eviction.tick(times)
         if self._listings.surveys:
             self._listings.drop_idle(now)
+        self._sessions.tick(now)
+        self._fills.tick(now)
         writes, self._writes_seen = self._writes_seen, self._counters.writes
         return writes == self._writes_seen and not (
             pending_bytes or unacked_bytes or self._eviction.is_trimming or roles.is_moving()

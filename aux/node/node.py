@@ -7,7 +7,9 @@ import secrets
 from collections.abc import Callable
 
 from aux.node.counters import NodeCounters
+from aux.node.event_sessions import EventSessions
 from aux.node.eviction import Eviction
+from aux.node.fills import Fills
 from aux.node.housekeeping import Housekeeping
 from aux.node.node_clock import NodeClock
 from aux.node.options import NodeOptions
@@ -45,10 +47,13 @@ class Node:
             self.peers, clock, options.fill_bytes_per_s, _require, lambda: self.roles.view
         )
         self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.now_ms)
+        self.fills = Fills(self.clock, self.roles.primaries)
+        self.sessions = EventSessions(self.fills.forget)
         self.listings = Listings(secrets.randbits(62))
         self.housekeeping = Housekeeping(
-            self.roles, self.peers, self.eviction, self.listings, self.counters, clock
-        )
+            self.roles, self.peers, self.eviction, self.listings, self.fills, self.sessions,
+            self.counters, clock,
+        )  # fmt: skip
         self.sweeper = TagSweeper(store, self.roles.primaries, self.counters)
         self._on_void = on_void
         self._void = False

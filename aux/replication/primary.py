@@ -47,6 +47,22 @@ class Waiter(Protocol):
         """Called exactly once."""
 
 
+class Watcher(Protocol):
+    """Hears what becomes of the keys of one partition, in the order in which it happens."""
+
+    def sequenced(self, key: bytes) -> None:
+        """A client's write or delete of `key` is on its way."""
+
+    def committed(self, key: bytes) -> None:
+        """What reads see of `key` has changed."""
+
+    def invalidated(self, tag: str) -> None:
+        """An invalidation of `tag` is on its way."""
+
+    def abandoned(self) -> None:
+        """The primary's term is over."""
+
+
 class CopyState(Enum):
     """Where the session to a copy stands."""
 
@@ -156,6 +172,7 @@ class Primary:
 
     `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
     copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
+    `watcher`, if set, hears what becomes of its keys.
     `pending_bytes`: about what is kept for entries that are not committed; the node sheds writes before it is too much.
     `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
     """
@@ -181,6 +198,7 @@ class Primary:
         self.lost_term = 0
         self.in_sync = 1
         self.pending_bytes = 0
+        self.watcher: Watcher | None = None
         self._store = store
         self._outlet = outlet
         self._lease_held = lease_held
@@ -254,6 +272,9 @@ class Primary:
     ) -> None:
         """Sequence an entry. `waiter` hears `reply` once it is committed, which may be before this returns."""
         seq = self.seq = self.seq + 1
+        watcher = self.watcher
+        if watcher is not None and not applied:
+            watcher.sequenced(key)
         if self.copies:
             for copy in self.copies.values():
                 state = copy.state
@@ -268,6 +289,8 @@ class Primary:
         self.committed = self.seq
         if not applied:
             self._apply(key, entry)
+        if watcher is not None:
+            watcher.committed(key)
         if waiter is not None:
             waiter.resolve(reply if self._lease_held() else UNKNOWN)
 
@@ -309,6 +332,8 @@ class Primary:
 
         `digest`: the XXH3 of the tag.
         """
+        if self.watcher is not None:
+            self.watcher.invalidated(tag)
         key = record_key(tag)
         if key in self.tags and key not in self._recarried:
             self.answer(key, b"", waiter)  # nothing was written behind the record there is
@@ -403,6 +428,8 @@ class Primary:
                     self._store.put(self.data, key, entry)
             elif pending.control:
                 self._store.set_tag(self.data, key, entry)
+            if self.watcher is not None:
+                self.watcher.committed(key)
             pending.resolve(UNKNOWN if alone and not self._lease_held() else None)
 
     def resend(self, copy: Copy, after: int) -> None:
@@ -448,6 +475,9 @@ class Primary:
             pending.resolve(UNKNOWN)
         self._overlay.clear()
         self.pending_bytes = 0
+        if self.watcher is not None:
+            self.watcher.abandoned()
+            self.watcher = None
         self.copies.clear()
         self._required = 0
         return keys

@@ -20,11 +20,15 @@ from aux.storage.expiry import is_gone
 from aux.storage.partition_data import NEVER, PartitionData
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
+from ringmaster.protocol.entry_meta import unpack_meta
 from ringmaster.protocol.resp import bulk_head, encode
 from ringmaster.protocol.tag_records import tags_of
-from ringmaster.protocol.write_options import PLAIN, WriteOptions, decode_options
+from ringmaster.protocol.write_options import PLAIN, Status, WriteOptions, decode_options
 
 NIL: Final = b"$-1\r\n"
+FILL_LOST: Final = b"*4\r\n:%d\r\n:0\r\n:0\r\n:0\r\n" % int(Status.FILL_LOST)
+"""The reply to a write whose fill token is not, or no longer, good for its key."""
+
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
 _ENTRY_BYTES: Final = 256
 """Of an entry beside its key, value and meta, for the check of its size."""
@@ -41,6 +45,7 @@ class DataCommands:
         self._lru = node.store.lru
         self._counters = node.counters
         self._listings = node.listings
+        self._fills = node.fills
         self._min_in_sync = node.options.min_in_sync
         self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
 
@@ -243,9 +248,14 @@ class DataCommands:
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
-        if options.fill_token:
-            return b"-ERR fill tokens are not supported\r\n"
+        if options.fill_token and not self._is_good(primary, command[2], options):
+            return self.refusal(primary) or FILL_LOST
         return self.write(client, primary, command[2], decide, _with_number if number else _plain)
+
+    def _is_good(self, primary: Primary, key: bytes, options: WriteOptions) -> bool:
+        """Whether the fill token of `options` is live for `key`, and for the tags that the entry will carry (R12)."""
+        tags = unpack_meta(options.meta).tags if options.meta else ()
+        return self._fills.of(primary).is_good(key, options.fill_token, tags)
 
     def moved(self, token: bytes) -> bytes:
         """Not served: ours in that term but not ready (`WAIT`), or not ours (`MOVED`)."""

@@ -23,6 +23,7 @@ from aux.node.node import Node
 from aux.server import replication_commands
 from aux.server.control_commands import ControlCommands
 from aux.server.data_commands import DataCommands, bad_arguments
+from aux.server.fill_commands import FillCommands
 from aux.server.redis_commands import RedisCommands
 from aux.server.tag_commands import TagCommands
 from ringmaster.errors import WireError
@@ -73,8 +74,11 @@ class Server:
         self._listeners: list[Listener] = []
         data = DataCommands(node)
         redis = RedisCommands(node, data, lambda: len(self.connections))
+        fills = FillCommands(node, data)
         self.leased |= data.table() | redis.leased() | TagCommands(node, data).table()
+        self.leased |= fills.leased()
         self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
+        self.always |= fills.always()
 
     async def listen(self, address: str, *, guarded: bool = False) -> str:
         """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
@@ -161,6 +165,8 @@ class ClientConnection:
         self._out: list[bytes] = []
         self._queue: deque[_Cell | bytes] = deque()
         self._queued_bytes = 0
+        # Bytes of events since the last flush.
+        self._pushed = 0
         self._backlog: list[Command] = []
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -181,6 +187,7 @@ class ClientConnection:
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._server.connections.discard(self)
+        self._node.sessions.ended(self)
         self._queue.clear()
         self._out.clear()
         self._backlog.clear()
@@ -325,6 +332,20 @@ class ClientConnection:
         self._queue.append(cell)
         return cell
 
+    def push(self, frame: bytes, most_unread: int) -> bool:
+        """See `aux.node.event_sessions.Channel`: it waits for no reply, and comes after those that are ready."""
+        transport = self._transport
+        if transport is None:
+            return False
+        unread = transport.get_write_buffer_size() + self._pushed
+        if unread and unread + len(frame) > most_unread:
+            transport.abort()
+            return False
+        self._pushed += len(frame)
+        self._out.append(frame)
+        self.resolved()
+        return True
+
     def resolved(self) -> None:
         """A cell of ours has its reply: send what is complete, once per loop tick."""
         if not self._running and not self.flushing:
@@ -355,6 +376,7 @@ class ClientConnection:
         transport = self._transport
         if transport is None:
             return
+        self._pushed = 0
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
             self._out = []

@@ -17,6 +17,7 @@ from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.conditions import Condition, holds, parse_header
 from master.http.json_bodies import parse_item
+from master.http.preferences import applied
 from master.http.problem import Problem
 from master.http.responses import Replies
 from master.http.target import (
@@ -46,6 +47,7 @@ from ringmaster.protocol.write_options import (
     WriteReply,
     encode_options,
 )
+from ringmaster.routing.fills import FillDesk
 
 _INT64 = (-(2**63), 2**63 - 1)
 _PAGE = 1000
@@ -72,6 +74,9 @@ class DataRouter(Protocol):
 
     def node_of(self, key: bytes) -> bytes: ...
 
+    @property
+    def fills(self) -> FillDesk: ...
+
 
 class DataApi:
     """Handlers of `/data` and `/data/{key}`."""
@@ -87,26 +92,44 @@ class DataApi:
             return await self._scan(exchange, parameters)
         exchange.access.require_key("read", key)
         check_parameters(parameters)
-        _refuse_unsupported(exchange, write=False)
         if_match, if_none_match = self._conditions(exchange)
+        wait_s = exchange.wait_s()
         if exchange.method == "HEAD":
             return await self._head(exchange, key, if_match, if_none_match)
-        entry = await self._router.read(key, exchange.deadline())
+        more = b""
+        if wait_s is None or not exchange.access.permits("write", key):
+            entry = await self._router.read(key, exchange.deadline())
+        else:
+            entry, more = await self._read_or_wait(exchange, key, wait_s)
         if entry is None:
-            return self._miss(exchange)
+            return self._miss(exchange, more=more)
         exchange.outcome = "hit"
         node = self._router.node_of(key)
-        early = self._unless(exchange, entry, node, if_match, if_none_match)
+        early = self._unless(entry, node, if_match, if_none_match, more)
         if early is not None:
             return early
         if exchange.request.headers.get("Range") is not None:
-            return self._part(exchange, key, entry, node)
-        return Reply.of_bytes(self._replies.hit(key, entry, node))
+            return self._part(exchange, key, entry, node, more)
+        return Reply.of_bytes(self._replies.hit(key, entry, node, more))
+
+    async def _read_or_wait(
+        self, exchange: Exchange, key: bytes, wait_s: int
+    ) -> tuple[bytes | None, bytes]:
+        """The entry, and header lines for the reply. Who asks is the one to fill the key, or waits for that (R12)."""
+        fills = self._router.fills
+        answer_by, until = exchange.patience(wait_s)
+        ask = fills.begin(key, waits=wait_s > 0)
+        exchange.when_lost(lambda: fills.drop(ask))
+        filled = await fills.result(ask, answer_by, until)
+        if exchange.holder_has_gone:
+            fills.drop(ask)
+        elif filled.fill_token and not exchange.is_proxied:
+            exchange.when_lost(lambda: fills.left(key, filled.fill_token))
+        return filled.entry, applied(wait_s, filled.fill_token) if filled.waited else b""
 
     async def post(self, exchange: Exchange) -> web.StreamResponse:
         """`POST /data` with an item; `POST /data/{key}?incr=` or `?ttl=`."""
         key, parameters = key_of_target(exchange.target)
-        _refuse_unsupported(exchange, write=True)
         if key is not None:
             exchange.access.require_key("write", key)
             return await self._operate(exchange, key, parameters)
@@ -117,7 +140,7 @@ class DataApi:
         key = key_of_text(item.key)
         exchange.access.require_key("write", key)
         check_size(item.value, exchange.limits.max_value)
-        options = item_options(item, self._salt, conditions)
+        options = item_options(item, self._salt, conditions, exchange.fill_token())
         reply = await self._write(b"RM.SET", key, [item.value], options, exchange)
         return Reply.of_bytes(self._replies.posted(key, reply))
 
@@ -126,7 +149,6 @@ class DataApi:
         key, parameters = exchange.key()
         exchange.access.require_key("write", key)
         check_parameters(parameters, "ttl", "swr", "tag")
-        _refuse_unsupported(exchange, write=True)
         if exchange.header("Content-Range") is not None:
             raise BadRequest("PUT replaces the whole value; leave Content-Range out")
         if_match, if_none_match = self._conditions(exchange)
@@ -138,6 +160,7 @@ class DataApi:
             meta=_meta(exchange, check_tags(parameters.get("tag")), grace(swr_ms, ttl_ms)),
             if_match=if_match,
             if_none_match=if_none_match,
+            fill_token=exchange.fill_token(),
         )
         value = await exchange.body(exchange.limits.max_value)
         reply = await self._write(b"RM.SET", key, [value], options, exchange)
@@ -146,7 +169,6 @@ class DataApi:
     async def delete(self, exchange: Exchange) -> web.StreamResponse:
         """`DELETE`: 204 whether or not there was an entry."""
         key, parameters = key_of_target(exchange.target)
-        _refuse_unsupported(exchange, write=True)
         if "tag" in parameters:
             return await self._invalidate(exchange, key, parameters)
         if key is None:
@@ -156,8 +178,14 @@ class DataApi:
         exchange.access.require_key("write", key)
         check_parameters(parameters)
         if_match, if_none_match = self._conditions(exchange)
-        options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
-        await self._write(b"RM.DEL", key, [], options, exchange)
+        fill_token = exchange.fill_token()
+        if fill_token:
+            if if_match or if_none_match:
+                raise BadRequest("a DELETE with Fill-Token gives that up; leave conditions out")
+            await self._send(b"RM.GIVEUP", key, [fill_token.encode()], exchange)
+        else:
+            options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
+            await self._write(b"RM.DEL", key, [], options, exchange)
         return Reply.of_bytes(self._replies.deleted())
 
     async def _invalidate(
@@ -167,8 +195,10 @@ class DataApi:
         check_parameters(parameters, "tag")
         if key is not None:
             raise BadRequest("an entry is deleted by its key or by its tags; leave one of them out")
-        if any(self._conditions(exchange)):
-            raise BadRequest("conditions go with a key, not with tags; leave them out")
+        if any(self._conditions(exchange)) or exchange.fill_token():
+            raise BadRequest(
+                "conditions and fill tokens go with a key, not with tags; leave them out"
+            )
         tags = check_tags(parameters["tag"])
         for tag in tags:
             exchange.access.require_tag(tag)
@@ -184,7 +214,11 @@ class DataApi:
         await exchange.refuse_body()
         if_match, if_none_match = self._conditions(exchange)
         options = WriteOptions(
-            ttl_ms=_ttl(parameters), flags=JSON, if_match=if_match, if_none_match=if_none_match
+            ttl_ms=_ttl(parameters),
+            flags=JSON,
+            if_match=if_match,
+            if_none_match=if_none_match,
+            fill_token=exchange.fill_token(),
         )
         if "incr" in parameters:
             number = integer_of_text(parameters["incr"][0], "incr", *_INT64)
@@ -206,7 +240,12 @@ class DataApi:
         """Raises `Problem` 412 or 409 for the answers that are no success."""
         # The last argument may be left out for a plain JSON write; the aux has the same defaults.
         sent = args if options == PLAIN else [*args, encode_options(options)]
-        reply = await self._router.write(command, key, sent, exchange.deadline())
+        return await self._send(command, key, sent, exchange)
+
+    async def _send(
+        self, command: bytes, key: bytes, args: list[bytes | int], exchange: Exchange
+    ) -> WriteReply:
+        reply = await self._router.write(command, key, args, exchange.deadline())
         refused = refusal(reply, self._replies)
         if refused is not None:
             raise refused
@@ -220,7 +259,7 @@ class DataApi:
             return self._miss(exchange, "ok")
         head, size = found
         node = self._router.node_of(key)
-        early = self._unless(exchange, head, node, if_match, if_none_match)
+        early = self._unless(head, node, if_match, if_none_match)
         return early or Reply.of_bytes(self._replies.hit_head(key, head, size, node))
 
     async def _scan(self, exchange: Exchange, parameters: Parameters) -> Reply:
@@ -241,17 +280,17 @@ class DataApi:
             200, (("Content-Type", "application/json"), ("Cache-Control", "no-store")), body
         )
 
-    def _miss(self, exchange: Exchange, outcome: str = "miss") -> Reply:
+    def _miss(self, exchange: Exchange, outcome: str = "miss", more: bytes = b"") -> Reply:
         exchange.outcome = outcome
-        return Reply.of_bytes(self._replies.miss())
+        return Reply.of_bytes(self._replies.miss(more))
 
     def _unless(
         self,
-        exchange: Exchange,
         entry: bytes,
         node: bytes,
         if_match: Condition,
         if_none_match: Condition,
+        more: bytes = b"",
     ) -> Reply | None:
         """304 or 412 where a condition of a read fails, in the order of RFC 9110 §13.2.2."""
         if if_match is None and if_none_match is None:
@@ -262,9 +301,11 @@ class DataApi:
             raise condition_failed(self._replies.version(decoded.term, decoded.seq))
         if differs:
             return None
-        return Reply.of_bytes(self._replies.not_modified(entry, node))
+        return Reply.of_bytes(self._replies.not_modified(entry, node, more))
 
-    def _part(self, exchange: Exchange, key: bytes, entry: bytes, node: bytes) -> Reply:
+    def _part(
+        self, exchange: Exchange, key: bytes, entry: bytes, node: bytes, more: bytes
+    ) -> Reply:
         """206 or 416 where one range of a PUT value is asked for; 200 where RFC 9110 §14.2 says to ignore it."""
         lines, content = self._replies.content(key, entry)
         decoded = header(entry)
@@ -272,7 +313,7 @@ class DataApi:
         if not decoded.flags & JSON and self._if_range_holds(exchange, decoded.term, decoded.seq):
             wanted = parse_range(exchange.headers("Range"), len(content))
         if wanted is None:
-            return Reply.of_bytes(self._replies.hit(key, entry, node))
+            return Reply.of_bytes(self._replies.hit(key, entry, node, more))
         first, end = wanted
         if first >= end:
             headers = (("Content-Range", f"bytes */{len(content)}"),)
@@ -282,7 +323,7 @@ class DataApi:
             b"HTTP/1.1 206 Partial Content\r\n%b%bContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\nDate: %b\r\n"
             % (
                 lines,
-                self._replies.validators(entry, node),
+                self._replies.validators(entry, node) + more,
                 first,
                 end - 1,
                 len(content),
@@ -337,8 +378,3 @@ def _meta(exchange: Exchange, tags: tuple[str, ...], swr_ms: int) -> bytes:
             f"Content-Type, -Encoding and -Disposition may have {MAX_META} bytes together"
         )
     return packed
-
-
-def _refuse_unsupported(exchange: Exchange, *, write: bool) -> None:
-    if write and exchange.request.headers.get("Fill-Token") is not None:
-        raise BadRequest("Fill-Token is not supported by this version; leave it out")

@@ -21,8 +21,10 @@ from master.api.openapi_parts import (
     KEY,
     KEY_QUERY,
     KEY_STRING,
+    MISSING,
     NOT_MODIFIED,
     OCTETS,
+    PREFER,
     PROBLEM,
     PROBLEM_SCHEMA,
     STRING,
@@ -30,6 +32,7 @@ from master.api.openapi_parts import (
     TAG_QUERY,
     TTL,
     VERSION,
+    WRITING,
     WRITTEN,
     Node,
     as_json,
@@ -64,7 +67,7 @@ def _data_paths() -> Node:
         "content": AS_PUT,
         "headers": {"Content-Range": {"description": "Which range.", "schema": STRING}},
     }
-    conditional = {"304": NOT_MODIFIED, "404": PROBLEM, "412": PROBLEM}
+    conditional = {"304": NOT_MODIFIED, "404": MISSING, "412": PROBLEM}
     # A PUT value of that type comes back as it is.
     hit = {**HIT, "content": {**as_json({"anyOf": [value, ANY]}), **AS_PUT}}
     ranges = (header("Range", "One range of bytes of a PUT value."), IF_RANGE)
@@ -72,6 +75,7 @@ def _data_paths() -> Node:
         "Read a value",
         {"200": hit, "206": part, **conditional, "416": PROBLEM},
         *CONDITIONS,
+        PREFER,
         *ranges,
     )
     look = operation("Read the headers alone", {"200": HIT, **conditional}, *CONDITIONS)
@@ -81,16 +85,20 @@ def _data_paths() -> Node:
         TTL,
         SWR,
         TAG_QUERY,
-        *CONDITIONS,
+        *WRITING,
         body=OCTETS,
     )
-    remove = operation("Delete an entry", {"204": GONE, "412": PROBLEM}, *CONDITIONS)
+    remove = operation(
+        "Delete an entry; with a fill token, only give that up",
+        {"204": GONE, "412": PROBLEM},
+        *WRITING,
+    )
     clear = operation(
         "Delete the entry of ?key=, or all that carry one of ?tag=",
         {"204": GONE, "412": PROBLEM},
         KEY_QUERY,
         TAG_QUERY,
-        *CONDITIONS,
+        *WRITING,
     )
     counted = exactly(key=STRING, value=INTEGER, version=VERSION)
     change = operation(
@@ -104,12 +112,12 @@ def _data_paths() -> Node:
         },
         query("incr", INTEGER, "What to add, signed 64 bits; a missing key starts at 0."),
         TTL,
-        *CONDITIONS,
+        *WRITING,
     )
     create = operation(
         "Write a JSON value",
         {"201": says("Created.", WRITTEN), "200": says("Replaced.", WRITTEN), "412": PROBLEM},
-        *CONDITIONS,
+        *WRITING,
         body=as_json(ITEM),
     )
     scan = operation(
@@ -132,6 +140,7 @@ def _data_paths() -> Node:
         query("cursor", STRING, "From the page before."),
         KEY_QUERY,
         *CONDITIONS,
+        PREFER,
         *ranges,
     )
     by_query = {

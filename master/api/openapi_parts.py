@@ -181,8 +181,19 @@ IF_NONE_MATCH = header("If-None-Match", "ETags that must not be current, or *: o
 TIMEOUT = header(
     "Ringmaster-Timeout", "Seconds after which to give up; lowers the default.", POSITIVE
 )
+PREFER = header(
+    "Prefer",
+    "`wait=s`, up to 30 seconds: wait for a missing key until somebody has written it, or get a `Fill-Token` to write it.",
+    {"type": "string", "pattern": "^wait=([12]?[0-9]|30)$"},
+)
+FILL_TOKEN = header(
+    "Fill-Token",
+    "What a read with `Prefer: wait` was given: write only if nobody has written or deleted the key since.",
+    {"type": "string", "pattern": r"^[0-9]{1,7}\.[0-9]{1,10}\.[0-9a-f]{1,12}$"},
+)
 IF_RANGE = header("If-Range", "The ETag that must be current for Range to count.")
 CONDITIONS = (IF_MATCH, IF_NONE_MATCH, TIMEOUT)
+WRITING = (*CONDITIONS, FILL_TOKEN)
 
 VERSIONS: Node = {"oneOf": [STRING, list_of(STRING)]}
 ITEM: Node = {
@@ -212,7 +223,17 @@ HIT = says(
     None,
     ETag="The version, in quotes.",
     Cache_Status="hit, seconds left, and the node that answered.",
+    Fill_Token="The value is stale, and the one who asked may replace it: see Prefer.",  # noqa: S106 - a description
+    Preference_Applied="What of Prefer was done.",
 )
+MISSING: Node = {
+    "description": "There is no such key. To one of those who asked with `Prefer: wait`, `Fill-Token` gives the right to write it.",
+    "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
+    "headers": {
+        "Fill-Token": {"description": "To be sent with the write.", "schema": STRING},
+        "Preference-Applied": {"description": "What of Prefer was done.", "schema": STRING},
+    },
+}
 CREATED = says(
     "Created.",
     None,

@@ -6,8 +6,10 @@ Everything aiohttp answers by itself passes through here, so no reply leaves wit
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Final
 
 import structlog
 from aiohttp import StreamReader, web
@@ -20,6 +22,9 @@ from master.http.problem import Problem
 _log = structlog.get_logger(__name__)
 
 _FOR_EVER_S = 1e6
+
+MAX_HELD: Final = 1024
+"""What one connection remembers to do when it is lost."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -47,9 +52,19 @@ class HttpServer(web.Server):
 
 
 class HttpProtocol(web.RequestHandler):
-    """One connection. `continue_wanted` is true while the client waits for a 100 before it sends its body."""
+    """One connection. `continue_wanted` is true while the client waits for a 100 before it sends its body; `has_ended` from when
+    it sends no more.
+    """
 
-    __slots__ = ("_body", "_limits", "_on_reply", "_server", "continue_wanted")
+    __slots__ = (
+        "_body",
+        "_gone",
+        "_limits",
+        "_on_reply",
+        "_server",
+        "continue_wanted",
+        "has_ended",
+    )
 
     def __init__(self, server: HttpServer, limits: Limits, on_reply: Callable[[], None]) -> None:
         super().__init__(
@@ -70,6 +85,24 @@ class HttpProtocol(web.RequestHandler):
         self._on_reply = on_reply
         self._body: StreamReader | None = None
         self.continue_wanted = False
+        self.has_ended = False
+        self._gone: deque[Callable[[], None]] = deque(maxlen=MAX_HELD)
+
+    def when_lost(self, gone: Callable[[], None]) -> None:
+        """Have `gone` called when the connection is lost; the oldest of too many is forgotten."""
+        if self.transport is None:
+            gone()
+        else:
+            self._gone.append(gone)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        while self._gone:
+            self._gone.popleft()()
+
+    def sender_ended(self) -> None:
+        """The client sends no more; it may still read."""
+        self.has_ended = True
 
     def break_body(self, problem: Problem) -> None:
         """The rest of the body that is being received will not come; who reads it hears `problem`'s detail."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from master.api.protocol import HttpProtocol
 from master.http.access import STRANGER, Access
 from master.http.limits import BodyBudget, BodyHold, Limits
+from master.http.preferences import wait_of
 from master.http.problem import Problem
 from master.http.target import (
     Parameters,
@@ -21,6 +23,7 @@ from master.http.target import (
     seconds_of_text,
     split_target,
 )
+from master.http.write_rules import check_fill_token
 from ringmaster.errors import BadRequest
 from ringmaster.runtime.clock import Clock
 
@@ -103,6 +106,15 @@ class Exchange:
 
     def deadline(self) -> float:
         """By when this must be answered, by `Clock.boottime()`: the default from now, or what the client asks for."""
+        seconds = self._allowed_s()
+        for value in self.headers("Prefer"):
+            wait = _WAIT.search(value)
+            if wait is not None and int(wait[1]) > 0:
+                seconds = min(seconds, float(wait[1]))
+        return self._clock.boottime() + seconds
+
+    def _allowed_s(self) -> float:
+        """The default, or less if `Ringmaster-Timeout` says so."""
         seconds = self.limits.deadline_s
         asked = self.header("Ringmaster-Timeout")
         if asked is not None:
@@ -110,11 +122,48 @@ class Exchange:
             if milliseconds == 0:
                 raise BadRequest("Ringmaster-Timeout must be above 0, such as 0.5")
             seconds = min(seconds, milliseconds / 1000)
-        for value in self.headers("Prefer"):
-            wait = _WAIT.search(value)
-            if wait is not None and int(wait[1]) > 0:
-                seconds = min(seconds, float(wait[1]))
-        return self._clock.boottime() + seconds
+        return seconds
+
+    def patience(self, wait_s: int) -> tuple[float, float]:
+        """(by when its primary must have answered a read that asks to wait, until when that waits), as `deadline`."""
+        now = self._clock.boottime()
+        allowed = self._allowed_s()
+        if not wait_s:
+            return now + allowed, now + allowed
+        until = now + wait_s
+        if self.header("Ringmaster-Timeout") is not None:
+            until = min(until, now + allowed)
+        return now + allowed, until
+
+    def wait_s(self) -> int | None:
+        """For how many seconds a read asks to wait; None if it does not. Raises `BadRequest`."""
+        return wait_of(self.headers("Prefer"))
+
+    def fill_token(self) -> str:
+        """Of a write; empty without one. Raises `BadRequest`."""
+        stated = self.header("Fill-Token")
+        return "" if stated is None else check_fill_token(stated)
+
+    def when_lost(self, gone: Callable[[], None]) -> None:
+        """Have `gone` called when the client's connection is lost, whatever was answered. At once if that is so already.
+
+        Not for requests that come through a proxy once they are answered: its connection is not the client's.
+        """
+        protocol = self.request.protocol
+        if isinstance(protocol, HttpProtocol):
+            protocol.when_lost(gone)
+
+    @property
+    def holder_has_gone(self) -> bool:
+        """Whether a proxy sent this, for a client that has gone."""
+        protocol = self.request.protocol
+        return self.is_proxied and (not isinstance(protocol, HttpProtocol) or protocol.has_ended)
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether a proxy sent this."""
+        names = self.request.headers
+        return "X-Forwarded-For" in names or "Forwarded" in names or "Via" in names
 
     def require_json(self) -> None:
         """A page of a browser may send JSON only as JSON: other types reach us without a preflight. Raises `Problem`."""

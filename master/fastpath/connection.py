@@ -17,7 +17,9 @@ from master.fastpath.handoff import Fallback, Handoff
 from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_tag
 from master.fastpath.peer import Peer
 from master.fastpath.requests import ConditionalGet, PlainGet
+from master.fastpath.waiting import WaitingGet
 from master.http.framing import check_beginning, frame
+from master.http.preferences import is_proxied, without_wait
 from master.http.problem import Problem
 
 MAX_PIPELINE: Final = 16
@@ -82,6 +84,8 @@ class Connection(Peer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        for request in self.waiting:
+            request.dropped()
         self.waiting.clear()
         self._buffer.clear()
         handoff, self._handoff = self._handoff, None
@@ -170,9 +174,8 @@ class Connection(Peer):
         waiting = self.waiting
         if waiting:
             for request in list(waiting):
-                if request.began + limits.deadline_s > now:
-                    break
-                request.expire()
+                if request.began + request.patience_s(limits.deadline_s) <= now:
+                    request.expire()
             self.since = now if not self.paused else self.since
         if not self.sweep_slow(now) and not waiting:
             self._sweep_idle(now - self.since)
@@ -286,9 +289,13 @@ class Connection(Peer):
         method, key, target = line.groups()
         head = context.heads.known.get(block)
         if head is None:
-            conditional = without_tag(block) if method == b"GET" else None
-            if conditional is not None:
-                return self._begin_conditional(key, conditional, end + 4, now)
+            if method == b"GET" and key is not None:
+                conditional = without_tag(block)
+                if conditional is not None:
+                    return self._begin_conditional(key, conditional, end + 4, now)
+                patient = without_wait(block)
+                if patient is not None:
+                    return self._begin_waiting(key, patient, end + 4, now)
             head = context.heads.judge(block)
             if head is None:
                 return _NOT_FAST
@@ -316,15 +323,32 @@ class Connection(Peer):
         return following if begin(self, method, key, target, head, body, now) else _NOT_FAST
 
     def _begin_conditional(
-        self, key: bytes | None, conditional: tuple[bytes, bytes], end: int, now: float
+        self, key: bytes, conditional: tuple[bytes, bytes], end: int, now: float
     ) -> int:
         """Begin a `GET` of which `without_tag` said what is `conditional`, and that goes to `end`: as `_begin_fast`."""
         context = self.context
         block, tag = conditional
         head = context.heads.known.get(block) or context.heads.judge(block)
-        if head is None or key is None or not head.may_get(key):
+        if head is None or not head.may_get(key):
             return _NOT_FAST
         get = ConditionalGet(self, key, now, tag)
+        self.waiting.append(get)
+        context.router.get_nowait(key, get)
+        return end
+
+    def _begin_waiting(self, key: bytes, patient: tuple[bytes, int], end: int, now: float) -> int:
+        """Begin a `GET` of which `without_wait` said what is `patient`, and that goes to `end`: as `_begin_fast`.
+
+        Whoever asks gets the right to fill the key, so it must have the right to write it.
+        """
+        context = self.context
+        block, wait_s = patient
+        head = context.heads.known.get(block) or context.heads.judge(block)
+        if head is None or not head.may_get(key):
+            return _NOT_FAST
+        if head.access is not None and not head.access.permits("write", key):
+            return _NOT_FAST
+        get = WaitingGet(self, key, now, wait_s, proxied=is_proxied(block))
         self.waiting.append(get)
         context.router.get_nowait(key, get)
         return end

@@ -163,6 +163,15 @@ class Client:
         """`raw` is the reply to `request`: send it as soon as all before it are sent."""
         raise NotImplementedError
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody may be there to reply to: the client has shut its sending side, as a proxy does when its own has gone."""
+        raise NotImplementedError
+
+    def hold(self, key: bytes, fill_token: str) -> None:
+        """The client was given a token to fill `key`: when its connection is lost, the token is for others."""
+        raise NotImplementedError
+
 
 class InFlight(PendingRequest):
     """One request between its arrival and its reply, which is `raw` once it is made.
@@ -189,6 +198,13 @@ class InFlight(PendingRequest):
     def replied(self, reply: Reply) -> None:
         """The primary's reply has come, or an error in its place."""
         raise NotImplementedError
+
+    def dropped(self) -> None:
+        """The client's connection is lost."""
+
+    def patience_s(self, deadline_s: float) -> float:
+        """How long it may take; usually `deadline_s`."""
+        return deadline_s
 
     def expire(self) -> None:
         """The deadline passed without a reply."""

@@ -24,6 +24,9 @@ class Borrower(Protocol):
 
     def data_received(self, data: bytes) -> None: ...
 
+    def sender_ended(self) -> None:
+        """The client sends no more; it may still read."""
+
     def pause_writing(self) -> None: ...
 
     def resume_writing(self) -> None: ...
@@ -91,6 +94,7 @@ class Handoff:
 
     def end(self) -> None:
         """The client sends no more."""
+        self._borrower.sender_ended()
         if self.owes:
             self._break(Problem(400, "bad-http", "The body ended too early.", close=True))
 

@@ -7,6 +7,9 @@ from typing import Final, cast
 
 from master.fastpath.context import Client, Context
 
+MAX_HELD: Final = 1024
+"""Fill tokens of one connection."""
+
 WRITE_S: Final = 60.0
 """How long a client may leave a reply unread."""
 
@@ -21,6 +24,7 @@ class Peer(Client):
 
     __slots__ = (
         "_discarded",
+        "_held",
         "_peers",
         "_reading",
         "ended",
@@ -40,6 +44,7 @@ class Peer(Client):
         self._peers = peers
         self._reading = True
         self._discarded = 0
+        self._held: dict[bytes, str] = {}
 
     @property
     def unread(self) -> int:
@@ -54,6 +59,23 @@ class Peer(Client):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self._peers.discard(self)
+        for key, fill_token in self._held.items():
+            self.context.router.fills.left(key, fill_token)
+        self._held.clear()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.transport is None or self.ended
+
+    def hold(self, key: bytes, fill_token: str) -> None:
+        if self.transport is None:
+            self.context.router.fills.left(key, fill_token)
+            return
+        self._held.pop(key, None)
+        if len(self._held) >= MAX_HELD:
+            # That one goes by its time.
+            del self._held[next(iter(self._held))]
+        self._held[key] = fill_token
 
     def read_on(self, wanted: bool) -> None:
         """Read from the client, or let it wait."""

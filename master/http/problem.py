@@ -38,6 +38,7 @@ TITLES: Final[dict[str, str]] = {
     "node-is-up": "The node is up",
     "too-few-copies": "Too few copies would remain",
     "condition-failed": "The condition failed",
+    "fill-token-lost": "Fill token lost",
     "too-large": "Too large",
     "target-too-long": "The request target is too long",
     "unsupported-type": "Unsupported content type",

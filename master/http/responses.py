@@ -81,6 +81,7 @@ _MISS: Final = (
     b"Content-Type: application/problem+json\r\n"
     b"Cache-Control: no-store\r\n"
     b"Cache-Status: ringmaster; fwd=miss\r\n"
+    b"%b"
     b"Content-Length: %d\r\n"
     b"Date: %b\r\n"
     b"\r\n"
@@ -157,11 +158,11 @@ class Replies:
             entry[HEADER_SIZE:],
         )
 
-    def hit(self, key: bytes, entry: bytes, node: bytes) -> bytes:
-        """200 with the value of `entry`, which node `node` gave."""
+    def hit(self, key: bytes, entry: bytes, node: bytes, more: bytes = b"") -> bytes:
+        """200 with the value of `entry`, which node `node` gave. `more`: header lines."""
         now_ms = self._clock.now_ms()
         content, body = self.content(key, entry)
-        return self._framed(content, self._validators(header(entry), node, now_ms), body)
+        return self._framed(content, self._validators(header(entry), node, now_ms) + more, body)
 
     def hit_head(self, key: bytes, head: bytes, value_size: int, node: bytes) -> bytes:
         """The same as `hit` without the body, from an entry's header and meta and its value's size."""
@@ -176,9 +177,9 @@ class Replies:
         """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
         return self._validators(header(entry), node, self._clock.now_ms())
 
-    def not_modified(self, entry: bytes, node: bytes) -> bytes:
-        """304: the client has that value. `entry` may end after its meta."""
-        lines = self.validators(entry, node)
+    def not_modified(self, entry: bytes, node: bytes, more: bytes = b"") -> bytes:
+        """304: the client has that value. `entry` may end after its meta. `more`: header lines."""
+        lines = self.validators(entry, node) + more
         return b"HTTP/1.1 304 Not Modified\r\n%bDate: %b\r\n\r\n" % (lines, self.date())
 
     @staticmethod
@@ -193,9 +194,9 @@ class Replies:
         """200 with a JSON document that nobody stores."""
         return _DOCUMENT % (len(body), self.date(), body)
 
-    def miss(self) -> bytes:
-        """404: no such key."""
-        return _MISS % (len(_MISS_BODY), self.date(), _MISS_BODY)
+    def miss(self, more: bytes = b"") -> bytes:
+        """404: no such key. `more`: header lines."""
+        return _MISS % (more, len(_MISS_BODY), self.date(), _MISS_BODY)
 
     def plain_posted(self, key: bytes, created: bool, term: int, seq: int, now_ms: int) -> bytes:
         """What `posted` replies for a `key` that stands in a JSON string as it is, and an entry that never expires."""

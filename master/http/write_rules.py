@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from master.http.conditions import Condition, parse_field
 from master.http.json_bodies import Item
 from master.http.problem import Problem
@@ -13,7 +15,10 @@ from ringmaster.protocol.write_options import Status, WriteOptions, WriteReply
 
 
 def item_options(
-    item: Item, salt: str, headers: tuple[Condition, Condition] = (None, None)
+    item: Item,
+    salt: str,
+    headers: tuple[Condition, Condition] = (None, None),
+    fill_token: str = "",
 ) -> WriteOptions:
     """The options of a POSTed `item`; conditions come from its fields or from `headers`, not both.
 
@@ -34,8 +39,24 @@ def item_options(
     if item.tags is not None or item.swr is not None:
         meta = Meta(tags=check_tags(item.tags), swr_ms=grace(milliseconds(item.swr, "swr"), ttl_ms))
     return WriteOptions(
-        ttl_ms=ttl_ms, meta=pack_meta(meta), if_match=conditions[0], if_none_match=conditions[1]
+        ttl_ms=ttl_ms,
+        meta=pack_meta(meta),
+        if_match=conditions[0],
+        if_none_match=conditions[1],
+        fill_token=fill_token,
     )
+
+
+_fill_token = re.compile(r"[0-9]{1,7}\.[0-9]{1,10}\.[0-9a-f]{1,12}").fullmatch
+
+
+def check_fill_token(token: str) -> str:
+    """Raises `BadRequest` for what no reply ever said."""
+    if _fill_token(token.strip()) is None:
+        raise BadRequest(
+            "that is no fill token; send the one that Fill-Token named in the reply to a GET with Prefer: wait"
+        )
+    return token.strip()
 
 
 def check_tags(tags: object) -> tuple[str, ...]:
@@ -79,6 +100,12 @@ def check_size(value: bytes, most: int) -> None:
 def refusal(reply: WriteReply, replies: Replies) -> Problem | None:
     """The problem that a write's answer is, None for a success (absence is left to the caller)."""
     current = replies.version(reply.term, reply.seq) if reply.term or reply.seq else b""
+    if reply.status == Status.FILL_LOST:
+        return Problem(
+            412, "fill-token-lost",
+            "the fill token is not, or no longer, good for this key: it was used, given up or too old, another write or delete"
+            " came first, or the partition moved; read the key again",
+        )  # fmt: skip
     if reply.status == Status.CONDITION_FAILED:
         return condition_failed(current)
     etag = _etag(current)

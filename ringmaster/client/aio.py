@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -12,6 +13,7 @@ from yarl import URL
 from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
+from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
 from ringmaster.errors import LinkBroken, LinkDown
 
@@ -34,8 +36,10 @@ class AsyncClient:
         token: str | None = None,
     ) -> None:
         self._url = check_url(url)
+        self._timeout_s = timeout_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections),
+            # Longer than a fill token lives: a connection that closes gives up what it was given.
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=75),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             auto_decompress=False,
             headers=token_headers(token),
@@ -89,6 +93,37 @@ class AsyncClient:
         """Have every entry that carries one of `tags` be gone for every reader once this returns."""
         await self._send(calls.invalidate(tags))
 
+    async def get_or_set(
+        self,
+        key: str,
+        make: Callable[[], bytes | Awaitable[bytes]],
+        ttl_s: float | None = None,
+        swr_s: float | None = None,
+        *,
+        tags: Sequence[str] = (),
+        content_type: str | None = None,
+        wait_s: int = DEFAULT_WAIT_S,
+    ) -> bytes:
+        """The value; if there is none, what `make` returns, which is stored as by `put`. Of many callers one makes it.
+
+        The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, the next of them
+        makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
+        `get` does, and what `make` raises; a value that cannot be stored is returned all the same. `make` may be a coroutine function.
+        """
+        entry = Entry(ttl_s, swr_s, tags, content_type)
+        todo = steps(key, entry, usable_wait_s(wait_s, self._timeout_s))
+        try:
+            step = next(todo)
+            while True:
+                try:
+                    done = await _made(make) if isinstance(step, Make) else await self._send(step)
+                except Exception as error:  # noqa: BLE001 - it is for the steps to say what follows
+                    step = todo.throw(error)
+                else:
+                    step = todo.send(done)
+        except StopIteration as end:
+            return bytes(end.value)
+
     async def delete(self, key: str) -> None:
         """Remove the key, whether or not it exists."""
         await self._send(calls.delete(key))
@@ -130,3 +165,8 @@ class AsyncClient:
             why = str(error) or type(error).__name__
             raise LinkBroken(f"{self._url} gave no reply: {why}") from error
         return checked(reply, method)
+
+
+async def _made(make: Callable[[], bytes | Awaitable[bytes]]) -> bytes:
+    made = make()
+    return await made if inspect.isawaitable(made) else made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import select
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
+from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
 from ringmaster.errors import BadRequest, LinkBroken, LinkDown
 
@@ -32,6 +33,7 @@ class Client:
         self._own_headers = token_headers(token)
         parts = urlsplit(check_url(url))
         self._url = url
+        self._timeout_s = timeout_s
         self._connection = http.client.HTTPConnection(
             parts.hostname or "", parts.port or 80, timeout=timeout_s
         )
@@ -83,6 +85,37 @@ class Client:
     def invalidate(self, *tags: str) -> None:
         """Have every entry that carries one of `tags` be gone for every reader once this returns."""
         self._send(calls.invalidate(tags))
+
+    def get_or_set(
+        self,
+        key: str,
+        make: Callable[[], bytes],
+        ttl_s: float | None = None,
+        swr_s: float | None = None,
+        *,
+        tags: Sequence[str] = (),
+        content_type: str | None = None,
+        wait_s: int = DEFAULT_WAIT_S,
+    ) -> bytes:
+        """The value; if there is none, what `make` returns, which is stored as by `put`. Of many callers one makes it.
+
+        The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, the next of them
+        makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
+        `get` does, and what `make` raises; a value that cannot be stored is returned all the same.
+        """
+        entry = Entry(ttl_s, swr_s, tags, content_type)
+        todo = steps(key, entry, usable_wait_s(wait_s, self._timeout_s))
+        try:
+            step = next(todo)
+            while True:
+                try:
+                    done = make() if isinstance(step, Make) else self._send(step)
+                except Exception as error:  # noqa: BLE001 - it is for the steps to say what follows
+                    step = todo.throw(error)
+                else:
+                    step = todo.send(done)
+        except StopIteration as end:
+            return bytes(end.value)
 
     def delete(self, key: str) -> None:
         """Remove the key, whether or not it exists."""

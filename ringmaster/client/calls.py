@@ -38,6 +38,50 @@ def get(key: str) -> Call[bytes | None]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """`value`: None if there is none; maybe stale. `fill_token`: empty for none. `waited`: the server knows of waiting."""
+
+    value: bytes | None
+    fill_token: str
+    waited: bool
+
+
+def fetch(key: str, wait_s: int) -> Call[Fetched]:
+    """Its value, or the right to write it, or neither after `wait_s` seconds."""
+    return Call(
+        "GET",
+        data_target(key),
+        lambda reply: Fetched(
+            None if reply.status == 404 else stored_value(reply, key),
+            reply.headers.get("fill-token", ""),
+            "preference-applied" in reply.headers,
+        ),
+        headers={"Prefer": f"wait={wait_s}"},
+    )
+
+
+def fill(
+    key: str,
+    value: bytes,
+    content_type: str | None,
+    ttl_s: float | None,
+    tags: Sequence[str],
+    swr_s: float | None,
+    fill_token: str | None,
+) -> Call[bool]:
+    """Store bytes by the right to write them, or (None) if there is nothing; False if somebody else was first."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    headers |= {"If-None-Match": "*"} if fill_token is None else {"Fill-Token": fill_token}
+    target = data_target(key, tags, ttl=ttl_s, swr=swr_s)
+    return Call("PUT", target, lambda reply: reply.status != 412, value, headers)
+
+
+def give_up(key: str, fill_token: str) -> Call[None]:
+    """Leave it to others to write the key."""
+    return Call("DELETE", data_target(key), lambda _: None, headers={"Fill-Token": fill_token})
+
+
 def put(
     key: str,
     value: bytes,

@@ -26,9 +26,11 @@ from ringmaster.errors import (
     WireError,
 )
 from ringmaster.net.network import Network
-from ringmaster.protocol.resp import CommandReader, Reader, Reply
+from ringmaster.protocol.resp import CommandReader, Push, Reader, Reply
 
 OnReply = Callable[[Reply], None]
+
+OnPush = Callable[[list[Any]], None]
 
 _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_MOST_S: Final = 1.0
@@ -71,7 +73,8 @@ class Link:
     `hello`: commands sent first on each connection; the link is up when all were answered without
     an error. Bounds: `max_in_flight` requests without a reply, `max_buffer` bytes not yet taken by
     the transport. A reply that is `stall_s` seconds late breaks the connection. `jitter()` is
-    uniform in [0, 1) and spreads reconnections. `on_up` and `on_down` are called from the loop.
+    uniform in [0, 1) and spreads reconnections. `on_up` and `on_down` are called from the loop, and so is `on_push` with what
+    the peer says unasked, between the replies where it came; without `on_push` the peer may not.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Link:
         stall_s: float = 5.0,
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
+        on_push: OnPush | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
@@ -97,6 +101,7 @@ class Link:
         self._stall_s = stall_s
         self._on_up = on_up
         self._on_down = on_down
+        self._on_push = on_push
         self._jitter = jitter
         self._connection: _Connection | None = None
         self._opening: _Connection | None = None
@@ -194,7 +199,7 @@ class Link:
         """Connect, wait until it is lost, back off, again. Owned by `start` and `close`."""
         backoff_s = _BACKOFF_FIRST_S
         while True:
-            connection = _Connection(self.name, self._hello, self._stall_s)
+            connection = _Connection(self.name, self._hello, self._stall_s, self._on_push)
             self._opening = connection
             try:
                 await self._network.connect(self.address, connection.as_protocol, _CONNECT_S)
@@ -240,11 +245,14 @@ class Link:
 class _Connection:
     """One connection, from `connection_made` to its loss. `ready` and `lost` are futures."""
 
-    def __init__(self, name: str, hello: bytes, stall_s: float) -> None:
+    def __init__(
+        self, name: str, hello: bytes, stall_s: float, on_push: OnPush | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._name = name
         self._hello = hello
+        self._on_push = on_push
         self._greetings = len(CommandReader().feed(hello)) if hello else 0
         self._check_s = stall_s / _STALL_CHECKS
         self._reader = Reader()
@@ -328,6 +336,9 @@ class _Connection:
         except WireError as error:
             self.lose(LinkBroken(f"{self._name} does not speak the protocol: {error}"))
             return
+        if self._on_push is not None:
+            self._take_mixed(replies, self._on_push)
+            return
         waiting = self.waiting
         if len(replies) > len(waiting):
             self.lose(LinkBroken(f"{self._name} sent a reply without a request"))
@@ -338,6 +349,20 @@ class _Connection:
             if not waiting:
                 break
             waiting.popleft().replied(reply)
+
+    def _take_mixed(self, replies: list[Reply], on_push: OnPush) -> None:
+        """Replies, and what was said unasked, in the order in which they came."""
+        waiting = self.waiting
+        for reply in replies:
+            if type(reply) is Push:
+                on_push(cast("list[Any]", reply))
+            elif waiting:
+                self._answered += 1
+                waiting.popleft().replied(reply)
+            elif not self.is_lost:
+                self.lose(LinkBroken(f"{self._name} sent a reply without a request"))
+            if self.is_lost:
+                return
 
     def _check(self) -> None:
         """Break the connection if a request that was in flight `_STALL_CHECKS` checks ago still is.

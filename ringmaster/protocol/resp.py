@@ -53,6 +53,18 @@ def encode(*args: bytes | int) -> bytes:
     return frame
 
 
+Push: Final = hiredis.PushNotification
+"""What a peer says unasked (RESP3), a list: told from replies by its type."""
+
+
+def encode_push(*args: bytes) -> bytes:
+    """What is said unasked."""
+    return b">%d\r\n%b" % (
+        len(args),
+        b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]),
+    )
+
+
 _BULK_HEADS: Final = [b"$%d\r\n" % size for size in range(1024)]
 
 

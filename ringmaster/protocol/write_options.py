@@ -53,6 +53,7 @@ class Status(IntEnum):
     ABSENT = 3
     NOT_INTEGER = 4
     OVERFLOW = 5
+    FILL_LOST = 6
 
 
 class WriteReply(NamedTuple):

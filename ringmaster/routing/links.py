@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ringmaster.cluster.view import NodeInfo, View
-from ringmaster.net.link import Link
+from ringmaster.net.link import Link, OnPush
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
 
@@ -71,6 +71,8 @@ class NodeLinks:
         self._secret = secret
         self._jitter = jitter
         self._links: dict[Owner, Link] = {}
+        self._infos: dict[Owner, NodeInfo] = {}
+        self._cluster = ""
 
     def of_node(self, node: str) -> Link | None:
         """The link to the incarnation of `node` that is up."""
@@ -84,12 +86,39 @@ class NodeLinks:
 
     def open(self, view: View) -> dict[Owner, Link]:
         """The links of `view`; those it lists for the first time begin to connect."""
-        wanted: dict[Owner, Link] = {}
-        for info in view.nodes.values():
-            if info.up:
-                owner = (info.id, info.incarnation)
-                wanted[owner] = self._links.get(owner) or self._connect(view.cluster, info)
-        return wanted
+        self._cluster = view.cluster
+        self._infos = {(info.id, info.incarnation): info for info in view.nodes.values() if info.up}
+        return {
+            owner: self._links.get(owner) or self._connect(info)
+            for owner, info in self._infos.items()
+        }
+
+    def open_events(
+        self,
+        owner: Owner,
+        *,
+        on_up: Callable[[], None],
+        on_down: Callable[[], None],
+        on_push: OnPush,
+    ) -> Link | None:
+        """Another link to `owner`, for what it says unasked; None if the newest view does not list it as up."""
+        info = self._infos.get(owner)
+        if info is None:
+            return None
+        link = Link(
+            self._network,
+            address_of(info, self._boot_id),
+            name=info.id,
+            hello=handshake(self._cluster, info.incarnation, self._secret),
+            max_in_flight=MAX_IN_FLIGHT,
+            stall_s=self._stall_s,
+            on_up=on_up,
+            on_down=on_down,
+            on_push=on_push,
+            jitter=self._jitter,
+        )
+        link.start()
+        return link
 
     def keep(self, wanted: dict[Owner, Link]) -> None:
         """Stop every link that is not in `wanted`: what is in flight on it fails at once."""
@@ -103,12 +132,12 @@ class NodeLinks:
         for link in links.values():
             await link.close()
 
-    def _connect(self, cluster: str, info: NodeInfo) -> Link:
+    def _connect(self, info: NodeInfo) -> Link:
         link = NodeLink(
             self._network,
             address_of(info, self._boot_id),
             name=info.id,
-            hello=handshake(cluster, info.incarnation, self._secret),
+            hello=handshake(self._cluster, info.incarnation, self._secret),
             stall_s=self._stall_s,
             on_up=self._on_up,
             jitter=self._jitter,

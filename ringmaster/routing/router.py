@@ -18,6 +18,8 @@ from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.protocol.write_options import WriteReply
+from ringmaster.routing.event_links import EventLinks
+from ringmaster.routing.fills import FillDesk
 from ringmaster.routing.invalidation import (
     failure_of,
     gather_invalidations,
@@ -53,7 +55,7 @@ class Router:
     """Sends requests to the primaries of the newest view. Deadlines are absolute, by `Clock.boottime()`.
 
     `boot_id`: of this boot, to use the unix sockets of nodes on this host. `stall_s`: see `Link`. `secret`: of the
-    cluster. `jitter()` is uniform in [0, 1).
+    cluster. `jitter()` is uniform in [0, 1). `name`: of this master, for the nodes' logs. `fills`: reads that wait, once `events` runs.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Router:
         stall_s: float = 5.0,
         secret: str = "",
         jitter: Callable[[], float] = random.random,
+        name: str = "",
     ) -> None:
         self._clock = clock
         self._jitter = jitter
@@ -76,6 +79,9 @@ class Router:
             secret=secret,
             jitter=jitter,
         )
+        self.fills = FillDesk(clock, self._route_of, jitter)
+        self.events = EventLinks(self._links, name, clock, self.fills.event, self.fills.changed)
+        self.fills.events = self.events
         self._table: Table = [None]
         self._mask = 0
         self._view: View | None = None
@@ -95,15 +101,19 @@ class Router:
         self._mask = len(self._table) - 1
         self._view = view
         self._links.keep(wanted)
+        self.events.keep(set(wanted))
         for link in self._links.all():
             for handler in link.pending():
                 if isinstance(handler, PendingRequest):
                     handler.rerouted(self._table)
+        self.fills.rerouted()
         self._wake()
 
     async def close(self) -> None:
         """Fail everything in flight."""
         self._table = [None] * len(self._table)
+        self.fills.close()
+        await self.events.close()
         await self._links.close()
         self._wake()
 
@@ -293,7 +303,11 @@ class Router:
         except TimeoutError:
             return
 
+    def _route_of(self, key: bytes) -> Route | None:
+        return self._table[xxh3_64_intdigest(key) & self._mask]
+
     def _wake(self) -> None:
+        self.fills.wake()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -230,7 +230,9 @@ def reasons_name(cluster: Cluster, text: str) -> bool:
 def test_a_damaged_snapshot_is_named_and_everything_else_comes_back(
     new_cluster: NewCluster,
 ) -> None:
-    cluster = new_cluster(*BY_HAND)  # one that ran by itself could be used instead of the damaged one
+    cluster = new_cluster(
+        *BY_HAND
+    )  # one that ran by itself could be used instead of the damaged one
     keys = range(500)
     write(cluster, keys)
     wait_saved(cluster)

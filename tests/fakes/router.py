@@ -15,6 +15,7 @@ from ringmaster.protocol.write_options import (
     decode_options,
 )
 from ringmaster.runtime.cluster_clock import ClusterClock
+from tests.fakes.fills import FakeFills
 
 TERM = 7
 
@@ -26,6 +27,7 @@ class FakeRouter:
         self._clock = clock
         self._entries: dict[bytes, bytes] = {}
         self._seq = 0
+        self.fills = FakeFills(clock, self._current)
         self.failure: RingmasterError | None = None
         self.failing_keys: dict[bytes, RingmasterError] = {}
         self.asked = 0
@@ -55,6 +57,8 @@ class FakeRouter:
         self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
     ) -> WriteReply:
         self._ask(key, deadline)
+        if command == b"RM.GIVEUP":
+            return self._give_up(key, args)
         expected = {b"RM.SET": 1, b"RM.DEL": 0, b"RM.INCR": 1, b"RM.TOUCH": 0}[command]
         assert len(args) in (expected, expected + 1)
         options = PLAIN
@@ -62,6 +66,23 @@ class FakeRouter:
             packed = args[expected]
             assert isinstance(packed, bytes)
             options = decode_options(packed)
+        if options.fill_token and not self.fills.is_good(key, options.fill_token):
+            return WriteReply(Status.FILL_LOST, 0, 0, 0)
+        reply = self._apply(command, key, args, options)
+        if reply.status in {Status.CREATED, Status.REPLACED} or command == b"RM.DEL":
+            self.fills.ended(key)
+        return reply
+
+    def _give_up(self, key: bytes, args: Sequence[bytes | int]) -> WriteReply:
+        assert isinstance(args[0], bytes)
+        if not self.fills.is_good(key, args[0].decode()):
+            return WriteReply(Status.FILL_LOST, 0, 0, 0)
+        self.fills.ended(key)
+        return self._answer(Status.REPLACED, None)
+
+    def _apply(
+        self, command: bytes, key: bytes, args: Sequence[bytes | int], options: WriteOptions
+    ) -> WriteReply:
         entry = self._current(key)
         head = None if entry is None else header(entry)
         if command == b"RM.TOUCH" and entry is None:
@@ -106,6 +127,7 @@ class FakeRouter:
         for key, entry in list(self._entries.items()):
             if wanted & set(meta_of(entry).tags):
                 del self._entries[key]
+                self.fills.ended(key)
 
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float

@@ -28,17 +28,21 @@ from tests.sim.history import (
     text_of,
 )
 
-REPLACED, CREATED, FAILED, ABSENT, NOT_INTEGER, OVERFLOW = range(6)
+REPLACED, CREATED, FAILED, ABSENT, NOT_INTEGER, OVERFLOW, FILL_LOST = range(7)
 
 MAX_CONFIGURATIONS = 20_000
 
 
 class State(NamedTuple):
-    """What a key may hold: its value (None: absent) and version (None: not known), and the highest version so far."""
+    """What a key may hold: its value (None: absent) and version (None: not known), and the highest version so far.
+
+    `token`: the fill token that nothing has ended, as far as clients can know; empty for none.
+    """
 
     value: bytes | None
     version: Version | None
     floor: Version
+    token: str = ""
 
     def __str__(self) -> str:
         return "absent" if self.value is None else f"{text_of(self.value)} @{self.version}"
@@ -98,8 +102,9 @@ class _Search:
         self.tags = {
             each.argument: each.tags
             for each in operations
-            if each.kind == "put" and each.argument is not None
+            if each.kind in {"put", "fill"} and each.argument is not None
         }
+        self.filled_tags = {each.token: each.tags for each in operations if each.kind == "fill"}
         self.versions = {value: version for version, value in self.owners.items()}
         peeked = {each.value for each in operations if each.kind == "peek"}
         self.seen = self.versions.keys() | peeked
@@ -123,7 +128,7 @@ class _Search:
             operation = self.operations[index]
             if not returns:
                 self.pending[index] = operation
-                if _is_pure(operation):
+                if _is_pure(operation) and not (self.filled_tags and operation.kind == "delete"):
                     self.pure |= 1 << index
                     configs = {self._settle(config) for config in configs}
                 continue
@@ -179,13 +184,22 @@ class _Search:
         return found
 
     def _settle(self, config: Config) -> Config:
-        """Pending reads that fit take effect at once: that never hurts, because they change nothing."""
+        """Pending reads that fit take effect at once: that never hurts, because they change nothing.
+
+        But for a sum whose version is not known: sums repeat, and the read may be of another one.
+        """
         state, used = config
         left = self.pure & ~used
         while left:
             bit = left & -left
             left ^= bit
             operation = self.operations[bit.bit_length() - 1]
+            if (
+                state.version is None
+                and state.value is not None
+                and _integer(state.value) is not None
+            ):
+                continue
             for after in self._apply(operation, state):
                 # A get names the version of the value it saw; the value is unique, so this only adds knowledge.
                 state = after
@@ -215,7 +229,7 @@ class _Search:
         mask = 0
         for index, operation in enumerate(self.operations):
             if (
-                operation.kind == "put"
+                operation.kind in {"put", "fill"}
                 and operation.outcome != OK
                 and operation.argument not in self.seen
             ):
@@ -262,7 +276,13 @@ class _Search:
         return (
             [state]
             if state.version is not None
-            else [State(state.value, operation.version, operation.version)]
+            else [State(state.value, operation.version, operation.version, state.token)]
+        )
+
+    def _fetch(self, operation: Operation, state: State) -> list[State]:
+        found = self._get(operation, state)
+        return (
+            [each._replace(token=operation.token) for each in found] if operation.token else found
         )
 
     def _peek(self, operation: Operation, state: State) -> list[State]:
@@ -286,6 +306,15 @@ class _Search:
             return [State(OPAQUE, None, state.floor)]
         return self._write(state, operation.argument, None)
 
+    def _fill(self, operation: Operation, state: State) -> list[State]:
+        """Like a put, while its token lives. A token may end unseen, with its term or its time: then the write is lost."""
+        if operation.outcome == OK and operation.status == FILL_LOST:
+            return [state]
+        return self._put(operation, state) if state.token == operation.token else []
+
+    def _give_up(self, operation: Operation, state: State) -> list[State]:
+        return [state._replace(token="")] if state.token == operation.token else [state]
+
     def _add(self, operation: Operation, state: State) -> list[State]:
         if operation.outcome == OK and operation.status == FAILED:
             return self._seen(operation, state) if operation.version is not None else []
@@ -301,7 +330,7 @@ class _Search:
     def _delete(self, operation: Operation, state: State) -> list[State]:
         absent = operation.outcome == OK and operation.status == ABSENT
         if absent:
-            return [state] if state.value is None else []
+            return [state._replace(token="")] if state.value is None else []
         if operation.outcome == OK and state.value is None:
             return []
         return self._write(state, None, operation.version)
@@ -325,9 +354,11 @@ class _Search:
     def _untag(self, operation: Operation, state: State) -> list[State]:
         """Gone if it carries the tag, whatever version it got."""
         gone = State(None, None, state.floor)
+        tag = (operation.argument or b"").decode()
+        if tag in self.filled_tags.get(state.token, ()):
+            state = state._replace(token="")
         if state.value == OPAQUE:
             return [state, gone]
-        tag = (operation.argument or b"").decode()
         carried = self.tags.get(state.value, ()) if state.value is not None else ()
         return [gone if tag in carried else state]
 
@@ -337,7 +368,7 @@ class _Search:
             gone = state.value in {operation.argument, OPAQUE}
         else:
             gone = self._fits(state, operation.expected)
-        return [State(None, None, state.floor)] if gone else []
+        return [State(None, None, state.floor, state.token)] if gone else []
 
     def _wipe(self, operation: Operation, state: State) -> list[State]:
         return [State(operation.value, operation.expected, state.floor)]
@@ -349,6 +380,9 @@ class _Search:
 _APPLY = {
     "get": _Search._get,
     "peek": _Search._peek,
+    "fetch": _Search._fetch,
+    "fill": _Search._fill,
+    "give-up": _Search._give_up,
     "head": _Search._seen,
     "put": _Search._put,
     "add": _Search._add,
@@ -366,8 +400,8 @@ _APPLY = {
 def _is_pure(operation: Operation) -> bool:
     """Whether it can only read (its result is known, so whether it wrote is known too)."""
     if operation.kind in READS | {"touch"}:
-        return True
-    return operation.outcome == OK and operation.status in {FAILED, ABSENT, NOT_INTEGER}
+        return not operation.token
+    return operation.outcome == OK and operation.status in {FAILED, ABSENT, NOT_INTEGER, FILL_LOST}
 
 
 def _integer(value: bytes) -> int | None:
@@ -383,7 +417,7 @@ def _owners(operations: list[Operation]) -> dict[Version, bytes]:
     for operation in operations:
         if operation.outcome != OK or operation.version is None:
             continue
-        if operation.kind == "get" and operation.value is not None:
+        if operation.kind in {"get", "fetch"} and operation.value is not None:
             owners[operation.version] = operation.value
         elif operation.status in {REPLACED, CREATED}:
             value = operation.value if operation.kind == "incr" else operation.argument

@@ -12,7 +12,10 @@ seconds, with clocks that differ by 10 %, and 0.1 s for news on its way."""
 
 
 class Expiry:
-    """`rates`: of the processes' boot-time clocks. `began`: when cluster time was read from a wall clock, true seconds."""
+    """Of values that may be served stale after their time, this is the time with that.
+
+    `rates`: of the processes' boot-time clocks. `began`: when cluster time was read from a wall clock, true seconds.
+    """
 
     def __init__(self, rates: Sequence[float], began: Sequence[float]) -> None:
         self._fastest = max(rates)
@@ -41,7 +44,7 @@ class Expiry:
         return [
             f"outlived its time to live, which was over at {over:.3f} s: {read}"
             for read in history.operations
-            if read.kind in {"get", "peek"} and read.outcome == OK
+            if read.kind in {"get", "peek", "fetch"} and read.outcome == OK
             if (over := latest.get(read.value)) is not None and read.invoked > over
         ]
 

@@ -22,6 +22,7 @@ from master.http.responses import Replies
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.protocol.entry import JSON, RESTORED, pack
 from ringmaster.protocol.write_options import Status, WriteReply
+from ringmaster.routing.fills import Filled
 from ringmaster.routing.router import Router, Write
 from ringmaster.runtime.clock import Clock
 from tests.sim.loop import NodeLoop
@@ -34,6 +35,7 @@ Told = tuple[int, bytes, bytes]
 _reply = re.compile(rb"HTTP/1\.1 (\d+) [^\r\n]*\r\n(.*?)\r\n\r\n", re.DOTALL).match
 _length = re.compile(rb"(?:^|\r\n)Content-Length: (\d+)").search
 _version = re.compile(rb'ETag: "([0-9a-f]+)-([0-9a-f]+)-').search
+_token = re.compile(rb"(?:^|\r\n)Fill-Token: ([0-9a-f.]+)").search
 _DEADLINE_SLACK_S = 0.001
 
 
@@ -64,6 +66,18 @@ class Front:
 
     async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None:
         await self._router.invalidate(tags, deadline)
+
+    async def fetch(self, key: bytes, wait_s: int, deadline: float) -> Filled:
+        if wait_s and self._random.random() < 0.5:
+            told = await self._client.ask(b"GET", b"/data/" + key, wait_s=wait_s)
+            token = _token(told[1])
+            return Filled(_entry(key, told), "" if token is None else token[1].decode())
+        fills = self._router.fills
+        return await fills.result(fills.begin(key, waits=wait_s > 0), deadline, deadline)
+
+    def hang_up(self) -> None:
+        self._client.lose()
+        self._client = _Client(self._path)
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         return await self._router.head(key, deadline)
@@ -141,9 +155,11 @@ class _Client(FakeTransport):
     def get_write_buffer_size(self) -> int:
         return 0
 
-    async def ask(self, method: bytes, target: bytes, body: bytes | None = None) -> Told:
+    async def ask(
+        self, method: bytes, target: bytes, body: bytes | None = None, wait_s: int = 0
+    ) -> Told:
         """The reply to one request."""
-        self.send(_request(method, target, body))
+        self.send(_request(method, target, body, wait_s))
         return await self.reply()
 
     def send(self, raw: bytes) -> None:
@@ -172,8 +188,10 @@ class _Client(FakeTransport):
         return int(found[1]), found[2] + b"\r\n", raw[found.end() : end]
 
 
-def _request(method: bytes, target: bytes, body: bytes | None = None) -> bytes:
+def _request(method: bytes, target: bytes, body: bytes | None = None, wait_s: int = 0) -> bytes:
     length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    if wait_s:
+        length += b"Prefer: wait=%d\r\n" % wait_s
     head = b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, target, length)
     return head + (body or b"")
 

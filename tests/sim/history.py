@@ -9,19 +9,21 @@ Version = tuple[int, int]
 
 OK, UNKNOWN, NOT_APPLIED, PENDING = "ok", "unknown", "not-applied", "pending"
 
-READS = frozenset({"get", "peek", "head"})
-WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch"})
+READS = frozenset({"get", "peek", "head", "fetch"})
+WRITES = frozenset({"put", "add", "cas", "delete", "incr", "touch", "fill", "give-up"})
 
 
 @dataclass(slots=True)
 class Operation:
     """One call. `returned` is None while it runs.
 
-    `kind`: get, peek (a get that told no version), head, put, add (if absent), cas, delete, incr, touch, untag (of the tag `argument`, noted for each key); or what the
+    `kind`: get, peek (a get that told no version), fetch (a get that may wait, and may be given the `token` to fill the key), fill and
+    give-up (with that `token`), head, put, add (if absent), cas, delete, incr, touch, untag (of the tag `argument`, noted for each key); or what the
     simulator itself reports: evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
     `expected` came back, if any), set-back (the same, and versions above term `number` may be used again).
     `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read
-    or written (`version` None: absent); `number` is incr's step, `expected` cas's version. `restored`: a read said so.
+    or written (`version` None: absent); `number` is incr's step and how many seconds a fetch waits, `expected` cas's version. `restored`: a read said so. `left`: the client
+    closed its connection, with its token.
     """
 
     client: str
@@ -40,6 +42,8 @@ class Operation:
     ttl_ms: int = 0
     tags: tuple[str, ...] = ()
     restored: bool = False
+    token: str = ""
+    left: bool = False
 
     def __str__(self) -> str:
         until = "…" if self.returned is None else f"{self.returned:.6f}"
@@ -48,6 +52,7 @@ class Operation:
             for text in (text_of(self.argument), self.number or "", self.expected or "")
             if text
         ]
+        asked += [self.token] if self.token else []
         told = "" if self.outcome != OK else f" status {self.status}" if self.kind in WRITES else ""
         seen = f" {text_of(self.value)} @{self.version}" if self.outcome == OK else ""
         return (
@@ -82,7 +87,7 @@ class History:
                 or operation.status not in {0, 1}
             ):
                 continue
-            if operation.kind not in {"put", "add", "cas", "incr"}:
+            if operation.kind not in {"put", "add", "cas", "incr", "fill"}:
                 continue
             term, invoked = operation.version[0], operation.invoked
             forgotten = sum(term > known and invoked > at for at, known in set_backs)

@@ -205,7 +205,11 @@ class Losses:
 
     def _mislabelled(self, operation: Operation) -> Iterator[str]:
         """A value that came back says so, and no other does."""
-        if operation.kind != "get" or operation.outcome != OK or operation.value is None:
+        if (
+            operation.kind not in {"get", "fetch"}
+            or operation.outcome != OK
+            or operation.value is None
+        ):
             return
         back = [
             loss
@@ -269,7 +273,7 @@ def _wrote(operation: Operation) -> bool:
         operation.outcome == OK
         and operation.version is not None
         and operation.status in {0, 1}
-        and operation.kind in {"put", "add", "cas", "incr", "delete"}
+        and operation.kind in {"put", "add", "cas", "incr", "delete", "fill"}
     )
 
 

@@ -34,6 +34,7 @@ from master.fastpath.connection import MAX_PIPELINE, Connection
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
 from ringmaster.protocol.write_options import Status
+from tests.sim.fill_mutants import FILL_MUTANTS
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutant, Mutants
 from tests.sim.snapshot_mutants import SNAPSHOT_MUTANTS
@@ -415,5 +416,10 @@ def weights_ignored() -> Iterator[None]:
         yield
 
 
-MUTANTS: Mapping[str, Mutant] = {**RULE_MUTANTS, **SNAPSHOT_MUTANTS, **TAG_MUTANTS}
+MUTANTS: Mapping[str, Mutant] = {
+    **RULE_MUTANTS,
+    **SNAPSHOT_MUTANTS,
+    **TAG_MUTANTS,
+    **FILL_MUTANTS,
+}
 """All of them."""

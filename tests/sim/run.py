@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import structlog
 
+import aux.node.fills
 import aux.node.node
 import aux.node.status_report
 import aux.server.control_commands
@@ -29,6 +30,7 @@ from aux.server.server import ClientConnection
 from aux.storage.memory_accounting import ProcessAccounting
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.snapshot import format as layout
+from tests.sim import fill_rules
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
 from tests.sim.expiry import Expiry
@@ -97,6 +99,8 @@ class Run:
             mix = replace(mix, pipelines=True)
         if plan.tags:
             mix = replace(mix, tags=True)
+        if plan.fills:
+            mix = replace(mix, fills=True, clients=8, think_s=0.06)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
         self.workload.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients
@@ -195,6 +199,8 @@ class Run:
         result.failures += [str(violation) for violation in check(self.history)]
         result.failures += losses.judge(self.history)
         result.failures += self._expiry.judge(self.workload.mortals, self.history)
+        calm = result.plan.kind == "planned"
+        result.failures += fill_rules.judge(self.history, result.plan.rates, calm=calm)
         if not self.hub.stopped:
             result.failures += self.workload.unanswered()
         if result.plan.kind == "planned":
@@ -294,6 +300,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         )
         stack.enter_context(patch.object(secrets, "token_bytes", tokens.randbytes))
         stack.enter_context(patch.object(layout, "BLOCK_BYTES", BLOCK_BYTES))
+        stack.enter_context(patch.object(aux.node.fills, "TOKEN_S", fill_rules.TOKEN_S))
         stack.callback(random.setstate, state)
         stack.callback(structlog.reset_defaults)
         structlog.configure(

@@ -309,3 +309,56 @@ def test_a_value_of_unknown_outcome_may_be_seen_first_by_a_read_without_a_versio
     lost = [put(0, 1, "a", 1), unknown(2, "b"), unknown(2, "c")]
     assert check_key(b"k", [*lost, peek(4, 5, "b"), peek(6, 7, "c")]) is None
     assert check_key(b"k", [*lost, peek(4, 5, "b"), peek(6, 7, "a")]) is not None
+
+
+def test_a_read_of_a_sum_may_be_of_a_later_one_that_is_the_same() -> None:
+    early = Operation("r", "get", b"k", 0, returned=12, outcome="ok", value=b"1", version=(1, 6))
+    first = Operation("u", "incr", b"k", 1, number=1, outcome="unknown", returned=2)
+    later = [incr(3, 4, 2, 4), delete(5, 6), incr(9, 10, 1, 6, CREATED)]
+    assert check_key(b"k", [early, first, *later]) is None
+
+
+def fetch(
+    start: float, end: float, token: str = "", value: str | None = None, seq: int = 0
+) -> Operation:
+    return Operation(
+        "f", "fetch", b"k", start, returned=end, outcome="ok", token=token,
+        value=value and value.encode(), version=(1, seq) if value else None,
+    )  # fmt: skip
+
+
+def fill(
+    start: float, end: float, token: str, value: str, seq: int, status: int = CREATED
+) -> Operation:
+    return Operation(
+        "w", "fill", b"k", start, value.encode(), returned=end, outcome="ok", status=status,
+        version=(1, seq), token=token,
+    )  # fmt: skip
+
+
+FILL_LOST = 6
+
+
+def test_a_fill_token_is_good_until_the_key_is_written_deleted_or_given_to_another() -> None:
+    granted = fetch(0, 1, "t1")
+    assert check_key(b"k", [granted, fill(2, 3, "t1", "a", 1)]) is None
+    assert check_key(b"k", [granted, fill(2, 3, "t2", "a", 1)]) is not None
+    for between in (
+        [put(1.2, 1.4, "b", 1), delete(1.5, 1.8)],
+        [delete(1.2, 1.4, ABSENT)],
+        [fetch(1.2, 1.4, "t2")],
+        [Operation("g", "give-up", b"k", 1.2, returned=1.4, outcome="ok", status=0, token="t1")],
+    ):
+        assert check_key(b"k", [granted, *between, fill(2, 3, "t1", "a", 5)]) is not None
+        lost = fill(2, 3, "t1", "a", 0, FILL_LOST)
+        assert check_key(b"k", [granted, *between, lost]) is None
+    beside = [granted, delete(1.2, 2.5), fill(2, 3, "t1", "a", 5)]
+    assert check_key(b"k", [*beside, fetch(4, 5)]) is None
+
+
+def test_an_invalidation_of_a_tag_that_a_fill_carries_ends_its_token() -> None:
+    tagged = fill(4, 5, "t1", "a", 1)
+    tagged.tags = ("x",)
+    for tag, allowed in ((b"x", False), (b"y", True)):
+        untag = Operation("s", "untag", b"k", 2, tag, returned=3, outcome="ok")
+        assert (check_key(b"k", [fetch(0, 1, "t1"), untag, tagged]) is None) is allowed

@@ -14,6 +14,7 @@ from ringmaster.protocol import entry as entries
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.write_options import ANY, Status, WriteOptions, WriteReply, encode_options
+from ringmaster.routing.fills import Filled
 from tests.sim.history import NOT_APPLIED, OK, PENDING, READS, UNKNOWN, History, Operation, Version
 from tests.sim.loop import NodeLoop
 
@@ -47,6 +48,9 @@ class Routes(Protocol):
         self, writes: Sequence[tuple[bytes, bytes, Sequence[bytes | int]]], deadline: float
     ) -> Sequence[WriteReply | RingmasterError]: ...
     async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None: ...
+    async def fetch(self, key: bytes, wait_s: int, deadline: float) -> Filled: ...
+    def hang_up(self) -> None:
+        """Close the client's connection."""
 
 
 @runtime_checkable
@@ -62,7 +66,8 @@ class Pipelined(Routes, Protocol):
 @dataclass(frozen=True, slots=True)
 class Mix:
     """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon. `pipelines`: some calls are several
-    requests that are sent at once. `tags`: values carry tags, which are invalidated.
+    requests that are sent at once. `tags`: values carry tags, which are invalidated. `fills`: some keys are missing at times, and
+    clients wait for them and fill them.
     """
 
     keys: int = 8
@@ -72,6 +77,7 @@ class Mix:
     short_ttl: bool = False
     pipelines: bool = False
     tags: bool = False
+    fills: bool = False
     deadline_s: float = DEADLINE_S
 
 
@@ -93,6 +99,7 @@ class Workload:
         self._versions: dict[bytes, Version] = {}
         self.keys = [b"key-%d" % number for number in range(mix.keys)]
         self.counters = [b"count-%d" % number for number in range(max(1, mix.keys // 4))]
+        self.fetched = [b"fill-%d" % number for number in range(2)] if mix.fills else []
         self.mortal = [b"ttl-%d" % number for number in range(3)] if mix.short_ttl else []
 
     async def client(self, name: str, loop: NodeLoop, routes: Routes) -> None:
@@ -105,6 +112,9 @@ class Workload:
             if self.stopped:
                 return
             call = _Call(self, name, loop, routes, self._deadline_s())
+            if self.mix.fills and random.random() < 0.6:
+                await self._around_a_fill(name, loop, routes)
+                continue
             if self.mix.tags and random.random() < 0.04:
                 await self._untag(call)
                 continue
@@ -116,7 +126,7 @@ class Workload:
 
     async def read_all(self, name: str, loop: NodeLoop, routes: Routes) -> None:
         """Read every key once, after everything has healed."""
-        for key in (*self.keys, *self.counters, *self.mortal):
+        for key in (*self.keys, *self.counters, *self.mortal, *self.fetched):
             await self._read(_Call(self, name, loop, routes, self.mix.deadline_s), key)
 
     def unanswered(self) -> list[str]:
@@ -180,7 +190,8 @@ class Workload:
     async def _untag(self, call: _Call) -> None:
         """Invalidate a tag: to each key it is an operation of its own."""
         tag = self._random.choice(_TAGS)
-        operations = [call.begin("untag", key, argument=tag.encode()) for key in self.keys]
+        keys = (*self.keys, *self.fetched)
+        operations = [call.begin("untag", key, argument=tag.encode()) for key in keys]
         try:
             await call.routes.invalidate([tag.encode()], call.deadline)
         except RingmasterError as error:
@@ -215,6 +226,63 @@ class Workload:
                 call.failed(operation, result)
             else:
                 call.wrote(operation, result)
+
+    async def _around_a_fill(self, name: str, loop: NodeLoop, routes: Routes) -> None:
+        """Ask for a key that may be missing, and do what one does with a token; or write or delete the key without one."""
+        random = self._random
+        key = random.choice(self.fetched)
+        kind = random.choices(("fetch", "get", "put", "delete"), (50, 15, 11, 24))[0]
+        wait_s = random.choice((0, 1, 1, 2, 3, 5))
+        if kind == "get":
+            await self._read(_Call(self, name, loop, routes, self._deadline_s()), key)
+            return
+        if kind == "delete":
+            call = _Call(self, name, loop, routes, self._deadline_s())
+            await call.write(call.begin("delete", key), b"RM.DEL", ())
+            return
+        if kind == "put":
+            await self._fill(_Call(self, name, loop, routes, self._deadline_s()), key, "")
+            return
+        call = _Call(self, name, loop, routes, wait_s or 1.0)
+        fetch = call.begin("fetch", key, number=wait_s)
+        filled = await call.read(fetch, routes.fetch(key, wait_s, call.deadline))
+        if filled is None:
+            return
+        self._saw(fetch, filled.entry)
+        fetch.token = filled.fill_token
+        if not fetch.token:
+            return
+        await asyncio.sleep(random.choice((0.0, 0.01, 0.2)))
+        what = random.choices(("fill", "give up", "leave", "nothing"), (60, 15, 15, 10))[0]
+        call = _Call(self, name, loop, routes, self._deadline_s())
+        if what == "fill":
+            if self.mix.tags and random.random() < 0.3:
+                await self._untag(call)
+                call = _Call(self, name, loop, routes, self._deadline_s())
+            await self._fill(call, key, fetch.token)
+        elif what == "give up":
+            operation = call.begin("give-up", key, token=fetch.token)
+            await call.write(operation, b"RM.GIVEUP", (fetch.token.encode(),))
+        elif what == "leave":
+            routes.hang_up()
+            for operation in self.history.operations:
+                # On one connection a client may have been given several.
+                operation.left |= operation.client == name and operation.kind == "fetch"
+
+    async def _fill(self, call: _Call, key: bytes, token: str) -> None:
+        """Write a value that may carry tags, and may expire and be served stale for a time."""
+        random = self._random
+        operation = call.begin("fill" if token else "put", key, argument=self._value(), token=token)
+        ttl_ms = random.choice((0, 0, random.randrange(100, 1500)))
+        swr_ms = random.choice((0, random.randrange(100, 1500))) if ttl_ms else 0
+        if ttl_ms:
+            operation.ttl_ms = ttl_ms + swr_ms
+            self.mortals.append(operation)
+        if self.mix.tags and random.random() < 0.5:
+            operation.tags = (random.choice(_TAGS),)
+        meta = pack_meta(Meta(tags=operation.tags, swr_ms=swr_ms))
+        options = WriteOptions(ttl_ms=ttl_ms, meta=meta, fill_token=token)
+        await call.write(operation, b"RM.SET", (operation.argument or b"", encode_options(options)))
 
     async def _pipeline(self, name: str, loop: NodeLoop, routes: Pipelined) -> None:
         """Writes and reads of one key, sent at once.

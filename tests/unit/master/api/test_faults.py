@@ -135,7 +135,7 @@ def test_a_client_can_lower_the_deadline(
     master: FakeMaster, headers: list[tuple[str, str]], seconds: float
 ) -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
-    ask(master, "GET", "/data/x", headers)
+    ask(master, "PUT", "/data/x", headers, b"x")
     after = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before + seconds <= master.router.deadlines[-1] <= after + seconds
 

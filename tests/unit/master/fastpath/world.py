@@ -54,6 +54,9 @@ class Fallback:
     def data_received(self, data: bytes) -> None:
         self.data += data
 
+    def sender_ended(self) -> None:
+        """The client sends no more."""
+
     def pause_writing(self) -> None:
         self.calls.append("pause")
 

@@ -1,0 +1,106 @@
+"""The `RM.` commands of masters on their events connections: sessions, and fills (R12)."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from aux.node.event_sessions import Channel
+from aux.node.handlers import Client, Command, Handler
+from aux.node.node import Node
+from aux.server.data_commands import FILL_LOST, DataCommands
+from ringmaster.protocol.write_options import Status
+
+_OK: Final = b"+OK\r\n"
+_NO_SESSION: Final = b"-NOSESSION open one first\r\n"
+_UNDECIDED: Final = b"-AGAIN a write of the key is under way\r\n"
+_GIVEN_UP: Final = b"*4\r\n:%d\r\n:0\r\n:0\r\n:0\r\n" % int(Status.REPLACED)
+
+
+class FillCommands:
+    """Sessions and fills of `node`."""
+
+    def __init__(self, node: Node, data: DataCommands) -> None:
+        self._clock = node.clock
+        self._served = node.roles.served
+        self._lru = node.store.lru
+        self._fills = node.fills
+        self._sessions = node.sessions
+        self._counters = node.counters
+        self._data = data
+
+    def leased(self) -> dict[bytes, Handler]:
+        """Handlers by command name, of commands that need the lease."""
+        return {b"RM.FILL": self.fill, b"RM.GIVEUP": self.give_up}
+
+    def always(self) -> dict[bytes, Handler]:
+        """Handlers by command name, of commands that do not."""
+        return {
+            b"RM.SESSION": self.open,
+            b"RM.RENEW": self.renew,
+            b"RM.LEAVE": self.leave,
+            b"RM.STOP": self.stop_waiting,
+        }
+
+    def open(self, client: Client, command: Command) -> bytes:
+        """`RM.SESSION master number`: events of this node come on this connection from now on."""
+        _, master, number = command
+        int(number)
+        self._sessions.open(cast(Channel, client), master.decode(), self._clock.boottime())
+        return _OK
+
+    def renew(self, client: Client, command: Command) -> bytes:
+        """`RM.RENEW number`: the master is still there. Replies with the number."""
+        session = self._sessions.of(client)
+        if session is None:
+            return _NO_SESSION
+        session.renewed = self._clock.boottime()
+        return b":%d\r\n" % int(command[1])
+
+    def fill(self, client: Client, command: Command) -> bytes:
+        """`RM.FILL pt key callers`: [entry or nil, fill token, whether events will follow]; see `PartitionFills.ask`."""
+        session = self._sessions.of(client)
+        if session is None:
+            return _NO_SESSION
+        _, token, key, callers = command
+        primary = self._served.get(token)
+        if primary is None:
+            return self._data.moved(token)
+        asked = self._fills.of(primary).ask(key, session, int(callers))
+        if asked is None:
+            return _UNDECIDED
+        entry, fill_token, waits = asked
+        if entry is None:
+            self._counters.misses += 1
+            found = b"$-1"
+        else:
+            self._lru.touch(primary.data, key)
+            self._counters.hits += 1
+            found = b"$%d\r\n%b" % (len(entry), entry)
+        return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
+            found, len(fill_token), fill_token.encode(), waits,
+        )  # fmt: skip
+
+    def give_up(self, _client: Client, command: Command) -> bytes:
+        """`RM.GIVEUP pt key token`: a write reply, `FILL_LOST` if the token was not live."""
+        _, token, key, fill_token = command
+        primary = self._served.get(token)
+        if primary is None:
+            return self._data.moved(token)
+        done = self._fills.of(primary).give_up(key, fill_token.decode())
+        return _GIVEN_UP if done else FILL_LOST
+
+    def leave(self, _client: Client, command: Command) -> bytes:
+        """`RM.LEAVE pt key token`: the client that holds the token has closed its connection."""
+        _, token, key, fill_token = command
+        primary = self._served.get(token)
+        if primary is not None:
+            self._fills.of(primary).leave(key, fill_token.decode())
+        return _OK
+
+    def stop_waiting(self, client: Client, command: Command) -> bytes:
+        """`RM.STOP pt key`: nobody waits for the key at this master any more."""
+        session = self._sessions.of(client)
+        primary = self._served.get(command[1])
+        if session is not None and primary is not None:
+            self._fills.of(primary).stop_waiting(command[2], session)
+        return _OK

@@ -1,0 +1,78 @@
+"""`get_or_set` without I/O: which requests to send, and when to make the value, so that of many callers one makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ringmaster.client import calls
+from ringmaster.client.calls import Call
+from ringmaster.errors import RingmasterError
+
+DEFAULT_WAIT_S: Final = 10
+MAX_WAIT_S: Final = 30
+_MOST_ASKED: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """A step in which the caller's function makes the value."""
+
+
+Step = Call[Any] | Make
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a made value is to be stored; see `Client.put`."""
+
+    ttl_s: float | None
+    swr_s: float | None
+    tags: Sequence[str]
+    content_type: str | None
+
+
+def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
+    """Yields what is to be done, is sent what came of it, and returns the value.
+
+    A failure of `Make`, thrown in, gives the right to make the value to the next who waits. A value that cannot be
+    stored is returned all the same. Who waited in vain for two minutes makes the value, and stores it if nobody has.
+    """
+    for _ in range(_MOST_ASKED):
+        found = yield calls.fetch(key, wait_s)
+        if not found.fill_token:
+            if found.value is not None:
+                return bytes(found.value)
+            if found.waited:
+                continue
+            break
+        try:
+            value = yield Make()
+        except Exception:
+            yield from _quietly(calls.give_up(key, found.fill_token))
+            raise
+        if (yield from _quietly(_stored(key, value, entry, found.fill_token))) is not False:
+            return bytes(value)
+    value = yield Make()
+    yield from _quietly(_stored(key, value, entry, None))
+    return bytes(value)
+
+
+def _stored(key: str, value: bytes, entry: Entry, fill_token: str | None) -> Call[bool]:
+    return calls.fill(
+        key, value, entry.content_type, entry.ttl_s, entry.tags, entry.swr_s, fill_token
+    )
+
+
+def _quietly(call: Call[Any]) -> Generator[Step, Any, Any]:
+    """The result of `call`, None if it failed."""
+    try:
+        return (yield call)
+    except RingmasterError:
+        return None
+
+
+def usable_wait_s(wait_s: int, timeout_s: float) -> int:
+    """`wait_s`, but less than what a call may take in all."""
+    return max(0, min(wait_s, MAX_WAIT_S, int(timeout_s) - 1))

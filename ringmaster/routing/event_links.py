@@ -1,0 +1,150 @@
+"""The events links of a master: one to each node from which it wants to hear something unasked (R12).
+
+A link opens a *session* and renews it. The node counts a session as alive for 1 s from when it receives a renewal; the master
+trusts it for 0.9 s from when it sent that. A link is opened when it is first needed, and stays as long as its node is listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ringmaster.errors import RingmasterError
+from ringmaster.net.link import Link, OnReply
+from ringmaster.protocol.resp import Reply, encode
+from ringmaster.routing.links import NodeLinks, Owner
+from ringmaster.runtime.clock import Clock
+
+RENEW_S: Final = 0.3
+TRUST_S: Final = 0.9
+"""From when a renewal was sent; less than the second for which the node counts it."""
+
+
+class Session:
+    """What one incarnation says to this master. `trusted_until`: by boot time; 0 before it is open.
+
+    `on_event(session, event)` gets what the node says, `on_change(session, is_up)` hears of the connection.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        master: str,
+        clock: Clock,
+        on_event: Callable[[Session, list[Any]], None],
+        on_change: Callable[[Session, bool], None],
+    ) -> None:
+        self.owner = owner
+        self.trusted_until = 0.0
+        self.link: Link | None = None
+        self._master = master.encode()
+        self._clock = clock
+        self._on_event = on_event
+        self._on_change = on_change
+        self._number = 0
+        self._renewals = 0
+
+    def __repr__(self) -> str:
+        return f"<Session {self._number} with {self.owner[0]}>"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether what is sent now leaves."""
+        return self.link is not None and self.link.connected
+
+    def up(self) -> None:
+        """The link is up: a session begins."""
+        self._number += 1
+        self._send(b"RM.SESSION", self._master, self._number)
+        self._on_change(self, True)
+
+    def down(self) -> None:
+        """The link is lost, and the session with it."""
+        self.trusted_until = 0.0
+        self._on_change(self, False)
+
+    def event(self, event: list[Any]) -> None:
+        """The node said something unasked."""
+        self._on_event(self, event)
+
+    def renew(self) -> None:
+        """Say that this master is there."""
+        if self.is_up:
+            self._renewals += 1
+            self._send(b"RM.RENEW", self._renewals)
+
+    def ask(self, frame: bytes, on_reply: OnReply) -> None:
+        """See `Link.send`. A node says nothing before the reply about what this asks for."""
+        if self.link is not None:
+            self.link.send(frame, on_reply)
+
+    def tell(self, *command: bytes) -> None:
+        """`ask`, where no reply is waited for."""
+        self.ask(encode(*command), _nothing)
+
+    def _send(self, *command: bytes | int) -> None:
+        on_reply = partial(self._heard, self._number, self._clock.boottime())
+        self.ask(encode(*command), on_reply)
+
+    def _heard(self, number: int, sent: float, reply: Reply) -> None:
+        if number == self._number and not isinstance(reply, RingmasterError):
+            self.trusted_until = max(self.trusted_until, sent + TRUST_S)
+
+
+class EventLinks:
+    """The sessions of one master, by the incarnation they are with. `master`: names it to nodes."""
+
+    def __init__(
+        self,
+        links: NodeLinks,
+        master: str,
+        clock: Clock,
+        on_event: Callable[[Session, list[Any]], None],
+        on_change: Callable[[Session, bool], None],
+    ) -> None:
+        self._links = links
+        self._master = master
+        self._clock = clock
+        self._on_event = on_event
+        self._on_change = on_change
+        self._sessions: dict[Owner, Session] = {}
+
+    def with_node(self, owner: Owner) -> Session | None:
+        """The session with `owner`, which may not be up yet; None if the newest view does not list it as up."""
+        session = self._sessions.get(owner)
+        if session is None:
+            session = Session(owner, self._master, self._clock, self._on_event, self._on_change)
+            session.link = self._links.open_events(
+                owner, on_up=session.up, on_down=session.down, on_push=session.event
+            )
+            if session.link is None:
+                return None
+            self._sessions[owner] = session
+        return session
+
+    def keep(self, owners: set[Owner]) -> None:
+        """End every session that is with none of `owners`."""
+        for owner in [each for each in self._sessions if each not in owners]:
+            link = self._sessions.pop(owner).link
+            if link is not None:
+                link.stop()
+
+    async def run(self) -> None:
+        """Renew what is open, until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            for session in self._sessions.values():
+                session.renew()
+
+    async def close(self) -> None:
+        """End every session."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            if session.link is not None:
+                await session.link.close()
+
+
+def _nothing(_reply: Reply) -> None:
+    """What is said need not be answered."""

@@ -1,0 +1,250 @@
+"""Fill tokens and those who wait for them, on real nodes: through commits, leases, time and sessions (R12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import aux.node.fills
+from aux.node.event_sessions import SESSION_S
+from aux.node.fills import MAX_INVALIDATED, TOKEN_S
+from ringmaster.protocol.entry import value_offset
+from ringmaster.protocol.entry_meta import Meta, pack_meta
+from ringmaster.protocol.resp import CommandReader, Reader, encode
+from ringmaster.protocol.write_options import Status, WriteOptions, encode_options
+from tests.fakes.nodes import Answer, TestNode, World, row
+
+
+class Master(Answer):
+    """A master's events connection. `events`: what was said on it; `reads`: whether it takes that."""
+
+    def __init__(self, node: TestNode) -> None:
+        super().__init__()
+        self.node = node
+        self.events: list[list[bytes]] = []
+        self.reads = True
+        self.aborted = False
+        assert self.ask(b"RM.SESSION", b"m1", 1) == b"OK"
+
+    def push(self, frame: bytes, most_unread: int) -> bool:
+        if self.reads:
+            self.events += Reader().feed(frame)  # type: ignore[arg-type]
+        return self.reads
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def ask(self, *command: bytes | int) -> Any:
+        [words] = CommandReader().feed(encode(*command))
+        table = self.node.server.always | self.node.server.leased
+        raw = table[words[0]](self, words)  # type: ignore[arg-type]
+        assert raw is not None
+        return Reader().feed(raw)[0]
+
+    def fill(self, key: bytes = b"k", callers: int = 1) -> Any:
+        return self.ask(b"RM.FILL", self.node.token(), key, callers)
+
+
+async def pair(world: World) -> TestNode:
+    world.adopt(world.view(1, row("a", "b", term=1)))
+    await world.settle()
+    return world["a"]
+
+
+def write(
+    node: TestNode, token: bytes = b"", value: bytes = b"v", *tags: str, **more: Any
+) -> Answer:
+    options = WriteOptions(meta=pack_meta(Meta(tags=tags)), fill_token=token.decode(), **more)
+    return node.ask(b"RM.SET", node.token(), b"k", value, encode_options(options))
+
+
+def seen(event: list[bytes]) -> tuple[bytes, bytes]:
+    """Kind, and the value or token."""
+    kind, _, _, payload = event
+    return kind, payload[value_offset(payload) :] if kind == b"value" else payload
+
+
+async def test_who_waits_is_told_when_every_copy_has_the_value_and_not_before() -> None:
+    async with World("ab") as world:
+        node = await pair(world)
+        first, second = Master(node), Master(node)
+        _, token, waits = first.fill()
+        assert (bool(token), waits) == (True, 0)
+        assert second.fill() == [None, b"", 1]
+        written = write(node, token)
+        assert written.raw is None
+        assert second.events == []
+        await world.settle()
+        assert written.reply[0] == Status.CREATED
+        assert [seen(event) for event in second.events] == [(b"value", b"v")]
+        assert first.events == []
+        assert node.node.fills.keys == 0
+
+
+async def test_while_a_write_is_under_way_nobody_gets_a_token() -> None:
+    async with World("ab") as world:
+        node = await pair(world)
+        master = Master(node)
+        write(node)
+        assert master.fill() == [None, b"", 1]
+        node.ask(b"RM.DEL", node.token(), b"k")
+        await world.settle()
+        assert [seen(event)[0] for event in master.events] == [b"value"]
+        assert master.fill(callers=0)[1]
+
+
+async def test_a_token_ends_with_its_time_and_the_next_gets_it() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second, third = Master(node), Master(node), Master(node)
+        token = first.fill()[1]
+        second.fill()
+        third.fill()
+        node.clock.now += TOKEN_S - 0.1
+        node.node.fills.tick(node.clock.now)
+        assert second.events == []
+        node.clock.now += 0.2
+        node.node.fills.tick(node.clock.now)
+        [event] = second.events
+        assert seen(event)[0] == b"fill"
+        assert third.events == []
+        assert write(node, token).reply[0] == Status.FILL_LOST
+        assert node.get(b"k") is None
+        assert write(node, seen(event)[1]).reply[0] == Status.CREATED
+        assert [seen(event) for event in third.events] == [(b"value", b"v")]
+
+
+async def test_without_the_lease_nobody_is_told_until_it_holds_again() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second = Master(node), Master(node)
+        token = first.fill()[1]
+        second.fill()
+        node.node.clock.lease.held_until = 0.0
+        assert write(node, token).text.startswith("-UNKNOWN")
+        assert second.events == []
+        node.node.fills.tick(node.clock.now)
+        assert second.events == []
+        node.node.clock.lease.held_until = 1e9
+        node.node.fills.tick(node.clock.now)
+        assert [seen(event) for event in second.events] == [(b"value", b"v")]
+
+
+async def test_another_term_knows_no_token() -> None:
+    async with World("ab") as world:
+        node = await pair(world)
+        token = Master(node).fill()[1]
+        world.adopt(world.view(2, row("b", term=2), without="a"), "b")
+        await world.settle()
+        assert write(world["b"], token).reply[0] == Status.FILL_LOST
+        assert world["b"].get(b"k") is None
+
+
+async def test_a_master_that_goes_leaves_its_place_and_one_that_does_not_renew_goes() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second, third = Master(node), Master(node), Master(node)
+        token = first.fill()[1]
+        second.fill()
+        third.fill()
+        node.clock.now += SESSION_S / 2
+        assert third.ask(b"RM.RENEW", 7) == 7
+        assert first.ask(b"RM.RENEW", 3) == 3
+        node.clock.now += SESSION_S / 2 + 0.01
+        node.node.sessions.tick(node.clock.now)
+        assert (first.aborted, second.aborted, third.aborted) == (False, True, False)
+        assert first.ask(b"RM.GIVEUP", node.token(), b"k", token)[0] == Status.REPLACED
+        assert [seen(event)[0] for event in third.events] == [b"fill"]
+        assert second.events == []
+        assert str(second.fill()).startswith("NOSESSION")
+
+
+async def test_a_holder_that_left_is_followed_by_who_waits_or_else_by_who_asks() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second = Master(node), Master(node)
+        token = first.fill()[1]
+        first.ask(b"RM.LEAVE", node.token(), b"k", token)
+        assert write(node, token, if_match="*").reply[0] == Status.CONDITION_FAILED
+        other = second.fill()[1]
+        assert other
+        assert write(node, token).reply[0] == Status.FILL_LOST
+        first.fill()
+        second.ask(b"RM.LEAVE", node.token(), b"k", other)
+        assert [seen(event)[0] for event in first.events] == [b"fill"]
+
+
+async def test_an_invalidation_ends_tokens_for_what_carries_the_tag_or_would() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        master = Master(node)
+        token = master.fill()[1]
+        node.ask(b"RM.UNTAG", node.token(), b"t")
+        assert write(node, token, b"v", "t").reply[0] == Status.FILL_LOST
+        assert write(node, token, b"v", "u").reply[0] == Status.CREATED
+        write(node, b"", b"old", "t", ttl_ms=1)
+        node.clock.now += 1
+        token = master.fill()[1]
+        node.ask(b"RM.UNTAG", node.token(), b"t")
+        later = master.fill()[1]
+        assert later != token
+
+
+async def test_more_invalidations_than_are_kept_end_every_token() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        master = Master(node)
+        token = master.fill()[1]
+        for number in range(MAX_INVALIDATED + 1):
+            node.ask(b"RM.UNTAG", node.token(), b"t%d" % number)
+        assert write(node, token, b"v", "t0").reply[0] == Status.FILL_LOST
+
+
+async def test_a_stale_value_has_one_token_and_nobody_waits() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        options = WriteOptions(ttl_ms=1000, meta=pack_meta(Meta(swr_ms=5000)))
+        node.ask(b"RM.SET", node.token(), b"k", b"old", encode_options(options))
+        first, second = Master(node), Master(node)
+        entry, token, waits = first.fill()
+        assert (entry[value_offset(entry) :], token, waits) == (b"old", b"", 0)
+        node.clock.now += 2
+        assert first.fill(callers=3)[1:] == [b"0.1.1", 0]
+        assert second.fill(callers=3)[1:] == [b"", 0]
+        node.clock.now += 5
+        assert second.fill() == [None, b"", 1]
+
+
+async def test_there_is_a_bound_to_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aux.node.fills, "MAX_KEYS", 2)
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        master = Master(node)
+        assert master.fill(b"1")[1]
+        assert master.fill(b"2")[1]
+        assert master.fill(b"3") == [None, b"", 0]
+        assert master.fill(b"2") == [None, b"", 1]
+        node.ask(b"RM.DEL", node.token(), b"1")
+        assert master.fill(b"3")[1]
+
+
+async def test_a_master_that_does_not_read_hears_nothing_more() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second = Master(node), Master(node)
+        token = first.fill()[1]
+        second.fill()
+        second.reads = False
+        assert write(node, token).reply[0] == Status.CREATED
+        node.node.sessions.ended(second)
+        assert len(node.node.sessions) == 1
