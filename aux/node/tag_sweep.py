@@ -18,7 +18,10 @@ from ringmaster.protocol.entry import FLAGS_OFFSET, META
 from ringmaster.protocol.tag_records import is_dead, tags_of
 
 SLICE: Final = 500
-"""Entries looked at in one turn of the loop: half a millisecond if all carry tags and are dead."""
+"""Entries looked at in one turn of the loop, of one partition or of several: half a millisecond if all carry tags and are dead."""
+
+RECORD: Final = 10
+"""What it takes to drop a record, in entries looked at."""
 
 REST_S: Final = 0.001
 """Between two slices: clients come first."""
@@ -56,17 +59,23 @@ class Sweep:
         return self.primary.remove_dead(dead) if dead else 0
 
     @property
+    def size(self) -> int:
+        """Entries that are still to be looked at."""
+        return len(self._keys)
+
+    @property
     def is_over(self) -> bool:
         """Whether every entry was looked at."""
         return not self._keys
 
-    def end(self) -> None:
-        """All were looked at: drop the records, but for those that were renewed meanwhile."""
+    def end(self) -> int:
+        """All were looked at: drop the records, but for those that were renewed meanwhile; how many there were."""
         primary, data = self.primary, self.primary.data
         data.carriers, data.next_carriers = self._carriers, None
         for key, record in self._records.items():
             if primary.tags.get(key) == record:
                 primary.submit_record(key, None)
+        return len(self._records)
 
 
 class TagSweeper:
@@ -83,17 +92,25 @@ class TagSweeper:
         """Until cancelled."""
         while True:
             if self._store.tagged:
+                left = SLICE
                 for primary in list(self._primaries.values()):
                     # `tags` is empty once the removal of all records is on its way.
-                    if primary.data.tags and primary.tags and primary.serving:
-                        await self._sweep(primary)
+                    if primary.data.tags and primary.tags and self._is_served(primary):
+                        left = await self._sweep(primary, left)
             await asyncio.sleep(LOOK_S)
 
-    async def _sweep(self, primary: Primary) -> None:
+    async def _sweep(self, primary: Primary, left: int) -> int:
+        """Sweep `primary`; of a slice `left` may be used before the next rest. Returns what is left of the last one."""
         sweep = Sweep(primary)
         while not sweep.is_over:
-            self._counters.invalidations += sweep.step(SLICE)
-            await asyncio.sleep(REST_S)
-            if self._primaries.get(primary.number) is not primary or not primary.serving:
-                return
-        sweep.end()
+            if left <= 0:
+                await asyncio.sleep(REST_S)
+                left = SLICE
+                if not self._is_served(primary):
+                    return left
+            most, left = left, left - sweep.size
+            self._counters.invalidations += sweep.step(most)
+        return left - RECORD * sweep.end()
+
+    def _is_served(self, primary: Primary) -> bool:
+        return primary.serving and self._primaries.get(primary.number) is primary

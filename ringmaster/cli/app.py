@@ -66,6 +66,7 @@ def aux(context: typer.Context) -> None:
 app.command("get")(operate.get)
 app.command("put")(operate.put)
 app.command("delete")(operate.delete)
+app.command("invalidate")(operate.invalidate)
 app.command("status")(operate.status)
 app.command("locate")(operate.locate)
 app.command("drain")(nodes.drain)

@@ -1,4 +1,4 @@
-"""The commands that talk to a running cluster: `get put delete status locate`.
+"""The commands that talk to a running cluster: `get put delete invalidate status locate`.
 
 Exit codes: 0 done, 1 not there, 2 a mistake in the command, 3 not reachable or not able to serve now.
 """
@@ -74,6 +74,13 @@ def put(
         Path | None, typer.Option("--file", "-f", help="Take the value from a file.")
     ] = None,
     ttl: Annotated[str | None, typer.Option(help="Time to live: seconds, or 10s, 5m, 2h.")] = None,
+    stale: Annotated[
+        str | None,
+        typer.Option(help="For how long it is served stale after its ttl: seconds, or 10s, 5m."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag that it carries; may be repeated.")
+    ] = None,
     content_type: Annotated[str | None, typer.Option(help="The value's content type.")] = None,
     json: Annotated[
         bool, typer.Option("--json", help="The value is JSON, to be kept as such.")
@@ -88,17 +95,38 @@ def put(
         if json:
             if content_type is not None:
                 raise SettingsError("give either --json or --content-type, not both")
-            client.post(key, content, ttl_s=_ttl_s(ttl))
+            client.post(key, content, ttl_s=_ttl_s(ttl), tags=tag or (), swr_s=_ttl_s(stale))
             return
         if content_type is None and value not in (None, "-"):
             content_type = "text/plain; charset=utf-8"
-        client.put(key, content, content_type=content_type, ttl_s=_ttl_s(ttl))
+        client.put(
+            key,
+            content,
+            content_type=content_type,
+            ttl_s=_ttl_s(ttl),
+            tags=tag or (),
+            swr_s=_ttl_s(stale),
+        )
 
 
 def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
     """Remove a key, whether or not it is there."""
     with connected(url, timeout, token) as client:
         client.delete(key)
+
+
+def invalidate(
+    tags: Annotated[
+        list[str],
+        typer.Argument(metavar="TAG...", help="What carries one of these.", show_default=False),
+    ],
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+) -> None:
+    """Remove every entry that carries one of these tags."""
+    with connected(url, timeout, token) as client:
+        client.invalidate(*tags)
 
 
 def status(

@@ -34,6 +34,7 @@ COMMANDS: dict[str, list[str]] = {
     "get": ["a"],
     "put": ["b"],
     "delete": ["b"],
+    "invalidate": ["t"],
     "status": [],
     "locate": ["a"],
     "drain": ["aux1"],

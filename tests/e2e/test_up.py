@@ -382,6 +382,12 @@ def test_the_commands_work_against_a_cluster(shared_cluster: Cluster) -> None:
     assert ringmaster(cluster, "get", "a/b?c#d%") == (0, raw)
     assert ringmaster(cluster, "delete", "a/b?c#d%") == (0, b"")
     assert ringmaster(cluster, "get", "a/b?c#d%") == (1, b"")
+    more = ("--ttl", "60", "--stale", "5m", "--tag", "t", "--tag", "u")
+    assert ringmaster(cluster, "put", "page/1", "<p>", *more) == (0, b"")
+    assert ringmaster(cluster, "put", "page/2", "{}", "--json", *more) == (0, b"")
+    assert ringmaster(cluster, "put", "page/3", "x", "--stale", "5m")[0] == 2
+    assert ringmaster(cluster, "invalidate", "no-such-tag", "u") == (0, b"")
+    assert [ringmaster(cluster, "get", f"page/{n}")[0] for n in (1, 2)] == [1, 1]
     assert ringmaster(cluster, "put", "", "x")[0] == 2
     code, table = ringmaster(cluster, "status")
     assert code == 0
