@@ -14,7 +14,7 @@ from typing import Final
 from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
 from master.fastpath.handoff import Fallback, Handoff
-from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_tag
+from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token, without_tag
 from master.fastpath.peer import Peer
 from master.fastpath.requests import ConditionalGet, PlainGet
 from master.fastpath.waiting import WaitingGet
@@ -287,16 +287,16 @@ class Connection(Peer):
             return _NOT_FAST
         block = data[line.end() : end + 2]
         method, key, target = line.groups()
+        fill_token = ""
         head = context.heads.known.get(block)
         if head is None:
-            if method == b"GET" and key is not None:
-                conditional = without_tag(block)
-                if conditional is not None:
-                    return self._begin_conditional(key, conditional, end + 4, now)
-                patient = without_wait(block)
-                if patient is not None:
-                    return self._begin_waiting(key, patient, end + 4, now)
-            head = context.heads.judge(block)
+            if method == b"GET":
+                following = self._begin_special(key, block, end + 4, now)
+                if following > 0:
+                    return following
+            else:
+                block, fill_token = without_fill_token(block) or (block, "")
+            head = context.heads.known.get(block) or context.heads.judge(block)
             if head is None:
                 return _NOT_FAST
         # `Head.may_get`, without the call.
@@ -320,7 +320,18 @@ class Connection(Peer):
         if self.waiting and method != b"GET":
             return _MUST_WAIT
         body = data[end + 4 : following]
-        return following if begin(self, method, key, target, head, body, now) else _NOT_FAST
+        begun = begin(self, method, key, target, head, body, now, fill_token)
+        return following if begun else _NOT_FAST
+
+    def _begin_special(self, key: bytes | None, block: bytes, end: int, now: float) -> int:
+        """Begin a `GET` with a condition or a preference, which goes to `end`: as `_begin_fast`."""
+        if key is None:
+            return _NOT_FAST
+        conditional = without_tag(block)
+        if conditional is not None:
+            return self._begin_conditional(key, conditional, end, now)
+        patient = without_wait(block)
+        return _NOT_FAST if patient is None else self._begin_waiting(key, patient, end, now)
 
     def _begin_conditional(
         self, key: bytes, conditional: tuple[bytes, bytes], end: int, now: float

@@ -120,18 +120,19 @@ def begin(
     head: Head,
     body: bytes,
     now: float,
+    fill_token: str = "",
 ) -> bool:
     """Begin a request for `key`, or for what `target` names. False in doubt, then nothing has begun.
 
-    What a token does not permit is such a doubt: aiohttp says what is missing.
+    `fill_token`: what a write said in its header; empty for none. What a token of access does not permit is such a doubt: aiohttp says what is missing.
     """
     ttl_ms = 0
     access = head.access
     try:
         if method == b"POST":
             if target == b"/data/bulk/get":
-                return _read_many(connection, access, body, now)
-            return target == b"/data" and _post(connection, access, body, now)
+                return not fill_token and _read_many(connection, access, body, now)
+            return target == b"/data" and _post(connection, access, body, now, fill_token)
         if key is None:
             key, parameters = key_of_target(target or b"")
             ttl = parameters.pop("ttl", None) if method == b"PUT" else None
@@ -152,10 +153,17 @@ def begin(
         context.router.get_nowait(key, get)
     elif method == b"PUT":
         options = head.put_options
-        if ttl_ms:
-            options = encode_options(WriteOptions(ttl_ms=ttl_ms, flags=0, meta=head.meta))
+        if ttl_ms or fill_token:
+            options = encode_options(
+                WriteOptions(ttl_ms=ttl_ms, flags=0, meta=head.meta, fill_token=fill_token)
+            )
         args = (body, options)
         _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, context.replies.put))
+    elif fill_token:
+        given_up = Write(
+            connection, key, now, "DELETE", b"RM.GIVEUP", (fill_token.encode(),), context.deleted
+        )
+        _send(connection, given_up)
     else:
         _send(connection, Write(connection, key, now, "DELETE", b"RM.DEL", (), context.deleted))
     return True
@@ -179,9 +187,11 @@ def _post_with_more(connection: Client, body: bytes, now: float) -> bool:
     return True
 
 
-def _post(connection: Client, access: Access | None, body: bytes, now: float) -> bool:
+def _post(
+    connection: Client, access: Access | None, body: bytes, now: float, fill_token: str
+) -> bool:
     context = connection.context
-    plain = plain_item(body)
+    plain = None if fill_token else plain_item(body)
     if plain is not None:
         key, value = plain
         if access is not None and not access.permits("write", key):
@@ -199,7 +209,7 @@ def _post(connection: Client, access: Access | None, body: bytes, now: float) ->
         return False
     check_size(item.value, context.limits.max_value)
     args: tuple[bytes, ...] = (item.value,)
-    options = item_options(item, "")
+    options = item_options(item, "", fill_token=fill_token)
     if options != PLAIN:
         args = (item.value, encode_options(options))
     _send(connection, Write(connection, key, now, "POST", b"RM.SET", args, context.replies.posted))

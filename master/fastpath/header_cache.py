@@ -14,6 +14,7 @@ from typing import Final
 from master.http.access import Access, Gate, Unauthorized
 from master.http.framing import parse_fields
 from master.http.origin_check import Authority, Forbidden
+from master.http.write_rules import is_fill_token
 from ringmaster.errors import BadRequest
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.write_options import WriteOptions, encode_options
@@ -49,6 +50,7 @@ _HARMLESS: Final = frozenset(
     }
 )
 _IF_NONE_MATCH: Final = b"\r\nif-none-match:"
+_FILL_TOKEN: Final = b"\r\nfill-token:"
 # One tag: what a client sends that keeps a copy of one value. Lists, `*` and what is malformed are left to aiohttp.
 _one_tag = re.compile(rb'[ \t]*(?:W/)?("[!#-~]{0,200}")[ \t]*').fullmatch
 _ONCE: Final = frozenset(
@@ -109,6 +111,18 @@ def without_tag(block: bytes) -> tuple[bytes, bytes] | None:
         return None
     tag = _one_tag(block[at + len(_IF_NONE_MATCH) - 2 : end])
     return None if tag is None else (block[:at] + block[end + 2 :], tag[1])
+
+
+def without_fill_token(block: bytes) -> tuple[bytes, str] | None:
+    """(`block` without its first `Fill-Token`, that token); None if there is no such field, or no token in it."""
+    at = (b"\r\n" + block.lower()).find(_FILL_TOKEN)
+    if at < 0:
+        return None
+    end = block.find(b"\r\n", at)
+    if end < 0 or block[end + 2 : end + 3] in {b" ", b"\t"}:
+        return None
+    token = is_fill_token(block[at + len(_FILL_TOKEN) - 2 : end].strip(b" \t").decode("latin-1"))
+    return None if token is None else (block[:at] + block[end + 2 :], token[0])
 
 
 class Heads:

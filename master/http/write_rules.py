@@ -47,12 +47,12 @@ def item_options(
     )
 
 
-_fill_token = re.compile(r"[0-9]{1,7}\.[0-9]{1,10}\.[0-9a-f]{1,12}").fullmatch
+is_fill_token = re.compile(r"[0-9]{1,7}\.[0-9]{1,10}\.[0-9a-f]{1,12}").fullmatch
 
 
 def check_fill_token(token: str) -> str:
     """Raises `BadRequest` for what no reply ever said."""
-    if _fill_token(token.strip()) is None:
+    if is_fill_token(token.strip()) is None:
         raise BadRequest(
             "that is no fill token; send the one that Fill-Token named in the reply to a GET with Prefer: wait"
         )

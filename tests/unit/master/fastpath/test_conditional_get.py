@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from master.fastpath.header_cache import without_tag
+from master.fastpath.header_cache import without_fill_token, without_tag
+from master.http.preferences import without_wait
 from tests.unit.fake_wire import until
 from tests.unit.master.fastpath.world import HOST, World, entry, get, put, statuses
 
@@ -119,3 +120,53 @@ async def test_tags_do_not_fill_the_memory_of_plain_blocks(world: World) -> None
     for number in range(50):
         await asked_once(world, get(b"/data/a", b'If-None-Match: "1a-%x-0f3c9d1e"\r\n' % number))
     assert len(world.path.context.heads.known) == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"Fill-Token: 17.5.1a\r\n", b"fill-token:17.5.1a\r\n", b"FILL-TOKEN: \t 17.5.1a \r\n"],
+)
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"", b""), (HOST, b""), (b"", HOST), (HOST, b"Accept: */*\r\n")]
+)
+def test_the_one_fill_token_is_cut_out_of_a_header_block(
+    field: bytes, before: bytes, after: bytes
+) -> None:
+    assert without_fill_token(before + field + after) == (before + after, "17.5.1a")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Fill-Token: x\r\n",
+        b"Fill-Token:\r\n",
+        b"X-Fill-Token: 17.5.1\r\n",
+        b"Fill-Token: 1.1.1\r\n 2\r\n",
+        b"Fill-Token: \xff\r\n",
+    ],
+)
+def test_what_is_no_fill_token_is_left_where_it_is(field: bytes) -> None:
+    assert without_fill_token(HOST + field) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [(b"Prefer: wait=10\r\n", 10), (b"prefer:Wait=0\r\n", 0), (b'Prefer: wait="30"\r\n', 30)],
+)
+def test_a_wait_that_stands_alone_is_cut_out_of_a_header_block(field: bytes, seconds: int) -> None:
+    assert without_wait(HOST + field + b"Accept: */*\r\n") == (HOST + b"Accept: */*\r\n", seconds)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Prefer: wait=31\r\n",
+        b"Prefer: wait=1, x\r\n",
+        b"Prefer: x\r\n",
+        b"X-Prefer: wait=1\r\n",
+        b'Prefer: wait="1\r\n',
+        b"Prefer: wait=1\r\n ;x\r\n",
+    ],
+)
+def test_any_other_preference_is_left_where_it_is(field: bytes) -> None:
+    assert without_wait(HOST + field) is None
