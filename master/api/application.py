@@ -173,8 +173,10 @@ class Application:
     def _admit(self, exchange: Exchange) -> None:
         """Raises `Problem`, `BadRequest` or `Forbidden` unless head and sender are such that we go on."""
         request = exchange.request
-        expected = request.headers.get("Expect") if request.version >= HttpVersion11 else None
-        if expected is not None and isinstance(request.protocol, HttpProtocol):
+        expected = ""
+        if request.version >= HttpVersion11:
+            expected = request.headers.get("Expect", "").strip().lower()
+        if expected and isinstance(request.protocol, HttpProtocol):
             # Whatever is answered now, the body is not sent before we ask for it.
             request.protocol.continue_wanted = not request.content.is_eof()
         if _names_a_token(exchange.target):
@@ -188,7 +190,7 @@ class Application:
             self._authority.check_change(
                 exchange.host, exchange.header("Origin"), exchange.header("Sec-Fetch-Site")
             )
-        if expected is not None and expected.strip().lower() != "100-continue":
+        if expected not in ("", "100-continue"):
             detail = "the only expectation known here is 100-continue"
             raise Problem(417, "expectation-failed", detail, close=True)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
+from master.api.time_left import TimeLeft, work_left
 from ringmaster.cluster.master_watch import MasterWatch
 from ringmaster.cluster.registration import (
     CONTROLLER_KEY,
@@ -26,9 +26,6 @@ PERIOD_S: Final = 0.5
 GONE_AFTER_S: Final = 3.0
 """A master is gone once its row has not changed for this long."""
 
-_ETA_SAMPLES: Final = 20
-"""Those of the last ten seconds."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -40,7 +37,10 @@ class ClusterWatch:
         self._clock = clock
         self._view = view
         self._watch = MasterWatch(GONE_AFTER_S)
-        self._moving: deque[tuple[float, int]] = deque(maxlen=_ETA_SAMPLES)
+        self._time_left = TimeLeft()
+        # Of the view that was there last: counting takes a few milliseconds.
+        self._counted: View | None = None
+        self._work_left = 0
         self.masters: tuple[MasterRow, ...] = ()
         self.controller: str | None = None
         self.available = False
@@ -72,22 +72,13 @@ class ClusterWatch:
         self.masters = tuple(row for _, row in sorted(masters.items()))
         controller = decode_controller(records.get(CONTROLLER_KEY))
         self.controller = None if controller is None else controller.id
-        self._sample(now)
+        view = self._view()
+        if view is not self._counted:
+            self._counted, self._work_left = view, work_left(view)
+        self._time_left.observe(now, self._work_left)
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the rebalance is done, at the rate of the last ten; None if that is not known."""
-        if len(self._moving) < 2:
-            return None
-        (began, before), (now, left) = self._moving[0], self._moving[-1]
-        if before <= left or now <= began:
-            return None
-        return round(left * (now - began) / (before - left), 1)
-
-    def _sample(self, now: float) -> None:
-        """Note how many copies are moving; a new rebalance begins a new series."""
-        view = self._view()
-        moving = sum(len(row.filling) + (row.awaits is not None) for row in view.table)
-        if moving == 0 or (self._moving and moving > self._moving[-1][1]):
-            self._moving.clear()
-        self._moving.append((now, moving))
+        """Seconds until copies are where they belong, at the pace of the last ten; None if that is not known."""
+        seconds = self._time_left.seconds(self._clock.boottime())
+        return None if seconds is None else round(seconds, 1)

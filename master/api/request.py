@@ -64,9 +64,6 @@ class Exchange:
         self.outcome = ""
         target = request.raw_path
         self.host = request.headers.get("Host", "")
-        if not target.startswith("/") and "://" in target:
-            # Absolute form: the authority in the target wins (RFC 9112 §3.2.2).
-            self.host, target = _from_absolute(target)
         self.target = target.encode("utf-8", "surrogateescape")
         self.path = target.partition("?")[0]
 
@@ -229,14 +226,6 @@ class Exchange:
 
 def _nobody_waits() -> None:
     """The body is not being read."""
-
-
-def _from_absolute(target: str) -> tuple[str, str]:
-    """Authority (whose credentials, if it has any, make it no legal Host) and origin-form target of an absolute-form one."""
-    rest = target.split("://", 1)[1]
-    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
-    path = rest[end:]
-    return rest[:end], path if path.startswith("/") else "/" + path
 
 
 def _too_large(limit: int) -> Problem:

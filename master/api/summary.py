@@ -130,7 +130,7 @@ def summarize(
     ]
     under_replicated = sum(len(row.in_sync) < view.replicas for row in view.table)
     restoring = _restoring(view, statuses)
-    eta_s = eta_s if moving else 0.0
+    eta_s = eta_s if moving or under_replicated else 0.0
     suspended = _suspended(view, statuses)
     faults = _faults(view, nodes, under_replicated, coordinator_available=coordinator_available)
     faults += [

@@ -21,6 +21,8 @@ from ringmaster.protocol.write_options import WriteOptions, encode_options
 
 _REMEMBERED: Final = 4096
 _MAX_BLOCK: Final = 4096
+# Fewer than the masters take, of which there are also those that `without_tag` cuts out.
+_MAX_FIELDS: Final = 64
 _DEFAULT_TYPE: Final = "application/octet-stream"
 
 NO_KEYS: Final = 0
@@ -41,7 +43,6 @@ _HARMLESS: Final = frozenset(
         b"referer",
         b"traceparent",
         b"tracestate",
-        b"user-agent",
         b"x-forwarded-for",
         b"x-forwarded-host",
         b"x-forwarded-proto",
@@ -54,7 +55,7 @@ _FILL_TOKEN: Final = b"\r\nfill-token:"
 # One tag: what a client sends that keeps a copy of one value. Lists, `*` and what is malformed are left to aiohttp.
 _one_tag = re.compile(rb'[ \t]*(?:W/)?("[!#-~]{0,200}")[ \t]*').fullmatch
 _ONCE: Final = frozenset(
-    {b"authorization", b"host", b"connection", b"content-length", b"content-type"}
+    {b"authorization", b"host", b"connection", b"content-length", b"content-type", b"user-agent"}
 )
 
 
@@ -140,7 +141,7 @@ class Heads:
         if len(block) > _MAX_BLOCK:
             return None
         fields = parse_fields(block)
-        if fields is None:
+        if fields is None or len(fields) > _MAX_FIELDS:
             return None
         once: dict[bytes, bytes] = {}
         for name, value in fields:

@@ -12,7 +12,7 @@ MAX_SIZE_LINE: Final = 1024
 
 MAX_TRAILERS: Final = 8192
 
-_size_line = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;[\t -~\x80-\xff]*)?").fullmatch
+_size_line = re.compile(rb"0*([0-9A-Fa-f]{1,12})(?:[ \t]*;[\t -~\x80-\xff]*)?").fullmatch
 _trailer = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*").fullmatch
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import httptools
 
 from master.http.limits import Limits
+from master.http.origin_check import host_name
 from master.http.problem import Problem
 
 CHUNKED: Final = -1
@@ -23,10 +24,14 @@ _MAX_LENGTH_DIGITS: Final = 15
 # As nginx has it; the standard allows more, nobody uses it.
 _METHOD: Final = rb"[A-Z_-]{1,32}"
 _line = re.compile(rb"(" + _METHOD + rb") ([!-~]+) HTTP/([0-9])\.([0-9])").fullmatch
+# A version above 1, whatever follows: no later version must look like those that are known.
+_later_line = re.compile(_METHOD + rb" [!-~]+ HTTP/(?:[2-9]|[1-9][0-9])").match
+# Of a path, or of absolute form (RFC 9112 §3.2.2).
+_target = re.compile(rb"/|[A-Za-z][A-Za-z0-9+.-]*://").match
 # What may still become such a line.
 _beginning = re.compile(_METHOD + rb"(?: (?:[!-~]+(?: [HTP/0-9.]{0,8})?)?)?\r?").fullmatch
-# llhttp refuses all but chunked, without saying why.
-_codings = re.compile(rb"(?im)^transfer-encoding:([^\r\n]*)").findall
+# llhttp refuses all codings but chunked, without saying why, so it is shown the other fields first.
+_codings = re.compile(rb"(?im)^transfer-encoding:([^\r\n]*)")
 _bare_line_feed = re.compile(rb"(?<!\r)\n").search
 
 METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -49,7 +54,24 @@ _HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-_ONCE: Final = (b"host", b"content-length", b"transfer-encoding")
+# Fields of one value. Who is sent two may take the first, the last or both as a list, so nobody is asked to.
+_ONCE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-location",
+        b"content-range",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"if-modified-since",
+        b"if-range",
+        b"if-unmodified-since",
+        b"max-forwards",
+        b"transfer-encoding",
+        b"user-agent",
+    }
+)
 
 Field = tuple[bytes, bytes]
 """Name in lower case, value without the white space around it."""
@@ -71,14 +93,17 @@ def frame(raw: bytes, limits: Limits) -> Framing:
     """
     line, _, rest = raw.partition(b"\r\n")
     method, target, version = _request_line(line, limits)
-    fields = _checked_fields(rest[:-2], limits)
+    fields = _checked_fields(rest[:-2], version, limits)
     once = _single(fields)
-    if version == b"1.1" and b"host" not in once:
-        raise bad_http("a request needs a Host header")
-    length = _body_length(once, version)
+    _check_host(once.get(b"host"), version)
+    authority, path = _split_target(target)
+    if authority is not None:
+        _check_host(authority, version)
+        fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
+    length = _body_length(once)
     options = _options(fields)
     keeps = (b"keep-alive" in options) if version == b"1.0" else (b"close" not in options)
-    lines = [b"%b %b HTTP/%b" % (method, target, version)]
+    lines = [b"%b %b HTTP/%b" % (method, path, version)]
     lines += [b"%b: %b" % field for field in fields if field[0] not in _HOP_BY_HOP]
     if length == CHUNKED:
         lines.append(b"transfer-encoding: chunked")
@@ -100,7 +125,8 @@ def check_beginning(data: bytes, limits: Limits) -> int:
     if not end:
         if len(data) > limits.max_line - 2:
             raise _line_too_long(limits)
-        if _beginning(data) is None:
+        # Half of an empty line may stand first.
+        if data != b"\r" and _beginning(data) is None:
             raise bad_http("this is no request line")
         return limits.max_line
     _request_line(line, limits)
@@ -144,24 +170,24 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     if len(line) > limits.max_line - 2:
         raise _line_too_long(limits)
     found = _line(line)
-    if found is None:
+    if found is None and _later_line(line) is None:
         raise bad_http("the request line must be a method, a target in ASCII and HTTP/1.1")
-    method, target, major, minor = found.groups()
-    if major > b"1":
+    method, target = line.split(b" ", 2)[:2]
+    if _target(target) is None and (method, target) != (b"OPTIONS", b"*"):
+        raise bad_http("its target must be a path, or http:// with an authority and a path")
+    if found is None or found[3] > b"1":
         detail = "the versions of HTTP that are served here are 1.1 and 1.0"
         raise Problem(505, "version-not-supported", detail, close=True)
-    if major == b"0":
+    if found[3] == b"0":
         raise bad_http("its version must be 1.1 or 1.0")
-    if method == b"CONNECT":
-        raise bad_http("there is no tunnel here")
     if method not in _METHODS:
         detail = f"{method.decode()} does nothing here"
         raise Problem(405, "method-not-allowed", detail, headers=_ALLOW, close=True)
     # A higher minor version is to be answered as the highest that is known (RFC 9110 §2.5).
-    return method, target, b"1.0" if minor == b"0" else b"1.1"
+    return method, target, b"1.0" if found[4] == b"0" else b"1.1"
 
 
-def _checked_fields(block: bytes, limits: Limits) -> list[Field]:
+def _checked_fields(block: bytes, version: bytes, limits: Limits) -> list[Field]:
     if len(block) > limits.max_header:
         raise _header_too_long(limits)
     if any(len(line) > limits.max_line - 2 for line in block.split(b"\r\n")):
@@ -169,14 +195,33 @@ def _checked_fields(block: bytes, limits: Limits) -> list[Field]:
     if block.count(b"\r\n") > limits.max_fields:
         detail = f"at most {limits.max_fields} header fields are allowed"
         raise Problem(431, "headers-too-large", detail, close=True)
-    for coding in _codings(block):
-        if coding.strip(b" \t").lower() != b"chunked":
-            detail = "the only Transfer-Encoding known here is chunked"
-            raise Problem(501, "unknown-coding", detail, close=True)
+    _check_codings(block, version)
     fields = parse_fields(block) if block else []
     if fields is None:
         raise bad_http("a header line is broken")
     return fields
+
+
+def _check_codings(block: bytes, version: bytes) -> None:
+    codings = [value.strip(b" \t").lower() for value in _codings.findall(block)]
+    if codings and version == b"1.0":
+        raise bad_http("HTTP/1.0 knows no Transfer-Encoding (RFC 9112 6.1)")
+    if not codings or codings == [b"chunked"]:
+        return
+    if b"\0" in b"".join(codings) or parse_fields(_codings.sub(b"x-coding:", block)) is None:
+        raise bad_http("a header line is broken")
+    if len(codings) > 1:
+        raise bad_http("transfer-encoding is there twice")
+    detail = "the only Transfer-Encoding known here is chunked"
+    raise Problem(501, "unknown-coding", detail, close=True)
+
+
+def _check_host(host: bytes | None, version: bytes) -> None:
+    if host is None:
+        if version == b"1.1":
+            raise bad_http("a request needs a Host header")
+    elif not host.isascii() or host_name(host.decode()) is None:
+        raise bad_http("Host must be a host name or an address, and a port if there is one")
 
 
 def _single(fields: list[Field]) -> dict[bytes, bytes]:
@@ -190,19 +235,28 @@ def _single(fields: list[Field]) -> dict[bytes, bytes]:
     return once
 
 
-def _body_length(once: dict[bytes, bytes], version: bytes) -> int:
+def _split_target(target: bytes) -> tuple[bytes | None, bytes]:
+    """The authority in a target of absolute form, which wins over `Host` (RFC 9112 §3.2.2), and its path and query."""
+    if target.startswith(b"/") or b"://" not in target:
+        return None, target
+    rest = target.split(b"://", 1)[1]
+    end = min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
+    path = rest[end:]
+    return rest[:end], path if path.startswith(b"/") else b"/" + path
+
+
+def _body_length(once: dict[bytes, bytes]) -> int:
     coding, length = once.get(b"transfer-encoding"), once.get(b"content-length")
     if coding is not None:
-        if version == b"1.0":
-            raise bad_http("HTTP/1.0 knows no Transfer-Encoding (RFC 9112 6.1)")
         if length is not None:
             raise bad_http("Content-Length and Transfer-Encoding exclude each other")
         return CHUNKED
     if length is None:
         return 0
-    if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
+    digits = length.lstrip(b"0") or length[-1:]
+    if not length.isdigit() or len(digits) > _MAX_LENGTH_DIGITS:
         raise bad_http("Content-Length must be one decimal number")
-    return int(length)
+    return int(digits)
 
 
 def _options(fields: list[Field]) -> set[bytes]:

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 from ringmaster.errors import BadRequest, RingmasterError
 
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._~%-]{1,255}))(?::(\d{0,5}))?", re.ASCII)
+_HOST = re.compile(
+    r"(?!.*\.\.)(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._~%-]{1,255}))(?::(\d{0,5}))?", re.ASCII
+)
 _REMEMBERED = 64
 
 
@@ -36,10 +38,10 @@ class Authority:
         """Accept the Host header `host`. Raises `BadRequest` if it is none, `Forbidden` if we do not know it."""
         if host in self._seen:
             return
-        match = _HOST.fullmatch(host)
-        if match is None or int(match[3] or 0) > 65535:
+        name = host_name(host)
+        if name is None:
             raise BadRequest("the Host header is not a host name or address with an optional port")
-        if not self._accepts(match[1] or match[2]):
+        if not self._accepts(name):
             raise Forbidden(
                 f"unknown Host {host[:100]!r}: use the address, or let the operator of the masters add the name with "
                 "--host-names (RINGMASTER_HOST_NAMES), or use tokens (--tokens, RINGMASTER_TOKENS)"
@@ -63,6 +65,14 @@ class Authority:
         except ValueError:
             return False
         return True
+
+
+def host_name(host: str) -> str | None:
+    """The name or address in an authority without credentials, None if it is none. An address in brackets loses them."""
+    match = _HOST.fullmatch(host)
+    if match is None or int(match[3] or 0) > 65535:
+        return None
+    return match[1] or match[2]
 
 
 def _same_origin(origin: str, host: str) -> bool:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from ringmaster.access.sender import VARIABLE, token_from_environment
-from ringmaster.cli.streams import USAGE
+from ringmaster.cli.streams import USAGE, text_of
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
@@ -29,7 +29,10 @@ _ANY_WIDTH: Final = 10_000
 _LONGEST_S: Final = 1e6
 
 Url = Annotated[
-    str, typer.Option("--url", envvar="RINGMASTER_URL", help="Where the cluster answers.")
+    str,
+    typer.Option(
+        "--url", envvar="RINGMASTER_URL", help="Where the cluster answers.", callback=text_of
+    ),
 ]
 Timeout = Annotated[
     float,
@@ -48,8 +51,11 @@ Token = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
-Key = Annotated[str, typer.Argument(help="The key: up to 512 bytes of UTF-8.", show_default=False)]
-Node = Annotated[str, typer.Argument(help="The node's id.", show_default=False)]
+Key = Annotated[
+    str,
+    typer.Argument(help="The key: up to 512 bytes of UTF-8.", show_default=False, callback=text_of),
+]
+Node = Annotated[str, typer.Argument(help="The node's id.", show_default=False, callback=text_of)]
 
 
 def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
@@ -102,9 +108,9 @@ def put(
         client.put(
             key,
             content,
-            content_type=content_type,
+            content_type=None if content_type is None else text_of(content_type),
             ttl_s=_ttl_s(ttl),
-            tags=tag or (),
+            tags=[text_of(each) for each in tag or ()],
             swr_s=_ttl_s(stale),
         )
 

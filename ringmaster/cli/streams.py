@@ -1,6 +1,7 @@
-"""The standard streams of a command, whatever its user did to them: closed, full, or of another encoding.
+"""The standard streams and the arguments of a command, whatever its user did to them: closed, full, or of another encoding.
 
 A command that cannot write its result says so in one line and fails; one that cannot write its messages goes on without.
+Keys and other texts are UTF-8 in any locale; names of files are whatever bytes they are.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ class BestEffort(io.TextIOWrapper):
         )
 
     def write(self, text: str) -> int:
-        """All of it, as far as one can tell."""
+        """All of it, as far as one can tell. Names of files that this locale cannot spell are spelt in UTF-8."""
         try:
+            if not text.isascii():
+                text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             return super().write(text)
         except (OSError, ValueError):
             return len(text)
@@ -95,7 +98,7 @@ def _code_of(call: Callable[[], object], name: str) -> int:
         _drop_output()
         return FAILED
     except UnicodeError:
-        sys.stderr.write(f"{name}: an argument or a variable is not valid UTF-8\n")
+        sys.stderr.write(f"{name}: {_encoding_sentence()}\n")
         return USAGE
     except OSError as error:
         sys.stderr.write(f"{name}: {_sentence(error)}\n")
@@ -117,6 +120,21 @@ def _flushed(code: int, name: str) -> int:
         _drop_output()
         return code or FAILED
     return code
+
+
+def text_of(argument: str) -> str:
+    """An argument of the command line as the UTF-8 that it is in any locale. Raises `SettingsError` if it is none."""
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError as error:
+        raise SettingsError(f"{argument!r} is not valid UTF-8") from error
+
+
+def _encoding_sentence() -> str:
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return "an argument or a variable is not valid UTF-8"
+    return f"an argument or a variable does not fit this locale's encoding, {encoding}: set PYTHONUTF8=1"
 
 
 def _sentence(error: OSError) -> str:

@@ -12,6 +12,7 @@ import typer
 from ringmaster.access.grant import RIGHTS, Grant, digest_of, make_grant, new_token
 from ringmaster.access.token_file import add_token, read_tokens, remove_token
 from ringmaster.cli.operate import Json, ending
+from ringmaster.cli.streams import text_of
 
 _DEFAULT: Final = Path("tokens.toml")
 
@@ -26,7 +27,10 @@ TokensFile = Annotated[
     Path, typer.Option("--file", envvar="RINGMASTER_TOKENS", help="The file of tokens.")
 ]
 Name = Annotated[
-    str, typer.Option("--name", help="What the token is called: in lists, logs and errors.")
+    str,
+    typer.Option(
+        "--name", help="What the token is called: in lists, logs and errors.", callback=text_of
+    ),
 ]
 
 
@@ -56,8 +60,8 @@ def create(
             name,
             digest_of(token),
             [each.strip() for each in rights.split(",") if each.strip()],
-            prefix or (),
-            tag or (),
+            [text_of(each) for each in prefix or ()],
+            [text_of(each) for each in tag or ()],
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
         add_token(file, grant)

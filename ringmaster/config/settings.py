@@ -21,6 +21,7 @@ from ringmaster.config.quantities import format_size
 from ringmaster.config.types import (
     MIN_MEMORY_BYTES,
     NODES_TRAFFIC,
+    PROCESS_BYTES,
     WITHOUT_TOKENS,
     Address,
     CoordinatorUrl,
@@ -262,8 +263,9 @@ class NodeSettings(ClusterSettings):
     max_memory: Annotated[
         NodeMemory,
         Field(
-            description="Memory budget of one node's whole process: about 48 MiB for itself, the entries, and "
-            f"fragmentation. At least {format_size(MIN_MEMORY_BYTES)}."
+            description="Memory budget of one node's whole process: about "
+            f"{format_size(PROCESS_BYTES)} for itself, the entries, and fragmentation. "
+            f"At least {format_size(MIN_MEMORY_BYTES)}."
         ),
     ] = 256 * 10**6
     rebalance_rate: Annotated[

@@ -48,7 +48,8 @@ def run(cases: list[dict[str, Any]]) -> None:
         pid = os.fork()
         if pid == 0:
             redirect(case["streams"], folder)
-            sys.argv = ["ringmaster", *case["words"]]
+            words = [os.fsdecode(word.encode("utf-8", "surrogateescape")) for word in case["words"]]
+            sys.argv = ["ringmaster", *words]
             main()
         _, status = os.waitpid(pid, 0)
         said = [read(folder / name) for name in ("1", "2")]

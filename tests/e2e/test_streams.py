@@ -137,6 +137,36 @@ def test_the_locale_c(cluster: FakeCluster, tmp_path: Path, more: dict[str, str]
     assert value[:2] == (0, "\u00fc")
 
 
+def test_arguments_that_the_locale_cannot_spell(cluster: FakeCluster, tmp_path: Path) -> None:
+    (tmp_path / "\u00fc").mkdir()
+    (tmp_path / "\u00e9").write_bytes(b"of a file")
+    cases: dict[tuple[str, ...], tuple[int, str]] = {
+        ("put", "\u00fc", "\u00fc"): (0, ""),
+        ("get", "\u00fc"): (0, "\u00fc"),
+        ("put", "b", "--file", "\u00e9"): (0, ""),
+        ("get", "b"): (0, "of a file"),
+        ("put", "b", "1", "--content-type", "\u00fc"): (0, ""),
+        ("locate", "\u00fc"): (0, "partition"),
+        ("delete", "\u00fc"): (0, ""),
+        ("get", "\u00fc", "--token", "x" * 43): (1, "no such key: \u00fc"),
+        ("drain", "\u00fc"): (1, "no such node: \u00fc"),
+        ("undrain", "\u00fc"): (1, "no such node: \u00fc"),
+        ("forget", "\u00fc"): (1, "no such node: \u00fc"),
+        ("scale", "--aux", "4", "--data-dir", "\u00fc"): (3, "the data dir \u00fc"),
+        ("snapshot", "list", "\u00e4"): (2, "cannot read \u00e4"),
+        ("snapshot", "list", "\u00fc"): (2, "\u00fc"),
+        ("token", "create", "--name", "\u00fc", "--rights", "read"): (2, "'\u00fc' is no name"),
+        ("token", "list", "--file", "\u00e4"): (2, "cannot read the tokens file \u00e4"),
+        ("chaos", "\u00fc"): (2, "no fault is called"),
+        ("up", "--data-dir", "\u00fc"): (2, "set PYTHONUTF8=1"),
+    }
+    results = run(cluster, tmp_path, [*cases], LC_ALL="C", PYTHONUTF8="0")
+    for (words, (code, text)), (was, said, told) in zip(cases.items(), results, strict=True):
+        assert was == code, (words, said, told)
+        assert text in said + told, words
+        assert len(told.splitlines()) <= 1, told
+
+
 def test_arguments_that_are_no_utf8(cluster: FakeCluster, tmp_path: Path) -> None:
     cases = [[*command.split(), NOT_UTF8] for command in COMMANDS if command and command != "scale"]
     cases += [

@@ -132,12 +132,13 @@ async def test_the_pace_of_a_rebalance_says_when_it_ends() -> None:
     found, _, clock = cluster_watch(view)
     await found.refresh()
     assert found.eta_s is None
-    clock.now += 2.0
+    clock.now += 4.0
     left = 6
     await found.refresh()
-    assert found.eta_s == 6.0
-    left = 0
+    assert found.eta_s == 12.0
     clock.now += 1.0
+    assert found.eta_s == 11.0
+    left = 0
     await found.refresh()
     assert found.eta_s is None
 

@@ -25,7 +25,6 @@ from tests.unit.master.fastpath.world import (
         b"GET /database HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /data?prefix=a HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /data HTTP/1.1\r\n" + HOST + b"\r\n",
-        b"GET http://localhost/data/a HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /data/" + b"a" * 3000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /data/a HTTP/1.1\r\nHost: evil.example\r\n\r\n",
         b"GET /data/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
@@ -68,6 +67,13 @@ async def test_a_request_that_only_aiohttp_knows_is_handed_over(
         assert client.reading
         world.fallbacks.clear()
         client.lose()
+
+
+async def test_a_target_of_absolute_form_is_handed_over_as_a_path(world: World) -> None:
+    client = world.client()
+    client.receive(b"GET http://127.0.0.1:80/data/a HTTP/1.1\r\n" + HOST + b"\r\n")
+    [fallback] = world.fallbacks
+    assert fallback.taken() == canonical(b"GET /data/a HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n")
 
 
 async def test_the_next_request_finds_the_same_borrower(world: World) -> None:

@@ -50,6 +50,8 @@ def test_a_plain_block_is_taken(more: bytes) -> None:
         HOST + b"Content-Length: 3\r\nContent-Length: 3\r\n",
         HOST + b"Content-Length: 3\r\ncontent-length: 4\r\n",
         HOST + b"Content-Length: 3, 3\r\n",
+        HOST + b"User-Agent: a\r\nuser-agent: a\r\n",
+        HOST + b"DNT: 1\r\n" * 64,
         HOST + b"Content-Length: +3\r\n",
         HOST + b"Content-Length: -3\r\n",
         HOST + b"Content-Length: 0x3\r\n",

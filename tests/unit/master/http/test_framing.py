@@ -52,6 +52,40 @@ def test_whether_the_connection_stays(version: bytes, connection: bytes, keeps: 
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "Content-Type", "Expect", "If-Range", "If-Modified-Since", "User-Agent"],
+)
+def test_a_field_of_one_value_is_not_taken_twice(name: str) -> None:
+    field = f"{name}: a\r\n".encode()
+    framed(head(field))
+    with pytest.raises(Problem):
+        framed(head(field + b"X: a\r\n" + field.lower()))
+
+
+@pytest.mark.parametrize(
+    ("target", "authority", "path"),
+    [
+        (b"http://a.example/data/b?c", b"a.example", b"/data/b?c"),
+        (b"HTTPS://[::1]:80", b"[::1]:80", b"/"),
+        (b"http://a?key=b", b"a", b"/?key=b"),
+        (b"http://a#b", b"a", b"/#b"),
+        (b"http://a//b", b"a", b"//b"),
+    ],
+)
+def test_the_authority_of_a_target_is_the_host(
+    target: bytes, authority: bytes, path: bytes
+) -> None:
+    assert framed(head(b"X: a\r\n", b"GET %b HTTP/1.1\r\n" % target)).head == (
+        b"GET %b HTTP/1.1\r\nhost: %b\r\nx: a\r\nconnection: keep-alive\r\n\r\n" % (path, authority)
+    )
+
+
+def test_zeros_before_a_length_are_no_part_of_it() -> None:
+    assert framed(head(b"Content-Length: " + b"0" * 50 + b"12\r\n")).length == 12
+    assert framed(head(b"Content-Length: " + b"0" * 50 + b"\r\n")).length == 0
+
+
 def test_a_higher_minor_version_is_answered_as_the_highest_known() -> None:
     assert framed(head(line=b"GET / HTTP/1.7\r\n")).head.startswith(b"GET / HTTP/1.1\r\n")
 
@@ -74,6 +108,10 @@ def test_chunked_is_known_in_any_case() -> None:
         (head(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400),
         (head(b"Transfer-Encoding: chunked, chunked\r\n"), 501),
         (head(b"Transfer-Encoding: gzip\r\n"), 501),
+        (head(b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), 400),
+        (head(b"Transfer-Encoding:\r\n chunked\r\n"), 400),
+        (head(b"Transfer-Encoding: gzip\0\r\n"), 400),
+        (head(b"Transfer-Encoding: gzip\r\n", b"PUT / HTTP/1.0\r\n"), 400),
         (head(b"Transfer-Encoding: chunked\r\n", b"PUT / HTTP/1.0\r\n"), 400),
         (head(b"X : a\r\n"), 400),
         (head(b"X: a\r\n b\r\n"), 400),
@@ -82,6 +120,16 @@ def test_chunked_is_known_in_any_case() -> None:
         (head(b"X: a\rb\r\n"), 400),
         (head(line=b"get / HTTP/1.1\r\n"), 400),
         (head(line=b"CONNECT a:1 HTTP/1.1\r\n"), 400),
+        (head(line=b"CONNECT /a HTTP/1.1\r\n"), 405),
+        (head(line=b"GET * HTTP/1.1\r\n"), 400),
+        (head(line=b"GET a/b HTTP/1.1\r\n"), 400),
+        (head(line=b"PRI * HTTP/2.0\r\n"), 400),
+        (head(line=b"GET / HTTP/11\r\n"), 505),
+        (head(line=b"GET / HTTP/1.10\r\n"), 400),
+        (LINE + b"Host: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: \r\n\r\n", 400),
+        (head(line=b"GET http://a@b/ HTTP/1.1\r\n"), 400),
+        (head(line=b"GET http:///a HTTP/1.1\r\n"), 400),
         (head(line=b"BREW / HTTP/1.1\r\n"), 405),
         (head(line=b"GET / HTTP/3.0\r\n"), 505),
         (head(line=b"GET / http/1.1\r\n"), 400),
@@ -104,7 +152,17 @@ def test_a_line_may_have_as_many_bytes_as_is_said_and_no_more() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"G", b"GET", b"GET ", b"GET /data/a", b"GET /data/a HTT", LINE[:-1], LINE, LINE + b"Ho"],
+    [
+        b"\r",
+        b"G",
+        b"GET",
+        b"GET ",
+        b"GET /data/a",
+        b"GET /data/a HTT",
+        LINE[:-1],
+        LINE,
+        LINE + b"Ho",
+    ],
 )
 def test_a_beginning_may_still_become_a_request(data: bytes) -> None:
     again = check_beginning(data, LIMITS)
@@ -116,6 +174,7 @@ def test_a_beginning_may_still_become_a_request(data: bytes) -> None:
     [
         (b"\x16\x03\x01", 400),
         (b"GET\x00", 400),
+        (b"\r\r", 400),
         (b"GET /a b c", 400),
         (b"GET /a\r\n", 400),
         (LINE + b"a: b\nc", 400),

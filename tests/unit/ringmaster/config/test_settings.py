@@ -146,7 +146,7 @@ def test_a_memory_budget_that_is_too_small_is_refused_with_the_minimum(
     with pytest.raises(SettingsError) as refused:
         load_settings(kind, max_memory=given)
     assert str(refused.value) == (
-        f"--max-memory (RINGMASTER_MAX_MEMORY): {given} is too little for a node: its process takes about 48MiB before it "
+        f"--max-memory (RINGMASTER_MAX_MEMORY): {given} is too little for a node: its process takes about 72MiB before it "
         "holds anything; give it 96MiB or more"
     )
     assert load_settings(kind, max_memory="96MiB").max_memory == 96 * 2**20
