@@ -41,7 +41,8 @@ MAX_UNKNOWN_ARGS: Final = 4096
 """What is kept of a command of somebody who has still to say the secret."""
 
 _MALFORMED: Final = (
-    IndexError, ValueError, TypeError, OverflowError, struct.error, msgspec.MsgspecError,
+    IndexError, ValueError, TypeError, OverflowError, RecursionError, struct.error,
+    msgspec.MsgspecError,
 )  # fmt: skip
 """What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
 

@@ -472,3 +472,22 @@ def test_whatever_bytes_come_other_clients_are_served(data: bytes, cut: int) -> 
             assert other.ask(b"PING") == b"PONG"
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (b"RM.SET", b"0.1", b"k", b"1", b"\x96\x00\x00\xc4\x00\xa1\xff\xc0\xa0"),
+        (b"RM.SET", b"0.1", b"k", b"1", b"\x97\x00\x00\xc4\x00\xc0\xc0\xa0" + b"\x91" * 100_000),
+        (b"RM.SET", b"0.1", b"k", b"1", b"\xc1"),
+        (b"RM.VIEW", b'{"cluster":"\xff","epoch":9}'),
+        (b"RM.VIEW", b'{"more":' + b"[" * 100_000),
+    ],
+    ids=["not UTF-8", "deep", "no msgpack", "view not UTF-8", "deep view"],
+)
+async def test_arguments_that_do_not_decode_are_wrong_arguments(
+    world: World, words: tuple[bytes, ...]
+) -> None:
+    client = Client(world["a"].server)
+    assert str(client.ask(*words)).startswith("ERR wrong ")
+    assert client.ask(b"PING") == b"PONG"

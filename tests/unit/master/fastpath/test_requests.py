@@ -244,3 +244,10 @@ async def test_a_value_above_the_limit_never_reaches_a_node(world: World) -> Non
     assert statuses(client.said()) == [413]
     client.receive(put(b"12345"))
     assert len(world.fallbacks) == 1
+
+
+async def test_an_empty_line_before_a_request_is_passed_over_however_it_comes(world: World) -> None:
+    client = world.client()
+    for piece in (b"\r", b"\n", b"\r", b"\n" + get()):
+        client.receive(piece)
+    assert await world.asked() == [[b"RM.GET", b"0.1", b"a"]]

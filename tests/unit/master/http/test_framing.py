@@ -104,7 +104,17 @@ def test_a_line_may_have_as_many_bytes_as_is_said_and_no_more() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"G", b"GET", b"GET ", b"GET /data/a", b"GET /data/a HTT", LINE[:-1], LINE, LINE + b"Ho"],
+    [
+        b"\r",
+        b"G",
+        b"GET",
+        b"GET ",
+        b"GET /data/a",
+        b"GET /data/a HTT",
+        LINE[:-1],
+        LINE,
+        LINE + b"Ho",
+    ],
 )
 def test_a_beginning_may_still_become_a_request(data: bytes) -> None:
     again = check_beginning(data, LIMITS)
@@ -116,6 +126,7 @@ def test_a_beginning_may_still_become_a_request(data: bytes) -> None:
     [
         (b"\x16\x03\x01", 400),
         (b"GET\x00", 400),
+        (b"\rG", 400),
         (b"GET /a b c", 400),
         (b"GET /a\r\n", 400),
         (LINE + b"a: b\nc", 400),
