@@ -49,6 +49,11 @@ class NodeCollector:
             "Commands of masters and nodes that came without the cluster's secret.",
             incarnation.server.refused,
         )
+        yield _counter(
+            "refused_connections",
+            "Connections beyond --max-clients that were closed.",
+            incarnation.server.turned_away,
+        )
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",

@@ -18,9 +18,14 @@ from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_tag
 from master.fastpath.peer import Peer
 from master.fastpath.requests import ConditionalGet, PlainGet
 from master.http.framing import check_beginning, frame
-from master.http.problem import Problem
+from master.http.problem import RETRY_AFTER_S, Problem
+from ringmaster.net.admission import address_of
 
 MAX_PIPELINE: Final = 16
+MAX_TURNED_AWAY: Final = 256
+"""So many clients for whom there is no place are given time to read so; others just hear it."""
+
+_RETRY_AFTER: Final = (("Retry-After", str(RETRY_AFTER_S)),)
 
 # What may become of a request that does not begin on the fast path.
 _NOT_FAST: Final = 0
@@ -42,6 +47,8 @@ class Connection(Peer):
     """
 
     __slots__ = (
+        "_address",
+        "_admitted",
         "_buffer",
         "_draining",
         "_fallback",
@@ -65,6 +72,9 @@ class Connection(Peer):
         super().__init__(context, peers)
         self._fast = fast
         self._fallback = fallback
+        # Where it comes from, once it counts.
+        self._address = ""
+        self._admitted = False
         self._buffer = bytearray()
         # Bytes from the beginning of an incomplete request to the end of its body, 0 while its head is incomplete.
         self._need = 0
@@ -80,8 +90,22 @@ class Connection(Peer):
 
     # -- from the transport
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        admission = self.context.admission
+        address = address_of(transport)
+        refusal = admission.enter(address)
+        if refusal:
+            self._turn_away(refusal)
+        else:
+            self._address = address
+            self._admitted = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._admitted:
+            self._admitted = False
+            self.context.admission.leave(self._address)
         self.waiting.clear()
         self._buffer.clear()
         handoff, self._handoff = self._handoff, None
@@ -368,6 +392,24 @@ class Connection(Peer):
             self._go_on()
         else:
             asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _turn_away(self, refusal: str) -> None:
+        """Say why no request of this client will be served, and close."""
+        problem = Problem(
+            503,
+            "too-many-connections",
+            refusal,
+            headers=_RETRY_AFTER,
+            close=True,
+            outcome="not-applied",
+        )
+        self._refuse(problem, self.since)
+        # While many are turned away, none of them can be given time to read it.
+        if (
+            len(self._peers) > self.context.admission.total + MAX_TURNED_AWAY
+            and self.transport is not None
+        ):
+            self.transport.close()
 
     def _keep(self, rest: bytes, *, holding: bool) -> None:
         """Keep what no request was made of; with `holding` it cannot begin yet, and no more is read."""
