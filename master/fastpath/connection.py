@@ -34,8 +34,8 @@ _MUST_WAIT: Final = -2
 
 # The common request line: a key that needs no decoding. Groups: method, key, (no) target.
 _plain_line = re.compile(rb"(GET|PUT|DELETE) " + PLAIN_PATH + rb"() HTTP/1\.1\r\n").match
-# Any other line that the fast path may know. Groups: method, (no) key, target.
-_line = re.compile(rb"(GET|PUT|DELETE|POST)(\0)? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
+# Any other line that the fast path may know. Groups: method, (no) key, target. The second can match nothing at all.
+_line = re.compile(rb"(GET|PUT|DELETE|POST)((?!))? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
 
 
 class Connection(Peer):

@@ -10,7 +10,7 @@ from master.fastpath.connection import MAX_TURNED_AWAY
 from master.http.limits import Limits
 from ringmaster.net.admission import Admission
 from tests.unit.fake_wire import ticks
-from tests.unit.master.fastpath.world import Client, World, entry, get, statuses
+from tests.unit.master.fastpath.world import World, entry, get, statuses
 
 
 @pytest_asyncio.fixture
@@ -54,9 +54,7 @@ async def test_when_a_client_leaves_there_is_a_place_again(world: World) -> None
 
 
 async def test_few_of_many_are_given_time_to_read_that_there_is_no_place(world: World) -> None:
-    away: list[Client] = []
-    for _ in range(MAX_TURNED_AWAY + 13):
-        away.append(world.client("10.0.0.1"))
+    away = [world.client("10.0.0.1") for _ in range(MAX_TURNED_AWAY + 13)]
     assert sum(client.closed for client in away) == 11
     assert all(statuses(client.said()) == [503] for client in away[2:])
     await ticks()
