@@ -155,16 +155,16 @@ class Front:
     async def _settle(self, client: Client, transcript: Transcript) -> bytes:
         """Let everything that was asked be answered."""
         context = self.world.path.context
+        said = -1
         for _ in range(1000):
-            await ticks()
+            await ticks(5)
             commands = self.world.aux.taken()
             transcript.asked += commands
             for command in commands:
                 self.world.aux.receive(_answer(command))
-            if not commands and not context.tasks:
-                await ticks()
-                if not self.world.aux.writes:
-                    return client.said()
+            if not (commands or context.tasks) and said == len(client.writes):
+                return client.said()
+            said = len(client.writes)
         raise AssertionError("requests go on for ever")
 
 

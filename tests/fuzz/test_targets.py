@@ -16,7 +16,7 @@ def test_a_target_holds_for_its_corpus(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=50)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_target_holds_for_what_is_nearly_in_its_corpus(name: str, data: st.DataObject) -> None:
     corpus = seeds(name)
