@@ -50,6 +50,15 @@ test-peers: setup ## run test suites of other projects against a node; downloads
 test-compose: setup ## build, start, scale and break the compose cluster (needs Docker)
 	@$(BIN)/python -m pytest -m compose --timeout=1800 tests/compose $(ARGS)
 
+fuzz: setup ## look for inputs that break a parser, guided by coverage; ARGS="--seconds 60 --target requests"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+sbom: setup ## write build/sbom.json: what an installed Ringmaster consists of, in CycloneDX's format
+	@$(BIN)/python tooling/sbom.py
+
+audit: setup ## look up known vulnerabilities of the packages that run; needs a registry of advisories
+	@$(BIN)/python tooling/audit.py $(ARGS)
+
 check: setup ## formatting, lint, types, import contracts
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
@@ -74,7 +83,7 @@ lock: setup ## resolve the requirements anew; ARGS=--upgrade takes newer version
 	@tooling/lock $(ARGS)
 
 clean: ## remove what these targets made; a cluster's data stays
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup compiled up test test-compiled test-fast test-slow test-nightly test-peers test-compose check format bench sim lock clean
+.PHONY: help setup compiled up test test-compiled test-fast test-slow test-nightly test-peers test-compose fuzz sbom audit check format bench sim lock clean

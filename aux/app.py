@@ -26,6 +26,7 @@ from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster_record import ClusterRecord, find_cluster
 from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.net.admission import allowed_connections
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
@@ -187,6 +188,7 @@ def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:
         min_in_sync=settings.min_in_sync,
         fill_bytes_per_s=settings.rebalance_rate,
         overhead_bytes=PROCESS_BYTES,
+        max_clients=allowed_connections(settings.max_clients),
         resident_bytes=resident_bytes,
     )
 

@@ -59,7 +59,7 @@ class NodeSpec:
     """Who the node is. `info.address` may have port 0; its incarnation is ignored.
 
     `guarded`: the TCP address asks for the cluster's secret. `overhead_bytes`: what the process takes
-    before it holds an entry; it counts against `info.max_bytes`. `resident_bytes()`: what it takes now, 0 if not measured.
+    before it holds an entry; it counts against `info.max_bytes`. `max_clients`: connections at one time, 0 for no cap. `resident_bytes()`: what it takes now, 0 if not measured.
     """
 
     info: NodeInfo
@@ -68,6 +68,7 @@ class NodeSpec:
     min_in_sync: int = 1
     fill_bytes_per_s: int = 64 * 1024 * 1024
     overhead_bytes: int = 0
+    max_clients: int = 0
     resident_bytes: Callable[[], int] = int
 
 
@@ -93,7 +94,9 @@ class Incarnation:
         )
         store = Store(info.max_bytes, cluster.partitions, overhead_bytes=spec.overhead_bytes)
         self.node = Node(options, store, environment.clock, self._make_link, self._void)
-        self.server = Server(self.node, environment.network, cluster.id, cluster.secret)
+        self.server = Server(
+            self.node, environment.network, cluster.id, cluster.secret, spec.max_clients
+        )
         self.snapshots: SnapshotService | None = None
         if environment.snapshots is not None:
             self.snapshots = SnapshotService(self.node, environment.snapshots, cluster.id)

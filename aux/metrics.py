@@ -54,6 +54,11 @@ class NodeCollector:
             "fills", "Keys with a live fill token or with callers that wait.", node.fills.keys
         )
         yield _gauge("event_sessions", "Masters that listen to events.", len(node.sessions))
+        yield _counter(
+            "refused_connections",
+            "Connections beyond --max-clients that were closed.",
+            incarnation.server.turned_away,
+        )
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(
             "lease_seconds",

@@ -45,6 +45,7 @@ from ringmaster.config.settings import MasterSettings
 from ringmaster.coordinator.cluster_record import find_cluster
 from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
+from ringmaster.net.admission import Admission, allowed_connections
 from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
@@ -100,6 +101,9 @@ class Master:
         reads = BulkReads(self.runtime.router, replies, counters, clock)
         bulk = BulkApi(self.runtime.router, replies, reads)
         self._cluster_watch = cluster_watch
+        admission = Admission(
+            allowed_connections(settings.max_connections), settings.max_connections_per_address
+        )
         exposition = Exposition(
             MasterCollector(
                 counters=counters,
@@ -110,6 +114,7 @@ class Master:
                 tokens=self.tokens,
                 clock=clock,
                 connections=lambda: self.connections,
+                admission=admission,
             )
         )
         cluster = ClusterApi(
@@ -142,6 +147,7 @@ class Master:
             clock,
             self.server.protocol,
             gate=gate,
+            admission=admission,
             fast=settings.fastpath,
         )
         if self.tokens is not None:

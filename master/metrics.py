@@ -21,6 +21,7 @@ from master.http.limits import BodyBudget
 from master.http.request_counters import BOUNDS_S, Counters, Series
 from master.runtime import MasterRuntime
 from master.token_watch import TokenWatch
+from ringmaster.net.admission import Admission
 from ringmaster.runtime.clock import Clock
 
 
@@ -38,6 +39,7 @@ class MasterCollector:
         tokens: TokenWatch | None,
         clock: Clock,
         connections: Callable[[], int],
+        admission: Admission,
     ) -> None:
         self._counters = counters
         self._runtime = runtime
@@ -47,6 +49,7 @@ class MasterCollector:
         self._tokens = tokens
         self._clock = clock
         self._connections = connections
+        self._admission = admission
 
     def collect(self) -> Iterator[Metric]:
         """Everything, from one turn of the loop."""
@@ -55,6 +58,14 @@ class MasterCollector:
         yield CounterMetricFamily("ringmaster_hits", "Values read that were there.", value=hits)
         yield CounterMetricFamily("ringmaster_misses", "Values read that were not.", value=misses)
         yield _gauge("connections", "Clients connected.", self._connections())
+        refused = CounterMetricFamily(
+            "ringmaster_refused_connections",
+            "Connections that were answered 503 and closed, by the cap that was reached.",
+            labels=["cap"],
+        )
+        for cap, count in self._admission.refused.items():
+            refused.add_metric([cap], count)
+        yield refused
         yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
         yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
         yield CounterMetricFamily(

@@ -41,8 +41,16 @@ MAX_UNKNOWN_BYTES: Final = 16 * 1024
 MAX_UNKNOWN_ARGS: Final = 4096
 """What is kept of a command of somebody who has still to say the secret."""
 
+MAX_OUTSIDE: Final = 64
+OUTSIDE_S: Final = 1.0
+"""So many connections beyond the cap may say the cluster's secret within this time."""
+
+_NO_PLACE: Final = b"-ERR max number of clients reached\r\n"
+"""As Redis has it."""
+
 _MALFORMED: Final = (
-    IndexError, ValueError, TypeError, OverflowError, struct.error, msgspec.MsgspecError,
+    IndexError, ValueError, TypeError, OverflowError, RecursionError, struct.error,
+    msgspec.MsgspecError,
 )  # fmt: skip
 """What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
 
@@ -59,11 +67,17 @@ class Server:
     """Serves one node on any number of addresses.
 
     `secret`: what AUTH must say before any command where `guarded` addresses listen, and before those of masters and other
-    nodes (`RM.`) on all. Without one nothing is asked. `refused`: commands that came without it.
+    nodes (`RM.`) on all. Without one nothing is asked. `refused`: commands that came without it. `max_clients`: connections
+    at one time, 0 for no cap. `outside`: those beyond it, which may still say the secret. `turned_away`: those that did not.
     """
 
-    def __init__(self, node: Node, network: Network, cluster: str, secret: str = "") -> None:
+    def __init__(
+        self, node: Node, network: Network, cluster: str, secret: str = "", max_clients: int = 0
+    ) -> None:
         self.node = node
+        self.max_clients = max_clients
+        self.outside: set[ClientConnection] = set()
+        self.turned_away = 0
         self.cluster = cluster.encode()
         self.secret = secret.encode()
         self.connections: set[ClientConnection] = set()
@@ -182,12 +196,16 @@ class ClientConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not asyncio.Transport by inheritance.
         self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
+        server = self._server
+        server.connections.add(self)
+        if server.max_clients and len(server.connections) > server.max_clients:
+            self._wait_outside()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._server.connections.discard(self)
         self._node.sessions.ended(self)
+        self._server.outside.discard(self)
         self._queue.clear()
         self._out.clear()
         self._backlog.clear()
@@ -298,7 +316,36 @@ class ClientConnection:
             return self._refuse(upper)
         return b"-ERR unknown command '%b'\r\n" % upper[:64].replace(b"\r", b"").replace(b"\n", b"")
 
+    def _wait_outside(self) -> None:
+        """There is no place for it, unless it says the secret first: strangers must not shut out masters and nodes."""
+        server = self._server
+        if not server.secret or len(server.outside) >= MAX_OUTSIDE:
+            self._turn_away()
+            return
+        server.outside.add(self)
+        self._authorized = False
+        self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
+        self._loop.call_later(OUTSIDE_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self in self._server.outside:
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        self._server.turned_away += 1
+        self._server.outside.discard(self)
+        self._closing = True
+        self._reply(_NO_PLACE)
+        self._flush()
+
     def _authorize(self, upper: bytes, command: Command) -> bytes:
+        outside = self._server.outside
+        if self in outside:
+            outside.discard(self)
+            if upper != b"AUTH" or not hmac.compare_digest(command[-1], self._server.secret):
+                self._server.turned_away += 1
+                self._closing = True
+                return _NO_PLACE
         if upper == b"AUTH" and len(command) > 1:
             if hmac.compare_digest(command[-1], self._server.secret):
                 self._authorized = True

@@ -21,6 +21,7 @@ from ringmaster.cluster.view import NodeInfo
 from ringmaster.coordinator import Coordinator, Record
 from ringmaster.coordinator.cluster_record import STOPPING_KEY
 from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.decoding import decode_json
 
 REUSE_S: Final = 0.3
 """For so long registrations and operators' requests are not read again while nothing happens."""
@@ -134,7 +135,7 @@ def _decode(records: Mapping[str, Record], kind: type[_Struct]) -> dict[str, _St
     rows = {}
     for key, record in records.items():
         try:
-            rows[key] = msgspec.json.decode(record.value, type=kind)
+            rows[key] = decode_json(record.value, kind)
         except msgspec.DecodeError as error:
             _log.error("unreadable row ignored", key=key, reason=str(error))
     return rows

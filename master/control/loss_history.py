@@ -11,12 +11,13 @@ from typing import Final
 import msgspec
 
 from master.control.planning.node_verdicts import FLAP_WINDOW_S
+from ringmaster.runtime.decoding import json_decoder
 
 LOSSES_KEY: Final = "losses"
 LOSSES_KEPT: Final = 16
 """Per node; more would not change for how long it is held off."""
 
-_decoder = msgspec.json.Decoder(dict[str, list[float]])
+_decode = json_decoder(dict[str, list[float]])
 
 
 class LossHistory:
@@ -53,7 +54,7 @@ class LossHistory:
         """The inverse. An unreadable record is an empty history; times in the future become `now`."""
         losses = cls()
         try:
-            found = _decoder.decode(raw)
+            found = _decode(raw)
         except msgspec.DecodeError:
             return losses
         for node, recorded in found.items():

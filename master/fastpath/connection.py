@@ -20,9 +20,14 @@ from master.fastpath.requests import ConditionalGet, PlainGet
 from master.fastpath.waiting import WaitingGet
 from master.http.framing import check_beginning, frame
 from master.http.preferences import is_proxied, without_wait
-from master.http.problem import Problem
+from master.http.problem import RETRY_AFTER_S, Problem
+from ringmaster.net.admission import address_of
 
 MAX_PIPELINE: Final = 16
+MAX_TURNED_AWAY: Final = 256
+"""So many clients for whom there is no place are given time to read so; others just hear it."""
+
+_RETRY_AFTER: Final = (("Retry-After", str(RETRY_AFTER_S)),)
 
 # What may become of a request that does not begin on the fast path.
 _NOT_FAST: Final = 0
@@ -31,8 +36,10 @@ _MUST_WAIT: Final = -2
 
 # The common request line: a key that needs no decoding. Groups: method, key, (no) target.
 _plain_line = re.compile(rb"(GET|PUT|DELETE) " + PLAIN_PATH + rb"() HTTP/1\.1\r\n").match
-# Any other line that the fast path may know. Groups: method, (no) key, target.
-_line = re.compile(rb"(GET|PUT|DELETE|POST)(\0)? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n").match
+# Any other line that the fast path may know. Groups: method, (no) key, target. The second can match nothing at all.
+_line = re.compile(
+    rb"(GET|PUT|DELETE|POST)((?!))? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n"
+).match
 
 
 class Connection(Peer):
@@ -44,6 +51,8 @@ class Connection(Peer):
     """
 
     __slots__ = (
+        "_address",
+        "_admitted",
         "_buffer",
         "_draining",
         "_fallback",
@@ -67,6 +76,9 @@ class Connection(Peer):
         super().__init__(context, peers)
         self._fast = fast
         self._fallback = fallback
+        # Where it comes from, once it counts.
+        self._address = ""
+        self._admitted = False
         self._buffer = bytearray()
         # Bytes from the beginning of an incomplete request to the end of its body, 0 while its head is incomplete.
         self._need = 0
@@ -82,10 +94,24 @@ class Connection(Peer):
 
     # -- from the transport
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        admission = self.context.admission
+        address = address_of(transport)
+        refusal = admission.enter(address)
+        if refusal:
+            self._turn_away(refusal)
+        else:
+            self._address = address
+            self._admitted = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         for request in self.waiting:
             request.dropped()
+        if self._admitted:
+            self._admitted = False
+            self.context.admission.leave(self._address)
         self.waiting.clear()
         self._buffer.clear()
         handoff, self._handoff = self._handoff, None
@@ -403,6 +429,24 @@ class Connection(Peer):
             self._go_on()
         else:
             asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _turn_away(self, refusal: str) -> None:
+        """Say why no request of this client will be served, and close."""
+        problem = Problem(
+            503,
+            "too-many-connections",
+            refusal,
+            headers=_RETRY_AFTER,
+            close=True,
+            outcome="not-applied",
+        )
+        self._refuse(problem, self.since)
+        # While many are turned away, none of them can be given time to read it.
+        if (
+            len(self._peers) > self.context.admission.total + MAX_TURNED_AWAY
+            and self.transport is not None
+        ):
+            self.transport.close()
 
     def _keep(self, rest: bytes, *, holding: bool) -> None:
         """Keep what no request was made of; with `holding` it cannot begin yet, and no more is read."""

@@ -20,6 +20,7 @@ from master.http.request_counters import Counters
 from master.http.responses import Replies
 from master.http.write_rules import item_options
 from ringmaster.errors import BadRequest, DeadlineExceeded, RingmasterError
+from ringmaster.net.admission import Admission
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
 from ringmaster.routing.pending import PendingRequest
@@ -51,6 +52,7 @@ class Context:
 
     __slots__ = (
         "_options",
+        "admission",
         "clock",
         "counters",
         "get_hit",
@@ -76,7 +78,9 @@ class Context:
         gate: Gate,
         limits: Limits,
         clock: ClusterClock,
+        admission: Admission,
     ) -> None:
+        self.admission = admission
         self.router = router
         self.replies = replies
         self.limits = limits

@@ -20,6 +20,7 @@ from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.request_counters import Counters
 from master.http.responses import Replies
+from ringmaster.net.admission import Admission
 from ringmaster.routing.router import Router
 from ringmaster.runtime.cluster_clock import ClusterClock
 
@@ -37,7 +38,8 @@ class FastPath:
     """Makes one `Connection` per client. `fallback` makes the protocol that answers what the fast path does not; without
     `fast` it answers everything.
 
-    Give `protocol` to the listener, keep `run()` running. Without a `gate` no tokens are in use.
+    Give `protocol` to the listener, keep `run()` running. Without a `gate` no tokens are in use, without an `admission` every client
+    is let in.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class FastPath:
         fallback: Fallback,
         *,
         gate: Gate | None = None,
+        admission: Admission | None = None,
         fast: bool = True,
     ) -> None:
         gate = Gate() if gate is None else gate
-        self.context = Context(router, replies, counters, authority, gate, limits, clock)
+        admission = Admission() if admission is None else admission
+        self.context = Context(router, replies, counters, authority, gate, limits, clock, admission)
         self._fallback = fallback
         self._fast = fast
         self.connections: set[Peer] = set()

@@ -119,6 +119,9 @@ def check_beginning(data: bytes, limits: Limits) -> int:
     Returns how many bytes there may be, without another line feed, before it must be looked at again. Raises `Problem`
     if it cannot become the head of a request any more.
     """
+    if data == b"\r":
+        # Half of an empty line before the request line, which is passed over once it is whole.
+        return 2
     line, end, rest = data.partition(b"\r\n")
     if _bare_line_feed(data):
         raise bad_http("lines end with CR LF")

@@ -49,6 +49,7 @@ TITLES: Final[dict[str, str]] = {
     "version-not-supported": "This version of HTTP is not served",
     "internal-error": "Internal error",
     "unavailable": "Not available now",
+    "too-many-connections": "Too many connections",
 }
 """Every name a problem may have, with its title."""
 

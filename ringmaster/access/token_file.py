@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ringmaster.access.grant import Grant, make_grant
 from ringmaster.errors import SettingsError
+from ringmaster.runtime.decoding import toml_table
 
 MODE: Final = 0o600
 """Of a file that is made here."""
@@ -51,13 +52,22 @@ def read_tokens(path: Path) -> tuple[Grant, ...]:
     if len(raw) > _MOST_BYTES:
         raise SettingsError(f"the tokens file {path} has more than {_MOST_BYTES} bytes")
     try:
-        return _grants(tomllib.loads(raw.decode()))
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"the tokens file {path} is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"the tokens file {path} is not TOML: {error}") from error
+        return parse_tokens(raw)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
+
+
+def parse_tokens(raw: bytes) -> tuple[Grant, ...]:
+    """The tokens in the content of such a file. Raises `SettingsError`, one sentence without anything secret."""
+    try:
+        return _grants(toml_table(raw))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"the tokens file is not TOML: {error}") from error
+
+
+def tokens_text(grants: Sequence[Grant]) -> str:
+    """The inverse of `parse_tokens`."""
+    return _HEADING + "".join(map(_table, grants))
 
 
 def add_token(path: Path, grant: Grant) -> None:
@@ -129,7 +139,7 @@ def _alone(path: Path) -> Iterator[Path]:
 
 def _replace(path: Path, grants: Sequence[Grant]) -> None:
     """In one step, so that a master never reads half of it; owner and mode stay."""
-    text = _HEADING + "".join(map(_table, grants))
+    text = tokens_text(grants)
     try:
         before = path.stat() if path.exists() else None
         descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from ringmaster.errors import BadRequest, OutcomeUnknown, SettingsError, Unserved
+from ringmaster.runtime.decoding import decode_json
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
@@ -26,7 +27,7 @@ class Reply:
     def json(self) -> Any:
         """The body as JSON. Raises `Unserved` if it is not: then something else than a master answered."""
         try:
-            return msgspec.json.decode(self.body)
+            return decode_json(self.body, object)
         except msgspec.DecodeError as error:
             raise Unserved(f"the reply ({self.status}) is not JSON: {self.body[:80]!r}") from error
 
@@ -82,7 +83,7 @@ def _check_json(value: bytes) -> None:
     """A mistake in it is told by its place in the value, which the caller knows, not in the body around it."""
     try:
         msgspec.json.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         try:
             json.loads(value, parse_constant=_refuse)
         except ValueError as error:
@@ -116,7 +117,7 @@ def checked(reply: Reply, method: str) -> Reply:
     if reply.status < 400 or reply.status == 404:
         raise BadRequest(f"no cluster answers at this URL, something else does: {reply.status}")
     try:
-        problem = msgspec.json.decode(reply.body, type=dict[str, Any])
+        problem = decode_json(reply.body, dict[str, Any])
     except msgspec.DecodeError:
         problem = {}
     detail = str(problem.get("detail") or problem.get("title") or f"status {reply.status}")
@@ -132,7 +133,7 @@ def stored_value(reply: Reply, key: str) -> bytes:
     """The value's bytes: the body of a value that was PUT, or the JSON text of one that was POSTed."""
     if reply.headers.get("content-type", "").startswith("application/json"):
         try:
-            stored = msgspec.json.decode(reply.body, type=_Stored)
+            stored = decode_json(reply.body, _Stored)
         except msgspec.DecodeError:
             return reply.body
         if stored.key == key:

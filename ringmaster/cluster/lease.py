@@ -19,6 +19,7 @@ from ringmaster.cluster.timing import LEASE_RENEW_S, LEASE_TRUST, LEASE_TTL_S
 from ringmaster.coordinator import Commit, Coordinator, Record
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.decoding import decode_json
 
 TRUST_S = LEASE_TRUST * LEASE_TTL_S
 """How long a holder trusts a renewal, from sending it."""
@@ -203,7 +204,7 @@ def _decode(record: Record | None) -> _Held | None:
     if record is None:
         return None
     try:
-        return msgspec.json.decode(record.value, type=_Held)
+        return decode_json(record.value, _Held)
     except msgspec.DecodeError:
         return None
 

@@ -10,6 +10,7 @@ import structlog
 from ringmaster.cluster.lease import LeaseWatch
 from ringmaster.cluster.registration import MASTER_PREFIX, MasterRow
 from ringmaster.coordinator import Record
+from ringmaster.runtime.decoding import decode_json
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ class MasterWatch:
             if self._watch.unchanged_for(key) >= self._gone_after_s:
                 continue
             try:
-                row = msgspec.json.decode(record.value, type=MasterRow)
+                row = decode_json(record.value, MasterRow)
             except msgspec.DecodeError as error:
                 _log.error("unreadable row ignored", key=key, reason=str(error))
             else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ringmaster.runtime.decoding import json_decoder
+
 
 class CopyReport(msgspec.Struct, array_like=True, frozen=True):
     """A primary's report about one copy: (partition, term, the copy's node id, its fill session or 0)."""
@@ -62,4 +64,4 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 encode_status = msgspec.json.Encoder().encode
-decode_status = msgspec.json.Decoder(NodeStatus).decode
+decode_status = json_decoder(NodeStatus)

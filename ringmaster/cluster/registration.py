@@ -25,6 +25,7 @@ from ringmaster.coordinator import Commit, Coordinator, Record
 from ringmaster.errors import CoordinatorUnavailable, DuplicateId
 from ringmaster.runtime.clock import Clock
 from ringmaster.runtime.cluster_clock import ClusterClock
+from ringmaster.runtime.decoding import decode_json
 
 NODE_PREFIX: Final = "node/"
 MASTER_PREFIX: Final = "master/"
@@ -290,7 +291,7 @@ def _encode_lease(info: NodeInfo, number: int, now_ms: int) -> bytes:
 
 def _decode(record: Record, kind: type[_Row]) -> _Row | None:
     try:
-        return msgspec.json.decode(record.value, type=kind)
+        return decode_json(record.value, kind)
     except msgspec.DecodeError:
         return None
 

@@ -22,6 +22,7 @@ from ringmaster.cluster.registration import MASTER_PREFIX
 from ringmaster.coordinator import Commit, Coordinator, Record
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.runtime.cluster_clock import ClusterClock
+from ringmaster.runtime.decoding import decode_json
 
 TIME_KEY: Final = "time"
 
@@ -186,7 +187,7 @@ def _heard(seen: Mapping[str, int], records: Mapping[str, Record]) -> int:
             latest_ms = max(latest_ms, 0 if known is None else known.latest_ms)
             continue
         with suppress(msgspec.DecodeError):
-            latest_ms = max(latest_ms, msgspec.json.decode(record.value, type=_LeasedRow).now_ms)
+            latest_ms = max(latest_ms, decode_json(record.value, _LeasedRow).now_ms)
     return latest_ms
 
 
@@ -194,7 +195,7 @@ def _decode(record: Record | None) -> TimeRecord | None:
     if record is None:
         return None
     try:
-        return msgspec.json.decode(record.value, type=TimeRecord)
+        return decode_json(record.value, TimeRecord)
     except msgspec.DecodeError as error:
         _log.error("the record of the time cannot be read", reason=str(error))
         return None

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ringmaster.runtime.decoding import json_decoder
+
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One aux process as it registered. `weight` > 0 scales its share; `max_bytes` is its budget.
@@ -106,8 +108,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
-_head_decoder = msgspec.json.Decoder(ViewHead)
-_decoder = msgspec.json.Decoder(View)
+_decode_head = json_decoder(ViewHead)
+_decode_view = json_decoder(View)
 
 
 def encode_view(view: View) -> bytes:
@@ -117,7 +119,10 @@ def encode_view(view: View) -> bytes:
 
 def decode_view(raw: bytes) -> View:
     """The inverse. Raises `msgspec.DecodeError`."""
-    return _decoder.decode(raw)
+    view = _decode_view(raw)
+    if not view.table:
+        raise msgspec.DecodeError("a view has at least one partition")
+    return view
 
 
 def first_view(cluster: str, partitions: int, replicas: int) -> View:
@@ -152,4 +157,4 @@ def decode_head(raw: bytes) -> ViewHead:
 
     `test_the_head_of_an_encoded_view_is_that_of_the_view` compares the two.
     """
-    return _head_decoder.decode(raw)
+    return _decode_head(raw)

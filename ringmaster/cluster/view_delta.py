@@ -11,6 +11,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import NodeInfo, Partition, View, changed_rows, encode_view
+from ringmaster.runtime.decoding import json_decoder
 
 
 class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +75,7 @@ def step_between(before: View, view: View) -> ViewStep | None:
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(ViewStep)
+_decode = json_decoder(ViewStep)
 
 
 def encode_step(step: ViewStep) -> bytes:
@@ -84,4 +85,4 @@ def encode_step(step: ViewStep) -> bytes:
 
 def decode_step(raw: bytes) -> ViewStep:
     """The inverse. Raises `msgspec.DecodeError`."""
-    return _decoder.decode(raw)
+    return _decode(raw)

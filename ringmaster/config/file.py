@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from ringmaster.errors import SettingsError
+from ringmaster.runtime.decoding import toml_table
 
 DEFAULT_FILE: Final = Path("ringmaster.toml")
 
@@ -45,8 +46,8 @@ class FileSource(PydanticBaseSettingsSource):
         if self._explicit_path is None and not path.exists():
             return {}
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            content = toml_table(path.read_bytes())
+        except (OSError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"cannot read the settings file {path}: {error}") from error
         self._refuse_unknown(path, content)
         at_top = self.settings_cls.model_fields.keys() - self._tables.keys()

@@ -255,6 +255,24 @@ class ServingSettings(ClusterSettings):
     max_fills: Annotated[
         int, Field(ge=1, le=4096, description="How many copies may be filled at the same time.")
     ] = 128
+    max_connections: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="Connections that one master takes at one time; more are answered 503 and closed. 0: no cap. "
+            "Those by its unix socket, as from the nginx beside it, are counted and never refused.",
+        ),
+    ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="How many of them may come from one client address. 0: no cap, as where a proxy on another "
+            "machine is the only client.",
+        ),
+    ] = 5_000
 
 
 class NodeSettings(ClusterSettings):
@@ -275,6 +293,15 @@ class NodeSettings(ClusterSettings):
             description="Bytes per second that a node may send to copies being filled, and may receive for its own.",
         ),
     ] = 64 * 2**20
+    max_clients: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="RESP connections that one node takes at one time; more get `ERR max number of clients reached`. "
+            "0: no cap. Masters and other nodes are let in beyond it, by the cluster's secret.",
+        ),
+    ] = 10_000
     drain_timeout: Annotated[
         Duration, Field(description="How long a stopping node may take to move its data to others.")
     ] = 30.0

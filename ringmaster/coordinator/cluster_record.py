@@ -13,6 +13,7 @@ import structlog
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.runtime.clock import Clock
+from ringmaster.runtime.decoding import decode_json
 
 CLUSTER_KEY: Final = "cluster"
 
@@ -79,6 +80,6 @@ async def ensure_cluster(coordinator: Coordinator, partitions: int, clock: Clock
 
 def _decode(raw: bytes) -> ClusterRecord:
     try:
-        return msgspec.json.decode(raw, type=ClusterRecord)
+        return decode_json(raw, ClusterRecord)
     except msgspec.DecodeError as error:
         raise CoordinatorUnavailable(f"the cluster record cannot be decoded: {error}") from error

@@ -34,6 +34,7 @@ from typing import Final
 import msgspec
 
 from ringmaster.errors import CoordinatorUnavailable, ForeignHost
+from ringmaster.runtime.decoding import decode_json
 
 LOCAL_FILE_SYSTEMS: Final = frozenset(
     [
@@ -176,7 +177,7 @@ class HostClaim:
 
     def _read(self) -> _Record | None:
         try:
-            return msgspec.json.decode((self._directory / "host.json").read_bytes(), type=_Record)
+            return decode_json((self._directory / "host.json").read_bytes(), _Record)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 

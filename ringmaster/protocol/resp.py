@@ -104,10 +104,14 @@ class Reader:
         reader = self._reader
         reader.feed(data)
         replies: list[Reply] = []
-        reply = reader.gets()
-        while reply is not _UNFINISHED:
-            replies.append(reply)
+        try:
             reply = reader.gets()
+            while reply is not _UNFINISHED:
+                replies.append(reply)
+                reply = reader.gets()
+        except (TypeError, MemoryError) as error:
+            # A map with an array for a key; an array that is announced larger than the memory.
+            raise WireError(f"a reply that nobody can hold: {error}") from error
         if replies:
             self._held = len(data)
         else:

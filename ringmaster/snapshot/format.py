@@ -18,7 +18,8 @@ import msgspec
 import zstandard
 
 from ringmaster.errors import SnapshotDamaged, SnapshotUnreadable
-from ringmaster.protocol.entry import HEADER_SIZE
+from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, META, meta_of, value_offset
+from ringmaster.runtime.decoding import msgpack_decoder
 
 MAGIC: Final = b"RMSNAP\r\n"
 """The line end reveals a transfer that converted the file as text."""
@@ -89,7 +90,7 @@ class BundleHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(BundleHeader).decode
+_decode = msgpack_decoder(BundleHeader)
 
 
 def frame(magic: bytes, body: bytes) -> bytes:
@@ -281,6 +282,9 @@ def decode_block(
         raw = stored
     elif header.codec == ZSTD:
         try:
+            # A frame that states its size is given that much memory, whatever the maximum is.
+            if zstandard.frame_content_size(stored) not in (-1, header.raw):
+                raise SnapshotDamaged("a block's length differs from its header")
             raw = decompressor.decompress(stored, max_output_size=min(header.raw, MAX_RAW))
         except zstandard.ZstdError as error:
             raise SnapshotDamaged(f"a block cannot be decompressed: {error}") from error
@@ -292,7 +296,7 @@ def decode_block(
 
 
 def split_payload(raw: bytes, count: int) -> tuple[list[bytes], list[bytes]]:
-    """The keys and the entries in a payload. Raises `SnapshotDamaged` if its lengths are impossible."""
+    """The keys and the entries in a payload. Raises `SnapshotDamaged` if its lengths, or its entries, are impossible."""
     if len(raw) < 6 * count:
         raise SnapshotDamaged("a block is shorter than its list of lengths")
     key_lengths, entry_lengths = array("H"), array("I")
@@ -316,4 +320,18 @@ def split_payload(raw: bytes, count: int) -> tuple[list[bytes], list[bytes]]:
     for length in entry_lengths:
         entries.append(raw[at : at + length])
         at += length
+    for key, entry in zip(keys, entries, strict=True):
+        if entry[FLAGS_OFFSET] & META:
+            _check_meta(key, entry)
     return keys, entries
+
+
+def _check_meta(key: bytes, entry: bytes) -> None:
+    """Whoever reads an entry later takes it for granted that its meta can be read."""
+    try:
+        whole = HEADER_SIZE + 4 < value_offset(entry) <= len(entry)
+        meta_of(entry)
+    except (struct.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        whole = False
+    if not whole:
+        raise SnapshotDamaged(f"the entry of {key!r} is broken")

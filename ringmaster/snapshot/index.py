@@ -14,14 +14,18 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ringmaster.errors import SnapshotDamaged
+from ringmaster.runtime.decoding import msgpack_decoder
 from ringmaster.snapshot import format as layout
 from ringmaster.snapshot.format import NO_SECTION, BlockHeader, BundleHeader, SectionId
+from ringmaster.snapshot.names import MAX_TERM
 
 MANIFEST_MAGIC: Final = b"RMMANI\r\n"
 MAX_MANIFEST: Final = 64 * 1024 * 1024
 _FOOTER_MAGIC: Final = b"RMINDX\r\n"
 _FOOTER: Final = struct.Struct("<QI8s")
 FOOTER_SIZE: Final = _FOOTER.size + layout.CRC.size
+_FAR: Final = 1 << 62
+"""No file is so long."""
 
 
 class Section(NamedTuple):
@@ -52,8 +56,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_index = msgspec.msgpack.Decoder(_Index).decode
-_decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
+_decode_index = msgpack_decoder(_Index)
+_decode_manifest = msgpack_decoder(Manifest)
 
 
 def encode_index(header: BundleHeader, sections: Sequence[Section], offset: int) -> list[bytes]:
@@ -96,7 +100,20 @@ def decode_index(raw: bytes) -> tuple[BundleHeader, list[Section]]:
         Section(SectionId(partition, term, seq), entries, offset, size)
         for partition, term, seq, entries, offset, size in index.sections
     ]
+    if not all(map(_is_possible, sections)):
+        raise SnapshotDamaged("the index names a section that cannot be")
     return index.header, sections
+
+
+def _is_possible(section: Section) -> bool:
+    partition, term, seq = section.id
+    return (
+        partition >= 0
+        and 0 <= term < MAX_TERM
+        and seq >= 0
+        and 0 <= section.offset <= section.end < _FAR
+        and (section.entries or 0) >= 0
+    )
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -108,6 +125,9 @@ def decode_manifest(raw: bytes) -> Manifest:
     """The manifest, from all bytes of its file. Raises `SnapshotDamaged` or `SnapshotUnreadable`."""
     body = layout.unframe(raw, MANIFEST_MAGIC, MAX_MANIFEST)
     try:
-        return _decode_manifest(body)
+        manifest = _decode_manifest(body)
     except msgspec.DecodeError as error:
         raise SnapshotDamaged(f"the manifest cannot be read: {error}") from error
+    if not all(0 <= term < MAX_TERM for _, term, _, _ in manifest.newest):
+        raise SnapshotDamaged("the manifest names a term that cannot be")
+    return manifest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ringmaster.runtime.decoding import json_decoder
+
 
 class SectionRow(msgspec.Struct, array_like=True, frozen=True):
     """The newest section of a partition. `file`: its bundle; `bytes`: its size; `created_ms`: cluster time."""
@@ -47,5 +49,5 @@ class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: float = 0.0
 
 
-decode_report = msgspec.json.Decoder(SnapshotReport).decode
-decode_request = msgspec.json.Decoder(RequestReport).decode
+decode_report = json_decoder(SnapshotReport)
+decode_request = json_decoder(RequestReport)

@@ -38,6 +38,7 @@ SMUGGLING = {
     "bad host": b"GET /data/x HTTP/1.1\r\nHost: a b\r\n\r\n",
     "no version": b"GET /data/x\r\n\r\n",
     "old version": b"GET /data/x HTTP/0.9\r\n" + HOST + b"\r\n",
+    "null behind the method": b"PUT\x00 /data/x HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\na",
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "redis": b"*1\r\n$4\r\nPING\r\n\r\n",
     "space in the target": b"GET /data/a b HTTP/1.1\r\n" + HOST + b"\r\n",

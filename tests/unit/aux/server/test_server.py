@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aux.server.server import (
+    MAX_OUTSIDE,
     MAX_QUEUED,
     MAX_TURN_BYTES,
     MAX_UNKNOWN_BYTES,
@@ -472,3 +473,71 @@ def test_whatever_bytes_come_other_clients_are_served(data: bytes, cut: int) -> 
             assert other.ask(b"PING") == b"PONG"
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (b"RM.SET", b"0.1", b"k", b"1", b"\x96\x00\x00\xc4\x00\xa1\xff\xc0\xa0"),
+        (b"RM.SET", b"0.1", b"k", b"1", b"\x97\x00\x00\xc4\x00\xc0\xc0\xa0" + b"\x91" * 100_000),
+        (b"RM.SET", b"0.1", b"k", b"1", b"\xc1"),
+        (b"RM.VIEW", b'{"cluster":"\xff","epoch":9}'),
+        (b"RM.VIEW", b'{"more":' + b"[" * 100_000),
+    ],
+    ids=["not UTF-8", "deep", "no msgpack", "view not UTF-8", "deep view"],
+)
+async def test_arguments_that_do_not_decode_are_wrong_arguments(
+    world: World, words: tuple[bytes, ...]
+) -> None:
+    client = Client(world["a"].server)
+    assert str(client.ask(*words)).startswith("ERR wrong ")
+    assert client.ask(b"PING") == b"PONG"
+
+
+def server_for(node: World, most: int, secret: str = SECRET) -> Server:
+    return Server(node["a"].node, AsyncioNetwork(), CLUSTER, secret, most)
+
+
+FULL = "ERR max number of clients reached"
+
+
+async def test_a_client_beyond_the_cap_hears_so_at_its_first_word_and_is_closed(
+    world: World,
+) -> None:
+    server = server_for(world, 2)
+    first, second, third = (Client(server) for _ in range(3))
+    assert third.transport.writes == []
+    assert str(third.ask(b"PING")) == FULL
+    assert third.transport.closed
+    assert first.ask(b"PING") == second.ask(b"PING") == b"PONG"
+    await ticks()
+    first.transport.lose()
+    assert Client(server).ask(b"PING") == b"PONG"
+    assert server.turned_away == 1
+
+
+async def test_who_says_the_secret_first_is_let_in_beyond_the_cap(world: World) -> None:
+    server = server_for(world, 1)
+    assert Client(server).ask(b"PING") == b"PONG"
+    master, stranger = Client(server), Client(server)
+    assert master.ask(b"AUTH", SECRET.encode()) == b"OK"
+    assert master.ask(b"PING") == b"PONG"
+    assert str(stranger.ask(b"AUTH", b"sesame")) == FULL
+    assert stranger.transport.closed
+
+
+async def test_who_says_nothing_beyond_the_cap_is_closed(world: World) -> None:
+    server = server_for(world, 1)
+    _, silent = Client(server), Client(server)
+    await until(lambda: silent.transport.closed)
+    assert [str(reply) for reply in silent.replies()] == [FULL]
+    assert not server.outside
+
+
+async def test_few_wait_outside_and_none_without_a_secret(world: World) -> None:
+    server = server_for(world, 1)
+    clients = [Client(server) for _ in range(MAX_OUTSIDE + 2)]
+    assert [client.transport.closed for client in clients] == [False] * (MAX_OUTSIDE + 1) + [True]
+    open_to_all = server_for(world, 1, "")
+    _, second = Client(open_to_all), Client(open_to_all)
+    assert [str(reply) for reply in second.replies()] == [FULL]

@@ -244,3 +244,31 @@ async def test_a_value_above_the_limit_never_reaches_a_node(world: World) -> Non
     assert statuses(client.said()) == [413]
     client.receive(put(b"12345"))
     assert len(world.fallbacks) == 1
+
+
+async def test_an_empty_line_before_a_request_is_passed_over_however_it_comes(world: World) -> None:
+    client = world.client()
+    for piece in (b"\r", b"\n", b"\r", b"\n" + get()):
+        client.receive(piece)
+    assert await world.asked() == [[b"RM.GET", b"0.1", b"a"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "rest"),
+    [
+        (b"GET", get()[3:]),
+        (b"DELETE", get()[3:]),
+        (b"PUT", put(b"v")[3:]),
+        (b"POST", put(b"v")[3:]),
+    ],
+)
+async def test_nothing_may_stand_between_a_method_and_its_space(
+    world: World, method: bytes, rest: bytes
+) -> None:
+    """A NUL there was taken for the key, which no client may have."""
+    for _ in range(2):
+        client = world.client()
+        client.receive(method + b"\x00" + rest)
+        assert await world.asked() == []
+        assert statuses(client.said()) == [400]
+        client.lose()

@@ -11,6 +11,7 @@ from master.http.problem import Problem
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.net.admission import Admission
 from ringmaster.protocol.entry import JSON, pack
 from ringmaster.protocol.resp import Command
 from ringmaster.routing.router import Router
@@ -82,11 +83,15 @@ class Fallback:
 
 
 class Client(FakeTransport):
-    def __init__(self, protocol: asyncio.Protocol) -> None:
+    def __init__(self, protocol: asyncio.Protocol, address: str = "") -> None:
         super().__init__(protocol)
         self.unread = 0
         self.shut = False
+        self.address = address
         protocol.connection_made(self)
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return (self.address, 1) if name == "peername" and self.address else default
 
     def get_write_buffer_size(self) -> int:
         return self.unread
@@ -119,7 +124,9 @@ def statuses(raw: bytes) -> list[int]:
 
 
 class World:
-    def __init__(self, limits: Limits, gate: Gate | None = None) -> None:
+    def __init__(
+        self, limits: Limits, gate: Gate | None = None, admission: Admission | None = None
+    ) -> None:
         self.gate = gate or Gate()
         self.clock = ShiftedClock()
         cluster_clock = ClusterClock(self.clock)
@@ -137,6 +144,7 @@ class World:
             cluster_clock,
             self.fall_back,
             gate=self.gate,
+            admission=admission,
         )
 
     def fall_back(self, on_reply: Callable[[], None]) -> Fallback:
@@ -161,8 +169,8 @@ class World:
     def aux(self) -> FakeTransport:
         return self.network.made[-1][1]
 
-    def client(self) -> Client:
-        return Client(self.path.protocol())
+    def client(self, address: str = "") -> Client:
+        return Client(self.path.protocol(), address)
 
     async def asked(self) -> list[Command]:
         await ticks()

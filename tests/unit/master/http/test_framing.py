@@ -175,6 +175,7 @@ def test_a_beginning_may_still_become_a_request(data: bytes) -> None:
         (b"\x16\x03\x01", 400),
         (b"GET\x00", 400),
         (b"\r\r", 400),
+        (b"\rG", 400),
         (b"GET /a b c", 400),
         (b"GET /a\r\n", 400),
         (LINE + b"a: b\nc", 400),

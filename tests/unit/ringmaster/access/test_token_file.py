@@ -89,6 +89,8 @@ def test_owner_and_group_may_read_it(tmp_path: Path, mode: int) -> None:
     ("text", "said"),
     [
         ("= 3", "is not TOML"),
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("a = " + "1" * 5000, "cannot be read"),
         ("x = 3", "write a table [tokens.NAME]"),
         ("tokens = 3", "write a table [tokens.NAME]"),
         ("[tokens]\napp = 3", "write a table [tokens.NAME]"),

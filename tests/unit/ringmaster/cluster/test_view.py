@@ -60,3 +60,17 @@ def test_with_another_node_up_or_down_every_row_counts_as_changed(
     before = view(7, *ROWS, **UP)
     assert list(changed_rows(before, view(8, *ROWS, **nodes))) == [0, 1, 2]
     assert list(changed_rows(None, before)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        encode_view(view(7)),
+        b'{"cluster":"\xff","epoch":1}',
+        b'{"cluster":"c","epoch":1,"more":' + b"[" * 100_000,
+    ],
+    ids=["no partition", "not UTF-8", "deep"],
+)
+def test_what_is_no_view_is_a_decode_error(raw: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_view(raw)

@@ -47,7 +47,16 @@ def test_a_reply_split_anywhere_arrives_whole() -> None:
         assert reader.feed(data[:cut]) + reader.feed(data[cut:]) == [b"ab\r\nc", [1, b"x"], b"OK"]
 
 
-@pytest.mark.parametrize("bad", [b"HTTP/1.1 200 OK\r\n", b"*x\r\n", b"$-7\r\n"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"*x\r\n",
+        b"$-7\r\n",
+        b"%1\r\n*1\r\n:1\r\n:2\r\n",
+        b"*4294967295\r\n",
+    ],
+)
 def test_what_is_no_reply_is_a_wire_error(bad: bytes) -> None:
     with pytest.raises(WireError):
         Reader().feed(bad)

@@ -10,11 +10,13 @@ import pytest
 import zstandard
 
 from ringmaster.errors import SnapshotDamaged, SnapshotError, SnapshotUnreadable
+from ringmaster.protocol.entry import pack
 from ringmaster.snapshot import format as layout
 from ringmaster.snapshot.format import BundleHeader, SectionId
 from ringmaster.snapshot.index import (
     Manifest,
     Section,
+    decode_index,
     decode_manifest,
     encode_index,
     encode_manifest,
@@ -355,3 +357,45 @@ def test_a_file_of_format_version_1_is_recognised_by_its_name() -> None:
     text = "p00017-t5-s123456-0123456789abcdef.snap"
     assert parse_name(text) == Version1Name(text, 17, 5)
     assert parse_draft(f".{text}.draft") is None
+
+
+def test_a_block_gets_the_memory_that_its_header_says_and_no_more() -> None:
+    stored = zstandard.ZstdCompressor().compress(bytes(2**26))
+    header = layout.BlockHeader(
+        layout.ENTRIES, layout.ZSTD, SectionId(0, 3, 99), 0, 1, 100, len(stored), zlib.crc32(stored)
+    )
+    with pytest.raises(SnapshotDamaged, match="differs from its header"):
+        layout.decode_block(header, stored, zstandard.ZstdDecompressor())
+
+
+@pytest.mark.parametrize(
+    "meta", [b"\x91\xa1\xff", b"\xc1", b"\x96\xa0\xa0\xa0\x90\x00" + b"\x91" * 5000]
+)
+def test_an_entry_whose_meta_cannot_be_read_is_damage(meta: bytes) -> None:
+    whole = pack(slot=0, term=1, seq=1, expires_ms=0, written_s=0, flags=0, meta=meta, value=b"")
+    for broken in (whole, whole[:-1], whole[:25]):
+        payload = one_payload([b"k"], [broken])
+        with pytest.raises(SnapshotDamaged, match="broken"):
+            layout.split_payload(b"".join(payload.parts), 1)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        Section(SectionId(0, 3, 99), 1, -1, 100),
+        Section(SectionId(0, 3, 99), 1, 2**63, 100),
+        Section(SectionId(0, 3, 99), 1, 100, -200),
+        Section(SectionId(0, 2**40, 99), 1, 100, 100),
+        Section(SectionId(-1, 3, 99), 1, 100, 100),
+    ],
+)
+def test_an_index_that_names_what_cannot_be_is_damaged(section: Section) -> None:
+    block = b"".join(encode_index(HEADER, [section], 0)[:2])
+    with pytest.raises(SnapshotDamaged, match="cannot be"):
+        decode_index(block)
+
+
+def test_a_manifest_with_a_term_that_cannot_be_is_damaged() -> None:
+    raw = encode_manifest(Manifest(cluster="c", incarnation="i", newest=[(0, 2**40, 1, 1)]))
+    with pytest.raises(SnapshotDamaged, match="cannot be"):
+        decode_manifest(raw)
