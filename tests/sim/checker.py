@@ -229,7 +229,7 @@ class _Search:
         mask = 0
         for index, operation in enumerate(self.operations):
             if (
-                operation.kind in {"put", "fill"}
+                operation.kind == "put"
                 and operation.outcome != OK
                 and operation.argument not in self.seen
             ):

@@ -362,3 +362,12 @@ def test_an_invalidation_of_a_tag_that_a_fill_carries_ends_its_token() -> None:
     for tag, allowed in ((b"x", False), (b"y", True)):
         untag = Operation("s", "untag", b"k", 2, tag, returned=3, outcome="ok")
         assert (check_key(b"k", [fetch(0, 1, "t1"), untag, tagged]) is None) is allowed
+
+
+def test_of_two_fills_of_unknown_outcome_the_one_whose_token_lived_may_have_written() -> None:
+    fills = [
+        unknown(start, "x", kind="fill", token=token) for start, token in ((1, "t1"), (3, "t2"))
+    ]
+    fills[1].argument = b"y"
+    granted = [fetch(0, 0.5, "t1"), fetch(2, 2.5, "t2")]
+    assert check_key(b"k", [*granted, *fills, delete(5, 6)]) is None
