@@ -184,7 +184,6 @@ def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:
     return NodeSpec(
         info=info,
         listen=f"{host}:{settings.port}",
-        guarded=settings.host not in ("127.0.0.1", "::1", "localhost"),
         min_in_sync=settings.min_in_sync,
         fill_bytes_per_s=settings.rebalance_rate,
         overhead_bytes=PROCESS_BYTES,

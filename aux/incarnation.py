@@ -58,13 +58,12 @@ class NodeEnvironment:
 class NodeSpec:
     """Who the node is. `info.address` may have port 0; its incarnation is ignored.
 
-    `guarded`: the TCP address asks for the cluster's secret. `overhead_bytes`: what the process takes
+    `overhead_bytes`: what the process takes
     before it holds an entry; it counts against `info.max_bytes`. `max_clients`: connections at one time, 0 for no cap. `resident_bytes()`: what it takes now, 0 if not measured.
     """
 
     info: NodeInfo
     listen: str
-    guarded: bool = False
     min_in_sync: int = 1
     fill_bytes_per_s: int = 64 * 1024 * 1024
     overhead_bytes: int = 0
@@ -116,7 +115,7 @@ class Incarnation:
         """
         spec, environment = self.spec, self._environment
         try:
-            address = await self.server.listen(spec.listen, guarded=spec.guarded)
+            address = await self.server.listen(spec.listen)
             if spec.info.unix:
                 await self.server.listen(spec.info.unix)
             info = spec.info

@@ -77,14 +77,20 @@ def play(entry: Entry, seconds: float, zipf: Path, measured: Measured) -> None:
 
 def play_wire(measured: Measured) -> None:
     """The aux server alone against Redis, with Redis's own benchmark."""
-    for label, make, port_of in (
-        ("aux", lambda: Ringmaster(SERVER_CORE, nodes=1), lambda peer: peer.aux_port),
-        ("redis", lambda: Webdis(SERVER_CORE), lambda peer: peer.redis_port),
+    for label, make, door_of in (
+        (
+            "aux",
+            lambda: Ringmaster(SERVER_CORE, nodes=1),
+            lambda peer: (peer.aux_port, peer.redis_password),
+        ),
+        ("redis", lambda: Webdis(SERVER_CORE), lambda peer: (peer.redis_port, "")),
     ):
         with make() as peer:
-            port = port_of(peer)
+            port, password = door_of(peer)
             for command in ("set", "get"):
-                rps = redis_benchmark(port, command, cores="1", requests=200_000, pipeline=16)
+                rps = redis_benchmark(
+                    port, command, cores="1", requests=200_000, pipeline=16, password=password
+                )
                 name = f"redis-benchmark {command.upper()}"
                 measured.setdefault((label, name), []).append(Measurement(rps, 0.0, 0.0, 0))
 

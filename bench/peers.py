@@ -229,6 +229,16 @@ class Ringmaster(Peer):
     def tags_file(self, prefix: str) -> str:
         return str(self.folder / f"tags-{prefix}")
 
+    @property
+    def redis_password(self) -> str:
+        """Of who may write through the node's port."""
+        words = ["redis-password", "--write", "--data-dir", str(self.folder / "data")]
+        done = subprocess.run(
+            [sys.executable, "-m", "ringmaster.cli", *words],
+            capture_output=True, text=True, check=True, timeout=20,
+        )  # fmt: skip
+        return done.stdout.strip()
+
 
 class Webdis(Peer):
     """webdis in front of Redis, both of Debian; behind nginx if `nginx`."""

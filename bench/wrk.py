@@ -70,13 +70,15 @@ def _percentile(text: str, which: str) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else 0.0
 
 
-def redis_benchmark(port: int, command: str, *, cores: str, requests: int, pipeline: int) -> float:
-    """Requests a second of one command with 100-byte values over 10,000 keys."""
+def redis_benchmark(
+    port: int, command: str, *, cores: str, requests: int, pipeline: int, password: str = ""
+) -> float:
+    """Requests a second of one command with 100-byte values over 10,000 keys. `password`: empty for none."""
     if shutil.which("redis-benchmark") is None:
         raise Missing("redis-benchmark is not installed")
     arguments: Sequence[str] = (
         "redis-benchmark", "-p", str(port), "-t", command, "-n", str(requests), "-r", "10000",
-        "-d", "100", "-P", str(pipeline), "--csv",
+        "-d", "100", "-P", str(pipeline), "--csv", *(("-a", password) if password else ()),
     )  # fmt: skip
     done = subprocess.run(
         ["taskset", "-c", cores, *arguments],

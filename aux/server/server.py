@@ -28,6 +28,7 @@ from aux.server.redis_commands import RedisCommands
 from aux.server.tag_commands import TagCommands
 from ringmaster.errors import WireError
 from ringmaster.net.network import Listener, Network
+from ringmaster.protocol.handshake import READER, reader_password
 from ringmaster.protocol.resp import CommandReader
 
 MAX_QUEUED: Final = 20_000
@@ -54,6 +55,11 @@ _MALFORMED: Final = (
 )  # fmt: skip
 """What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
 
+_READS: Final = (b"GET", b"MGET", b"EXISTS", b"TTL", b"PTTL")
+"""What a reader may ask of a node that holds its lease."""
+
+_WRONG: Final = b"-WRONGPASS wrong user or password\r\n"
+
 _INTERNAL: Final = b"RM."
 """What the names of the masters' and nodes' own commands begin with."""
 
@@ -66,8 +72,8 @@ _log = structlog.get_logger(__name__)
 class Server:
     """Serves one node on any number of addresses.
 
-    `secret`: what AUTH must say before any command where `guarded` addresses listen, and before those of masters and other
-    nodes (`RM.`) on all. Without one nothing is asked. `refused`: commands that came without it. `max_clients`: connections
+    `secret`: what AUTH must say before any command, on every address; the user `reader` has a password of its own, and may only
+    read by standard commands. Without a secret nothing is asked. `refused`: commands of masters and nodes that came without it. `max_clients`: connections
     at one time, 0 for no cap. `outside`: those beyond it, which may still say the secret. `turned_away`: those that did not.
     """
 
@@ -93,11 +99,14 @@ class Server:
         self.leased |= fills.leased()
         self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
         self.always |= fills.always()
+        self.reader_password = reader_password(secret).encode()
+        self.readers_leased = {name: self.leased[name] for name in _READS}
+        self.readers_always = redis.always()
 
-    async def listen(self, address: str, *, guarded: bool = False) -> str:
-        """Accept connections; `guarded` ones must AUTH first. Returns the address with its real port."""
+    async def listen(self, address: str) -> str:
+        """Accept connections. Returns the address with its real port."""
         listener = await self._network.listen(
-            address, lambda: cast(asyncio.Protocol, ClientConnection(self, guarded=guarded))
+            address, lambda: cast(asyncio.Protocol, ClientConnection(self))
         )
         self._listeners.append(listener)
         return listener.address
@@ -139,11 +148,6 @@ class Server:
         }
 
 
-def _public(table: dict[bytes, Handler]) -> dict[bytes, Handler]:
-    """What anybody may ask for."""
-    return {name: handler for name, handler in table.items() if not name.startswith(_INTERNAL)}
-
-
 class _Cell:
     """A reply that is not there yet, in its place in the queue."""
 
@@ -166,15 +170,14 @@ class ClientConnection:
     An `asyncio.Protocol` by its methods, not by inheritance: so its attributes are fast when it is compiled.
     """
 
-    def __init__(self, server: Server, *, guarded: bool) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._node = server.node
         self._leased = server.leased
         self._always = server.always
-        if server.secret:
-            self._leased, self._always = _public(server.leased), _public(server.always)
         self._reader = CommandReader()
-        if guarded:
+        self._authorized = not server.secret
+        if not self._authorized:
             self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
         self._out: list[bytes] = []
         self._queue: deque[_Cell | bytes] = deque()
@@ -189,7 +192,6 @@ class ClientConnection:
         self._running = False
         self._closing = False
         self._paused: set[str] = set()
-        self._authorized = not guarded
 
     # asyncio.Protocol
 
@@ -312,8 +314,10 @@ class ClientConnection:
         if upper == b"QUIT":
             self._closing = True
             return b"+OK\r\n"
-        if upper.startswith(_INTERNAL) and self._leased is not self._server.leased:
-            return self._refuse(upper)
+        if upper in self._server.leased or upper in self._server.always:
+            if upper.startswith(_INTERNAL):
+                self._note_refusal(upper)
+            return b"-NOPERM this user may only read\r\n"
         return b"-ERR unknown command '%b'\r\n" % upper[:64].replace(b"\r", b"").replace(b"\n", b"")
 
     def _wait_outside(self) -> None:
@@ -347,19 +351,30 @@ class ClientConnection:
                 self._closing = True
                 return _NO_PLACE
         if upper == b"AUTH" and len(command) > 1:
-            if hmac.compare_digest(command[-1], self._server.secret):
-                self._authorized = True
-                self._leased, self._always = self._server.leased, self._server.always
-                self._reader.allow()
-                return b"+OK\r\n"
-            return b"-WRONGPASS wrong secret\r\n"
+            return self._log_in(command[1] if len(command) > 2 else b"default", command[-1])
         if upper == b"QUIT":
             self._closing = True
             return b"+OK\r\n"
+        if upper.startswith(_INTERNAL):
+            self._note_refusal(upper)
         return b"-NOAUTH Authentication required.\r\n"
 
-    def _refuse(self, name: bytes) -> bytes:
-        """A command of masters and nodes, from somebody who has not said the secret: nothing is done."""
+    def _log_in(self, user: bytes, password: bytes) -> bytes:
+        server = self._server
+        if user == READER.encode():
+            if not hmac.compare_digest(password, server.reader_password):
+                return _WRONG
+            self._leased, self._always = server.readers_leased, server.readers_always
+        else:
+            if not hmac.compare_digest(password, server.secret):
+                return _WRONG
+            self._leased, self._always = server.leased, server.always
+        self._authorized = True
+        self._reader.allow()
+        return b"+OK\r\n"
+
+    def _note_refusal(self, name: bytes) -> None:
+        """A command of masters and nodes came from somebody who has not said the secret: nothing is done."""
         server = self._server
         server.refused += 1
         if server.refused == 1 or server.refused % _REFUSALS_PER_LINE == 0:
@@ -368,9 +383,6 @@ class ClientConnection:
                 command=name.decode(errors="replace"),
                 refused=server.refused,
             )
-        return (
-            b"-NOAUTH this command is the masters' and nodes': say the cluster's secret first\r\n"
-        )
 
     # Replies
 

@@ -13,6 +13,7 @@ from ringmaster import __version__
 from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import settings_command
+from ringmaster.cli.redis_password import redis_password
 from ringmaster.cli.scale import scale
 from ringmaster.cli.streams import USAGE
 from ringmaster.cli.up import up
@@ -73,6 +74,7 @@ app.command("drain")(nodes.drain)
 app.command("undrain")(nodes.undrain)
 app.command("forget")(nodes.forget)
 app.command("scale")(scale)
+app.command("redis-password")(redis_password)
 app.add_typer(snapshots.app)
 app.add_typer(token.app)
 app.command("chaos")(chaos)

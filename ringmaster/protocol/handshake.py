@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from typing import Final
+
 from ringmaster.protocol.resp import encode
+
+READER: Final = "reader"
+"""The user who may only read, by standard Redis commands."""
+
+
+def reader_password(secret: str) -> str:
+    """The password of `READER` in the cluster of `secret`, which it does not give away (HMAC-SHA256)."""
+    return hmac.new(secret.encode(), b"ringmaster reader", hashlib.sha256).hexdigest()
 
 
 def handshake(cluster: str, incarnation: str, secret: str = "") -> bytes:

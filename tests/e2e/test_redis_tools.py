@@ -1,19 +1,18 @@
 """The tools of Redis, as Debian ships them, against a node: standard commands keep their meaning."""
 
-import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
-from ringmaster.coordinator.cluster_record import ensure_cluster
-from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.protocol.hashing import partition_of, token_of
 from ringmaster.protocol.resp import encode
-from ringmaster.runtime.clock import SystemClock
 from tests.e2e.cluster import RINGMASTER, Cluster
 from tests.e2e.waiting import wait_until
 
@@ -35,11 +34,22 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def cli(cluster: Cluster, *words: str, stdin: str | None = None) -> str:
+@cache
+def password(folder: Path, user: str = "default") -> str:
+    """Of `user` in the cluster of `folder`, asked for once."""
+    write = [] if user == "reader" else ["--write"]
+    words = [*RINGMASTER, "redis-password", "--data-dir", str(folder), *write]
+    return subprocess.run(
+        words, capture_output=True, text=True, timeout=20, check=True
+    ).stdout.strip()
+
+
+def cli(cluster: Cluster, *words: str, stdin: str | None = None, user: str = "default") -> str:
     """What redis-cli prints, without the last newline."""
     done = subprocess.run(
-        ["redis-cli", "-p", str(cluster.aux_port), *words],
+        ["redis-cli", "-p", str(cluster.aux_port), "--user", user, *words],
         input=stdin, capture_output=True, text=True, timeout=20, check=False,
+        env={**os.environ, "REDISCLI_AUTH": password(cluster.data_dir, user)},
     )  # fmt: skip
     return done.stdout.rstrip("\n")
 
@@ -123,19 +133,10 @@ def plant(cluster: Cluster, key: bytes) -> None:
     with socket.create_connection(("127.0.0.1", cluster.aux_port), 5) as connection:
         connection.sendall(frame)
         assert connection.recv(1000).startswith(b"-NOAUTH")
-        connection.sendall(encode(b"AUTH", asyncio.run(secret(cluster)).encode()))
+        connection.sendall(encode(b"AUTH", password(cluster.data_dir).encode()))
         assert connection.recv(1000) == b"+OK\r\n"
         connection.sendall(frame)
         assert connection.recv(1000).startswith(b"*4")
-
-
-async def secret(cluster: Cluster) -> str:
-    """Of the cluster, which is for who can read its data directory."""
-    coordinator = SqliteCoordinator(cluster.data_dir / "coordinator", cluster.lease_dir)
-    try:
-        return (await ensure_cluster(coordinator, 1, SystemClock())).secret
-    finally:
-        await coordinator.close()
 
 
 def snapshot(*arguments: str) -> tuple[str, str, int]:
@@ -150,9 +151,32 @@ def snapshot(*arguments: str) -> tuple[str, str, int]:
 def test_redis_benchmark_runs(cluster: Cluster, depth: str) -> None:
     # Bounded: it spins for ever when its server goes away.
     done = subprocess.run(
-        ["redis-benchmark", "-p", str(cluster.aux_port), "-n", "5000", "-c", "16", "-P", depth,
+        ["redis-benchmark", "-p", str(cluster.aux_port), "-a", password(cluster.data_dir), "-n", "5000", "-c", "16", "-P", depth,
          "-r", "1000", "-t", "ping_mbulk,set,get,mset", "--csv"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     rows = {line.split(",")[0].strip('"') for line in done.stdout.splitlines()}
     assert {"SET", "GET"} <= rows, done.stdout + done.stderr
+
+
+def test_a_reader_may_only_read_and_a_stranger_may_do_nothing(cluster: Cluster) -> None:
+    assert cli(cluster, "SET", "read", "me") == "OK"
+    assert cli(cluster, "GET", "read", user="reader") == "me"
+    assert "NOPERM" in cli(cluster, "SET", "read", "x", user="reader")
+    assert "NOPERM" in cli(cluster, "RM.STATUS", user="reader")
+    run = subprocess.run
+    for where in (["-p", str(cluster.aux_port)], ["-s", str(cluster.data_dir / "run/aux1.sock")]):
+        done = run(["redis-cli", *where, "GET", "read"], capture_output=True, text=True, timeout=20)
+        assert "NOAUTH" in done.stdout
+    benchmark = ["redis-benchmark", "-p", str(cluster.aux_port), "--user", "reader", "-a"]
+    words = [*benchmark, password(cluster.data_dir, "reader"), "-n", "2000", "-t", "get", "--csv"]
+    done = run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert '"GET"' in done.stdout, done.stdout + done.stderr
+
+
+def test_the_password_of_no_cluster_is_a_mistake(tmp_path: Path) -> None:
+    words = [*RINGMASTER, "redis-password", "--data-dir", str(tmp_path / "none")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ringmaster redis-password: ")
+    assert not (tmp_path / "none").exists()

@@ -41,6 +41,7 @@ COMMANDS: dict[str, list[str]] = {
     "undrain": ["aux1"],
     "forget": ["aux1"],
     "scale": ["--aux", "4"],
+    "redis-password": ["--data-dir", "no-such-folder"],
     "chaos": ["no-such-fault"],
     "snapshot create": [],
     "snapshot list": ["."],

@@ -19,6 +19,7 @@ import redis
 
 from ringmaster.errors import RingmasterError
 from tests.e2e.cluster import ROOT, Cluster
+from tests.e2e.test_redis_tools import password
 from tests.e2e.waiting import wait_until
 
 HERE: Final = Path(__file__).parent
@@ -74,10 +75,10 @@ def _download(folder: Path) -> None:
         raise CannotDownload("pip could not download the source distribution of redis-py")
 
 
-def run(folder: Path, port: int, arguments: list[str]) -> int:
-    """The exit code of the suite's pytest, with the node's port."""
+def run(folder: Path, port: int, secret: str, arguments: list[str]) -> int:
+    """The exit code of the suite's pytest, with the node's port and the cluster's secret."""
     # RESP 2 is all that a node speaks. Both options, since some tests use one and some the other.
-    url = f"redis://127.0.0.1:{port}/0?protocol=2"
+    url = f"redis://:{secret}@127.0.0.1:{port}/0?protocol=2"
     words = [
         sys.executable, "-m", "pytest", "-p", "redis_py_plugin", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout",
         "-p", "no:cacheprovider", "-o", "addopts=", "-o", "filterwarnings=ignore", "--disable-warnings", "--tb=short", "-q",
@@ -95,9 +96,9 @@ def run(folder: Path, port: int, arguments: list[str]) -> int:
     ).returncode
 
 
-def serves(port: int) -> bool:
+def serves(port: int, secret: str) -> bool:
     """Whether the node answers for its keys."""
-    client = redis.Redis(port=port, protocol=2)
+    client = redis.Redis(port=port, password=secret, protocol=2)
     try:
         return bool(client.set("ready", "1")) and client.delete("ready") == 1
     except redis.RedisError:
@@ -116,8 +117,9 @@ def main() -> int:
     options = ("--replicas", "1", "--snapshot-interval", "3600")
     with Cluster(*options, masters=1, aux=1) as cluster:
         cluster.wait_ready()
-        wait_until(lambda: serves(cluster.aux_port), "every key is served", 15)
-        return run(folder, cluster.aux_port, sys.argv[1:])
+        secret = password(cluster.data_dir)
+        wait_until(lambda: serves(cluster.aux_port, secret), "every key is served", 15)
+        return run(folder, cluster.aux_port, secret, sys.argv[1:])
 
 
 if __name__ == "__main__":

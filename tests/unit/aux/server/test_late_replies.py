@@ -33,7 +33,7 @@ class Client:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._connection = ClientConnection(world["a"].server, guarded=False)
+        self._connection = ClientConnection(world["a"].server)
         self._transport = FakeTransport(self._connection)
         self._connection.connection_made(self._transport)
         self._reader = Reader()

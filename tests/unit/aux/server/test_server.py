@@ -22,6 +22,7 @@ from ringmaster.cluster.node_status import decode_status
 from ringmaster.cluster.view import encode_view
 from ringmaster.cluster.view_delta import checksum_of, encode_step, step_between
 from ringmaster.net.network import AsyncioNetwork
+from ringmaster.protocol.handshake import reader_password
 from ringmaster.protocol.resp import Reader, Reply, encode
 from tests.fakes.nodes import CLUSTER, World, row
 from tests.unit.fake_wire import FakeTransport, ticks, until
@@ -32,8 +33,8 @@ SECRET = "open sesame"
 class Client:
     """Speaks to one connection of a node's server."""
 
-    def __init__(self, server: Server, *, guarded: bool = False) -> None:
-        self.connection = ClientConnection(server, guarded=guarded)
+    def __init__(self, server: Server) -> None:
+        self.connection = ClientConnection(server)
         self.transport = FakeTransport(self.connection)
         self.connection.connection_made(self.transport)
         self._reader = Reader()
@@ -180,18 +181,38 @@ async def test_without_the_lease_nothing_is_served_and_what_needs_none_is(alone:
     assert isinstance(client.ask(b"RM.STATUS"), bytes)
 
 
-async def test_a_guarded_address_says_nothing_before_the_secret(alone: World) -> None:
+async def test_no_address_says_anything_before_the_secret(alone: World) -> None:
     server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
-    client = Client(server, guarded=True)
+    client = Client(server)
     for words in ((b"PING",), (b"RM.HELLO", CLUSTER.encode(), b""), (b"RM.GET", b"0.1", b"k")):
         assert str(client.ask(*words)).startswith("NOAUTH")
     assert str(client.ask(b"AUTH", b"guess")).startswith("WRONGPASS")
     assert str(client.ask(b"AUTH")).startswith("NOAUTH")
     assert client.ask(b"auth", b"default", SECRET.encode()) == b"OK"
     assert client.ask(b"PING") == b"PONG"
-    open_to_all = Client(server)
-    assert str(open_to_all.ask(b"AUTH", b"guess")).startswith("WRONGPASS")
-    assert open_to_all.ask(b"PING") == b"PONG"
+
+
+async def test_a_reader_may_read_by_standard_commands_and_nothing_else(alone: World) -> None:
+    server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
+    alone["a"].put(b"k", b"v")
+    client = Client(server)
+    assert str(client.ask(b"AUTH", b"reader", SECRET.encode())).startswith("WRONGPASS")
+    assert str(client.ask(b"AUTH", reader_password(SECRET).encode())).startswith("WRONGPASS")
+    assert client.ask(b"AUTH", b"reader", reader_password(SECRET).encode()) == b"OK"
+    assert client.ask(b"get", b"k") == b"v"
+    assert client.ask(b"MGET", b"k", b"none") == [b"v", None]
+    assert client.ask(b"PING") == b"PONG"
+    for words in (
+        (b"SET", b"k", b"x"),
+        (b"del", b"k"),
+        (b"EXPIRE", b"k", b"1"),
+        (b"RM.GET", b"0.1", b"k"),
+    ):
+        assert str(client.ask(*words)).startswith("NOPERM"), words
+    assert server.refused == 1
+    assert str(client.ask(b"FLUSHALL")).startswith("ERR unknown")
+    assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
+    assert client.ask(b"SET", b"k", b"x") == b"OK"
 
 
 async def test_commands_of_masters_and_nodes_take_the_secret_on_every_address(alone: World) -> None:
@@ -209,7 +230,6 @@ async def test_commands_of_masters_and_nodes_take_the_secret_on_every_address(al
     assert server.refused == len(internal)
     assert alone["a"].node.roles.epoch == 1
     assert alone["a"].node.clock.now_ms() < before + 60_000
-    assert client.ask(b"SET", b"k", b"v") == b"OK"
     assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
     assert isinstance(client.ask(b"RM.STATUS"), bytes)
 
@@ -226,7 +246,7 @@ async def test_who_has_not_said_the_secret_is_sent_away_before_much_of_a_command
     alone: World, announced: bytes
 ) -> None:
     server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
-    client = Client(server, guarded=True)
+    client = Client(server)
     client.send(announced + b"x" * 10)
     assert client.replies() == []
     kept = 0
@@ -240,8 +260,8 @@ async def test_who_has_not_said_the_secret_is_sent_away_before_much_of_a_command
 
 async def test_who_has_not_said_the_secret_cannot_announce_a_large_array(alone: World) -> None:
     server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
-    assert str(Client(server, guarded=True).ask_raw(b"*999999\r\n")).startswith("ERR Protocol")
-    client = Client(server, guarded=True)
+    assert str(Client(server).ask_raw(b"*999999\r\n")).startswith("ERR Protocol")
+    client = Client(server)
     assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
     client.send(b"*999999\r\n")
     assert client.replies() == []
@@ -251,7 +271,7 @@ async def test_large_commands_are_taken_behind_the_secret_even_in_the_same_bytes
     alone: World,
 ) -> None:
     server = Server(alone["a"].node, AsyncioNetwork(), CLUSTER, SECRET)
-    client = Client(server, guarded=True)
+    client = Client(server)
     value = b"x" * 1_000_000
     write = encode(b"RM.SET", alone["a"].token(), b"k", value)
     client.send(encode(b"AUTH", SECRET.encode()) + write[:20_000])
@@ -499,6 +519,7 @@ def server_for(node: World, most: int, secret: str = SECRET) -> Server:
 
 
 FULL = "ERR max number of clients reached"
+UNKNOWN = "NOAUTH Authentication required."
 
 
 async def test_a_client_beyond_the_cap_hears_so_at_its_first_word_and_is_closed(
@@ -509,16 +530,16 @@ async def test_a_client_beyond_the_cap_hears_so_at_its_first_word_and_is_closed(
     assert third.transport.writes == []
     assert str(third.ask(b"PING")) == FULL
     assert third.transport.closed
-    assert first.ask(b"PING") == second.ask(b"PING") == b"PONG"
+    assert str(first.ask(b"PING")) == str(second.ask(b"PING")) == UNKNOWN
     await ticks()
     first.transport.lose()
-    assert Client(server).ask(b"PING") == b"PONG"
+    assert str(Client(server).ask(b"PING")) == UNKNOWN
     assert server.turned_away == 1
 
 
 async def test_who_says_the_secret_first_is_let_in_beyond_the_cap(world: World) -> None:
     server = server_for(world, 1)
-    assert Client(server).ask(b"PING") == b"PONG"
+    assert str(Client(server).ask(b"PING")) == UNKNOWN
     master, stranger = Client(server), Client(server)
     assert master.ask(b"AUTH", SECRET.encode()) == b"OK"
     assert master.ask(b"PING") == b"PONG"
