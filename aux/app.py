@@ -198,7 +198,7 @@ def _socket_path(directory: Path, name: str) -> Path:
 
 
 def run(settings: AuxSettings) -> None:
-    """Run an aux server until SIGTERM or SIGINT. Raises as `AuxProcess.run` does."""
+    """Run a node, which keeps entries in memory, until SIGTERM or SIGINT; then it moves them to the other nodes and ends."""
 
     async def main() -> None:
         process = AuxProcess(settings)

@@ -235,7 +235,10 @@ class Master:
 
 
 def run(settings: MasterSettings) -> None:
-    """Run a master until SIGTERM or SIGINT; with `--workers`, that many masters that share the sockets."""
+    """Run a master, which serves HTTP from the nodes of the cluster, until SIGTERM or SIGINT.
+
+    With `--workers`, that many masters that share the sockets.
+    """
     if settings.workers > 1:
         run_workers(settings, _serve)
     else:

@@ -12,7 +12,7 @@ import typer
 from ringmaster import __version__
 from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.chaos import chaos
-from ringmaster.cli.options import settings_command
+from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
 from ringmaster.cli.redis_password import redis_password
 from ringmaster.cli.scale import scale
 from ringmaster.cli.streams import USAGE
@@ -49,18 +49,20 @@ def root(
         raise typer.Exit(USAGE)
 
 
-app.command("up")(settings_command(UpSettings, up))
+app.command("up", epilog=SETTINGS_EPILOG, short_help="Run a local cluster: nodes, masters, nginx.")(
+    settings_command(UpSettings, up)
+)
 
 
-@app.command("master", context_settings=_PASS_ON)
+@app.command("master", context_settings=_PASS_ON, short_help="Run one master, which serves HTTP.")
 def master(context: typer.Context) -> None:
-    """Run one master; `ringmaster master --help` lists its options."""
+    """Run one master, which serves HTTP; `ringmaster master --help` lists its options."""
     _become("master", context.args)
 
 
-@app.command("aux", context_settings=_PASS_ON)
+@app.command("aux", context_settings=_PASS_ON, short_help="Run one node, which keeps entries.")
 def aux(context: typer.Context) -> None:
-    """Run one node; `ringmaster aux --help` lists its options."""
+    """Run one node, which keeps entries; `ringmaster aux --help` lists its options."""
     _become("aux", context.args)
 
 
@@ -68,16 +70,16 @@ app.command("get")(operate.get)
 app.command("put")(operate.put)
 app.command("delete")(operate.delete)
 app.command("invalidate")(operate.invalidate)
-app.command("status")(operate.status)
-app.command("locate")(operate.locate)
-app.command("drain")(nodes.drain)
+app.command("status", short_help="Show the nodes and the health of the cluster.")(operate.status)
+app.command("locate", short_help="Show which nodes hold a key.")(operate.locate)
+app.command("drain", short_help="Move everything off a node, to stop it.")(nodes.drain)
 app.command("undrain")(nodes.undrain)
-app.command("forget")(nodes.forget)
-app.command("scale")(scale)
-app.command("redis-password")(redis_password)
+app.command("forget", short_help="Strike a node that is gone off the list.")(nodes.forget)
+app.command("scale", short_help="Change how many nodes a local cluster has.")(scale)
+app.command("redis-password", short_help="Print the password for redis-cli.")(redis_password)
 app.add_typer(snapshots.app)
 app.add_typer(token.app)
-app.command("chaos")(chaos)
+app.command("chaos", short_help="Break a cluster on purpose, and measure.")(chaos)
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:

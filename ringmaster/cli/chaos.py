@@ -29,26 +29,44 @@ _NAMES = ", ".join(scenario.name for scenario in SCENARIOS)
 
 def chaos(
     names: Annotated[
-        list[str] | None, typer.Argument(help=f"Which faults, of {_NAMES}. All by default.")
+        list[str] | None,
+        typer.Argument(
+            help=f"Faults, of {_NAMES}. Without any: all, one after the other.",
+            metavar="fault",
+        ),
     ] = None,
-    clients: Annotated[int, typer.Option(min=1, max=256, help="Concurrent clients.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of the load's choices.")] = 1,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    clients: Annotated[
+        int, typer.Option(min=1, max=256, metavar="number", help="How many clients make the load.")
+    ] = 16,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="number", help="The same seed makes the same choices of keys and operations."
+        ),
+    ] = 1,
+    json: Annotated[
+        Path | None, typer.Option(help="Write all figures to this file, as JSON.")
+    ] = None,
     timeline: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the timelines into this svg or png.")
+        Path | None,
+        typer.Option("--plot", help="Draw what happened over time into this file, .svg or .png."),
     ] = None,
     compose: Annotated[
-        bool, typer.Option("--compose", help="Break the running compose project instead.")
+        bool,
+        typer.Option("--compose", help="Do it to the containers of a compose project that runs."),
     ] = False,
     compose_file: Annotated[
-        list[Path] | None, typer.Option(help="Of the project; again for each of several.")
+        list[Path] | None,
+        typer.Option(
+            metavar="path", help="With --compose: the project's file; once for each of several."
+        ),
     ] = None,
     project: Annotated[
-        str, typer.Option(help="The project's name, if it is not the folder's.")
+        str, typer.Option(help="With --compose: the project's name, if it is not the folder's.")
     ] = "",
     token: Token = None,
 ) -> None:
-    """Run faults under load; exit code 1 if a bound is broken.
+    """Break a cluster on purpose, under load, and print what its clients saw; exit code 1 if a bound is broken.
 
     Each fault gets a local cluster of its own in a temporary folder, on free ports of the loopback address. With
     `--compose` they are done to the containers of a compose project that runs, which is left scaled as it was found.

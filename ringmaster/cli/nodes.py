@@ -28,13 +28,21 @@ SAY_EVERY_S: Final = 5.0
 def drain(
     node: Node,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait, with progress, until it may stop.")
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Return when it may be stopped, with progress until then, or at once.",
+        ),
     ] = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if too few copies remain on the other nodes.")
+        bool,
+        typer.Option("--force", help="Drain it even if the others are too few for all copies."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would take.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Change nothing; say how much would move and about how long it takes."
+        ),
     ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
@@ -55,7 +63,7 @@ def drain(
 def undrain(
     node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
 ) -> None:
-    """Take `drain` back."""
+    """Let a node that drains, or is drained, hold data again."""
     with connected(url, timeout, token) as client:
         if not client.drain(node, undo=True):
             complain("undrain", f"no such node: {node}")
@@ -65,7 +73,7 @@ def undrain(
 def forget(
     node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
 ) -> None:
-    """Take a node that is down for good, or has left, off the list; it can join again."""
+    """Strike a node that is down for good, or has left, off the cluster's list; it can join again."""
     with connected(url, timeout, token) as client:
         if not client.forget(node):
             complain("forget", f"no such node: {node}")

@@ -31,13 +31,20 @@ _LONGEST_S: Final = 1e6
 Url = Annotated[
     str,
     typer.Option(
-        "--url", envvar="RINGMASTER_URL", help="Where the cluster answers.", callback=text_of
+        "--url",
+        envvar="RINGMASTER_URL",
+        help="The URL of the cluster: of its front door, or of any master.",
+        callback=text_of,
     ),
 ]
 Timeout = Annotated[
     float,
     typer.Option(
-        "--timeout", envvar="RINGMASTER_TIMEOUT", min=0.001, help="Seconds until giving up."
+        "--timeout",
+        envvar="RINGMASTER_TIMEOUT",
+        min=0.001,
+        metavar="seconds",
+        help="How long to wait for a reply of the cluster.",
     ),
 ]
 Token = Annotated[
@@ -46,16 +53,21 @@ Token = Annotated[
         "--token",
         envvar=VARIABLE,
         show_envvar=False,
-        help="To identify yourself with. Others see a command line: better in RINGMASTER_TOKEN, or in a file that "
-        "RINGMASTER_TOKEN_FILE names.",
+        help="The token to send, if the cluster asks for one. Other users see command lines: better in the variable "
+        "RINGMASTER_TOKEN, or in a file that RINGMASTER_TOKEN_FILE names.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")]
 Key = Annotated[
     str,
     typer.Argument(help="The key: up to 512 bytes of UTF-8.", show_default=False, callback=text_of),
 ]
-Node = Annotated[str, typer.Argument(help="The node's id.", show_default=False, callback=text_of)]
+Node = Annotated[
+    str,
+    typer.Argument(
+        help="The node's id, as `ringmaster status` lists it.", show_default=False, callback=text_of
+    ),
+]
 
 
 def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
@@ -74,22 +86,33 @@ def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token 
 def put(
     key: Key,
     value: Annotated[
-        str | None, typer.Argument(help="The value; `-` or none: from the standard input.")
+        str | None,
+        typer.Argument(help="The value; without one, or with `-`, the standard input is read."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Take the value from a file.")
     ] = None,
-    ttl: Annotated[str | None, typer.Option(help="Time to live: seconds, or 10s, 5m, 2h.")] = None,
+    ttl: Annotated[
+        str | None,
+        typer.Option(help="Time to live, in seconds or as 10s, 5m, 2h. Without: no limit."),
+    ] = None,
     stale: Annotated[
         str | None,
         typer.Option(help="For how long it is served stale after its ttl: seconds, or 10s, 5m."),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(help="A tag that it carries; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="text", help="A tag that it carries; once for each of several."),
     ] = None,
-    content_type: Annotated[str | None, typer.Option(help="The value's content type.")] = None,
+    content_type: Annotated[
+        str | None,
+        typer.Option(
+            help="The value's content type. Without: text/plain for an argument, else "
+            "application/octet-stream."
+        ),
+    ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="The value is JSON, to be kept as such.")
+        bool, typer.Option("--json", help="The value is JSON, and is checked and kept as such.")
     ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
@@ -97,11 +120,11 @@ def put(
 ) -> None:
     """Store a value: an argument, a file, or the standard input."""
     with connected(url, timeout, token) as client:
-        content = _content(value, file)
+        content, tags = _content(value, file), [text_of(each) for each in tag or ()]
         if json:
             if content_type is not None:
                 raise SettingsError("give either --json or --content-type, not both")
-            client.post(key, content, ttl_s=_ttl_s(ttl), tags=tag or (), swr_s=_ttl_s(stale))
+            client.post(key, content, ttl_s=_ttl_s(ttl), tags=tags, swr_s=_ttl_s(stale))
             return
         if content_type is None and value not in (None, "-"):
             content_type = "text/plain; charset=utf-8"
@@ -110,13 +133,13 @@ def put(
             content,
             content_type=None if content_type is None else text_of(content_type),
             ttl_s=_ttl_s(ttl),
-            tags=[text_of(each) for each in tag or ()],
+            tags=tags,
             swr_s=_ttl_s(stale),
         )
 
 
 def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
-    """Remove a key, whether or not it is there."""
+    """Remove a key. That it was not there is no error."""
     with connected(url, timeout, token) as client:
         client.delete(key)
 
@@ -124,7 +147,7 @@ def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Tok
 def invalidate(
     tags: Annotated[
         list[str],
-        typer.Argument(metavar="TAG...", help="What carries one of these.", show_default=False),
+        typer.Argument(metavar="tag", help="Tags, as `put --tag` gives them.", show_default=False),
     ],
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
@@ -132,13 +155,13 @@ def invalidate(
 ) -> None:
     """Remove every entry that carries one of these tags."""
     with connected(url, timeout, token) as client:
-        client.invalidate(*tags)
+        client.invalidate(*(text_of(each) for each in tags))
 
 
 def status(
     url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None, json: Json = False
 ) -> None:
-    """Show the nodes, and how the cluster is."""
+    """Show the nodes and the health of the cluster, with what is wrong."""
     with connected(url, timeout, token) as client:
         answer = client.cluster()
         if json or not isinstance(answer, dict):
@@ -157,7 +180,7 @@ def locate(
     token: Token = None,
     json: Json = False,
 ) -> None:
-    """Show which nodes hold a key."""
+    """Show which nodes hold a key, or would: its partition, primary and replicas."""
     with connected(url, timeout, token) as client:
         place = client.locate(key)
     if json or not isinstance(place, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -14,6 +14,14 @@ from ringmaster.cli.streams import FAILED, USAGE, run_command
 from ringmaster.config.settings import ClusterSettings, load_settings
 from ringmaster.errors import RingmasterError, SettingsError
 from ringmaster.runtime.logging import configure_logging
+
+SETTINGS_EPILOG: Final = (
+    "A size is in bytes or has a unit: 64kB, 256MB, 1GiB. A duration is in seconds or has a unit: 500ms, 10s, 5m. "
+    "Each option can also be a variable, as RINGMASTER_MAX_MEMORY for --max-memory, or stand in the settings file: "
+    "ringmaster.toml in the current folder, unless --config names another. The flag wins, then the variable. "
+    "docs/configuration.md has it all."
+)
+"""What stands below the options."""
 
 _S = TypeVar("_S", bound=ClusterSettings)
 
@@ -54,7 +62,7 @@ def run_service(
 
     logged.__doc__ = run.__doc__
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(settings_command(kind, logged))
+    app.command(epilog=SETTINGS_EPILOG)(settings_command(kind, logged))
     name = f"ringmaster {kind.command}"
     given = None if arguments is None else list(arguments)
     run_command(lambda: app(args=given, prog_name=name), name)

@@ -19,20 +19,33 @@ _DEFAULT: Final = Path("data")
 
 
 def scale(
-    aux: Annotated[int, typer.Option("--aux", min=1, max=256, help="How many nodes.")],
+    aux: Annotated[
+        int,
+        typer.Option(
+            "--aux", min=1, max=256, help="How many nodes there shall be in all.", metavar="number"
+        ),
+    ],
     data_dir: Annotated[
         Path,
-        typer.Option("--data-dir", envvar="RINGMASTER_DATA_DIR", help="Of the running cluster."),
+        typer.Option(
+            "--data-dir",
+            envvar="RINGMASTER_DATA_DIR",
+            help="The data dir of the `ringmaster up` that is meant.",
+        ),
     ] = _DEFAULT,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if too few copies remain on the other nodes.")
+        bool,
+        typer.Option("--force", help="Remove nodes even if the others are too few for all copies."),
     ] = False,
     timeout: Timeout = 10.0,
     token: Token = None,
 ) -> None:
-    """Add nodes to a running `ringmaster up`, or drain and stop those with the highest numbers.
+    """Give a `ringmaster up` that runs on this host more nodes, or fewer.
 
-    Returns when the new nodes take part, or the old ones have left.
+    More: the new ones are started; the command returns when they hold data. Fewer: those with the highest numbers are
+    drained, which moves their entries to the others, and stopped; it returns when they have left. Nothing is
+    removed if the others are too few for all copies (409), unless forced. The next `ringmaster up` starts as many as its
+    own --aux says.
     """
     with ending():
         now = ask_up(data_dir, {"do": "show"})

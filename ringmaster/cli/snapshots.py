@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 Folder = Annotated[
-    Path, typer.Argument(help="The data dir, the folder of snapshots, or one cluster's.")
+    Path, typer.Argument(help="A data dir, a folder of snapshots, or one cluster's within it.")
 ]
 Cluster = Annotated[
     str | None,
@@ -49,9 +49,9 @@ Cluster = Annotated[
 ]
 
 
-@app.command("create")
+@app.command("create", short_help="Have every node write its snapshots now.")
 def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0, token: Token = None) -> None:
-    """Have every node write its snapshots now, and wait until they are on disk."""
+    """Have every node write its snapshots now, and wait until they are on disk, `--timeout` seconds at most."""
     with _ending(), Client(url, timeout, token=token or token_from_environment()) as client:
         reply = client.request("POST", "/snapshots")
         if reply.status != 202:
@@ -71,12 +71,16 @@ def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0, token: Token = None)
             raise typer.Exit(UNAVAILABLE)
 
 
-@app.command("list")
+@app.command("list", short_help="Show the newest snapshot of each partition.")
 def show(
     folder: Folder = _DEFAULT,
     cluster: Cluster = None,
-    older: Annotated[bool, typer.Option("--all", help="Older ones too.")] = False,
-    files: Annotated[bool, typer.Option("--files", help="The files instead.")] = False,
+    older: Annotated[
+        bool, typer.Option("--all", help="List older snapshots of each partition, too.")
+    ] = False,
+    files: Annotated[
+        bool, typer.Option("--files", help="List the files instead of the partitions.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show the newest snapshot of each partition and the file it is in, or the files."""
@@ -94,7 +98,7 @@ def show(
 
 @app.command("verify")
 def verify(folder: Folder = _DEFAULT, cluster: Cluster = None, json: Json = False) -> None:
-    """Read every block of every file. Exit code 1 if any is damaged or missing."""
+    """Read every block of every snapshot file. Exit code 1 if any is damaged or missing."""
     with _ending():
         archive = find_archive(folder, cluster)
         catalog = archive.catalog()
@@ -121,11 +125,11 @@ def verify(folder: Folder = _DEFAULT, cluster: Cluster = None, json: Json = Fals
             raise typer.Exit(FAILED)
 
 
-@app.command("export")
+@app.command("export", short_help="Print the newest snapshots as JSON lines.")
 def export(
     folder: Folder = _DEFAULT,
     cluster: Cluster = None,
-    expired: Annotated[bool, typer.Option("--expired", help="Expired entries too.")] = False,
+    expired: Annotated[bool, typer.Option("--expired", help="Print expired entries, too.")] = False,
 ) -> None:
     """Print the newest snapshot of every partition as JSON lines. Exit code 1 if some of it is damaged.
 
@@ -143,12 +147,12 @@ def export(
         _report(archive.problems)
 
 
-@app.command("restore")
+@app.command("restore", short_help="Write a snapshot into a running cluster.")
 def restore(
     folder: Folder,
     cluster: Cluster = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what the cluster has already.")
+        bool, typer.Option("--overwrite", help="Replace keys that the cluster has already.")
     ] = False,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 60.0,

@@ -19,12 +19,18 @@ _DEFAULT: Final = Path("tokens.toml")
 app = typer.Typer(
     name="token",
     help="Make, list and revoke the tokens with which clients identify themselves.",
+    short_help="Make, list and revoke clients' tokens.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 TokensFile = Annotated[
-    Path, typer.Option("--file", envvar="RINGMASTER_TOKENS", help="The file of tokens.")
+    Path,
+    typer.Option(
+        "--file",
+        envvar="RINGMASTER_TOKENS",
+        help="The file of tokens, which masters get by their --tokens.",
+    ),
 ]
 Name = Annotated[
     str,
@@ -38,21 +44,33 @@ Name = Annotated[
 def create(
     name: Name,
     rights: Annotated[
-        str, typer.Option("--rights", help=f"With commas between, of {', '.join(RIGHTS)}.")
+        str,
+        typer.Option(
+            "--rights",
+            help=f"What it permits: one or more of {', '.join(RIGHTS)}, with commas between.",
+        ),
     ],
     prefix: Annotated[
         list[str] | None,
-        typer.Option("--prefix", help="Of the keys it is good for; again for each of several."),
+        typer.Option(
+            "--prefix",
+            metavar="text",
+            help="It is good only for keys that begin so; once for each of several. None: all keys.",
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", help="That it may invalidate; again for each of several."),
+        typer.Option(
+            "--tag",
+            metavar="text",
+            help="A tag that it may invalidate; once for each of several. None, and no prefix: all tags.",
+        ),
     ] = None,
     file: TokensFile = _DEFAULT,
 ) -> None:
-    """Make a token and print it, once, as the last word. The file, made with mode 0600, gets its hash.
+    """Make a token and print it, this once, as the last word.
 
-    Running masters know it within two seconds.
+    The file, made with mode 0600 if there is none, gets its hash. Running masters know it within two seconds.
     """
     token = new_token()
     with ending():

@@ -47,7 +47,12 @@ class ClusterSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RINGMASTER_", frozen=True, extra="forbid")
     command: ClassVar[str] = ""
 
-    config: Annotated[Path | None, Field(description="The settings file.")] = None
+    config: Annotated[
+        Path | None,
+        Field(
+            description="The settings file. Unset: ringmaster.toml in the current folder, if there is one."
+        ),
+    ] = None
     data_dir: Annotated[
         Path, Field(description="Folder of the cluster's files, created with mode 0700.")
     ] = Path("data")
@@ -227,10 +232,18 @@ class ServingSettings(ClusterSettings):
     """Settings that all masters of a cluster should share."""
 
     fastpath: Annotated[
-        bool, Field(description="Serve plain requests without going through aiohttp.")
+        bool,
+        Field(
+            description="Serve plain requests of /data on a short way, several times as fast. Off: to compare."
+        ),
     ] = True
     deadline: Annotated[
-        Duration, Field(gt=0, le=60, description="How long a client's request may take.")
+        Duration,
+        Field(
+            gt=0,
+            le=60,
+            description="How long a client's request may take until it is answered 503.",
+        ),
     ] = 6.0
     host_names: Annotated[
         str,
@@ -249,7 +262,8 @@ class ServingSettings(ClusterSettings):
     bootstrap_wait: Annotated[
         Duration,
         Field(
-            le=300, description="How long a cold start waits for more nodes before placing data."
+            le=300,
+            description="How long a cluster that starts waits for further nodes before it places data.",
         ),
     ] = 1.0
     max_fills: Annotated[
@@ -402,7 +416,8 @@ class AuxSettings(NodeSettings, ServiceSettings):
     zone: Annotated[
         str,
         Field(
-            max_length=64, description="The copies of a partition are placed in different zones."
+            max_length=64,
+            description="Where it stands, such as a rack or a room: the copies of a partition are placed in different zones.",
         ),
     ] = ""
     weight: Annotated[
@@ -411,7 +426,7 @@ class AuxSettings(NodeSettings, ServiceSettings):
             gt=0,
             le=1000,
             allow_inf_nan=False,
-            description="Its share of the partitions, relative to other nodes.",
+            description="Its share of the partitions, relative to other nodes: one of weight 2 gets twice as many.",
         ),
     ] = 1.0
 
@@ -438,11 +453,11 @@ class UpSettings(ServingSettings, NodeSettings):
         str,
         Field(
             repr=False,
-            description="With `--tokens`: one with the right `read`, for what it shows of the cluster. Better in the "
+            description="With `--tokens`: a token with the right `read`, by which it shows how the cluster is. Better in the "
             "variable or in a file: others can see flags.",
         ),
     ] = ""
-    token_file: Annotated[Path | None, Field(description="A file with that token.")] = None
+    token_file: Annotated[Path | None, Field(description="A file that holds the token.")] = None
 
     @model_validator(mode="after")
     def _listens_on_loopback_or_guarded(self) -> Self:

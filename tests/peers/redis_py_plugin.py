@@ -52,7 +52,7 @@ class Peer:
             self.unsupported[name] += 1
             pytest.skip(f"nodes have no {name}")
         # Every connection introduces itself; that alone is no use of the node.
-        self.has_sent = self.has_sent or not command.startswith(b"CLIENT")
+        self.has_sent = self.has_sent or not command.startswith((b"AUTH", b"CLIENT"))
         if len(words) > 1 and command == b"SET":
             self.keys.append(words[1])
 
