@@ -103,6 +103,11 @@ class PartitionFills:
             return False
         return all(fill.number > self._invalidated.get(tag, 0) for tag in tags)
 
+    def is_live(self, key: bytes, fill_token: str) -> bool:
+        """Whether nothing has ended `fill_token`."""
+        fill = self._fills.get(key)
+        return fill is not None and fill.fill_token == fill_token
+
     def give_up(self, key: bytes, fill_token: str) -> bool:
         """End `fill_token`; False if it was not live."""
         fill = self._fills.get(key)
@@ -273,6 +278,9 @@ class Fills:
     def began(self, fills: PartitionFills, key: bytes, fill_token: str) -> None:
         """A token lives from now on."""
         self._ends.append((self.clock.boottime() + TOKEN_S, fills, key, fill_token))
+        if len(self._ends) > 2 * MAX_KEYS:
+            # Most tokens are used long before their time.
+            self._ends = deque(each for each in self._ends if each[1].is_live(each[2], each[3]))
 
     def postpone(self, fills: PartitionFills, key: bytes) -> None:
         """Settle `key` when the lease holds again. There are no more of them than keys that somebody waits for."""

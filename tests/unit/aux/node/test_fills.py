@@ -237,6 +237,22 @@ async def test_there_is_a_bound_to_the_keys(monkeypatch: pytest.MonkeyPatch) -> 
         assert master.fill(b"3")[1]
 
 
+async def test_tokens_that_were_used_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aux.node.fills, "MAX_KEYS", 10)
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        master = Master(node)
+        kept = master.fill(b"kept")[1]
+        for _ in range(100):
+            assert write(node, master.fill()[1]).reply[0] == Status.CREATED
+            node.ask(b"RM.DEL", node.token(), b"k")
+        assert len(node.node.fills._ends) <= 21
+        node.clock.now += TOKEN_S + 1
+        node.node.fills.tick(node.clock.now)
+        assert master.ask(b"RM.GIVEUP", node.token(), b"kept", kept)[0] == Status.FILL_LOST
+
+
 async def test_a_master_that_does_not_read_hears_nothing_more() -> None:
     async with World("a") as world:
         world.adopt(world.view(1, row("a", term=1)))
