@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from aux.replication.primary import Waiter
+from aux.replication.pending import Waiter
 
 
 class Client(Protocol):

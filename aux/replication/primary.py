@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol
 
+from aux.replication.pending import Pending, Waiter, Watcher
 from aux.storage.expiry import is_expired
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
@@ -27,9 +28,6 @@ from ringmaster.protocol.tag_records import (
     unpack_keys,
 )
 
-_PENDING_BYTES: Final = 400
-"""What a pending entry takes beside its key and value."""
-
 UNKNOWN = b"-UNKNOWN the partition was lost after the write was sequenced\r\n"
 
 _UNDECIDED: Final = b"AGAIN the key has expired, but a write that found it alive is under way\r\n"
@@ -38,29 +36,6 @@ UNDECIDED: Final = b"-" + _UNDECIDED
 
 TRY_AGAIN: Final = b"-TRY" + _UNDECIDED
 """The same as Redis says it."""
-
-
-class Waiter(Protocol):
-    """Somebody who waits for a reply that rests on an uncommitted entry."""
-
-    def resolve(self, reply: bytes) -> None:
-        """Called exactly once."""
-
-
-class Watcher(Protocol):
-    """Hears what becomes of the keys of one partition, in the order in which it happens."""
-
-    def sequenced(self, key: bytes) -> None:
-        """A client's write or delete of `key` is on its way."""
-
-    def committed(self, key: bytes) -> None:
-        """What reads see of `key` has changed."""
-
-    def invalidated(self, tag: str) -> None:
-        """An invalidation of `tag` is on its way."""
-
-    def abandoned(self) -> None:
-        """The primary's term is over."""
 
 
 class CopyState(Enum):
@@ -129,44 +104,6 @@ class Outlet(Protocol):
         """Queue one entry for `copy`, in order; `seq` 0 is a scanned entry of a fill."""
 
 
-class _Pending:
-    """A sequenced entry that is not committed. `entry` None is a removal.
-
-    `applied`: the store shows it already (evictions, expiries and what a promotion brought along). `control`: it is the
-    record of a tag, which the store shows once it is committed although `applied` is set.
-    `waiter` hears `reply` once it is committed; `more` are those whose replies rest on it, None for nobody.
-    """
-
-    __slots__ = ("applied", "control", "entry", "key", "more", "reply", "seq", "size", "waiter")
-
-    def __init__(
-        self,
-        seq: int,
-        key: bytes,
-        entry: bytes | None,
-        applied: bool,
-        waiter: Waiter | None,
-        reply: bytes,
-    ) -> None:
-        self.seq = seq
-        self.key = key
-        self.entry = entry
-        self.applied = applied
-        self.control = False
-        self.size = len(key) + _PENDING_BYTES + (len(entry) if entry else 0)
-        self.waiter = waiter
-        self.reply = reply
-        self.more: list[tuple[Waiter, bytes]] | None = None
-
-    def resolve(self, instead: bytes | None = None) -> None:
-        """Answer everybody who waits: each with its own reply, or with `instead`."""
-        if self.waiter is not None:
-            self.waiter.resolve(self.reply if instead is None else instead)
-        if self.more is not None:
-            for waiter, reply in self.more:
-                waiter.resolve(reply if instead is None else instead)
-
-
 class Primary:
     """One partition in one term; `token` names it on the wire. `data` stays the store's; entries of the overlay are not in it yet.
 
@@ -203,8 +140,8 @@ class Primary:
         self._outlet = outlet
         self._lease_held = lease_held
         self._required = 0
-        self._pending: deque[_Pending] = deque()
-        self._overlay: dict[bytes, _Pending] = {}
+        self._pending: deque[Pending] = deque()
+        self._overlay: dict[bytes, Pending] = {}
         self.tags = dict(data.tags)
         """Records of invalidated tags by key, those that are not committed included."""
 
@@ -281,7 +218,7 @@ class Primary:
                 if state is _STREAMING or state is _SCANNING:
                     self._outlet.send(copy, seq, key, entry)
         if self._required:
-            pending = _Pending(seq, key, entry, applied, waiter, reply)
+            pending = Pending(seq, key, entry, applied, waiter, reply)
             self._pending.append(pending)
             self._overlay[key] = pending
             self.pending_bytes += pending.size

@@ -7,7 +7,8 @@ from typing import Final
 
 from aux.node.handlers import Client
 from aux.node.node_clock import NodeClock
-from aux.replication.primary import Primary, Waiter
+from aux.replication.pending import Waiter
+from aux.replication.primary import Primary
 
 MAX_LATE_BYTES: Final = 32 * 2**20
 """Of the values that late reads of one node will answer with; more of them are shed."""

@@ -11,7 +11,8 @@ from xxhash import xxh3_64_intdigest
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.replication.primary import UNKNOWN, Primary, Waiter
+from aux.replication.pending import Waiter
+from aux.replication.primary import UNKNOWN, Primary
 from aux.server.data_commands import DataCommands
 from aux.storage.tags import MAX_RECORDS
 from ringmaster.protocol.entry_meta import MAX_TAG_BYTES

@@ -14,12 +14,11 @@ from typing import Final
 from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
 from master.fastpath.handoff import Fallback, Handoff
-from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token, without_tag
+from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token
 from master.fastpath.peer import Peer
-from master.fastpath.requests import ConditionalGet, PlainGet
-from master.fastpath.waiting import WaitingGet
+from master.fastpath.requests import PlainGet
+from master.fastpath.special_gets import begin_special
 from master.http.framing import check_beginning, frame
-from master.http.preferences import is_proxied, without_wait
 from master.http.problem import RETRY_AFTER_S, Problem
 from ringmaster.net.admission import address_of
 
@@ -317,7 +316,7 @@ class Connection(Peer):
         head = context.heads.known.get(block)
         if head is None:
             if method == b"GET":
-                following = self._begin_special(key, block, end + 4, now)
+                following = begin_special(self, key, block, end + 4, now)
                 if following > 0:
                     return following
             else:
@@ -348,47 +347,6 @@ class Connection(Peer):
         body = data[end + 4 : following]
         begun = begin(self, method, key, target, head, body, now, fill_token)
         return following if begun else _NOT_FAST
-
-    def _begin_special(self, key: bytes | None, block: bytes, end: int, now: float) -> int:
-        """Begin a `GET` with a condition or a preference, which goes to `end`: as `_begin_fast`."""
-        if key is None:
-            return _NOT_FAST
-        conditional = without_tag(block)
-        if conditional is not None:
-            return self._begin_conditional(key, conditional, end, now)
-        patient = without_wait(block)
-        return _NOT_FAST if patient is None else self._begin_waiting(key, patient, end, now)
-
-    def _begin_conditional(
-        self, key: bytes, conditional: tuple[bytes, bytes], end: int, now: float
-    ) -> int:
-        """Begin a `GET` of which `without_tag` said what is `conditional`, and that goes to `end`: as `_begin_fast`."""
-        context = self.context
-        block, tag = conditional
-        head = context.heads.known.get(block) or context.heads.judge(block)
-        if head is None or not head.may_get(key):
-            return _NOT_FAST
-        get = ConditionalGet(self, key, now, tag)
-        self.waiting.append(get)
-        context.router.get_nowait(key, get)
-        return end
-
-    def _begin_waiting(self, key: bytes, patient: tuple[bytes, int], end: int, now: float) -> int:
-        """Begin a `GET` of which `without_wait` said what is `patient`, and that goes to `end`: as `_begin_fast`.
-
-        Whoever asks gets the right to fill the key, so it must have the right to write it.
-        """
-        context = self.context
-        block, wait_s = patient
-        head = context.heads.known.get(block) or context.heads.judge(block)
-        if head is None or not head.may_get(key):
-            return _NOT_FAST
-        if head.access is not None and not head.access.permits("write", key):
-            return _NOT_FAST
-        get = WaitingGet(self, key, now, wait_s, proxied=is_proxied(block))
-        self.waiting.append(get)
-        context.router.get_nowait(key, get)
-        return end
 
     def _hand_over(self, data: bytes, at: int, end: int, now: float) -> tuple[int, bool]:
         """Give aiohttp the request at `at`, whose head ends at `end`. Returns where the next one begins, and whether it must wait."""

@@ -11,7 +11,8 @@ import aux.replication.fill
 import aux.storage.expiry
 import ringmaster.routing.router
 from aux.node.tag_sweep import Sweep
-from aux.replication.primary import Primary, Waiter
+from aux.replication.pending import Waiter
+from aux.replication.primary import Primary
 from aux.replication.replica import Replica
 from ringmaster.routing.invalidation import TokenBatch
 from tests.sim.mutation import Mutants
