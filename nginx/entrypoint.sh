@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs nginx in front of the masters that a name resolves to, and follows that name: when its addresses change
 # (a service scaled, a container replaced), upstream.conf is written again and nginx reloads it.
+# With RINGMASTER_TLS_CERT and RINGMASTER_TLS_KEY, two files in PEM, it speaks TLS and HTTP/2, and follows these files as well.
 # Needs nginx (1.22 or later), getent, awk, sed, sort. Runs as any user.
 set -eu
 
@@ -13,6 +14,8 @@ set -eu
 : "${RINGMASTER_NGINX_RUN_DIR:=/tmp/ringmaster-nginx}"
 : "${RINGMASTER_NGINX_TEMPLATE:=/etc/ringmaster/ringmaster.conf.template}"
 : "${RINGMASTER_RESOLVE_EVERY:=1}"
+: "${RINGMASTER_TLS_CERT:=}"
+: "${RINGMASTER_TLS_KEY:=}"
 
 run=$RINGMASTER_NGINX_RUN_DIR
 name=${RINGMASTER_UPSTREAM%:*}
@@ -29,7 +32,26 @@ servers() {
         sed "s/.*/server &:$port max_fails=1 fail_timeout=1s; server &:$port max_fails=0 backup;/"
 }
 
+tls=''
+certificate=''
+if [ -n "$RINGMASTER_TLS_CERT" ] || [ -n "$RINGMASTER_TLS_KEY" ]; then
+    if [ ! -r "$RINGMASTER_TLS_CERT" ] || [ ! -r "$RINGMASTER_TLS_KEY" ]; then
+        say "cannot read RINGMASTER_TLS_CERT and RINGMASTER_TLS_KEY"
+        exit 2
+    fi
+    tls=' ssl http2'
+    certificate="ssl_certificate \"$RINGMASTER_TLS_CERT\"; ssl_certificate_key \"$RINGMASTER_TLS_KEY\"; ssl_protocols TLSv1.2 TLSv1.3;"
+    certificate="$certificate ssl_session_cache shared:tls:10m; ssl_session_tickets off;"
+fi
+
+# Changes when the files do.
+files() {
+    [ -z "$tls" ] || stat -L -c '%i %s %Y' "$RINGMASTER_TLS_CERT" "$RINGMASTER_TLS_KEY" 2>/dev/null || true
+}
+
 sed -e "s|@USER_LINE@||" \
+    -e "s|@TLS@|$tls|" \
+    -e "s|@CERTIFICATE@|$certificate|" \
     -e "s|@WORKERS@|$RINGMASTER_NGINX_WORKERS|" \
     -e "s|@LISTEN@|$RINGMASTER_LISTEN|" \
     -e "s|@BODY_LIMIT@|$RINGMASTER_BODY_LIMIT|g" \
@@ -38,6 +60,7 @@ sed -e "s|@USER_LINE@||" \
     "$RINGMASTER_NGINX_TEMPLATE" >"$run/nginx.conf"
 
 now=$(servers)
+seen=$(files)
 # With no master yet the front door is open all the same and answers 503 (the discard port refuses).
 printf '%s\n' "${now:-server 127.0.0.1:9;}" >"$run/upstream.conf"
 say "masters at $name: $(printf '%s' "$now" | grep -c server || true)"
@@ -50,6 +73,13 @@ while kill -0 "$nginx" 2>/dev/null; do
     # In the background, so that a signal ends the wait at once.
     sleep "$RINGMASTER_RESOLVE_EVERY" &
     wait $! || true
+    if [ "$(files)" != "$seen" ]; then
+        seen=$(files)
+        # A pair that is not one is refused, and the old one stays in use.
+        if kill -HUP "$nginx" 2>/dev/null; then
+            say "the certificate changed"
+        fi
+    fi
     new=$(servers)
     # A name that does not resolve just now says nothing about the masters.
     if [ -n "$new" ] && [ "$new" != "$now" ]; then

@@ -69,7 +69,23 @@ class LocalCluster:
         """The front door, as someone on this machine reaches it."""
         host = self.settings.host
         host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        return f"http://{advertised_address(host, self.settings.port)}"
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://{advertised_address(host, self.settings.port)}"
+
+    @property
+    def inner_url(self) -> str:
+        """Where this very process and those that talk to it reach the cluster: past a certificate, for other names maybe."""
+        return (
+            self.url
+            if self.certificate is None
+            else f"http://{LOOPBACK}:{self.settings.master_port}"
+        )
+
+    @property
+    def certificate(self) -> front.Certificate | None:
+        """Of the front door."""
+        chain, key = self.settings.tls_cert, self.settings.tls_key
+        return None if chain is None or key is None else front.Certificate(chain, key)
 
     @property
     def masters(self) -> list[str]:
@@ -144,6 +160,7 @@ class LocalCluster:
             max_value_bytes=settings.max_value,
             deadline_s=settings.deadline,
             workers=front_door_workers(),
+            certificate=self.certificate,
         )
 
     def _master(self, index: int, name: str) -> Program:

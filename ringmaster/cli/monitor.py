@@ -21,10 +21,15 @@ SLOW_START_S: Final = 20.0
 
 
 class Monitor:
-    """Polls the front door and shows what it says. `report` may be called at any time. `token`: as of the clients."""
+    """Polls the cluster at `url` and shows what it says. `report` may be called at any time. `token`: as of the clients.
+    `front`: the front door, where that is not `url`.
+    """
 
-    def __init__(self, url: str, console: Console, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, console: Console, token: str | None = None, front: str = ""
+    ) -> None:
         self._url = url
+        self._front = front or url
         self._token = token
         self._console = console
         self._said = ""
@@ -47,7 +52,7 @@ class Monitor:
             self._url, timeout_s=3.0, connections=1, token=self._token
         ) as client:
             await self._wait_until_ready(client)
-            self.report(f"ready: {self._url}  (Ctrl-C stops it)")
+            self.report(f"ready: {self._front}  (Ctrl-C stops it)")
             if self._console.is_terminal:
                 with Live(console=self._console, auto_refresh=False, transient=True) as live:
                     while True:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmaster.errors import SettingsError
 
@@ -21,6 +21,21 @@ LEAST_READ_TIMEOUT_S: Final = 8
 """Event streams say something every 5 s."""
 _FRAMING_BYTES: Final = 64 * 1024
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+
+
+class Certificate(NamedTuple):
+    """Files in PEM: the certificate with its chain, and its key."""
+
+    chain: Path
+    key: Path
+
+    @property
+    def directives(self) -> str:
+        """For nginx. Older protocols than TLS 1.2 are refused."""
+        return (
+            f"ssl_certificate {_quoted(str(self.chain))}; ssl_certificate_key {_quoted(str(self.key))};"
+            " ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_session_tickets off;"
+        )
 
 
 def find_nginx() -> str | None:
@@ -64,6 +79,7 @@ def write_configuration(
     max_value_bytes: int,
     deadline_s: float,
     workers: int,
+    certificate: Certificate | None = None,
 ) -> None:
     """Write `nginx.conf` and `upstream.conf` into `folder`, made with mode 0700. Raises `SettingsError`."""
     values = {
@@ -71,6 +87,8 @@ def write_configuration(
         "USER_LINE": "user root root;" if os.geteuid() == 0 else "",
         "WORKERS": str(workers),
         "LISTEN": listen,
+        "TLS": " ssl http2" if certificate else "",
+        "CERTIFICATE": certificate.directives if certificate else "",
         "BODY_LIMIT": str(body_limit(max_value_bytes)),
         "SHUTDOWN_TIMEOUT": str(SHUTDOWN_TIMEOUT_S),
         "READ_TIMEOUT": str(max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)),

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -15,6 +16,7 @@ from ringmaster.access.sender import read_token, token_headers
 from ringmaster.access.token_file import read_tokens
 from ringmaster.cli import nginx as front
 from ringmaster.cli.audit_file import note_change
+from ringmaster.cli.certificate import renew_certificate
 from ringmaster.cli.control_socket import SOCKET_NAME, control_socket
 from ringmaster.cli.folders import private_folder, run_folder, sole_use
 from ringmaster.cli.local_cluster import (
@@ -71,8 +73,10 @@ def up(settings: UpSettings) -> None:
         if settings.log_format == "auto":
             # The logs are files here, but people read them.
             resolved["log_format"] = "text"
-        if settings.tokens is not None:
-            resolved["tokens"] = settings.tokens.absolute()
+        for name in ("tokens", "tls_cert", "tls_key"):
+            path: Path | None = getattr(settings, name)
+            if path is not None:
+                resolved[name] = path.absolute()
         settings = settings.model_copy(update=resolved)
         # Room for the longest name that `ringmaster scale` may need.
         names = [f"master{settings.masters}.sock", "aux256.sock", SOCKET_NAME]
@@ -94,7 +98,9 @@ def up(settings: UpSettings) -> None:
         record_lease_dir(data_dir, settings.lease_path)
         write_scrape_targets(cluster)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            clean = runner.run(_run(cluster, Monitor(cluster.url, console, token)))
+            clean = runner.run(
+                _run(cluster, Monitor(cluster.inner_url, console, token, cluster.url))
+            )
     if not clean:
         raise SystemExit(1)
 
@@ -111,12 +117,16 @@ def _check_tokens(settings: UpSettings) -> str | None:
 def _with_front_door(cluster: LocalCluster, console: Console) -> LocalCluster:
     """The same with nginx, or without if it was not wanted or cannot be used. Raises `SettingsError`."""
     wanted = cluster.settings.nginx
+    if cluster.certificate is not None:
+        wanted = "on"  # only nginx speaks TLS
     without = LocalCluster(cluster.settings, cluster.run_dir, None)
     if wanted == "off":
         return without
     if cluster.nginx is None:
         if wanted == "on":
-            raise SettingsError("nginx is not installed; install it, or leave --nginx on away")
+            raise SettingsError(
+                "nginx is not installed; install it, or leave --nginx on and --tls-cert away"
+            )
         console.print("nginx is not installed: the masters share the port")
         return without
     cluster.write_nginx()
@@ -142,7 +152,7 @@ async def _run(cluster: LocalCluster, monitor: Monitor) -> bool:
     running = _Running(cluster, supervisor, monitor.report)
     data_dir, run_dir = cluster.settings.data_dir, cluster.run_dir
     retirement = Retirement(
-        cluster.url, take_stopped(data_dir), lambda: running.cluster.nodes, monitor.report
+        cluster.inner_url, take_stopped(data_dir), lambda: running.cluster.nodes, monitor.report
     )
     try:
         try:
@@ -154,9 +164,13 @@ async def _run(cluster: LocalCluster, monitor: Monitor) -> bool:
             watching = asyncio.create_task(monitor.run(lambda: supervisor.children), name="monitor")
             # A fault in showing the cluster ends it in good order, and is raised at the end.
             watching.add_done_callback(lambda _: stop.request())
+            renewing = asyncio.create_task(
+                renew_certificate(running.cluster, supervisor, monitor.report)
+            )
             retiring = asyncio.create_task(retirement.run(), name="retirement")
             await stop.requested.wait()
         monitor.stopping()
+        await _cancelled(renewing)
         await _cancelled(retiring)
         await _stop_in_order(running.cluster, supervisor, coordinator, monitor)
         if not supervisor.killed:
@@ -209,7 +223,7 @@ class _Running:
                     await self._scale_noted(aux, sender)
             case _:
                 raise SettingsError(f"this `ringmaster up` does not know the request {request}")
-        return {"url": self.cluster.url, "nodes": self.cluster.nodes}
+        return {"url": self.cluster.inner_url, "nodes": self.cluster.nodes}
 
     async def _scale_noted(self, aux: int, sender: str) -> None:
         """Scale, and leave a line of who wanted it and what came of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, steps, usable_wait_s
-from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
+from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
 from ringmaster.errors import LinkBroken, LinkDown
 
 _T = TypeVar("_T")
@@ -24,7 +25,7 @@ class AsyncClient:
     """A pool of connections to a cluster, for one event loop. Every call ends within `timeout_s`.
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
-    `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one.
+    `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one. `ca`: see `tls_context`.
     """
 
     def __init__(
@@ -34,12 +35,17 @@ class AsyncClient:
         connections: int = 64,
         *,
         token: str | None = None,
+        ca: str | Path | None = None,
     ) -> None:
         self._url = check_url(url)
         self._timeout_s = timeout_s
         self._session = aiohttp.ClientSession(
             # Longer than a fill token lives: a connection that closes gives up what it was given.
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=75),
+            connector=aiohttp.TCPConnector(
+                limit=connections,
+                keepalive_timeout=75,
+                ssl=tls_context(ca) if self._url.startswith("https") else True,
+            ),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             auto_decompress=False,
             headers=token_headers(token),

@@ -6,6 +6,7 @@ import http.client
 import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, steps, usable_wait_s
-from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked
+from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
 from ringmaster.errors import BadRequest, LinkBroken, LinkDown
 
 _T = TypeVar("_T")
@@ -24,19 +25,28 @@ class Client:
     """One connection to a cluster; not for use by several threads at once. Every call ends within `timeout_s`.
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
-    `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one.
+    `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one. `ca`: see `tls_context`.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, timeout_s: float = 10.0, *, token: str | None = None
+        self,
+        url: str = DEFAULT_URL,
+        timeout_s: float = 10.0,
+        *,
+        token: str | None = None,
+        ca: str | Path | None = None,
     ) -> None:
         self._own_headers = token_headers(token)
         parts = urlsplit(check_url(url))
         self._url = url
         self._timeout_s = timeout_s
-        self._connection = http.client.HTTPConnection(
-            parts.hostname or "", parts.port or 80, timeout=timeout_s
-        )
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, parts.port or 443, timeout=timeout_s, context=tls_context(ca)
+            )
+        else:
+            self._connection = http.client.HTTPConnection(host, parts.port or 80, timeout=timeout_s)
 
     def __enter__(self) -> Self:
         return self

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -38,16 +41,35 @@ class _Stored(msgspec.Struct):
 
 
 def check_url(url: str) -> str:
-    """The URL without a slash at its end. Raises `SettingsError` unless it is `http://host[:port]`."""
+    """The URL without a slash at its end. Raises `SettingsError` unless it is `http://host[:port]`, or the same with https."""
     try:
         parts = urlsplit(url)
-        wrong = parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/")
+        wrong = (
+            parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.path not in ("", "/")
+        )
         wrong = wrong or parts.port == 0
     except ValueError:
         wrong = True
     if wrong:
-        raise SettingsError(f"{url!r} is not the URL of a cluster; write http://host:port")
+        raise SettingsError(f"{url!r} is not the URL of a cluster; write http://host:port or https://host:port")
     return url.rstrip("/")
+
+
+CA_VARIABLE: Final = "RINGMASTER_CA"
+
+
+def tls_context(ca: str | Path | None) -> ssl.SSLContext:
+    """To check a cluster's certificate with: by the authorities in file `ca`, or that `RINGMASTER_CA` names, or the system's.
+
+    Raises `SettingsError`.
+    """
+    file = str(ca or os.environ.get(CA_VARIABLE, "")) or None
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"cannot read the certificates in {file}: {error}") from error
 
 
 def data_target(key: str, tags: Sequence[str] = (), /, **parameters: str | float | None) -> str:

@@ -446,6 +446,13 @@ class UpSettings(ServingSettings, NodeSettings):
             description="nginx as the front door: if it is installed, always, or never (the masters share the port)."
         ),
     ] = "auto"
+    tls_cert: Annotated[
+        Path | None,
+        Field(
+            description="Certificate of the front door, with its chain (PEM): nginx speaks TLS and HTTP/2 then."
+        ),
+    ] = None
+    tls_key: Annotated[Path | None, Field(description="The key of that certificate (PEM).")] = None
     master_port: Annotated[Port, Field(ge=1, description="Port of the first master.")] = 8001
     aux_port: Annotated[Port, Field(ge=1, description="RESP port of the first node.")] = 7001
     aux_http_port: Annotated[Port, Field(ge=1, description="HTTP port of the first node.")] = 7501
@@ -458,6 +465,14 @@ class UpSettings(ServingSettings, NodeSettings):
         ),
     ] = ""
     token_file: Annotated[Path | None, Field(description="A file that holds the token.")] = None
+
+    @model_validator(mode="after")
+    def _has_all_of_a_certificate(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if self.tls_cert is not None and self.nginx == "off":
+            raise ValueError("only nginx speaks TLS: leave --nginx off away")
+        return self
 
     @model_validator(mode="after")
     def _listens_on_loopback_or_guarded(self) -> Self:

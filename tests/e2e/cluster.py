@@ -17,7 +17,7 @@ from typing import Any, Self
 from ringmaster.client import Client
 from ringmaster.errors import RingmasterError
 from ringmaster.net.free_ports import free_ports
-from tests.e2e.waiting import wait_until
+from tests.e2e.waiting import accepts, wait_until
 
 ROOT = Path(__file__).parents[2]
 RINGMASTER = (sys.executable, "-m", "ringmaster.cli")
@@ -193,9 +193,11 @@ class Cluster:
             raise AssertionError(f"{error}\n--- up\n{self.output}\n{tails}") from None
 
     def is_ready(self) -> bool:
-        """Whether `/readyz` answers 200 on every master and through the front door."""
-        ports = [self.port, *range(self.master_port, self.master_port + self.sizes[0])]
-        return all(map(_is_ready, ports))
+        """Whether `/readyz` answers 200 on every master and through the front door, which with a certificate need only listen."""
+        ports = [*range(self.master_port, self.master_port + self.sizes[0])]
+        if "--tls-cert" in self.options:
+            return all(map(_is_ready, ports)) and accepts(self.port)
+        return all(map(_is_ready, [self.port, *ports]))
 
     def client(self, timeout_s: float = 10.0) -> Client:
         """A client of the front door."""

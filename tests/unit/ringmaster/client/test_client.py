@@ -119,7 +119,7 @@ def test_a_token_comes_from_a_variable_or_else_from_a_file(tmp_path: Path) -> No
         token_from_environment({"RINGMASTER_TOKEN_FILE": str(tmp_path / "none")})
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8080", "https://x", "http://", "http://x/data"])
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://", "http://x/data"])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="is not the URL of a cluster"):
         check_url(url)
