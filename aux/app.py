@@ -28,6 +28,7 @@ from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import CoordinatorUnavailable
 from ringmaster.net.admission import allowed_connections
 from ringmaster.net.network import AsyncioNetwork
+from ringmaster.net.tls import MutualTls
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
@@ -58,6 +59,8 @@ class AuxProcess:
         settings.lease_path.mkdir(mode=0o700, parents=True, exist_ok=True)
         coordinator = configured_coordinator(settings)
         health = HealthServer(lambda: self._incarnation)
+        tls = None if settings.link_files is None else MutualTls(*settings.link_files)
+        renewing = None if tls is None else asyncio.create_task(tls.run(), name="certificates")
         try:
             port = await health.start(settings.host, settings.http_port)
             cluster = await find_cluster(coordinator, settings.partitions, clock, self._stop)
@@ -67,7 +70,7 @@ class AuxProcess:
             await join_cluster_time(coordinator, clock, liveness.boot_id, self._stop)
             environment = NodeEnvironment(
                 clock=clock,
-                network=AsyncioNetwork(),
+                network=AsyncioNetwork(tls),
                 coordinator=coordinator,
                 liveness=liveness,
                 cluster=cluster,
@@ -78,6 +81,8 @@ class AuxProcess:
             while not self._stop.is_set():
                 await self._live(spec, environment)
         finally:
+            if renewing is not None:
+                renewing.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
             await health.close()
             await coordinator.close()

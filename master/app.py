@@ -47,6 +47,7 @@ from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
 from ringmaster.net.admission import Admission, allowed_connections
 from ringmaster.net.network import AsyncioNetwork, parse_address
+from ringmaster.net.tls import MutualTls
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
@@ -78,6 +79,7 @@ class Master:
         self._limits = Limits(max_value=settings.max_value, deadline_s=settings.deadline)
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self.tls: MutualTls | None = None
         self.events = ViewEvents()
         self.runtime = MasterRuntime(
             MasterRow(id=settings.name, address=settings.address, pid=os.getpid()),
@@ -171,6 +173,8 @@ class Master:
             asyncio.create_task(self._cluster_watch.run(), name="cluster watch"),
             asyncio.create_task(self.fastpath.run(), name="fast path"),
         ]
+        if self.tls is not None:
+            self._tasks.append(asyncio.create_task(self.tls.run(), name="certificates"))
         if self.tokens is not None:
             self._tasks.append(asyncio.create_task(self.tokens.run(), name="tokens"))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -263,8 +267,11 @@ async def _main(settings: MasterSettings, unix: socket.socket | None) -> None:
             return
         liveness = FlockLiveness(settings.lease_path / "locks")
         await join_cluster_time(coordinator, clock, liveness.boot_id, stop)
-        environment = MasterEnvironment(clock, AsyncioNetwork(), coordinator, liveness, cluster)
+        tls = None if settings.link_files is None else MutualTls(*settings.link_files)
+        network = AsyncioNetwork(tls)
+        environment = MasterEnvironment(clock, network, coordinator, liveness, cluster)
         master = Master(settings, environment, unix)
+        master.tls = tls
         if master.tokens is not None:
             loop.add_signal_handler(signal.SIGHUP, master.tokens.reload)
         try:

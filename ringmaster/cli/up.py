@@ -73,7 +73,7 @@ def up(settings: UpSettings) -> None:
         if settings.log_format == "auto":
             # The logs are files here, but people read them.
             resolved["log_format"] = "text"
-        for name in ("tokens", "tls_cert", "tls_key"):
+        for name in ("tokens", "tls_cert", "tls_key", "link_ca", "link_cert", "link_key"):
             path: Path | None = getattr(settings, name)
             if path is not None:
                 resolved[name] = path.absolute()

@@ -53,7 +53,9 @@ def check_url(url: str) -> str:
     except ValueError:
         wrong = True
     if wrong:
-        raise SettingsError(f"{url!r} is not the URL of a cluster; write http://host:port or https://host:port")
+        raise SettingsError(
+            f"{url!r} is not the URL of a cluster; write http://host:port or https://host:port"
+        )
     return url.rstrip("/")
 
 

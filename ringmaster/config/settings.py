@@ -142,6 +142,17 @@ class ClusterSettings(BaseSettings):
         Duration | None,
         Field(description="Snapshots older than this are not restored. Unset: any age."),
     ] = None
+    link_ca: Annotated[
+        Path | None,
+        Field(
+            description="PEM file of the authority that signs the certificates of this cluster's masters and nodes. With it, and "
+            "`--link-cert` and `--link-key`, links between them by TCP are encrypted, and each side must show one."
+        ),
+    ] = None
+    link_cert: Annotated[
+        Path | None, Field(description="PEM file of this process's certificate for such links.")
+    ] = None
+    link_key: Annotated[Path | None, Field(description="PEM file of its private key.")] = None
     insecure: Annotated[
         bool, Field(description="Allow listening on addresses other than loopback without tokens.")
     ] = False
@@ -168,6 +179,19 @@ class ClusterSettings(BaseSettings):
     def snapshot_path(self) -> Path:
         """The folder of the snapshots."""
         return self.snapshot_dir or self.data_dir / "snapshots"
+
+    @property
+    def link_files(self) -> tuple[Path, Path, Path] | None:
+        """Authority, certificate and key for encrypted links; None: they are not encrypted."""
+        files = (self.link_ca, self.link_cert, self.link_key)
+        return None if None in files else files  # type: ignore[return-value]
+
+    @model_validator(mode="after")
+    def _has_all_for_encrypted_links(self) -> Self:
+        files = (self.link_ca, self.link_cert, self.link_key)
+        if any(files) and not all(files):
+            raise ValueError("--link-ca, --link-cert and --link-key go together")
+        return self
 
     @model_validator(mode="after")
     def _min_in_sync_is_possible(self) -> Self:
@@ -353,8 +377,8 @@ class ServiceSettings(ClusterSettings):
 
     @property
     def _is_guarded(self) -> bool:
-        """Whether it tells those who may from those who may not."""
-        return False
+        """Whether it tells those who may from those who may not, and nobody on the way can listen."""
+        return self.link_files is not None
 
     @property
     def _exposure(self) -> str:

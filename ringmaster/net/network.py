@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
 from ringmaster.errors import LinkDown, SettingsError
+from ringmaster.net.tls import HANDSHAKE_S, MutualTls
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -50,9 +52,12 @@ def parse_address(address: str) -> tuple[str, int] | str:
 
 
 class AsyncioNetwork:
-    """TCP and unix sockets of the running event loop, `TCP_NODELAY` set."""
+    """TCP and unix sockets of the running event loop, `TCP_NODELAY` set. With `tls`, TCP is encrypted, and both sides identify themselves."""
 
-    __slots__ = ()
+    __slots__ = ("_tls",)
+
+    def __init__(self, tls: MutualTls | None = None) -> None:
+        self._tls = tls
 
     async def connect(self, address: str, factory: ProtocolFactory, timeout_s: float) -> None:
         target = parse_address(address)
@@ -62,7 +67,8 @@ class AsyncioNetwork:
                 if isinstance(target, str):
                     await loop.create_unix_connection(factory, target)
                 else:
-                    _no_delay(await _connect_tcp(loop, factory, *target))
+                    tls = None if self._tls is None else self._tls.client
+                    _no_delay(await _connect_tcp(loop, factory, *target, tls))
         except (OSError, TimeoutError) as error:
             raise LinkDown(f"cannot connect to {address}: {str(error) or 'timed out'}") from error
 
@@ -74,7 +80,13 @@ class AsyncioNetwork:
                 _remove_stale_socket(target)
                 server = await loop.create_unix_server(factory, target, backlog=1024)
                 return _Listening(server, address)
-            server = await loop.create_server(factory, *target, backlog=1024)
+            server = await loop.create_server(
+                factory,
+                *target,
+                backlog=1024,
+                ssl=None if self._tls is None else self._tls.server,
+                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_S,
+            )
         except OSError as error:
             raise SettingsError(f"cannot listen on {address}: {error}") from error
         host, port = server.sockets[0].getsockname()[:2]
@@ -93,7 +105,11 @@ class _Listening:
 
 
 async def _connect_tcp(
-    loop: asyncio.AbstractEventLoop, factory: ProtocolFactory, host: str, port: int
+    loop: asyncio.AbstractEventLoop,
+    factory: ProtocolFactory,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
 ) -> asyncio.BaseTransport:
     """Connect to the first address of `host` that takes us. Raises the `OSError` of the last one.
 
@@ -106,7 +122,7 @@ async def _connect_tcp(
         # A link-local address means nothing without its interface.
         scope = f"%{at[3]}" if len(at) == 4 and at[3] else ""
         try:
-            transport, _ = await loop.create_connection(factory, f"{at[0]}{scope}", port)
+            transport, _ = await loop.create_connection(factory, f"{at[0]}{scope}", port, ssl=tls)
         except OSError as error:
             failure = error
         else:

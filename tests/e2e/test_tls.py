@@ -149,3 +149,95 @@ def test_half_a_certificate_is_a_mistake(tmp_path: Path, certificate: Certificat
         assert done.returncode == 2
         assert done.stderr.startswith("ringmaster up: ")
         assert "--tls-cert" in done.stderr or "TLS" in done.stderr
+
+
+class Authority:
+    """An authority of its own, and a certificate that it has signed."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.ca, self.ca_key = folder / "ca.pem", folder / "ca.key"
+        self.chain, self.key = folder / "link.pem", folder / "link.key"
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority",
+                "-keyout", self.ca_key, "-out", self.ca)  # fmt: skip
+        self.sign()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (
+            "--link-ca",
+            str(self.ca),
+            "--link-cert",
+            str(self.chain),
+            "--link-key",
+            str(self.key),
+        )
+
+    @property
+    def for_redis_cli(self) -> tuple[str, ...]:
+        return (
+            "--tls",
+            "--insecure",
+            "--cacert",
+            str(self.ca),
+            "--cert",
+            str(self.chain),
+            "--key",
+            str(self.key),
+        )
+
+    def sign(self) -> None:
+        """Another certificate, in the same files."""
+        request = self.chain.with_suffix(".csr")
+        openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=process", "-keyout", self.key,
+                "-out", request)  # fmt: skip
+        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial", "-days", "2",
+                "-out", self.chain)  # fmt: skip
+
+
+def openssl(*words: object) -> None:
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, timeout=30)
+
+
+def ping(cluster: Cluster, *options: str) -> str:
+    """What a node says to redis-cli, without AUTH."""
+    words = ["redis-cli", "-p", str(cluster.aux_port), *options, "PING"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="not installed: redis-cli")
+def test_links_take_certificates_of_the_cluster_s_authority_and_no_other(
+    new_cluster: NewCluster, tmp_path: Path
+) -> None:
+    ours, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
+    cluster = new_cluster(*ours.options, "--partitions", "16", room=1)
+    with cluster.client() as client:
+        for number in range(50):
+            client.put(f"k{number}", b"v")
+        assert cluster.status()["under_replicated"] == 0
+        assert "NOAUTH" in ping(cluster, *ours.for_redis_cli)
+        assert "NOAUTH" not in ping(cluster)
+        assert "NOAUTH" not in ping(cluster, *other.for_redis_cli)
+        # One that masters reach by TCP only.
+        cluster.add_node("aux9", *ours.options)
+        wait_until(lambda: cluster.status()["nodes"][-1]["primaries"], "it has partitions", 30)
+        assert all(client.get(f"k{number}") == b"v" for number in range(50))
+        ours.sign()
+        said = "the certificate for links was renewed"
+        wait_until(lambda: all(said in cluster.log(name) for name in ("aux1", "master1")), said, 15)
+        cluster.nodes["aux2"].kill()
+        wait_until(
+            lambda: cluster.status()["health"] == "ok", "it is back, with the new certificate", 40
+        )
+        assert all(client.get(f"k{number}") == b"v" for number in range(50))
+
+
+def test_links_without_all_of_their_files_are_a_mistake(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    broken = (*authority.options[:-1], str(authority.ca))
+    for options in (authority.options[:4], broken):
+        words = [*RINGMASTER, "up", "--data-dir", str(tmp_path / "data"), *options]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert "--link-key" in done.stderr
