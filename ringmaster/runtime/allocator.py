@@ -38,8 +38,8 @@ async def give_back_memory(
 ) -> None:
     """Release free pages whenever the process has grown by `GROWN_BYTES`, until cancelled.
 
-    Large blocks are not mapped one by one instead: each would cost its page faults anew, which made GETs of 8 MiB take
-    twice as long.
+    The other way, to map large blocks one by one (`M_MMAP_THRESHOLD`), leaves the holes of smaller ones: 334 MiB stayed
+    after 20 bulk writes of 31 MiB, where 116 do so.
     """
     settled = resident()
     while True:
