@@ -198,7 +198,7 @@ async def churn(port: int, heard: Heard, ends: float) -> None:
     """20 clients that connect, ask once and leave, over and over."""
 
     async def one(_: int) -> None:
-        while True:
+        while time.monotonic() < ends:
             reader, writer = await connected(port, "127.0.0.2")
             heard.connected += 1
             writer.write(_GET)
@@ -221,19 +221,26 @@ async def deep_json(port: int, heard: Heard, ends: float) -> None:
 
 
 async def large_bulks(port: int, heard: Heard, ends: float) -> None:
-    """20 bulk requests of 31 MiB at once, over and over."""
+    """20 bulk requests of 31 MiB at once."""
     value = b"x" * (31 * MIB // 40)
     items = [b'{"key":"bulk-%d","value":"%b"}' % (number, value) for number in range(40)]
-    await _posting(port, heard, ends, 20, b"[" + b",".join(items) + b"]", "/data/bulk")
+    await _posting(port, heard, ends, 20, b"[" + b",".join(items) + b"]", "/data/bulk", once=True)
 
 
 async def _posting(
-    port: int, heard: Heard, ends: float, count: int, body: bytes, target: str
+    port: int,
+    heard: Heard,
+    ends: float,
+    count: int,
+    body: bytes,
+    target: str,
+    *,
+    once: bool = False,
 ) -> None:
     head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
 
     async def one(_: int) -> None:
-        while True:
+        while time.monotonic() < ends:
             reader, writer = await connected(port, "127.0.0.2")
             heard.connected += 1
             writer.write(head.encode())
@@ -248,6 +255,8 @@ async def _posting(
             finally:
                 told.cancel()
                 writer.transport.abort()
+            if once:
+                break
 
     await crowd(count, ends, heard, one)
 

@@ -48,6 +48,7 @@ from ringmaster.errors import SettingsError
 from ringmaster.net.admission import Admission, allowed_connections
 from ringmaster.net.network import AsyncioNetwork, parse_address
 from ringmaster.net.tls import MutualTls
+from ringmaster.runtime.allocator import give_back_memory
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
@@ -172,6 +173,7 @@ class Master:
             asyncio.create_task(self.runtime.run(), name="runtime"),
             asyncio.create_task(self._cluster_watch.run(), name="cluster watch"),
             asyncio.create_task(self.fastpath.run(), name="fast path"),
+            asyncio.create_task(give_back_memory(), name="memory"),
         ]
         if self.tls is not None:
             self._tasks.append(asyncio.create_task(self.tls.run(), name="certificates"))

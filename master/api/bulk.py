@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,12 +18,19 @@ from master.http.problem import Problem, problem_of
 from master.http.responses import Replies, json_text
 from master.http.target import key_of_text
 from master.http.write_rules import check_size, item_options, refusal
-from ringmaster.errors import BadRequest, RingmasterError
+from ringmaster.errors import BadRequest, RingmasterError, Shed
 from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
 
 _HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _BREATH = 256
-"""Items parsed between two turns of the loop: about a millisecond."""
+_BREATH_BYTES = 2**20
+"""Items, and bytes of them, parsed between two turns of the loop: about a millisecond."""
+
+_LARGE = 2**20
+"""Bodies of more bytes are dealt with one at a time: each is in memory three times meanwhile."""
+
+_SLICE_BYTES = 2 * 2**20
+"""Of values sent to nodes together: what others ask of the same node waits behind them."""
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
 
@@ -43,21 +50,40 @@ class BulkApi:
         self._router = router
         self._replies = replies
         self._reads = reads
+        self._one_large = asyncio.Semaphore(1)
 
     async def write(self, exchange: Exchange) -> Reply:
         """`POST /data/bulk`: results in the order of the items."""
         exchange.parameters()
         body = await self._body(exchange)
+        deadline = exchange.deadline()
+        if len(body) <= _LARGE:
+            return await self._write(exchange, _texts_in(body, exchange), deadline)
         try:
-            texts = parse_items(body, exchange.limits.max_items)
-        except OverflowError as error:
-            raise _too_many(exchange) from error
+            async with asyncio.timeout(exchange.limits.deadline_s / 2):
+                await self._one_large.acquire()
+        except TimeoutError as error:
+            raise Shed("too many large requests at one time; retry in a moment") from error
+        try:
+            texts = _texts_in(body, exchange)
+            del body
+            return await self._write(exchange, texts, deadline)
+        finally:
+            self._one_large.release()
+
+    async def _write(self, exchange: Exchange, texts: list[bytes], deadline: float) -> Reply:
+        """Write the items that `texts` are; it is empty afterwards."""
         results: list[bytes] = [b""] * len(texts)
         writes: list[Write] = []
         places: list[int] = []
         seen: set[bytes] = set()
-        for place, text in enumerate(texts):
-            if place % _BREATH == _BREATH - 1:
+        items = size = 0
+        texts.reverse()
+        for place in range(len(texts)):
+            text = texts.pop()
+            items, size = items + 1, size + len(text)
+            if items >= _BREATH or size >= _BREATH_BYTES:
+                items = size = 0
                 await asyncio.sleep(0)
             item = None
             try:
@@ -77,7 +103,9 @@ class BulkApi:
             seen.add(key)
             writes.append(write)
             places.append(place)
-        replies = await self._router.write_many(writes, exchange.deadline()) if writes else []
+        replies: list[WriteReply | RingmasterError] = []
+        for batch in _slices(writes):
+            replies += await self._router.write_many(batch, deadline)
         for place, write, reply in zip(places, writes, replies, strict=True):
             results[place] = self._result(write[1], reply)
         return Reply.build(200, _HEADERS, b'{"results":[%b]}' % b",".join(results))
@@ -163,6 +191,29 @@ class BulkApi:
         status = 201 if reply.status == 1 else 200
         version = self._replies.version(reply.term, reply.seq)
         return b'{"key":%b,"status":%d,"version":"%b"}' % (json_text(key), status, version)
+
+
+def _texts_in(body: bytes, exchange: Exchange) -> list[bytes]:
+    try:
+        return parse_items(body, exchange.limits.max_items)
+    except OverflowError as error:
+        raise _too_many(exchange) from error
+
+
+def _slices(writes: list[Write]) -> Iterator[list[Write]]:
+    """`writes` in their order, `_SLICE_BYTES` or one of them at a time."""
+    batch: list[Write] = []
+    size = 0
+    for write in writes:
+        value = write[2][0]
+        length = len(value) if isinstance(value, bytes) else 0
+        if batch and size + length > _SLICE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(write)
+        size += length
+    if batch:
+        yield batch
 
 
 def _failed(key: str | None, problem: Problem) -> bytes:

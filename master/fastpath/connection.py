@@ -23,6 +23,9 @@ from master.http.problem import RETRY_AFTER_S, Problem
 from ringmaster.net.admission import address_of
 
 MAX_PIPELINE: Final = 16
+MUCH_UNREAD: Final = 2**20
+"""Bytes of one client's replies, from which on the sum over all is looked at without delay."""
+
 MAX_TURNED_AWAY: Final = 256
 """So many clients for whom there is no place are given time to read so; others just hear it."""
 
@@ -133,6 +136,8 @@ class Connection(Peer):
         self.since = self.context.clock.boottime()
         if self._handoff is not None:
             self._handoff.pause_writing()
+        if self.unread >= MUCH_UNREAD:
+            self.context.shed_slow_readers()
 
     def resume_writing(self) -> None:
         self.paused = False

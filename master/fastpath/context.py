@@ -47,6 +47,10 @@ def _encoded_options(rest: bytes) -> bytes | None:
     return b"" if options == PLAIN else encode_options(options)
 
 
+def _nothing() -> None:
+    """There is nobody to shed yet."""
+
+
 class Context:
     """What all connections of one master share."""
 
@@ -64,6 +68,7 @@ class Context:
         "reads",
         "replies",
         "router",
+        "shed_slow_readers",
         "tasks",
         "turn",
         "written",
@@ -81,6 +86,8 @@ class Context:
         admission: Admission,
     ) -> None:
         self.admission = admission
+        # Called when a client leaves much unread, and often besides.
+        self.shed_slow_readers: Callable[[], None] = _nothing
         self.router = router
         self.replies = replies
         self.limits = limits

@@ -23,6 +23,7 @@ class Peer(Client):
     """
 
     __slots__ = (
+        "_aborted",
         "_discarded",
         "_held",
         "_peers",
@@ -45,11 +46,15 @@ class Peer(Client):
         self._reading = True
         self._discarded = 0
         self._held: dict[bytes, str] = {}
+        # Dropped: what it has not taken is as good as gone.
+        self._aborted = False
 
     @property
     def unread(self) -> int:
         """Bytes of replies that the client has not taken."""
-        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if self.transport is None or self._aborted:
+            return 0
+        return self.transport.get_write_buffer_size()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -113,6 +118,7 @@ class Peer(Client):
     def abort(self) -> None:
         """Drop the client."""
         if self.transport is not None:
+            self._aborted = True
             self.transport.abort()
 
     def sweep_slow(self, now: float) -> bool:

@@ -28,7 +28,7 @@ SWEEP_S: Final = 0.05
 CALM_SWEEP_S: Final = 0.2
 """While no request waits: one that comes then is not late before its deadline, and that is further away."""
 
-MAX_UNREAD: Final = 256 * 2**20
+MAX_UNREAD: Final = 128 * 2**20
 """Bytes of replies that slow clients have not read yet, all together."""
 
 _log = structlog.get_logger(__name__)
@@ -59,6 +59,7 @@ class FastPath:
         gate = Gate() if gate is None else gate
         admission = Admission() if admission is None else admission
         self.context = Context(router, replies, counters, authority, gate, limits, clock, admission)
+        self.context.shed_slow_readers = self._shed_slow_readers
         self._fallback = fallback
         self._fast = fast
         self.connections: set[Peer] = set()

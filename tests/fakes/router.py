@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from ringmaster.errors import BadRequest, RingmasterError
@@ -21,7 +22,10 @@ TERM = 7
 
 
 class FakeRouter:
-    """`failure` is raised by every request while it is set; `asked` counts the requests that came."""
+    """`failure` is raised by every request while it is set; `asked` counts the requests that came.
+
+    `batches`: how many writes came together. `most_batches`: how many such batches there were at one time.
+    """
 
     def __init__(self, clock: ClusterClock) -> None:
         self._clock = clock
@@ -32,6 +36,9 @@ class FakeRouter:
         self.failing_keys: dict[bytes, RingmasterError] = {}
         self.asked = 0
         self.deadlines: list[float] = []
+        self.batches: list[int] = []
+        self.most_batches = 0
+        self._batches_now = 0
 
     def plant(self, key: bytes) -> None:
         """Store a key that no master would let in."""
@@ -114,6 +121,11 @@ class FakeRouter:
         self, writes: Sequence[tuple[bytes, bytes, Sequence[bytes | int]]], deadline: float
     ) -> list[WriteReply | RingmasterError]:
         replies: list[WriteReply | RingmasterError] = []
+        self.batches.append(len(writes))
+        self._batches_now += 1
+        self.most_batches = max(self.most_batches, self._batches_now)
+        await asyncio.sleep(0.001)
+        self._batches_now -= 1
         for command, key, args in writes:
             try:
                 replies.append(await self.write(command, key, args, deadline))

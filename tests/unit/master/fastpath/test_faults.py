@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from master.fastpath.server import CALM_SWEEP_S
+from master.fastpath.connection import MUCH_UNREAD
+from master.fastpath.server import CALM_SWEEP_S, MAX_UNREAD
 from master.http.limits import Limits
 from tests.unit.fake_wire import ticks, until
 from tests.unit.master.fastpath.world import (
@@ -167,3 +168,15 @@ async def test_a_bug_is_a_500_and_not_a_hung_client(world: World) -> None:
         world.aux.receive(b"-WAIT 1\r\n")
         await ticks(5)
     assert statuses(client.said()) == [500]
+
+
+async def test_who_reads_least_is_dropped_the_moment_too_much_is_unread(world: World) -> None:
+    slow, slower, fine = world.client(), world.client(), world.client()
+    slow.unread, slower.unread = MAX_UNREAD // 2, MAX_UNREAD // 2 + 1
+    slow.protocol.pause_writing()
+    assert [slow.closed, slower.closed] == [False, False]
+    slower.protocol.pause_writing()
+    assert slower.closed
+    fine.unread = MUCH_UNREAD
+    fine.protocol.pause_writing()
+    assert [slow.closed, fine.closed] == [False, False]

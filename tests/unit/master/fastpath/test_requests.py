@@ -205,7 +205,7 @@ async def test_replies_that_nobody_reads_are_bounded(world: World) -> None:
     clients = [world.client() for _ in range(3)]
     for number, client in enumerate(clients):
         client.protocol.pause_writing()
-        client.unread = (number + 1) * 60 * 2**20
+        client.unread = (number + 1) * 30 * 2**20
     await until(lambda: clients[2].closed)
     assert [client.closed for client in clients] == [False, False, True]
     sweep.cancel()
