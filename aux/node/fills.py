@@ -80,7 +80,7 @@ class PartitionFills:
         fill = self._fills.get(key)
         if fill is None:
             if self._all.keys >= MAX_KEYS:
-                return Asked(entry)
+                return None if pending and entry is None else Asked(entry)
             fill = self._add(key)
         if entry is not None:
             # Whoever asks has something to serve, and waits for nothing.
@@ -156,7 +156,7 @@ class PartitionFills:
                 waiting, fill.waiting = fill.waiting, {}
                 for asker in waiting:
                     asker.tell(self._primary.token, key, entry)
-            elif not self._primary.in_overlay(key) and not fill.fill_token:
+            elif not self._primary.in_overlay(key) and (not fill.fill_token or fill.left):
                 asker = next(iter(fill.waiting))
                 # To the end of the line: the others' turn comes before its next one.
                 del fill.waiting[asker]
@@ -249,7 +249,7 @@ class Fills:
         self._primaries = primaries
         # Tokens by when they end: all live equally long.
         self._ends: deque[tuple[float, PartitionFills, bytes, str]] = deque()
-        self._postponed: list[tuple[PartitionFills, bytes]] = []
+        self._postponed: dict[tuple[PartitionFills, bytes], None] = {}
 
     def of(self, primary: Primary) -> PartitionFills:
         """Those of `primary`."""
@@ -271,7 +271,7 @@ class Fills:
             _, fills, key, fill_token = ends.popleft()
             fills.end(key, fill_token)
         if self._postponed and self.clock.lease_held():
-            postponed, self._postponed = self._postponed, []
+            postponed, self._postponed = self._postponed, {}
             for fills, key in postponed:
                 fills.settle(key)
 
@@ -284,5 +284,4 @@ class Fills:
 
     def postpone(self, fills: PartitionFills, key: bytes) -> None:
         """Settle `key` when the lease holds again. There are no more of them than keys that somebody waits for."""
-        if (fills, key) not in self._postponed:
-            self._postponed.append((fills, key))
+        self._postponed[fills, key] = None
