@@ -152,8 +152,8 @@ async def test_a_master_that_goes_leaves_its_place_and_one_that_does_not_renew_g
         second.fill()
         third.fill()
         node.clock.now += SESSION_S / 2
-        assert third.ask(b"RM.RENEW", 7) == 7
-        assert first.ask(b"RM.RENEW", 3) == 3
+        assert third.ask(b"RM.RENEW", 7, 0) == 7
+        assert first.ask(b"RM.RENEW", 3, 0) == 3
         node.clock.now += SESSION_S / 2 + 0.01
         node.node.sessions.tick(node.clock.now)
         assert (first.aborted, second.aborted, third.aborted) == (False, True, False)
@@ -297,3 +297,36 @@ async def test_without_room_an_expired_key_is_undecided_while_it_is_being_touche
         assert str(Master(node).fill()).startswith("AGAIN")
         await world.settle()
         assert Master(node).fill()[0]
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+async def test_a_token_that_its_master_may_not_have_heard_of_is_for_others(by_event: bool) -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second, third = Master(node), Master(node), Master(node)
+        first.ask(b"RM.RENEW", 7, 0)
+        if by_event:
+            token = third.fill()[1]
+            first.fill()
+            third.ask(b"RM.GIVEUP", node.token(), b"k", token)
+        else:
+            first.fill()
+        assert first.ask(b"RM.RENEW", 8, 7) == 8
+        assert second.fill() == [None, b"", 1]
+        node.node.sessions.ended(first)
+        assert [seen(event)[0] for event in second.events] == [b"fill"]
+
+
+async def test_a_token_that_its_master_has_heard_of_outlives_the_session() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second = Master(node), Master(node)
+        token = first.fill()[1]
+        first.ask(b"RM.RENEW", 1, 0)
+        first.ask(b"RM.RENEW", 2, 1)
+        second.fill()
+        node.node.sessions.ended(first)
+        assert second.events == []
+        assert write(node, token).reply[0] == Status.CREATED

@@ -196,7 +196,7 @@ async def test_a_session_is_renewed_while_its_link_is_up(world: World) -> None:
     while len(renewals) < 2:
         renewals += [each for each in await heard(events) if each[0] == b"RM.RENEW"]
         events.receive(b":1\r\n" if renewals else b"")
-    assert renewals == [[b"RM.RENEW", b"1"], [b"RM.RENEW", b"2"]]
+    assert renewals == [[b"RM.RENEW", b"1", b"0"], [b"RM.RENEW", b"2", b"1"]]
     task.cancel()
 
 
