@@ -39,6 +39,8 @@ class EventSession:
         self.channel = channel
         self.master = master
         self.renewed = now
+        self.renewals = 0
+        self.heard = 0
 
     def __repr__(self) -> str:
         return f"<EventSession of {self.master}>"

@@ -28,7 +28,14 @@ MAX_INVALIDATED: Final = 1_000
 
 
 class Asker(Protocol):
-    """A master that waits. It hears of a key in the term that `token` names, and of nothing that is not committed."""
+    """A master that waits. It hears of a key in the term that `token` names, and of nothing that is not committed.
+
+    `renewals`: so many times it has been told that its session goes on, by the last number it gave. `heard`: the last of
+    these that is known to have arrived, with all that was said before.
+    """
+
+    renewals: int
+    heard: int
 
     def tell(self, token: bytes, key: bytes, entry: bytes) -> None:
         """The key has this entry; the master waits for it no more."""
@@ -46,14 +53,19 @@ class Asked(NamedTuple):
 
 
 class _Fill:
-    """`fill_token`: the live one, the `number`th of its partition; empty for none. `left`: its holder has gone."""
+    """`fill_token`: the live one, the `number`th of its partition; empty for none. `left`: its holder has gone.
 
-    __slots__ = ("fill_token", "left", "number", "waiting")
+    `holder`: the master that was told of it, after so many `renewals`.
+    """
+
+    __slots__ = ("fill_token", "holder", "left", "number", "renewals", "waiting")
 
     def __init__(self) -> None:
         self.fill_token = ""
         self.number = 0
         self.left = False
+        self.holder: Asker | None = None
+        self.renewals = 0
         self.waiting: dict[Asker, None] = {}
 
 
@@ -80,14 +92,14 @@ class PartitionFills:
         fill = self._fills.get(key)
         if fill is None:
             if self._all.keys >= MAX_KEYS:
-                return Asked(entry)
+                return None if pending and entry is None else Asked(entry)
             fill = self._add(key)
         if entry is not None:
             # Whoever asks has something to serve, and waits for nothing.
-            fill_token = "" if pending else self._take(key, fill)
+            fill_token = "" if pending else self._take(key, fill, asker)
             self._drop_idle(key, fill)
             return Asked(entry, fill_token)
-        fill_token = "" if pending else self._take(key, fill)
+        fill_token = "" if pending else self._take(key, fill, asker)
         waits = callers > (1 if fill_token else 0)
         if waits:
             fill.waiting[asker] = None
@@ -135,9 +147,14 @@ class PartitionFills:
             self._drop_idle(key, fill)
 
     def forget(self, asker: Asker) -> None:
-        """`asker` is gone."""
-        for key in [key for key, fill in self._fills.items() if asker in fill.waiting]:
-            self.stop_waiting(key, asker)
+        """`asker` is gone. Tokens of which it may not have heard are left, since nobody else would say so."""
+        for key, fill in list(self._fills.items()):
+            if asker in fill.waiting:
+                self.stop_waiting(key, asker)
+            if fill.holder is asker:
+                fill.holder = None
+                if fill.fill_token and fill.renewals >= asker.heard:
+                    self.leave(key, fill.fill_token)
 
     def settle(self, key: bytes) -> None:
         """Tell those who wait for `key` what became of it: its committed entry, or who is next to fill it.
@@ -156,12 +173,12 @@ class PartitionFills:
                 waiting, fill.waiting = fill.waiting, {}
                 for asker in waiting:
                     asker.tell(self._primary.token, key, entry)
-            elif not self._primary.in_overlay(key) and not fill.fill_token:
+            elif not self._primary.in_overlay(key) and (not fill.fill_token or fill.left):
                 asker = next(iter(fill.waiting))
                 # To the end of the line: the others' turn comes before its next one.
                 del fill.waiting[asker]
                 fill.waiting[asker] = None
-                asker.grant(self._primary.token, key, self._take(key, fill))
+                asker.grant(self._primary.token, key, self._take(key, fill, asker))
         self._drop_idle(key, fill)
 
     # What the primary tells its watcher.
@@ -225,13 +242,14 @@ class PartitionFills:
         if not self._fills:
             self._invalidated.clear()
 
-    def _take(self, key: bytes, fill: _Fill) -> str:
-        """A new token, empty if there is a live one whose holder has not gone."""
+    def _take(self, key: bytes, fill: _Fill, asker: Asker) -> str:
+        """A new token for `asker`, empty if there is a live one whose holder has not gone."""
         if fill.fill_token and not fill.left:
             return ""
         self._granted += 1
         self._all.granted += 1
         fill.left = False
+        fill.holder, fill.renewals = asker, asker.renewals
         fill.number = self._granted
         # Unique for ever: no other primary has this partition in this term.
         fill.fill_token = f"{self._primary.token.decode()}.{self._granted:x}"
@@ -249,7 +267,7 @@ class Fills:
         self._primaries = primaries
         # Tokens by when they end: all live equally long.
         self._ends: deque[tuple[float, PartitionFills, bytes, str]] = deque()
-        self._postponed: list[tuple[PartitionFills, bytes]] = []
+        self._postponed: dict[tuple[PartitionFills, bytes], None] = {}
 
     def of(self, primary: Primary) -> PartitionFills:
         """Those of `primary`."""
@@ -271,7 +289,7 @@ class Fills:
             _, fills, key, fill_token = ends.popleft()
             fills.end(key, fill_token)
         if self._postponed and self.clock.lease_held():
-            postponed, self._postponed = self._postponed, []
+            postponed, self._postponed = self._postponed, {}
             for fills, key in postponed:
                 fills.settle(key)
 
@@ -284,5 +302,4 @@ class Fills:
 
     def postpone(self, fills: PartitionFills, key: bytes) -> None:
         """Settle `key` when the lease holds again. There are no more of them than keys that somebody waits for."""
-        if (fills, key) not in self._postponed:
-            self._postponed.append((fills, key))
+        self._postponed[fills, key] = None

@@ -49,12 +49,14 @@ class FillCommands:
         return _OK
 
     def renew(self, client: Client, command: Command) -> bytes:
-        """`RM.RENEW number`: the master is still there. Replies with the number."""
+        """`RM.RENEW number heard`: the master is still there. Replies with the number; `heard` is the last such reply it had."""
         session = self._sessions.of(client)
         if session is None:
             return _NO_SESSION
+        _, number, heard = command
+        session.renewals, session.heard = int(number), int(heard)
         session.renewed = self._clock.boottime()
-        return b":%d\r\n" % int(command[1])
+        return b":%d\r\n" % session.renewals
 
     def fill(self, client: Client, command: Command) -> bytes:
         """`RM.FILL pt key callers`: [entry or nil, fill token, whether events will follow]; see `PartitionFills.ask`."""

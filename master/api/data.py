@@ -7,6 +7,7 @@ atomically; then it turns the answer into a reply. Nothing is decided here from 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -47,7 +48,7 @@ from ringmaster.protocol.write_options import (
     WriteReply,
     encode_options,
 )
-from ringmaster.routing.fills import FillDesk
+from ringmaster.routing.fills import FillDesk, Filled
 
 _INT64 = (-(2**63), 2**63 - 1)
 _PAGE = 1000
@@ -96,11 +97,29 @@ class DataApi:
         wait_s = exchange.wait_s()
         if exchange.method == "HEAD":
             return await self._head(exchange, key, if_match, if_none_match)
-        more = b""
         if wait_s is None or not exchange.access.permits("write", key):
             entry = await self._router.read(key, exchange.deadline())
-        else:
-            entry, more = await self._read_or_wait(exchange, key, wait_s)
+            return self._got(exchange, key, entry, if_match, if_none_match)
+        filled = await self._read_or_wait(exchange, key, wait_s)
+        more = applied(wait_s, filled.fill_token) if filled.waited else b""
+        try:
+            return self._got(exchange, key, filled.entry, if_match, if_none_match, more)
+        except Problem:
+            if filled.fill_token:
+                # The client does not hear of it.
+                self._router.fills.left(key, filled.fill_token)
+            raise
+
+    def _got(
+        self,
+        exchange: Exchange,
+        key: bytes,
+        entry: bytes | None,
+        if_match: Condition,
+        if_none_match: Condition,
+        more: bytes = b"",
+    ) -> Reply:
+        """The reply to a `GET` that found `entry`; `more`: header lines. Raises `Problem` 412 or 416."""
         if entry is None:
             return self._miss(exchange, more=more)
         exchange.outcome = "hit"
@@ -112,20 +131,26 @@ class DataApi:
             return self._part(exchange, key, entry, node, more)
         return Reply.of_bytes(self._replies.hit(key, entry, node, more))
 
-    async def _read_or_wait(
-        self, exchange: Exchange, key: bytes, wait_s: int
-    ) -> tuple[bytes | None, bytes]:
-        """The entry, and header lines for the reply. Who asks is the one to fill the key, or waits for that (R12)."""
+    async def _read_or_wait(self, exchange: Exchange, key: bytes, wait_s: int) -> Filled:
+        """What became of a read that waits. Who asks is the one to fill the key, or waits for that (R12)."""
         fills = self._router.fills
         answer_by, until = exchange.patience(wait_s)
         ask = fills.begin(key, waits=wait_s > 0)
-        exchange.when_lost(lambda: fills.drop(ask))
-        filled = await fills.result(ask, answer_by, until)
+        gone = partial(fills.drop, ask)
+        exchange.when_lost(gone)
+        try:
+            filled = await fills.result(ask, answer_by, until)
+        except BaseException:
+            fills.drop(ask)
+            raise
+        finally:
+            # It would keep the entry for as long as the connection.
+            exchange.not_when_lost(gone)
         if exchange.holder_has_gone:
             fills.drop(ask)
         elif filled.fill_token and not exchange.is_proxied:
-            exchange.when_lost(lambda: fills.left(key, filled.fill_token))
-        return filled.entry, applied(wait_s, filled.fill_token) if filled.waited else b""
+            exchange.when_lost(partial(fills.left, key, filled.fill_token))
+        return filled
 
     async def post(self, exchange: Exchange) -> web.StreamResponse:
         """`POST /data` with an item; `POST /data/{key}?incr=` or `?ttl=`."""

@@ -95,6 +95,11 @@ class HttpProtocol(web.RequestHandler):
         else:
             self._gone.append(gone)
 
+    def not_when_lost(self, gone: Callable[[], None]) -> None:
+        """What `when_lost` was told is no more to be done."""
+        with suppress(ValueError):
+            self._gone.remove(gone)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         while self._gone:

@@ -144,11 +144,17 @@ class Exchange:
     def when_lost(self, gone: Callable[[], None]) -> None:
         """Have `gone` called when the client's connection is lost, whatever was answered. At once if that is so already.
 
-        Not for requests that come through a proxy once they are answered: its connection is not the client's.
+        Until `not_when_lost`: what it refers to is kept for as long as the connection.
         """
         protocol = self.request.protocol
         if isinstance(protocol, HttpProtocol):
             protocol.when_lost(gone)
+
+    def not_when_lost(self, gone: Callable[[], None]) -> None:
+        """What `when_lost` was told is no more to be done."""
+        protocol = self.request.protocol
+        if isinstance(protocol, HttpProtocol):
+            protocol.not_when_lost(gone)
 
     @property
     def holder_has_gone(self) -> bool:

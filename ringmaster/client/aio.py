@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -14,9 +15,12 @@ from yarl import URL
 from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
-from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, steps, usable_wait_s
+from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, Step, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
 from ringmaster.errors import LinkBroken, LinkDown
+
+_LINGER_S: Final = 1.0
+"""For so long `close` waits for requests that nobody else waits for."""
 
 _T = TypeVar("_T")
 
@@ -39,6 +43,7 @@ class AsyncClient:
     ) -> None:
         self._url = check_url(url)
         self._timeout_s = timeout_s
+        self._sending: set[asyncio.Task[Any]] = set()
         self._session = aiohttp.ClientSession(
             # Longer than a fill token lives: a connection that closes gives up what it was given.
             connector=aiohttp.TCPConnector(
@@ -63,7 +68,9 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, after what cancelled calls have still to say."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=_LINGER_S)
         await self._session.close()
 
     async def get(self, key: str) -> bytes | None:
@@ -112,8 +119,8 @@ class AsyncClient:
     ) -> bytes:
         """The value; if there is none, what `make` returns, which is stored as by `put`. Of many callers one makes it.
 
-        The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, the next of them
-        makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
+        The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, or this is interrupted,
+        the next of them makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
         `get` does, and what `make` raises; a value that cannot be stored is returned all the same. `make` may be a coroutine function.
         """
         entry = Entry(ttl_s, swr_s, tags, content_type)
@@ -123,12 +130,28 @@ class AsyncClient:
             while True:
                 try:
                     done = await _made(make) if isinstance(step, Make) else await self._send(step)
+                except asyncio.CancelledError as error:
+                    self._send_later(todo.throw(error))
+                    raise
                 except Exception as error:  # noqa: BLE001 - it is for the steps to say what follows
                     step = todo.throw(error)
                 else:
                     step = todo.send(done)
         except StopIteration as end:
             return bytes(end.value)
+
+    def _send_later(self, step: Step) -> None:
+        """Send what a cancelled call has still to say. Nobody waits for it, but `close` does."""
+        if isinstance(step, Make):
+            return
+        task = asyncio.get_running_loop().create_task(self._send(step))
+        self._sending.add(task)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[Any]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody is there to hear it
 
     async def delete(self, key: str) -> None:
         """Remove the key, whether or not it exists."""

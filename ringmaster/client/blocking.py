@@ -109,8 +109,8 @@ class Client:
     ) -> bytes:
         """The value; if there is none, what `make` returns, which is stored as by `put`. Of many callers one makes it.
 
-        The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, the next of them
-        makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
+        The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, or this is interrupted,
+        the next of them makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
         `get` does, and what `make` raises; a value that cannot be stored is returned all the same.
         """
         entry = Entry(ttl_s, swr_s, tags, content_type)
@@ -120,7 +120,7 @@ class Client:
             while True:
                 try:
                     done = make() if isinstance(step, Make) else self._send(step)
-                except Exception as error:  # noqa: BLE001 - it is for the steps to say what follows
+                except BaseException as error:  # noqa: BLE001 - it is for the steps to say what follows
                     step = todo.throw(error)
                 else:
                     step = todo.send(done)

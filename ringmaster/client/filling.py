@@ -36,23 +36,30 @@ class Entry:
 def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
     """Yields what is to be done, is sent what came of it, and returns the value.
 
-    A failure of `Make`, thrown in, gives the right to make the value to the next who waits. A value that cannot be
-    stored is returned all the same. Who waited in vain for two minutes makes the value, and stores it if nobody has.
+    A failure of `Make`, or an interruption, thrown in, gives the right to make the value to the next who waits. So does a value
+    that cannot be stored, which is returned all the same. Who cannot wait, or waited in vain for two minutes, makes the
+    value, and stores it if nobody has.
     """
     for _ in range(_MOST_ASKED):
         found = yield calls.fetch(key, wait_s)
         if not found.fill_token:
             if found.value is not None:
                 return bytes(found.value)
-            if found.waited:
+            if found.waited and wait_s:
                 continue
             break
+        given_up = calls.give_up(key, found.fill_token)
         try:
             value = yield Make()
-        except Exception:
-            yield from _quietly(calls.give_up(key, found.fill_token))
+            stored = yield from _quietly(_stored(key, value, entry, found.fill_token))
+        except GeneratorExit:
             raise
-        if (yield from _quietly(_stored(key, value, entry, found.fill_token))) is not False:
+        except BaseException:
+            yield from _quietly(given_up)
+            raise
+        if stored is None:
+            yield from _quietly(given_up)
+        if stored is not False:
             return bytes(value)
     value = yield Make()
     yield from _quietly(_stored(key, value, entry, None))

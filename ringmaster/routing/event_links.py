@@ -45,6 +45,8 @@ class Session:
         self._on_change = on_change
         self._number = 0
         self._renewals = 0
+        # The last renewal that was answered on this connection: what the node said before has come.
+        self._heard = 0
 
     def __repr__(self) -> str:
         return f"<Session {self._number} with {self.owner[0]}>"
@@ -57,6 +59,7 @@ class Session:
     def up(self) -> None:
         """The link is up: a session begins."""
         self._number += 1
+        self._heard = 0
         self._send(b"RM.SESSION", self._master, self._number)
         self._on_change(self, True)
 
@@ -73,7 +76,7 @@ class Session:
         """Say that this master is there."""
         if self.is_up:
             self._renewals += 1
-            self._send(b"RM.RENEW", self._renewals)
+            self._send(b"RM.RENEW", self._renewals, self._heard)
 
     def ask(self, frame: bytes, on_reply: OnReply) -> None:
         """See `Link.send`. A node says nothing before the reply about what this asks for."""
@@ -85,12 +88,14 @@ class Session:
         self.ask(encode(*command), _nothing)
 
     def _send(self, *command: bytes | int) -> None:
-        on_reply = partial(self._heard, self._number, self._clock.boottime())
+        on_reply = partial(self._replied, self._number, self._clock.boottime())
         self.ask(encode(*command), on_reply)
 
-    def _heard(self, number: int, sent: float, reply: Reply) -> None:
+    def _replied(self, number: int, sent: float, reply: Reply) -> None:
         if number == self._number and not isinstance(reply, RingmasterError):
             self.trusted_until = max(self.trusted_until, sent + TRUST_S)
+            if isinstance(reply, int):
+                self._heard = reply
 
 
 class EventLinks:

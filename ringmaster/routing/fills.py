@@ -63,6 +63,8 @@ class Ask:
 class _Line:
     """Who asks for one key. `coming`: to be asked for next. `asked`: their command is on its way. `parked`: the primary, by
     `route` and `session`, will tell them. `spare`: a token that came while nobody was parked, for those asked.
+
+    Who leaves is taken out of `coming` and `parked` at once; thousands may do so at one time.
     """
 
     __slots__ = (
@@ -80,9 +82,9 @@ class _Line:
 
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.coming: list[Ask] = []
+        self.coming: dict[Ask, None] = {}
         self.asked: list[Ask] = []
-        self.parked: list[Ask] = []
+        self.parked: dict[Ask, None] = {}
         self.route: Route | None = None
         self.session: Session | None = None
         self.spare = ""
@@ -119,7 +121,7 @@ class FillDesk:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key)
-        line.coming.append(ask)
+        line.coming[ask] = None
         self._send(line)
         return ask
 
@@ -140,14 +142,12 @@ class FillDesk:
             return Filled(None)
         finally:
             if not ask.done.done():
-                ask.leave()
-                self._tidy(ask.key)
+                self._leave(ask)
 
     def drop(self, ask: Ask) -> None:
         """The caller of `ask` is gone: what it was given, or would be, is for others."""
         if not ask.done.done():
-            ask.leave()
-            self._tidy(ask.key)
+            self._leave(ask)
         elif ask.done.exception() is None and ask.done.result().fill_token:
             self.left(ask.key, ask.done.result().fill_token)
 
@@ -191,7 +191,7 @@ class FillDesk:
         )
         if kind == b"value":
             if line is not None and here:
-                parked, line.parked = line.parked, []
+                parked, line.parked = line.parked, {}
                 for ask in parked:
                     ask.resolve(Filled(payload))
                 self._tidy(key)
@@ -212,7 +212,9 @@ class FillDesk:
     def _hand(self, line: _Line, fill_token: str) -> bool:
         """Give the token to the first who is there, or keep it for those who are being asked for; False if there is nobody."""
         while line.parked:
-            if line.parked.pop(0).resolve(Filled(None, fill_token)):
+            ask = next(iter(line.parked))
+            del line.parked[ask]
+            if ask.resolve(Filled(None, fill_token)):
                 self._tidy(line.key)
                 return True
         if line.asked:
@@ -226,7 +228,6 @@ class FillDesk:
         self._stop_timer(line)
         if line.asked:
             return
-        line.coming = [ask for ask in line.coming if not ask.done.done()]
         if not line.coming:
             self._tidy(line.key)
             return
@@ -235,7 +236,7 @@ class FillDesk:
         if route is None or session is None or not session.is_up:
             self._later(line)
             return
-        line.asked, line.coming = line.coming, []
+        line.asked, line.coming = list(line.coming), {}
         line.route, line.session = route, session
         line.turn += 1
         callers = len(line.parked) + sum(ask.waits for ask in line.asked)
@@ -260,7 +261,7 @@ class FillDesk:
                 ask.fail(outcome)
             self._tidy(line.key)
             return
-        line.coming = asked + line.coming
+        self._put_back(line, asked)
         self._later(line)
 
     def _settle(
@@ -279,18 +280,31 @@ class FillDesk:
             elif not ask.waits or not waits:
                 ask.resolve(Filled(None, waited=not ask.waits))
             if entry is None and ask.waits and waits and not ask.done.done():
-                line.parked.append(ask)
+                line.parked[ask] = None
         if fill_token and line.route is not None and line.session is not None:
             # Who asked has gone.
             line.session.tell(b"RM.GIVEUP", line.route.token, line.key, fill_token.encode())
 
     def _again(self, line: _Line) -> None:
         """Ask anew on behalf of all who wait: what was asked before counts no more."""
-        line.coming = [*line.parked, *line.asked, *line.coming]
-        line.parked, line.asked = [], []
+        waiting, line.parked, line.asked = [*line.parked, *line.asked], {}, []
+        self._put_back(line, waiting)
         line.route, line.session, line.spare = None, None, ""
         line.turn += 1
         self._later(line)
+
+    def _put_back(self, line: _Line, asks: list[Ask]) -> None:
+        """Those of `asks` who are still there are to be asked for again, before who is coming."""
+        line.coming = dict.fromkeys(ask for ask in asks if not ask.done.done()) | line.coming
+
+    def _leave(self, ask: Ask) -> None:
+        """The caller has gone; it takes no token."""
+        ask.leave()
+        line = self._lines.get(ask.key)
+        if line is not None:
+            line.coming.pop(ask, None)
+            line.parked.pop(ask, None)
+            self._tidy(ask.key)
 
     def _later(self, line: _Line) -> None:
         self._stop_timer(line)
@@ -303,11 +317,7 @@ class FillDesk:
     def _tidy(self, key: bytes) -> None:
         """Forget the line of `key` if nobody is in it any more; its primary need not tell us then."""
         line = self._lines.get(key)
-        if line is None or line.asked:
-            return
-        line.coming = [ask for ask in line.coming if not ask.done.done()]
-        line.parked = [ask for ask in line.parked if not ask.done.done()]
-        if line.coming or line.parked:
+        if line is None or line.asked or line.coming or line.parked:
             return
         self._stop_timer(line)
         del self._lines[key]

@@ -329,3 +329,16 @@ def test_an_invalidation_of_what_is_stale_voids_its_token(front: Front, key: str
         lost = connection.request("PUT", f"/data/{key}", [("Fill-Token", token)], b"x")
         assert_problem(lost, 412)
         assert token_of(ask(front, key))
+
+
+@pytest.mark.parametrize("header", [("If-Match", '"nothing"'), ("Range", "bytes=99-")])
+def test_a_refusal_keeps_no_token_that_it_does_not_name(
+    front: Front, key: str, header: tuple[str, str]
+) -> None:
+    assert front.request("PUT", f"/data/{key}?ttl=0.2&swr=60", body=b"old").status == 201
+    time.sleep(0.3)
+    with front.connect() as connection:
+        refused = connection.request("GET", f"/data/{key}", [WAIT, header])
+        assert refused.status in {412, 416}
+        assert refused.get("Fill-Token") is None
+        assert ask(front, key).get("Fill-Token")

@@ -82,7 +82,7 @@ def callers_join_without_being_asked_for() -> Iterator[None]:
             return begin(desk, key, waits=waits)
         ask = Ask(key, waits)
         ask.answered = True
-        line.parked.append(ask)
+        line.parked[ask] = None
         return ask
 
     with patch.object(FillDesk, "begin", join):

@@ -15,12 +15,19 @@ TELL_S = 0.4
 _SLACK_S = 0.1
 
 
-def judge(history: History, rates: Sequence[float], *, calm: bool) -> list[str]:
-    """Two tokens that live at once; if the run was `calm`, waiters that were not told. `rates`: of boot-time clocks."""
+def judge(
+    history: History, rates: Sequence[float], lapses: Sequence[float], *, calm: bool
+) -> list[str]:
+    """Two tokens that live at once; if the run was `calm`, waiters that were not told.
+
+    `rates`: of boot-time clocks. `lapses`: when a session of a master ended, and with it the tokens of which it may not have heard.
+    """
     failures = []
     for operations in history.by_key().values():
         fetches = [each for each in operations if each.kind == "fetch" and each.outcome == OK]
-        failures += _two_tokens(fetches, operations, TOKEN_S / max(rates) - _SLACK_S)
+        for first, second in _two_tokens(fetches, operations, TOKEN_S / max(rates) - _SLACK_S):
+            if not any(first.invoked < at < (second.returned or at) for at in lapses):
+                failures.append(f"two live tokens in one term: {first} and {second}")
         if calm:
             failures += _untold(fetches, operations)
     return failures
@@ -28,7 +35,7 @@ def judge(history: History, rates: Sequence[float], *, calm: bool) -> list[str]:
 
 def _two_tokens(
     fetches: Sequence[Operation], operations: Sequence[Operation], token_s: float
-) -> Iterator[str]:
+) -> Iterator[tuple[Operation, Operation]]:
     granted = [each for each in fetches if each.token]
     for first in granted:
         for second in granted:
@@ -40,7 +47,7 @@ def _two_tokens(
                 and second.returned < first.invoked + token_s
                 and not any(_may_end(each, first, second) for each in operations)
             ):
-                yield f"two live tokens in one term: {first} and {second}"
+                yield first, second
 
 
 def _may_end(operation: Operation, first: Operation, second: Operation) -> bool:

@@ -56,6 +56,7 @@ class Invariants:
         self._cluster = cluster
         self.view: View | None = None
         self.removals: list[tuple[float, int, bytes, tuple[int, int]]] = []
+        self.lapses: list[float] = []
         self.losses = Losses(cluster)
         self._nodes: list[tuple[NodeLoop, Node]] = []
         self._dirty = False

@@ -23,6 +23,7 @@ import aux.node.status_report
 import aux.server.control_commands
 import aux.storage.store
 import ringmaster.cluster.time_agreement
+from aux.node.fills import Asker, Fills
 from aux.node.node import Node
 from aux.node.roles import Roles
 from aux.replication.primary import Primary
@@ -200,7 +201,9 @@ class Run:
         result.failures += losses.judge(self.history)
         result.failures += self._expiry.judge(self.workload.mortals, self.history)
         calm = result.plan.kind == "planned"
-        result.failures += fill_rules.judge(self.history, result.plan.rates, calm=calm)
+        result.failures += fill_rules.judge(
+            self.history, result.plan.rates, self.cluster.invariants.lapses, calm=calm
+        )
         if not self.hub.stopped:
             result.failures += self.workload.unanswered()
         if result.plan.kind == "planned":
@@ -300,6 +303,7 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
         )
         stack.enter_context(patch.object(secrets, "token_bytes", tokens.randbytes))
         stack.enter_context(patch.object(layout, "BLOCK_BYTES", BLOCK_BYTES))
+        stack.enter_context(patch.object(Fills, "forget", _noting(hub, invariants.lapses)))
         stack.enter_context(patch.object(aux.node.fills, "TOKEN_S", fill_rules.TOKEN_S))
         stack.callback(random.setstate, state)
         stack.callback(structlog.reset_defaults)
@@ -312,6 +316,17 @@ def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
             cache_logger_on_first_use=False,
         )
         yield
+
+
+def _noting(hub: Hub, lapses: list[float]) -> Callable[[Fills, Asker], None]:
+    """`Fills.forget`, which notes when a session ended."""
+    forget = Fills.forget
+
+    def noted(fills: Fills, asker: Asker) -> None:
+        lapses.append(hub.now)
+        forget(fills, asker)
+
+    return noted
 
 
 class _Tracer:

@@ -152,8 +152,8 @@ async def test_a_master_that_goes_leaves_its_place_and_one_that_does_not_renew_g
         second.fill()
         third.fill()
         node.clock.now += SESSION_S / 2
-        assert third.ask(b"RM.RENEW", 7) == 7
-        assert first.ask(b"RM.RENEW", 3) == 3
+        assert third.ask(b"RM.RENEW", 7, 0) == 7
+        assert first.ask(b"RM.RENEW", 3, 0) == 3
         node.clock.now += SESSION_S / 2 + 0.01
         node.node.sessions.tick(node.clock.now)
         assert (first.aborted, second.aborted, third.aborted) == (False, True, False)
@@ -264,3 +264,69 @@ async def test_a_master_that_does_not_read_hears_nothing_more() -> None:
         assert write(node, token).reply[0] == Status.CREATED
         node.node.sessions.ended(second)
         assert len(node.node.sessions) == 1
+
+
+async def test_a_token_that_was_left_is_for_who_asks_while_the_stale_value_is_being_removed() -> (
+    None
+):
+    async with World("ab") as world:
+        node = await pair(world)
+        options = WriteOptions(ttl_ms=1000, meta=pack_meta(Meta(swr_ms=5000)))
+        node.ask(b"RM.SET", node.token(), b"k", b"old", encode_options(options))
+        await world.settle()
+        first, second = Master(node), Master(node)
+        node.clock.now += 2
+        token = first.fill()[1]
+        first.ask(b"RM.LEAVE", node.token(), b"k", token)
+        assert node.node.roles.served[node.token()].evict(b"k")
+        assert second.fill() == [None, b"", 1]
+        await world.settle()
+        assert [seen(event)[0] for event in second.events] == [b"fill"]
+
+
+async def test_without_room_an_expired_key_is_undecided_while_it_is_being_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aux.node.fills, "MAX_KEYS", 0)
+    async with World("ab") as world:
+        node = await pair(world)
+        write(node, ttl_ms=1000)
+        await world.settle()
+        node.ask(b"RM.TOUCH", node.token(), b"k", encode_options(WriteOptions(ttl_ms=9000)))
+        node.clock.now += 2
+        assert str(Master(node).fill()).startswith("AGAIN")
+        await world.settle()
+        assert Master(node).fill()[0]
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+async def test_a_token_that_its_master_may_not_have_heard_of_is_for_others(by_event: bool) -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second, third = Master(node), Master(node), Master(node)
+        first.ask(b"RM.RENEW", 7, 0)
+        if by_event:
+            token = third.fill()[1]
+            first.fill()
+            third.ask(b"RM.GIVEUP", node.token(), b"k", token)
+        else:
+            first.fill()
+        assert first.ask(b"RM.RENEW", 8, 7) == 8
+        assert second.fill() == [None, b"", 1]
+        node.node.sessions.ended(first)
+        assert [seen(event)[0] for event in second.events] == [b"fill"]
+
+
+async def test_a_token_that_its_master_has_heard_of_outlives_the_session() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second = Master(node), Master(node)
+        token = first.fill()[1]
+        first.ask(b"RM.RENEW", 1, 0)
+        first.ask(b"RM.RENEW", 2, 1)
+        second.fill()
+        node.node.sessions.ended(first)
+        assert second.events == []
+        assert write(node, token).reply[0] == Status.CREATED

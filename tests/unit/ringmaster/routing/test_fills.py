@@ -196,5 +196,27 @@ async def test_a_session_is_renewed_while_its_link_is_up(world: World) -> None:
     while len(renewals) < 2:
         renewals += [each for each in await heard(events) if each[0] == b"RM.RENEW"]
         events.receive(b":1\r\n" if renewals else b"")
-    assert renewals == [[b"RM.RENEW", b"1"], [b"RM.RENEW", b"2"]]
+    assert renewals == [[b"RM.RENEW", b"1", b"0"], [b"RM.RENEW", b"2", b"1"]]
     task.cancel()
+
+
+async def test_who_leaves_is_forgotten_at_once_whoever_else_waits(world: World) -> None:
+    first = ask(world)
+    events = await begun(world, first)
+    events.receive(PARKED)
+    second, third = ask(world), ask(world)
+    await heard(events)
+    events.receive(PARKED)
+    await heard(events)
+    events.receive(PARKED)
+    fourth, fifth = ask(world), ask(world)
+    await heard(events)
+    [line] = world.router.fills._lines.values()
+    world.router.fills.drop(second)
+    world.router.fills.drop(fifth)
+    assert [*line.parked] == [first, third]
+    events.receive(encode_push(b"fill", b"0.1", KEY, b"0.1.2"))
+    assert (await result(world, first)).fill_token == "0.1.2"
+    events.receive(PARKED + encode_push(b"value", b"0.1", KEY, b"new"))
+    assert await result(world, third) == await result(world, fourth) == Filled(b"new")
+    assert len(world.router.fills) == 0

@@ -1,0 +1,112 @@
+"""`get_or_set`: what is asked for, and that nobody keeps the right to make a value that he will not store (R12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from ringmaster.client import AsyncClient, Client
+from ringmaster.client.calls import Call, Fetched
+from ringmaster.client.filling import Entry, Make, Step, steps
+from ringmaster.client.reply import Reply
+from ringmaster.errors import BadRequest, LinkBroken
+
+PLAIN = Entry(None, None, (), None)
+TOKEN = Fetched(None, "0.1.1", waited=True)
+NOTHING = Fetched(None, "", waited=True)
+
+
+def begun(wait_s: int = 10) -> tuple[Generator[Step, Any, bytes], Step]:
+    todo = steps("k", PLAIN, wait_s)
+    return todo, next(todo)
+
+
+def method(step: Step) -> str:
+    assert isinstance(step, Call)
+    return step.method
+
+
+def test_a_value_that_cannot_be_stored_leaves_it_to_the_next_to_make_one() -> None:
+    todo, _ = begun()
+    assert isinstance(todo.send(TOKEN), Make)
+    assert method(todo.send(b"large")) == "PUT"
+    given_up = todo.throw(BadRequest("too large"))
+    assert isinstance(given_up, Call)
+    assert (given_up.method, given_up.headers) == ("DELETE", {"Fill-Token": "0.1.1"})
+    with pytest.raises(StopIteration) as end:
+        todo.throw(LinkBroken("gone"))
+    assert end.value.value == b"large"
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, OSError])
+def test_who_is_interrupted_gives_the_token_up(error: type[BaseException], made: bool) -> None:
+    todo, _ = begun()
+    todo.send(TOKEN)
+    if made:
+        todo.send(b"v")
+    assert method(todo.throw(error())) == "DELETE"
+    with pytest.raises(error):
+        todo.send(None)
+
+
+def test_who_cannot_wait_makes_it_at_once() -> None:
+    todo, step = begun(wait_s=0)
+    assert isinstance(step, Call)
+    assert isinstance(todo.send(NOTHING), Make)
+    assert method(todo.send(b"v")) == "PUT"
+
+
+REPLIES = {
+    "GET": Reply(404, {"fill-token": "0.1.1", "preference-applied": "wait=9"}, b""),
+    "DELETE": Reply(204, {}, b""),
+}
+
+
+def test_the_blocking_client_gives_up_when_it_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[str] = []
+
+    def request(_client: Client, method: str, *_: object) -> Reply:
+        sent.append(method)
+        return REPLIES[method]
+
+    def make() -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "request", request)
+    with Client("http://127.0.0.1:9") as client, pytest.raises(KeyboardInterrupt):
+        client.get_or_set("k", make)
+    assert sent == ["GET", "DELETE"]
+
+
+async def test_a_cancelled_task_gives_up_without_waiting_for_the_reply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[str] = []
+    making, answer = asyncio.Event(), asyncio.Event()
+
+    async def request(_client: AsyncClient, method: str, *_: object) -> Reply:
+        sent.append(method)
+        if method == "DELETE":
+            await answer.wait()
+        return REPLIES[method]
+
+    async def make() -> bytes:
+        making.set()
+        await asyncio.sleep(60)
+        return b""
+
+    monkeypatch.setattr(AsyncClient, "request", request)
+    async with AsyncClient("http://127.0.0.1:9") as client:
+        task = asyncio.create_task(client.get_or_set("k", make))
+        await making.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        answer.set()
+    assert sent == ["GET", "DELETE"]
