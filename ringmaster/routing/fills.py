@@ -110,6 +110,7 @@ class FillDesk:
         self._route_of = route_of
         self._jitter = jitter
         self._lines: dict[bytes, _Line] = {}
+        self._closed = False
         self.events: EventLinks | None = None
 
     def __len__(self) -> int:
@@ -118,6 +119,9 @@ class FillDesk:
     def begin(self, key: bytes, *, waits: bool) -> Ask:
         """Ask for `key`. What comes back is for `result`."""
         ask = Ask(key, waits)
+        if self._closed:
+            ask.fail(_stops())
+            return ask
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key)
@@ -200,12 +204,14 @@ class FillDesk:
                 session.tell(b"RM.GIVEUP", token, key, payload)
 
     def close(self) -> None:
-        """Everybody who waits hears that it is not served."""
+        """Everybody who waits, and who asks from now on, hears that it is not served. Idempotent."""
+        self._closed = True
         lines, self._lines = self._lines, {}
         for line in lines.values():
             self._stop_timer(line)
             for ask in (*line.coming, *line.asked, *line.parked):
-                ask.fail(Unserved("this master stops"))
+                ask.fail(_stops())
+            line.coming, line.parked = {}, {}
 
     # Parts.
 
@@ -333,3 +339,7 @@ class FillDesk:
         if route is None or self.events is None:
             return None
         return self.events.with_node(route.owner)
+
+
+def _stops() -> Unserved:
+    return Unserved("this master stops")

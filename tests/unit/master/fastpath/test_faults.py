@@ -155,6 +155,24 @@ async def test_closing_lets_requests_finish_and_takes_no_more(world: World) -> N
     assert client.closed
 
 
+async def test_closing_does_not_wait_for_reads_that_wait(world: World) -> None:
+    client, other = world.client(), world.client()
+    waiting = b"GET /data/a HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=30\r\n\r\n"
+    client.receive(waiting)
+    other.receive(waiting)
+    await world.asked()
+    aux = world.aux
+    aux.receive(b"$-1\r\n")
+    await ticks(5)
+    closing = asyncio.create_task(world.path.close(60.0))
+    await until(lambda: client.closed)
+    assert statuses(client.said()) == [503]
+    aux.receive(b"$-1\r\n")
+    await until(lambda: other.closed)
+    assert statuses(other.said()) == [503]
+    await closing
+
+
 async def test_a_bug_is_a_500_and_not_a_hung_client(world: World) -> None:
     client = world.client()
     client.receive(get())
