@@ -30,13 +30,14 @@ class FillCommands:
 
     def leased(self) -> dict[bytes, Handler]:
         """Handlers by command name, of commands that need the lease."""
-        return {b"RM.FILL": self.fill, b"RM.GIVEUP": self.give_up}
+        return {b"RM.FILL": self.fill}
 
     def always(self) -> dict[bytes, Handler]:
         """Handlers by command name, of commands that do not."""
         return {
             b"RM.SESSION": self.open,
             b"RM.RENEW": self.renew,
+            b"RM.GIVEUP": self.give_up,
             b"RM.LEAVE": self.leave,
             b"RM.STOP": self.stop_waiting,
         }

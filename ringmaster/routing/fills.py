@@ -201,6 +201,8 @@ class FillDesk:
                 self._tidy(key)
         elif kind == b"fill":
             if line is None or not here or not self._hand(line, payload.decode()):
+                # Not waiting any more, so that this master is not the next to be given one.
+                session.tell(b"RM.STOP", token, key)
                 session.tell(b"RM.GIVEUP", token, key, payload)
 
     def close(self) -> None:

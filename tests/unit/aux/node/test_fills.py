@@ -330,3 +330,19 @@ async def test_a_token_that_its_master_has_heard_of_outlives_the_session() -> No
         node.node.sessions.ended(first)
         assert second.events == []
         assert write(node, token).reply[0] == Status.CREATED
+
+
+async def test_a_token_may_be_given_up_without_the_lease_and_goes_on_when_it_holds_again() -> None:
+    async with World("a") as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        first, second = Master(node), Master(node)
+        token = first.fill()[1]
+        second.fill()
+        node.node.clock.lease.held_until = 0.0
+        assert b"RM.GIVEUP" in node.server.always
+        assert first.ask(b"RM.GIVEUP", node.token(), b"k", token)[0] == Status.REPLACED
+        assert second.events == []
+        node.node.clock.lease.held_until = 1e9
+        node.node.fills.tick(node.clock.now)
+        assert [seen(event)[0] for event in second.events] == [b"fill"]

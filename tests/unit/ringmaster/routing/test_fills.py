@@ -107,7 +107,10 @@ async def test_a_token_for_nobody_is_given_up_and_one_for_who_is_being_asked_for
     assert await result(world, second) == Filled(None, "0.1.2")
     assert (await heard(events))[0][0] == b"RM.STOP"
     events.receive(encode_push(b"fill", b"0.1", KEY, b"0.1.3"))
-    assert (await heard(events))[0] == [b"RM.GIVEUP", b"0.1", KEY, b"0.1.3"]
+    assert await heard(events) == [
+        [b"RM.STOP", b"0.1", KEY],
+        [b"RM.GIVEUP", b"0.1", KEY, b"0.1.3"],
+    ]
 
 
 async def test_who_leaves_with_a_token_says_so(world: World) -> None:
@@ -131,6 +134,12 @@ async def test_who_waits_is_asked_for_again_where_the_partition_moved(world: Wor
     events.receive(encode_push(b"value", b"0.1", KEY, b"old"))
     await ticks(3)
     assert not first.done.done()
+    events.receive(encode_push(b"fill", b"0.1", KEY, b"0.1.2"))
+    # Or it would be given the next one, and the next.
+    assert await heard(events) == [
+        [b"RM.STOP", b"0.1", KEY],
+        [b"RM.GIVEUP", b"0.1", KEY, b"0.1.2"],
+    ]
     other.receive(b"+OK\r\n" + PARKED + encode_push(b"value", b"0.2", KEY, b"new"))
     assert await result(world, first) == Filled(b"new")
 
