@@ -89,11 +89,11 @@ class FastPath:
     async def close(self, within_s: float) -> None:
         """Let requests in flight finish within `within_s` seconds, then drop every connection.
 
-        Reads that wait for a missing key hear at once that they are not served here: another master can wait as well.
+        Reads that wait for a missing key hear that it is missing yet: the next master they ask can wait as well.
         """
         for connection in list(self.connections):
             connection.drain()
-        self.context.router.fills.close()
+        self.context.router.fills.hurry()
         ends = self.context.clock.boottime() + within_s
         while self.connections and self.context.clock.boottime() < ends:  # noqa: ASYNC110 - a sweep, like run()
             await asyncio.sleep(SWEEP_S)

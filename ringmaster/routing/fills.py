@@ -110,7 +110,7 @@ class FillDesk:
         self._route_of = route_of
         self._jitter = jitter
         self._lines: dict[bytes, _Line] = {}
-        self._closed = False
+        self._hurries = False
         self.events: EventLinks | None = None
 
     def __len__(self) -> int:
@@ -118,10 +118,7 @@ class FillDesk:
 
     def begin(self, key: bytes, *, waits: bool) -> Ask:
         """Ask for `key`. What comes back is for `result`."""
-        ask = Ask(key, waits)
-        if self._closed:
-            ask.fail(_stops())
-            return ask
+        ask = Ask(key, waits and not self._hurries)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key)
@@ -205,14 +202,24 @@ class FillDesk:
                 session.tell(b"RM.STOP", token, key)
                 session.tell(b"RM.GIVEUP", token, key, payload)
 
+    def hurry(self) -> None:
+        """Nobody waits from now on: who does hears that there is nothing yet, and may ask another master."""
+        self._hurries = True
+        for line in list(self._lines.values()):
+            parked, line.parked = line.parked, {}
+            for ask in parked:
+                ask.resolve(Filled(None))
+            for ask in (*line.coming, *line.asked):
+                ask.waits = False
+            self._tidy(line.key)
+
     def close(self) -> None:
-        """Everybody who waits, and who asks from now on, hears that it is not served. Idempotent."""
-        self._closed = True
+        """Everybody who waits hears that it is not served."""
         lines, self._lines = self._lines, {}
         for line in lines.values():
             self._stop_timer(line)
             for ask in (*line.coming, *line.asked, *line.parked):
-                ask.fail(_stops())
+                ask.fail(Unserved("this master stops"))
             line.coming, line.parked = {}, {}
 
     # Parts.
@@ -341,7 +348,3 @@ class FillDesk:
         if route is None or self.events is None:
             return None
         return self.events.with_node(route.owner)
-
-
-def _stops() -> Unserved:
-    return Unserved("this master stops")

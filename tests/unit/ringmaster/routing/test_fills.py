@@ -229,3 +229,22 @@ async def test_who_leaves_is_forgotten_at_once_whoever_else_waits(world: World) 
     events.receive(PARKED + encode_push(b"value", b"0.1", KEY, b"new"))
     assert await result(world, third) == await result(world, fourth) == Filled(b"new")
     assert len(world.router.fills) == 0
+
+
+async def test_when_its_master_stops_nobody_waits(world: World) -> None:
+    first = ask(world)
+    events = await begun(world, first)
+    events.receive(PARKED)
+    second, third = ask(world), ask(world)
+    await heard(events)
+    world.router.fills.hurry()
+    assert await result(world, first) == Filled(None)
+    events.receive(PARKED)
+    assert await result(world, second) == Filled(None)
+    assert (await heard(events))[0] == [b"RM.FILL", b"0.1", KEY, b"0"]
+    fourth = ask(world)
+    events.receive(granted(b"0.1.2"))
+    assert await result(world, third) == Filled(None, "0.1.2")
+    events.receive(granted(b""))
+    assert await result(world, fourth) == Filled(None)
+    assert len(world.router.fills) == 0
