@@ -274,7 +274,7 @@ class FillDesk:
         if outcome is not RETRY and isinstance(outcome, RingmasterError):
             for ask in asked:
                 ask.fail(outcome)
-            self._tidy(line.key)
+            self._send(line)
             return
         self._put_back(line, asked)
         self._later(line)

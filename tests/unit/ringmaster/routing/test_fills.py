@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from ringmaster.errors import Unserved
+from ringmaster.errors import Shed, Unserved
 from ringmaster.protocol.resp import Command, encode_push
 from ringmaster.routing.fills import Ask, Filled
 from tests.unit.fake_wire import FakeTransport, ticks, until
@@ -248,3 +248,15 @@ async def test_when_its_master_stops_nobody_waits(world: World) -> None:
     events.receive(granted(b""))
     assert await result(world, fourth) == Filled(None)
     assert len(world.router.fills) == 0
+
+
+async def test_who_came_while_others_were_refused_is_asked_for(world: World) -> None:
+    first = ask(world)
+    events = await begun(world, first)
+    second = ask(world)
+    events.receive(b"-SHED too much\r\n")
+    with pytest.raises(Shed):
+        await result(world, first)
+    assert (await heard(events))[0] == [b"RM.FILL", b"0.1", KEY, b"1"]
+    events.receive(granted(b"0.1.1"))
+    assert (await result(world, second)).fill_token == "0.1.1"
