@@ -1,94 +1,108 @@
-"""Invalidations of tags: one command for each node, with all its partitions in it (R11)."""
+"""Invalidations of tags: one command for each node, with all its partitions in it (R11).
+
+Which partitions are whose changes with the view only, so the commands' long part is made once for each view.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from ringmaster.errors import DeadlineExceeded, LinkFull, PeerError, RingmasterError
+from ringmaster.errors import LinkFull, PeerError, RingmasterError
 from ringmaster.net.link import Link
 from ringmaster.protocol.resp import Reply, encode
 from ringmaster.routing.outcomes import RETRY, write_outcome
 from ringmaster.routing.pending import MOVED, PendingRequest
-from ringmaster.routing.scatter_gather import (
-    NO_PRIMARY,
-    Gather,
-    awaitable_gather,
-    completed_within,
-)
+from ringmaster.routing.scatter_gather import Gather, awaitable_gather, completed_within
 from ringmaster.routing.table import Route, Table
 
+DONE: Final[list[int]] = []
 
-class TokenBatch(PendingRequest):
-    """One `RM.UNTAG`; only its first reply counts. The gather gets True for each partition in which it is done."""
 
-    __slots__ = ("_gather", "indexes", "routes")
+class NodePart:
+    """The partitions of one node. `tokens`: as `RM.UNTAG` takes them."""
 
-    def __init__(self, gather: Gather, indexes: Sequence[int], routes: Sequence[Route]) -> None:
+    __slots__ = ("link", "routes", "tokens")
+
+    def __init__(self, link: Link, routes: list[Route]) -> None:
+        self.link = link
+        self.routes = routes
+        self.tokens = b"\n".join([route.token for route in routes])
+
+
+class Plan:
+    """Whom to ask about some partitions; those that are `unrouted` have no primary just now."""
+
+    __slots__ = ("parts", "unrouted")
+
+    def __init__(self, table: Table, partitions: Iterable[int]) -> None:
+        by_link: defaultdict[Link, list[Route]] = defaultdict(list)
+        self.unrouted: list[int] = []
+        for partition in partitions:
+            route = table[partition]
+            if route is None:
+                self.unrouted.append(partition)
+            else:
+                by_link[route.link].append(route)
+        self.parts = [NodePart(link, routes) for link, routes in by_link.items()]
+
+
+class NodeBatch(PendingRequest):
+    """One `RM.UNTAG`; only its first reply counts."""
+
+    __slots__ = ("_gather", "index", "part")
+
+    def __init__(self, gather: Gather, index: int, part: NodePart) -> None:
         self._gather: Gather | None = gather
         self.route = None
-        self.indexes = indexes
-        self.routes = routes
+        self.index = index
+        self.part = part
 
     def replied(self, reply: Reply) -> None:
         gather, self._gather = self._gather, None
-        if gather is None:
-            return
-        refused = frozenset(reply) if isinstance(reply, list) else frozenset()
-        for index, route in zip(self.indexes, self.routes, strict=True):
-            if not isinstance(reply, list):
-                gather.replies[index] = reply
-            else:
-                gather.replies[index] = MOVED if route.token in refused else True
-        gather.arrived(len(self.indexes))
+        if gather is not None:
+            gather.replies[self.index] = reply
+            gather.arrived(1)
 
     def rerouted(self, table: Table) -> None:
         """If one partition moved, all are asked again: repeating is harmless."""
-        for route in self.routes:
+        for route in self.part.routes:
             if table[route.partition] is not route:
                 self.replied(MOVED)
                 return
 
 
-def invalidation_outcome(reply: Reply) -> object:
-    """True, a final refusal, or `RETRY`: it does no harm to repeat what may have been done."""
-    if reply is True:
-        return True
-    if isinstance(reply, PeerError) and reply.code != "UNKNOWN":
-        return write_outcome(reply)
-    return write_outcome(reply) if isinstance(reply, LinkFull) else RETRY
-
-
-async def gather_invalidations(
-    table: Table, partitions: Sequence[int], tags: Sequence[bytes], within_s: float
-) -> list[Reply]:
-    """True or an error for each of `partitions`."""
-    gather, done = awaitable_gather(len(partitions))
-    by_link: defaultdict[Link, tuple[list[int], list[Route]]] = defaultdict(lambda: ([], []))
-    unrouted = 0
-    for index, partition in enumerate(partitions):
-        route = table[partition]
-        if route is None:
-            gather.replies[index] = NO_PRIMARY
-            unrouted += 1
-        else:
-            indexes, routes = by_link[route.link]
-            indexes.append(index)
-            routes.append(route)
-    batches: list[TokenBatch] = []
-    for link, (indexes, routes) in by_link.items():
-        batch = TokenBatch(gather, indexes, routes)
+async def ask_nodes(plan: Plan, tags: Sequence[bytes], within_s: float) -> list[Reply]:
+    """What each part of `plan` replied, or the error that came instead."""
+    if not plan.parts:
+        return []
+    gather, done = awaitable_gather(len(plan.parts))
+    batches: list[NodeBatch] = []
+    for index, part in enumerate(plan.parts):
+        batch = NodeBatch(gather, index, part)
         batches.append(batch)
-        tokens = b"\n".join([route.token for route in routes])
-        link.ask(encode(b"RM.UNTAG", tokens, *tags), batch)
-    if unrouted:
-        gather.arrived(unrouted)
+        part.link.ask(encode(b"RM.UNTAG", part.tokens, *tags), batch)
     return await completed_within(gather, done, batches, within_s)
 
 
-def failure_of(outcomes: Sequence[object]) -> RingmasterError | None:
-    """Why not all partitions are done, None if they are."""
-    for outcome in outcomes:
-        if isinstance(outcome, RingmasterError):
-            return outcome
-    return None if all(outcome is True for outcome in outcomes) else DeadlineExceeded("no outcome")
+def left_over(part: NodePart, reply: Reply) -> list[int]:
+    """The partitions of `part` that are to be asked about again after `reply`: it does no harm to repeat what may have been done."""
+    if not isinstance(reply, list):
+        return [route.partition for route in part.routes]
+    if not reply:
+        return DONE
+    refused = frozenset(reply)
+    return [route.partition for route in part.routes if route.token in refused]
+
+
+def refusal_in(replies: Iterable[Reply]) -> RingmasterError | None:
+    """The first reply after which asking again is of no use."""
+    for reply in replies:
+        if isinstance(reply, LinkFull) or (
+            isinstance(reply, PeerError) and reply.code != "UNKNOWN"
+        ):
+            outcome = write_outcome(reply)
+            if outcome is not RETRY and isinstance(outcome, RingmasterError):
+                return outcome
+    return None

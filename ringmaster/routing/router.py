@@ -21,9 +21,10 @@ from ringmaster.protocol.write_options import WriteReply
 from ringmaster.routing.event_links import EventLinks
 from ringmaster.routing.fills import FillDesk
 from ringmaster.routing.invalidation import (
-    failure_of,
-    gather_invalidations,
-    invalidation_outcome,
+    Plan,
+    ask_nodes,
+    left_over,
+    refusal_in,
 )
 from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
@@ -43,6 +44,7 @@ from ringmaster.runtime.clock import Clock
 
 _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
+_NOT_EVERYWHERE: Final = "not done in every partition; send it again: "
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
 """(command, key, arguments after the key)."""
@@ -85,6 +87,8 @@ class Router:
         self._table: Table = [None]
         self._mask = 0
         self._view: View | None = None
+        # Of an invalidation, for the view's whole table.
+        self._plan: Plan | None = None
         # Set, and replaced, when a retry may succeed: a new view, a link that came up.
         self._changed = asyncio.Event()
 
@@ -100,6 +104,7 @@ class Router:
         self._table = build_table(view, wanted, self._table)
         self._mask = len(self._table) - 1
         self._view = view
+        self._plan = None
         self._links.keep(wanted)
         self.events.keep(set(wanted))
         for link in self._links.all():
@@ -211,14 +216,27 @@ class Router:
 
         Raises `OutcomeUnknown` if it may be done in some partitions only; repeating it does no harm.
         """
-
-        async def send(unsettled: Sequence[int], within_s: float) -> list[Reply]:
-            return await gather_invalidations(self._table, unsettled, tags, within_s)
-
-        outcomes = await self._settle(range(len(self._table)), send, deadline, invalidation_outcome)
-        failure = failure_of(outcomes)
-        if failure is not None:
-            raise OutcomeUnknown(f"not done in every partition; send it again: {failure}")
+        plan = self._plan
+        if plan is None:
+            plan = self._plan = Plan(self._table, range(len(self._table)))
+        attempt = 0
+        while True:
+            changed = self._changed
+            left_s = deadline - self._clock.boottime()
+            if left_s <= 0:
+                raise OutcomeUnknown(_NOT_EVERYWHERE + "the deadline is over")
+            replies = await ask_nodes(plan, tags, left_s)
+            refusal = refusal_in(replies)
+            if refusal is not None:
+                raise OutcomeUnknown(f"{_NOT_EVERYWHERE}{refusal}")
+            left = plan.unrouted
+            for part, reply in zip(plan.parts, replies, strict=True):
+                left = left + left_over(part, reply)
+            if not left:
+                return
+            await self._pause(changed, attempt, deadline)
+            attempt += 1
+            plan = Plan(self._table, left)
 
     async def scan(
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float

@@ -14,7 +14,6 @@ from aux.node.tag_sweep import Sweep
 from aux.replication.pending import Waiter
 from aux.replication.primary import Primary
 from aux.replication.replica import Replica
-from ringmaster.routing.invalidation import TokenBatch
 from tests.sim.mutation import Mutants
 
 TAG_MUTANTS = mutant = Mutants()
@@ -50,23 +49,24 @@ def invalidated_before_it_is_committed() -> Iterator[None]:
 @mutant
 def moved_partitions_taken_for_invalidated() -> Iterator[None]:
     """R11: a partition that its node does not serve any more is not asked again."""
-    replied = TokenBatch.replied
+    left_over = ringmaster.routing.router.left_over
 
-    def blind(batch: TokenBatch, reply: Any) -> None:
-        replied(batch, [] if isinstance(reply, list) else reply)
+    def blind(part: Any, reply: Any) -> list[int]:
+        return left_over(part, [] if isinstance(reply, list) else reply)
 
-    with patch.object(TokenBatch, "replied", blind):
+    with patch.object(ringmaster.routing.router, "left_over", blind):
         yield
 
 
 @mutant
 def failed_invalidations_not_repeated() -> Iterator[None]:
     """R11: a node whose link broke counts as done."""
+    left_over = ringmaster.routing.router.left_over
 
-    def lax(reply: Any) -> object:
-        return True
+    def lax(part: Any, reply: Any) -> list[int]:
+        return left_over(part, reply if isinstance(reply, list) else [])
 
-    with patch.object(ringmaster.routing.router, "invalidation_outcome", lax):
+    with patch.object(ringmaster.routing.router, "left_over", lax):
         yield
 
 
