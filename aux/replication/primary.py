@@ -264,14 +264,13 @@ class Primary:
         if self.tags:
             self._recarried.update(map(record_key, tags))
 
-    def invalidate(self, tag: str, digest: int, now_ms: int, waiter: Waiter) -> bool:
+    def invalidate(self, tag: str, key: bytes, digest: int, now_ms: int, waiter: Waiter) -> bool:
         """Have what carries `tag` now be dead (R11). False if nothing here may carry it; else `waiter` hears when it is so.
 
-        `digest`: the XXH3 of the tag.
+        `key`: that of the tag's record. `digest`: the XXH3 of the tag.
         """
         if self.watcher is not None:
             self.watcher.invalidated(tag)
-        key = record_key(tag)
         if key in self.tags and key not in self._recarried:
             self.answer(key, b"", waiter)  # nothing was written behind the record there is
             return True

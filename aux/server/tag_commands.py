@@ -5,6 +5,7 @@ The lease was checked by the caller, after the bytes of the command came (R1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -16,6 +17,7 @@ from aux.replication.primary import UNKNOWN, Primary
 from aux.server.data_commands import DataCommands
 from aux.storage.tags import MAX_RECORDS
 from ringmaster.protocol.entry_meta import MAX_TAG_BYTES
+from ringmaster.protocol.tag_records import record_key
 
 _TOO_MANY: Final = b"-SHED too many invalidations wait to be swept\r\n"
 
@@ -40,30 +42,44 @@ class TagCommands:
         tags = [tag.decode() for tag in command[2:]]
         if not tags or not all(0 < len(tag) <= MAX_TAG_BYTES for tag in command[2:]):
             raise ValueError("RM.UNTAG takes tags")
-        digests = [xxh3_64_intdigest(tag) for tag in command[2:]]
+        marks = [(tag, record_key(tag), xxh3_64_intdigest(tag.encode())) for tag in tags]
         refused: list[bytes] = []
-        primaries: list[Primary] = []
+        concerned: list[Primary] = []
+        served = self._served
+        most = MAX_RECORDS - len(tags)
         for token in command[1].split(b"\n"):
-            primary = self._served.get(token)
+            primary = served.get(token)
             if primary is None:
                 self._data.moved(token)  # ValueError for what is no token
                 refused.append(token)
                 continue
+            # Most partitions have nothing to do with a tag.
+            if primary.watcher is None and not self._may_carry(primary, marks):
+                continue
             if (refusal := self._data.refusal(primary)) is not None:
                 return refusal
-            if len(primary.tags) + len(tags) > MAX_RECORDS:
+            if len(primary.tags) > most:
                 return _TOO_MANY
-            primaries.append(primary)
+            concerned.append(primary)
         head = b"*%d\r\n" % len(refused)
         reply = head + b"".join([b"$%d\r\n%b\r\n" % (len(each), each) for each in refused])
         now_ms = self._clock.now_ms()
         tally = _Tally(client, reply)
-        for primary in primaries:
-            for tag, digest in zip(tags, digests, strict=True):
+        for primary in concerned:
+            for tag, key, digest in marks:
                 tally.begin()
-                if not primary.invalidate(tag, digest, now_ms, tally):
+                if not primary.invalidate(tag, key, digest, now_ms, tally):
                     tally.resolve(b"")
         return tally.close()
+
+    @staticmethod
+    def _may_carry(primary: Primary, marks: Sequence[tuple[str, bytes, int]]) -> bool:
+        """Whether one of these tags has a record in the partition, or may be carried by an entry."""
+        records, carriers = primary.tags, primary.data.carriers
+        for _, key, digest in marks:
+            if key in records or (carriers is not None and carriers.has(digest)):
+                return True
+        return False
 
 
 class _Tally:
