@@ -26,7 +26,11 @@ class Injector:
         for fault in faults:
             hub.at(fault.at, self._strike, fault)
         if any(fault.kind == "set-back" for fault in faults):
-            hub.at(FIRST_FAULT_S + self._random.uniform(0.0, 2.0), self._cluster.remember_store)
+            remembered = FIRST_FAULT_S + self._random.uniform(0.0, 2.0)
+            hub.at(remembered, self._cluster.remember_store)
+            # So that there are terms of which the old backup knows nothing.
+            drain = Fault(remembered + 0.1, "drain", "a1", seconds=LAST_FAULT_S)
+            hub.at(drain.at, self._strike, drain)
         hub.at(LAST_FAULT_S, self.heal)
 
     def _strike(self, fault: Fault) -> None:

@@ -139,6 +139,10 @@ class Run:
     def _settle(self) -> None:
         """Until the cluster is at rest, or too late."""
         limit = LAST_FAULT_S + SETTLE_S
+        late = LAST_FAULT_S + 3.0
+        if any(fault.kind == "set-back" for fault in self.result.plan.faults):
+            # Only then are there writes in the terms that follow.
+            late = LAST_FAULT_S + 14.0
         reason = "?"
         while self.hub.now < limit and not self.hub.stopped:
             self.cluster.invariants.pending()
@@ -147,7 +151,7 @@ class Run:
                 self.result.settled_at = self.hub.now
                 return
             self.hub.run(self.hub.now + 0.25)
-            if self.hub.now > LAST_FAULT_S + 3.0:
+            if self.hub.now > late:
                 self.workload.stopped = True
         self.hub.fail(f"not at rest {SETTLE_S} s after the last fault: {reason}")
 
