@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 START_VARIABLE = "RINGMASTER_SIM_START"
 SEEDS_VARIABLE = "RINGMASTER_SIM_SEEDS"
 
-DEFAULT_SEEDS = 2000
+DEFAULT_SEEDS = 1200
 
 SEEDS_OF_A_DAY = 100_000
 """So far the seeds of two days are apart. A multiple of 16, since `plan_for` gives each of 16 in a row its kind."""
@@ -21,7 +21,7 @@ def start_of(day: date) -> int:
 
 
 def chosen_seeds(environment: Mapping[str, str], today: date) -> range:
-    """`RINGMASTER_SIM_SEEDS` of them (2,000), from `RINGMASTER_SIM_START` or the first of `today` on."""
+    """`RINGMASTER_SIM_SEEDS` of them (1,200), from `RINGMASTER_SIM_START` or the first of `today` on."""
     start = int(environment.get(START_VARIABLE) or start_of(today))
     return range(start, start + int(environment.get(SEEDS_VARIABLE) or DEFAULT_SEEDS))
 
