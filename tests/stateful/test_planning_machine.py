@@ -119,6 +119,7 @@ class PlanningMachine(RuleBasedStateMachine):
     def take_over(self) -> None:
         """Another controller begins with nothing but the view."""
         self.world.seen = None
+        self.world.idle = None
         self.world.losses.clear()
         self.world.absent_since.clear()
 
