@@ -12,14 +12,13 @@ import structlog
 from ringmaster.access.grant import Grant
 from ringmaster.access.token_file import read_tokens
 from ringmaster.errors import SettingsError
+from ringmaster.runtime.file_identity import Identity, file_identity
 
 POLL_S: Final = 1.0
 READ_S: Final = 10.0
 """A file that cannot be looked at for so long is on a disk or network that hangs."""
 
 _log = structlog.get_logger(__name__)
-
-Look = tuple[int, ...]
 
 
 class TokenWatch:
@@ -31,14 +30,14 @@ class TokenWatch:
     def __init__(self, path: Path, adopt: Callable[[Sequence[Grant]], None]) -> None:
         self._path = path
         self._adopt = adopt
-        self._seen: Look = ()
+        self._seen: Identity = None
         self._wanted = asyncio.Event()
         self.reloads = 0
         self.failures = 0
 
     def load(self) -> None:
         """Adopt what is there now. Raises `SettingsError`. Before the loop runs."""
-        self._seen = _look_at(self._path)
+        self._seen = file_identity(self._path)
         self._adopt(read_tokens(self._path))
 
     def reload(self) -> None:
@@ -52,7 +51,7 @@ class TokenWatch:
             try:
                 async with asyncio.timeout(READ_S):
                     # Looked at first: what changes after that is read once more.
-                    seen = await asyncio.to_thread(_look_at, self._path)
+                    seen = await asyncio.to_thread(file_identity, self._path)
                     if asked or seen != self._seen:
                         self._seen = seen
                         grants = await asyncio.to_thread(read_tokens, self._path)
@@ -74,12 +73,3 @@ class TokenWatch:
             return False
         self._wanted.clear()
         return True
-
-
-def _look_at(path: Path) -> Look:
-    """What is different once the file is another one, or was changed; empty if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

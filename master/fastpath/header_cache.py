@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 from master.http.access import Access, Gate, Unauthorized
+from master.http.field_cutting import without_field
 from master.http.framing import parse_fields
 from master.http.origin_check import Authority, Forbidden
 from master.http.write_rules import is_fill_token
@@ -50,8 +51,6 @@ _HARMLESS: Final = frozenset(
         b"x-request-id",
     }
 )
-_IF_NONE_MATCH: Final = b"\r\nif-none-match:"
-_FILL_TOKEN: Final = b"\r\nfill-token:"
 # One tag: what a client sends that keeps a copy of one value. Lists, `*` and what is malformed are left to aiohttp.
 _one_tag = re.compile(rb'[ \t]*(?:W/)?("[!#-~]{0,200}")[ \t]*').fullmatch
 _ONCE: Final = frozenset(
@@ -104,26 +103,20 @@ def without_tag(block: bytes) -> tuple[bytes, bytes] | None:
 
     A second such field stays where it is, and the rest is not plain. So is a field that goes on in the next line.
     """
-    at = (b"\r\n" + block.lower()).find(_IF_NONE_MATCH)
-    if at < 0:
+    found = without_field(block, b"if-none-match")
+    if found is None:
         return None
-    end = block.find(b"\r\n", at)
-    if end < 0 or block[end + 2 : end + 3] in {b" ", b"\t"}:
-        return None
-    tag = _one_tag(block[at + len(_IF_NONE_MATCH) - 2 : end])
-    return None if tag is None else (block[:at] + block[end + 2 :], tag[1])
+    tag = _one_tag(found[1])
+    return None if tag is None else (found[0], tag[1])
 
 
 def without_fill_token(block: bytes) -> tuple[bytes, str] | None:
     """(`block` without its first `Fill-Token`, that token); None if there is no such field, or no token in it."""
-    at = (b"\r\n" + block.lower()).find(_FILL_TOKEN)
-    if at < 0:
+    found = without_field(block, b"fill-token")
+    if found is None:
         return None
-    end = block.find(b"\r\n", at)
-    if end < 0 or block[end + 2 : end + 3] in {b" ", b"\t"}:
-        return None
-    token = is_fill_token(block[at + len(_FILL_TOKEN) - 2 : end].strip(b" \t").decode("latin-1"))
-    return None if token is None else (block[:at] + block[end + 2 :], token[0])
+    token = is_fill_token(found[1].strip(b" \t").decode("latin-1"))
+    return None if token is None else (found[0], token[0])
 
 
 class Heads:

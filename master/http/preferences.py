@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from master.http.field_cutting import without_field
 from ringmaster.errors import BadRequest
 
 MAX_WAIT_S: Final = 30
 
 _one_wait = re.compile(rb'[ \t]*wait=("?)([0-9]{1,2})\1[ \t]*', re.IGNORECASE).fullmatch
-_PREFER: Final = b"\r\nprefer:"
 _PROXIED: Final = re.compile(rb"(?:^|\n)(?:x-forwarded-for|forwarded|via):", re.IGNORECASE)
 
 
@@ -43,16 +43,13 @@ def without_wait(block: bytes) -> tuple[bytes, int] | None:
 
     A second such field stays where it is, and the rest is not plain. So is a field that goes on in the next line.
     """
-    at = (b"\r\n" + block.lower()).find(_PREFER)
-    if at < 0:
+    found = without_field(block, b"prefer")
+    if found is None:
         return None
-    end = block.find(b"\r\n", at)
-    if end < 0 or block[end + 2 : end + 3] in {b" ", b"\t"}:
-        return None
-    wait = _one_wait(block[at + len(_PREFER) - 2 : end])
+    wait = _one_wait(found[1])
     if wait is None or int(wait[2]) > MAX_WAIT_S:
         return None
-    return block[:at] + block[end + 2 :], int(wait[2])
+    return found[0], int(wait[2])
 
 
 def is_proxied(block: bytes) -> bool:

@@ -7,12 +7,12 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from ringmaster.cli import nginx as front
 from ringmaster.cli.local_cluster import NGINX, LocalCluster
 from ringmaster.cli.supervisor import Supervisor
+from ringmaster.runtime.file_identity import file_identities
 
 POLL_S: Final = 2.0
 
@@ -24,11 +24,11 @@ async def renew_certificate(
     certificate = cluster.certificate
     if certificate is None or cluster.nginx is None:
         return
-    in_use = _state(certificate)
+    in_use = file_identities(certificate)
     refused: object = None
     while True:
         await asyncio.sleep(POLL_S)
-        found = _state(certificate)
+        found = file_identities(certificate)
         if found in (in_use, refused):
             continue
         folder = cluster.run_dir / NGINX
@@ -43,16 +43,3 @@ async def renew_certificate(
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGHUP)
         report("the certificate was renewed")
-
-
-def _state(certificate: front.Certificate) -> object:
-    """Changes when the files do; None while one is missing."""
-    return tuple(map(_identity, certificate))
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)

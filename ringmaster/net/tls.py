@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from ringmaster.errors import SettingsError
+from ringmaster.runtime.file_identity import file_identities
 
 POLL_S: Final = 5.0
 HANDSHAKE_S: Final = 5.0
@@ -31,12 +32,12 @@ class MutualTls:
         for context in (self.client, self.server):
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.verify_mode = ssl.CERT_REQUIRED
-        self._seen = self._state()
+        self._seen = file_identities(self._files)
         self._load()
 
     def refresh(self) -> bool:
         """Take on files that changed, for connections made from now on; whether they had. Raises `SettingsError`, once for each change."""
-        found = self._state()
+        found = file_identities(self._files)
         if found == self._seen:
             return False
         self._seen = found
@@ -66,15 +67,3 @@ class MutualTls:
             raise SettingsError(
                 f"cannot use --link-ca, --link-cert and --link-key ({names}): {error}"
             ) from error
-
-    def _state(self) -> object:
-        """Changes when the files do."""
-        return tuple(map(_identity, self._files))
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
