@@ -47,7 +47,10 @@ class Service:
         assert self.process.poll() is None, self.log
         try:
             return self.ask("GET", "/healthz").status == 200
-        except OSError:
+        except (
+            OSError,
+            EOFError,
+        ):  # the latter: taken in by the kernel, and dropped when it stopped listening
             return False
 
     def is_ready(self) -> bool:
