@@ -36,13 +36,15 @@ MAX_CONFIGURATIONS = 20_000
 class State(NamedTuple):
     """What a key may hold: its value (None: absent) and version (None: not known), and the highest version so far.
 
-    `token`: the fill token that nothing has ended, as far as clients can know; empty for none.
+    `token`: the fill token that nothing has ended, as far as clients can know; empty for none. `evicted`: the version of an
+    entry whose primary evicted it, while nothing was written since.
     """
 
     value: bytes | None
     version: Version | None
     floor: Version
     token: str = ""
+    evicted: Version | None = None
 
     def __str__(self) -> str:
         return "absent" if self.value is None else f"{text_of(self.value)} @{self.version}"
@@ -330,7 +332,7 @@ class _Search:
     def _delete(self, operation: Operation, state: State) -> list[State]:
         absent = operation.outcome == OK and operation.status == ABSENT
         if absent:
-            return [state._replace(token="")] if state.value is None else []
+            return [state._replace(token="", evicted=None)] if state.value is None else []
         if operation.outcome == OK and state.value is None:
             return []
         return self._write(state, None, operation.version)
@@ -368,7 +370,15 @@ class _Search:
             gone = state.value in {operation.argument, OPAQUE}
         else:
             gone = self._fits(state, operation.expected)
-        return [State(None, None, state.floor, state.token)] if gone else []
+        return [State(None, None, state.floor, state.token, operation.expected)] if gone else []
+
+    def _return(self, operation: Operation, state: State) -> list[State]:
+        """A copy that had not heard of the eviction serves now (R8)."""
+        if state.evicted != operation.expected:
+            return []
+        assert operation.expected is not None
+        floor = max(state.floor, operation.expected)
+        return [State(operation.value, operation.expected, floor, state.token)]
 
     def _wipe(self, operation: Operation, state: State) -> list[State]:
         return [State(operation.value, operation.expected, state.floor)]
@@ -391,6 +401,7 @@ _APPLY = {
     "incr": _Search._incr,
     "touch": _Search._touch,
     "evict": _Search._evict,
+    "return": _Search._return,
     "untag": _Search._untag,
     "wipe": _Search._wipe,
     "set-back": _Search._set_back,

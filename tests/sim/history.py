@@ -19,7 +19,7 @@ class Operation:
 
     `kind`: get, peek (a get that told no version), fetch (a get that may wait, and may be given the `token` to fill the key), fill and
     give-up (with that `token`), head, put, add (if absent), cas, delete, incr, touch, untag (of the tag `argument`, noted for each key); or what the
-    simulator itself reports: evict (the primary sequenced the removal of `expected`), wipe (every listed copy was destroyed; `value` at version
+    simulator itself reports: evict (the primary sequenced the removal of `expected`), return (the primary of a later term has it again), wipe (every listed copy was destroyed; `value` at version
     `expected` came back, if any), set-back (the same, and versions above term `number` may be used again).
     `outcome`: ok, unknown, not-applied, pending. `status` is the write reply's; `value`, `version` are what was read
     or written (`version` None: absent); `number` is incr's step and how many seconds a fetch waits, `expected` cas's version. `restored`: a read said so. `left`: the client

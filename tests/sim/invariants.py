@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ringmaster.cluster.view import View, decode_view
 from ringmaster.placement.quotas import quotas_of
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
-from tests.sim.history import Operation, Version
+from tests.sim.history import UNKNOWN, Operation, Version
 from tests.sim.loop import NodeLoop
 from tests.sim.losses import Losses
 
@@ -49,14 +49,35 @@ class Served(dict[bytes, Primary]):
         self._changed()
 
 
+class Removal(NamedTuple):
+    """A primary sequenced the removal of an entry by itself."""
+
+    at: float
+    partition: int
+    key: bytes
+    version: Version
+    term: int
+
+
+class Invalidated(NamedTuple):
+    """A primary had what carries `tag` be dead."""
+
+    at: float
+    partition: int
+    tag: str
+    term: int
+
+
 class Invariants:
     """Watches a cluster from outside."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.view: View | None = None
-        self.removals: list[tuple[float, int, bytes, tuple[int, int]]] = []
+        self.removals: list[Removal] = []
+        self.returns: list[Operation] = []
         self.lapses: list[float] = []
+        self.invalidations: list[Invalidated] = []
         self.losses = Losses(cluster)
         self._nodes: list[tuple[NodeLoop, Node]] = []
         self._dirty = False
@@ -81,7 +102,30 @@ class Invariants:
         self._dirty = True
         if primary is not None:
             self.losses.served(primary)
+            self._note_returns(primary)
             self.agree(primary)
+
+    def _note_returns(self, primary: Primary) -> None:
+        """What an earlier primary evicted is there again, if no copy that is left had heard of it (R8)."""
+        for removal in self.removals:
+            if removal.partition != primary.number or removal.term >= primary.term:
+                continue
+            entry = primary.newest(removal.key)
+            if entry is None:
+                continue
+            head = entries.header(entry)
+            if (head.term, head.seq) == removal.version:
+                self.returns.append(
+                    Operation(
+                        "primary",
+                        "return",
+                        removal.key,
+                        self._cluster.hub.now,
+                        value=entry[entries.value_offset(entry) :],
+                        expected=removal.version,
+                        outcome=UNKNOWN,
+                    )
+                )
 
     def agree(self, primary: Primary) -> None:
         """A required copy that has acknowledged everything holds what its primary holds (R3, R6)."""
@@ -147,12 +191,20 @@ class Invariants:
         for report in status.caught_up:
             self._caught_up.add((report.partition, report.term, report.node, report.session))
 
+    def invalidated(self, tag: str, primary: Primary) -> None:
+        """`primary` has sequenced that what carries `tag` be dead (R11)."""
+        at = self._cluster.hub.now
+        self.invalidations.append(Invalidated(at, primary.number, tag, primary.term))
+
     def evicted(self, loop: NodeLoop, primary: Primary, key: bytes) -> None:
         """A primary is about to sequence the removal of `key` by itself."""
         entry = primary.newest(key)
         if entry is not None:
             head = entries.header(entry)
-            self.removals.append((loop.true_now(), primary.number, key, (head.term, head.seq)))
+            version = head.term, head.seq
+            self.removals.append(
+                Removal(loop.true_now(), primary.number, key, version, primary.term)
+            )
 
     # Acknowledged writes
 

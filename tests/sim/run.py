@@ -5,47 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
-import logging
+import math
 import random
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any
-from unittest.mock import patch
 
-import structlog
-
-import aux.node.fills
-import aux.node.node
-import aux.node.status_report
-import aux.server.control_commands
-import aux.storage.store
-import ringmaster.cluster.time_agreement
-from aux.node.fills import Asker, Fills
-from aux.node.node import Node
-from aux.node.roles import Roles
-from aux.replication.primary import Primary
-from aux.server.server import ClientConnection
-from aux.storage.memory_accounting import ProcessAccounting
-from ringmaster.cluster.node_status import NodeStatus
-from ringmaster.snapshot import format as layout
 from tests.sim import fill_rules
 from tests.sim.checker import check
 from tests.sim.cluster import Cluster
 from tests.sim.expiry import Expiry
 from tests.sim.faults import Injector
 from tests.sim.front import Front
-from tests.sim.history import NOT_APPLIED, UNKNOWN, History, Operation
+from tests.sim.history import NOT_APPLIED, OK, UNKNOWN, History, Operation
 from tests.sim.hub import Hub, Livelock
-from tests.sim.invariants import Served, requests_of
+from tests.sim.instruments import instrumented
+from tests.sim.invariants import Invalidated
 from tests.sim.masters import MasterProcess
 from tests.sim.plans import LAST_FAULT_S, Plan, plan_for
 from tests.sim.workload import Mix, Workload
-
-BLOCK_BYTES = 64
-"""Of a snapshot: a few entries, so that damage can leave the others."""
 
 SETTLE_S = 30.0
 """Within this time after the last fault every partition is served again by R copies that agree."""
@@ -219,12 +196,14 @@ class Run:
     def _add_simulator_operations(self) -> None:
         """Removals that primaries reported, expiries, and total losses, as operations of the simulator."""
         operations = self.history.operations
-        for at, number, key, version in self.cluster.invariants.removals:
+        for at, number, key, version, _ in self.cluster.invariants.removals:
             operations.append(
                 Operation(
                     "primary", "evict", key, at, expected=version, outcome=UNKNOWN, partition=number
                 )
             )
+        operations += self.cluster.invariants.returns
+        operations += repeated(operations, self.cluster.invariants.invalidations)
         keys = sorted({operation.key for operation in operations})
         operations += self.cluster.invariants.losses.operations(keys)
         operations += self._expiry.operations(self.workload.mortals)
@@ -233,118 +212,28 @@ class Run:
         self.result.trace.append(f"{self.hub.now:10.6f} {who:>10} {what}")
 
 
-@cache
-def _accounting() -> ProcessAccounting:
-    """One for all nodes: its tables are always the same, and take a millisecond to make."""
-    return ProcessAccounting()
-
-
-@contextmanager
-def instrumented(cluster: Cluster, seed: int) -> Iterator[None]:
-    """The real code reports to the invariants, and nothing in it is random but by the seed."""
-    hub = cluster.hub
-    tokens = random.Random(f"tokens {seed}")
-    invariants = cluster.invariants
-    evict, expire = Primary.evict, Primary.expire
-
-    class WatchedRoles(Roles):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self.served = Served(invariants.served_changed)
-            self.home = cluster.running()
-
-        def loaded(self, primary: Primary) -> None:
-            if self.home.crashed:
-                return  # what a dead process was about to do is only thrown away at the end of the run
-            invariants.losses.loaded(primary)
-            super().loaded(primary)
-
-    def status_of(node: Node) -> NodeStatus:
-        status = aux.node.status_report.status_of(node)
-        invariants.reported(status)
-        return status
-
-    receive = ClientConnection.data_received
-    lead = ringmaster.cluster.time_agreement._Joining._lead_on
-
-    def data_received(connection: ClientConnection, data: bytes) -> None:
-        node, loop = connection._node, cluster.running()
-        held = loop.boottime_at(loop.true_now()) < node.clock.lease.held_until
-        before = requests_of(node)
-        receive(connection, data)
-        invariants.served(loop, node, held, before)
-
-    async def lead_on(joining: Any, known: Any, record: Any) -> bool:
-        done = await lead(joining, known, record)
-        if done and (known is None or known.boot_id != joining._boot_id):
-            cluster.begin_time(joining._clock.now_ms())
-        return done
-
-    def watched(method: Callable[..., Any], *, overlay: bool) -> Callable[..., Any]:
-        """`method` removes keys that have an uncommitted entry, or (`overlay` false) those that have none."""
-
-        def report(primary: Primary, key: bytes) -> Any:
-            if primary.in_overlay(key) is overlay:
-                invariants.evicted(cluster.running(), primary, key)
-            return method(primary, key)
-
-        return report
-
-    state = random.getstate()
-    random.seed(seed)
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(aux.node.node, "Roles", WatchedRoles))
-        stack.enter_context(patch.object(aux.storage.store, "ProcessAccounting", _accounting))
-        stack.enter_context(patch.object(aux.server.control_commands, "status_of", status_of))
-        stack.enter_context(patch.object(ClientConnection, "data_received", data_received))
-        stack.enter_context(
-            patch.object(ringmaster.cluster.time_agreement._Joining, "_lead_on", lead_on)
-        )
-        stack.enter_context(patch.object(Primary, "evict", watched(evict, overlay=False)))
-        stack.enter_context(patch.object(Primary, "expire", watched(expire, overlay=True)))
-        stack.enter_context(
-            patch.object(secrets, "token_hex", lambda size=32: tokens.randbytes(size).hex())
-        )
-        stack.enter_context(patch.object(secrets, "token_bytes", tokens.randbytes))
-        stack.enter_context(patch.object(layout, "BLOCK_BYTES", BLOCK_BYTES))
-        stack.enter_context(patch.object(Fills, "forget", _noting(hub, invariants.lapses)))
-        stack.enter_context(patch.object(aux.node.fills, "TOKEN_S", fill_rules.TOKEN_S))
-        stack.callback(random.setstate, state)
-        stack.callback(structlog.reset_defaults)
-        structlog.configure(
-            processors=[_Tracer(hub)],
-            wrapper_class=structlog.make_filtering_bound_logger(
-                logging.DEBUG if hub.log is not None else logging.CRITICAL
-            ),
-            logger_factory=structlog.ReturnLoggerFactory(),
-            cache_logger_on_first_use=False,
-        )
-        yield
-
-
-def _noting(hub: Hub, lapses: list[float]) -> Callable[[Fills, Asker], None]:
-    """`Fills.forget`, which notes when a session ended."""
-    forget = Fills.forget
-
-    def noted(fills: Fills, asker: Asker) -> None:
-        lapses.append(hub.now)
-        forget(fills, asker)
-
-    return noted
-
-
-class _Tracer:
-    """The real code's own log lines, in the trace."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-
-    def __call__(self, _logger: object, level: str, event: dict[str, Any]) -> str:
-        loop = asyncio._get_running_loop()
-        who = getattr(loop, "name", "?")
-        more = " ".join(f"{key}={value}" for key, value in event.items() if key != "event")
-        self._hub.trace(who, f"{level}: {event.get('event')} {more}")
-        return ""
+def repeated(
+    operations: Sequence[Operation], invalidations: Sequence[Invalidated]
+) -> list[Operation]:
+    """Effects that an invalidation may have had after its first: one for each record in a later term (adr/0017)."""
+    again: dict[tuple[bytes, Invalidated], Operation] = {}
+    for each in operations:
+        if each.kind != "untag":
+            continue
+        tag = (each.argument or b"").decode()
+        until = each.returned if each.outcome == OK and each.returned is not None else math.inf
+        records = [
+            record
+            for record in invalidations
+            if (record.partition, record.tag) == (each.partition, tag)
+            and each.invoked <= record.at <= until
+        ]
+        for record in records:
+            if record.term > records[0].term:
+                again[each.key, record] = Operation(
+                    "primary", "untag", each.key, record.at, argument=each.argument, outcome=UNKNOWN
+                )
+    return list(again.values())
 
 
 def run_seed(seed: int, *, trace: bool = False, skip: frozenset[int] = frozenset()) -> Result:

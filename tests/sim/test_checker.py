@@ -7,6 +7,8 @@ import pytest
 
 from tests.sim.checker import check, check_key
 from tests.sim.history import History, Operation, Version
+from tests.sim.invariants import Invalidated
+from tests.sim.run import repeated
 
 CREATED, REPLACED, FAILED, ABSENT, NOT_INTEGER = 1, 0, 2, 3, 4
 
@@ -79,6 +81,12 @@ def event(kind: str, at: float, version: Version | None = None) -> Operation:
     return Operation("simulator", kind, b"k", at, expected=version, outcome="unknown")
 
 
+def returned(at: float, value: str, version: Version) -> Operation:
+    return Operation(
+        "simulator", "return", b"k", at, value=value.encode(), expected=version, outcome="unknown"
+    )
+
+
 GOOD = {
     "nothing": [],
     "a miss before any write": [get(0, 1, None)],
@@ -112,6 +120,9 @@ GOOD = {
         put(0, 1, "a", 1), event("evict", 2, (1, 1)), put(3, 4, "b", 3), get(5, 6, "b", (1, 3)),
     ],
     "an eviction of an unknown write": [unknown(0, "a"), event("evict", 2, (1, 1)), get(1, 2, "a", (1, 1)), get(3, 4, None)],
+    "an evicted value that a later primary still has": [
+        put(0, 1, "a", 1), event("evict", 2, (1, 1)), get(3, 4, None), returned(5, "a", (1, 1)), get(6, 7, "a", (1, 1)),
+    ],
     "total loss": [put(0, 1, "a", 1), event("wipe", 2), get(3, 4, None)],
     "a not-applied write leaves no trace": [
         put(0, 1, "a", 1),
@@ -184,6 +195,13 @@ BAD = {
     "a miss before the eviction": [put(0, 1, "a", 1), get(2, 3, None), event("evict", 4, (1, 1))],
     "an evicted value comes back": [
         put(0, 1, "a", 1), event("evict", 2, (1, 1)), get(3, 4, None), get(5, 6, "a", (1, 1)),
+    ],
+    "an evicted value comes back over a delete": [
+        put(0, 1, "a", 1), event("evict", 2, (1, 1)), get(3, 4, None), delete(4, 5, ABSENT), put(5, 6, "b", 3), delete(7, 8),
+        returned(9, "a", (1, 1)), get(10, 11, "a", (1, 1)),
+    ],
+    "an evicted value comes back over another": [
+        put(0, 1, "a", 1), event("evict", 2, (1, 1)), get(3, 4, None), put(5, 6, "b", 3), returned(7, "a", (1, 1)), get(8, 9, "a", (1, 1)),
     ],
     "the right value with a version of another": [put(0, 1, "a", 1), get(2, 3, "a", (1, 2))],
     "a ttl change of nothing": [Operation("t", "touch", b"k", 2, returned=3, outcome="ok", status=REPLACED)],
@@ -371,3 +389,13 @@ def test_of_two_fills_of_unknown_outcome_the_one_whose_token_lived_may_have_writ
     fills[1].argument = b"y"
     granted = [fetch(0, 0.5, "t1"), fetch(2, 2.5, "t2")]
     assert check_key(b"k", [*granted, *fills, delete(5, 6)]) is None
+
+
+def test_an_invalidation_takes_effect_again_only_in_a_later_term_while_it_runs() -> None:
+    records = [Invalidated(at, 3, "x", term) for at, term in ((1, 1), (2, 1), (3, 2), (9, 3))]
+    untag = Operation("s", "untag", b"k", 0.5, b"x", returned=4, outcome="ok", partition=3)
+    assert [each.invoked for each in repeated([untag], records)] == [3]
+    untag.outcome = "unknown"
+    assert [each.invoked for each in repeated([untag], records)] == [3, 9]
+    untag.partition = 4
+    assert not repeated([untag], records)
