@@ -53,7 +53,7 @@ class MasterEnvironment:
 
 
 class MasterRuntime:
-    """One master. `row` identifies it; `on_view` is called with each view after it was adopted."""
+    """One master. `row` identifies it; `on_view` is called with each view after it was adopted. `copies_bytes`: see `Router`."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class MasterRuntime:
         on_view: Callable[[View], None] = lambda _: None,
         *,
         stall_s: float = 5.0,
+        copies_bytes: int = 0,
     ) -> None:
         self._row = row
         self._planning = planning
@@ -78,6 +79,7 @@ class MasterRuntime:
             stall_s=stall_s,
             secret=cluster.secret,
             name=row.id,
+            copies_bytes=copies_bytes,
         )
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; a first one without nodes until one was published."""

@@ -88,7 +88,10 @@ class PartitionFills:
         entry = self._live(key)
         if entry is not None and not self._is_stale(entry):
             return Asked(entry)
-        pending = self._primary.in_overlay(key)
+        if entry is None:
+            pending = self._primary.is_undecided(key)
+        else:
+            pending = self._primary.in_overlay(key)
         fill = self._fills.get(key)
         if fill is None:
             if self._all.keys >= MAX_KEYS:
@@ -173,7 +176,7 @@ class PartitionFills:
                 waiting, fill.waiting = fill.waiting, {}
                 for asker in waiting:
                     asker.tell(self._primary.token, key, entry)
-            elif not self._primary.in_overlay(key) and (not fill.fill_token or fill.left):
+            elif not self._primary.is_undecided(key) and (not fill.fill_token or fill.left):
                 asker = next(iter(fill.waiting))
                 # To the end of the line: the others' turn comes before its next one.
                 del fill.waiting[asker]

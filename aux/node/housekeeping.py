@@ -10,6 +10,7 @@ from aux.node.counters import NodeCounters
 from aux.node.event_sessions import EventSessions
 from aux.node.eviction import Eviction
 from aux.node.fills import Fills
+from aux.node.grants import Grants
 from aux.node.roles import Roles
 from aux.replication.lag import LAG_SAMPLE_S, measure_lag
 from aux.replication.sender import Peers
@@ -40,6 +41,7 @@ class Housekeeping:
         listings: Listings,
         fills: Fills,
         sessions: EventSessions,
+        grants: Grants,
         counters: NodeCounters,
         clock: Clock,
     ) -> None:
@@ -50,6 +52,7 @@ class Housekeeping:
         self._listings = listings
         self._fills = fills
         self._sessions = sessions
+        self._grants = grants
         self._counters = counters
         self._clock = clock
         self._last_tick = 0.0
@@ -84,10 +87,15 @@ class Housekeeping:
         if self._listings.surveys:
             self._listings.drop_idle(now)
         self._sessions.tick(now)
+        self._grants.tick(now)
         self._fills.tick(now)
         writes, self._writes_seen = self._writes_seen, self._counters.writes
         return writes == self._writes_seen and not (
-            pending_bytes or unacked_bytes or self._eviction.is_trimming or roles.is_moving()
+            pending_bytes
+            or unacked_bytes
+            or self._eviction.is_trimming
+            or roles.is_moving()
+            or self._grants.gates
         )
 
     def _measure_lag(self, now: float, *, stalled: bool) -> None:

@@ -7,9 +7,10 @@ import secrets
 from collections.abc import Callable
 
 from aux.node.counters import NodeCounters
-from aux.node.event_sessions import EventSessions
+from aux.node.event_sessions import EventSession, EventSessions
 from aux.node.eviction import Eviction
 from aux.node.fills import Fills
+from aux.node.grants import Grants
 from aux.node.housekeeping import Housekeeping
 from aux.node.node_clock import NodeClock
 from aux.node.options import NodeOptions
@@ -48,11 +49,15 @@ class Node:
         )
         self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.now_ms)
         self.fills = Fills(self.clock, self.roles.primaries)
-        self.sessions = EventSessions(self.fills.forget)
+        self.sessions = EventSessions(self._session_ended, self._session_lapsed)
+        self.grants = Grants(
+            self.clock, self.roles.primaries, self.sessions, self.roles.serve_if_ready
+        )
+        self.roles.grants = self.grants
         self.listings = Listings(secrets.randbits(62))
         self.housekeeping = Housekeeping(
             self.roles, self.peers, self.eviction, self.listings, self.fills, self.sessions,
-            self.counters, clock,
+            self.grants, self.counters, clock,
         )  # fmt: skip
         self.sweeper = TagSweeper(store, self.roles.primaries, self.counters)
         self._on_void = on_void
@@ -90,6 +95,13 @@ class Node:
     def progressed(self, copy: Copy) -> None:
         """A session opened or an acknowledgement came."""
         self.roles.progressed(copy)
+
+    def _session_ended(self, session: EventSession) -> None:
+        self.fills.forget(session)
+        self.grants.ended(session)
+
+    def _session_lapsed(self, session: EventSession) -> None:
+        self.grants.lapsed(session)
 
     def wake(self) -> None:
         """Writes are on their way to copies."""

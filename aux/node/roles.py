@@ -7,9 +7,11 @@ partition served. Reads and writes of clients look at `served` only; what is not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 from aux.node.options import Loader, NodeOptions
 from aux.replication.handover import Releases
+from aux.replication.pending import Grant, Recall
 from aux.replication.primary import Copy, CopyState, Primary
 from aux.replication.replica import Replica
 from aux.replication.sender import Peers
@@ -17,6 +19,22 @@ from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
 from ringmaster.cluster.view import Partition, View, changed_rows
 from ringmaster.cluster.view_delta import ViewStep
+
+FIRST_EPOCH: Final = 1
+"""Of the first view with nodes in it."""
+
+
+class Terms(Protocol):
+    """What masters may still answer from copies of earlier terms (R13); see `aux.node.grants.Grants`."""
+
+    def shut(self, primary: Primary, *, fresh: bool) -> None:
+        """`primary` begins in a term whose predecessor has not released it; `fresh`: there is nothing of it here."""
+
+    def recall(self, primary: Any, grants: dict[bytes, Grant]) -> Recall | None:
+        """See `Granter`."""
+
+    def progressed(self, primary: Any) -> None:
+        """See `Granter`."""
 
 
 class Roles:
@@ -47,6 +65,7 @@ class Roles:
             lambda number: number not in self.primaries,
         )
         self.loader: Loader | None = None
+        self.grants: Terms | None = None
         self.sealed = False
         self._id = options.id
         self._incarnation = options.incarnation
@@ -143,8 +162,11 @@ class Roles:
             self.replicas[number] = Replica(number, data, self._store, 0)
         self.awaiting[number] = row
 
-    def _appoint(self, number: int, row: Partition) -> None:
-        """Become primary in the row's term: what is not known committed is restated first (R6)."""
+    def _appoint(self, number: int, row: Partition, *, released: bool = False) -> None:
+        """Become primary in the row's term: what is not known committed is restated first (R6).
+
+        `released`: the predecessor has said that it is done.
+        """
         keys: list[bytes] = []
         data: PartitionData | None = None
         lost_term = self._term_before(number)
@@ -168,12 +190,22 @@ class Roles:
             self._store.set_evictable(number, True)
         primary = Primary(number, row.term, data, self._store, self._peers, self._lease_held)
         self.primaries[number] = primary
+        if self.grants is not None:
+            primary.granter = self.grants
+            if old is not None and not old.restoring:
+                primary.inherit(old)
+            elif not released:
+                self.grants.shut(primary, fresh=fresh and not self._is_first())
         if fresh and self.loader is not None:
             primary.lost_term = lost_term
             primary.restoring = self.loader.start(primary)
         self._follow_copies(primary, row)
-        if any(copy.required for copy in primary.copies.values()):
+        if primary.is_shared or any(copy.required for copy in primary.copies.values()):
             primary.restate(keys)
+
+    def _is_first(self) -> bool:
+        """Whether the view is the first of the cluster: no master has a copy of anything yet."""
+        return self.view is not None and self.view.epoch <= FIRST_EPOCH
 
     def _term_before(self, number: int) -> int:
         """The term of the partition in the view before this one, 0 if it never had a primary that we know of."""
@@ -210,11 +242,12 @@ class Roles:
         primary.serving = False
         self._follow_copies(primary, row)
         self.releasing.begin(primary.number)
+        primary.take_back()
         self._release_if_drained(primary)
 
     def _release_if_drained(self, primary: Primary) -> None:
         number = primary.number
-        if primary.pending or number not in self.releasing or number not in self.primaries:
+        if number not in self.releasing or number not in self.primaries or not primary.is_clear:
             return
         assert self.view is not None  # noqa: S101 - releasing comes from a view
         self._demote(number, primary, self.view.table[number])
@@ -239,7 +272,7 @@ class Roles:
         """The awaited predecessor (an incarnation) has released the partition: begin."""
         assert self.view is not None  # noqa: S101 - the row comes from it
         if number in self.awaiting and self.view.incarnation(row.awaits or "") == predecessor:
-            self._appoint(number, row)
+            self._appoint(number, row, released=True)
             self.serve_if_ready(self.primaries[number])
 
     def loaded(self, primary: Primary) -> None:

@@ -41,7 +41,7 @@ def status_of(node: Node) -> NodeStatus:
         usable_bytes=max(0, node.options.max_bytes - node.store.overhead_bytes),
         process_bytes=node.options.resident_bytes(),
         fill_bytes_per_s=node.options.fill_bytes_per_s,
-        hits=node.counters.hits,
+        hits=node.counters.hits + node.counters.copy_hits,
         misses=node.counters.misses,
         evictions=node.counters.evictions,
         expirations=node.counters.expirations,

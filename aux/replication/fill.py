@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
-from aux.replication.primary import Copy, CopyState
+from aux.replication.primary import Copy, CopyState, Primary
 from aux.replication.sender import Peers
 from ringmaster.cluster.view import View
-from ringmaster.protocol.tag_records import is_record
+from ringmaster.protocol.tag_records import HOLDERS, is_record, pack_names
 from ringmaster.runtime.clock import Clock
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -97,8 +97,11 @@ class Filler:
         if not open_still():
             return
         primary = copy.primary
-        # The records of tags first: without them, entries that are dead would come to life (R11).
-        keys = iter(list(chain(primary.tags, primary.data.entries, primary.overlay_keys())))
+        # Who has copies, and the records of tags first: without them, entries that are dead would come to life (R11, R13).
+        holders = (HOLDERS,) if primary.data.holders else ()
+        keys = iter(
+            list(chain(holders, primary.tags, primary.data.entries, primary.overlay_keys()))
+        )
         patience_s = OVER_BUDGET_WAIT_S
         more = True
         while more:
@@ -125,7 +128,7 @@ class Filler:
         sent_bytes = sent_keys = 0
         more = False
         for key in keys:
-            entry = primary.tags.get(key) if is_record(key) else primary.newest(key)
+            entry = _newest(primary, key)
             if entry is None:
                 continue
             self._peers.send(copy, 0, key, entry)
@@ -209,3 +212,10 @@ class Filler:
                 return await done
         except TimeoutError:
             return False
+
+
+def _newest(primary: Primary, key: bytes) -> bytes | None:
+    """What a new copy is told of `key`."""
+    if key == HOLDERS:
+        return pack_names(primary.data.holders)
+    return primary.tags.get(key) if is_record(key) else primary.newest(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 _PENDING_BYTES: Final = 400
 """What a pending entry takes beside its key and value."""
@@ -31,15 +31,66 @@ class Watcher(Protocol):
         """The primary's term is over."""
 
 
+class Grant:
+    """The copies of one key in masters (R13). `number`: of the grant, on this node; `holders`: the sessions that have it."""
+
+    __slots__ = ("holders", "number")
+
+    def __init__(self, number: int, holders: list[object]) -> None:
+        self.number = number
+        self.holders = holders
+
+
+class Recall:
+    """Copies that are being taken back: `waiting` times a holder may still answer from one of them.
+
+    `grants`: what they were granted by.
+    """
+
+    __slots__ = ("grants", "primary", "waiting")
+
+    def __init__(self, primary: Holding, grants: dict[bytes, Grant], waiting: int) -> None:
+        self.primary = primary
+        self.grants = grants
+        self.waiting = waiting
+
+    def dropped(self) -> None:
+        """One holder has one copy no more."""
+        self.waiting -= 1
+        if not self.waiting:
+            self.primary.recalled()
+
+
+class Holding(Protocol):
+    """Whose copies are taken back."""
+
+    def recalled(self) -> None:
+        """A recall is over."""
+
+
+class Granter(Protocol):
+    """Takes back what it granted."""
+
+    def recall(self, primary: Any, grants: dict[bytes, Grant]) -> Recall | None:
+        """Have these copies dropped; None if no holder can answer from one any more."""
+
+    def progressed(self, primary: Any) -> None:
+        """A recall of `primary` is over."""
+
+
 class Pending:
     """A sequenced entry that is not committed. `entry` None is a removal.
+
+    `recall`: it cannot be committed before that is over.
 
     `applied`: the store shows it already (evictions, expiries and what a promotion brought along). `control`: it is the
     record of a tag, which the store shows once it is committed although `applied` is set.
     `waiter` hears `reply` once it is committed; `more` are those whose replies rest on it, None for nobody.
     """
 
-    __slots__ = ("applied", "control", "entry", "key", "more", "reply", "seq", "size", "waiter")
+    __slots__ = (
+        "applied", "control", "entry", "key", "more", "recall", "reply", "seq", "size", "waiter"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,12 +100,16 @@ class Pending:
         applied: bool,
         waiter: Waiter | None,
         reply: bytes,
+        *,
+        control: bool = False,
+        recall: Recall | None = None,
     ) -> None:
         self.seq = seq
         self.key = key
         self.entry = entry
         self.applied = applied
-        self.control = False
+        self.control = control
+        self.recall = recall
         self.size = len(key) + _PENDING_BYTES + (len(entry) if entry else 0)
         self.waiter = waiter
         self.reply = reply

@@ -12,19 +12,23 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol
 
-from aux.replication.pending import Pending, Waiter, Watcher
+from aux.replication.pending import Grant, Granter, Pending, Recall, Waiter, Watcher
 from aux.storage.expiry import is_expired
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
 from ringmaster.protocol.hashing import token_of
 from ringmaster.protocol.tag_records import (
     CONTROL,
+    HOLDERS,
     REMOVALS,
     is_dead,
     is_record,
     pack_keys,
+    pack_names,
     pack_record,
     record_key,
+    tag_of_record,
+    tags_of,
     unpack_keys,
 )
 
@@ -33,6 +37,8 @@ UNKNOWN = b"-UNKNOWN the partition was lost after the write was sequenced\r\n"
 _UNDECIDED: Final = b"AGAIN the key has expired, but a write that found it alive is under way\r\n"
 UNDECIDED: Final = b"-" + _UNDECIDED
 """To a read of an expired entry that `Primary.in_overlay`: whether the key is absent is known once the write is committed (R8)."""
+
+_NO_ENTRY: Final = pack_record(0, 0, 0)
 
 TRY_AGAIN: Final = b"-TRY" + _UNDECIDED
 """The same as Redis says it."""
@@ -109,7 +115,9 @@ class Primary:
 
     `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
     copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
-    `watcher`, if set, hears what becomes of its keys.
+    `watcher`, if set, hears what becomes of its keys. `held`: the keys of which masters have copies, which `granter` takes back before
+    what changes them is committed (R13). `gated`: nothing is committed, since masters may answer from copies of an earlier term;
+    `hidden`: what there is may be older than these, so reads wait as well.
     `pending_bytes`: about what is kept for entries that are not committed; the node sheds writes before it is too much.
     `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
     """
@@ -136,6 +144,15 @@ class Primary:
         self.in_sync = 1
         self.pending_bytes = 0
         self.watcher: Watcher | None = None
+        self.granter: Granter | None = None
+        self.held: dict[bytes, Grant] = {}
+        self.gated = False
+        self.hidden = False
+        # The masters that may be given copies: all copies of the partition know their names.
+        self.named: frozenset[str] = frozenset()
+        self._returning: list[Recall] = []
+        # Whether anything is held, gated, or waits behind what is.
+        self._holding = False
         self._store = store
         self._outlet = outlet
         self._lease_held = lease_held
@@ -185,11 +202,16 @@ class Primary:
 
     @property
     def is_alone(self) -> bool:
-        """Whether no copy has to acknowledge: what is submitted is committed at once.
+        """Whether nothing has to be waited for: what is submitted is committed at once.
 
         Who answers a write then asks for the lease once more (R3), as `submit` does for a waiter.
         """
-        return not self._required
+        return not (self._required or self._holding)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether masters may answer from copies of what there is, or was in an earlier term."""
+        return self.gated or bool(self.held)
 
     @property
     def next_seq(self) -> int:
@@ -206,8 +228,12 @@ class Primary:
         waiter: Waiter | None = None,
         *,
         applied: bool = False,
+        control: bool = False,
     ) -> None:
-        """Sequence an entry. `waiter` hears `reply` once it is committed, which may be before this returns."""
+        """Sequence an entry. `waiter` hears `reply` once it is committed, which may be before this returns.
+
+        `applied`, `control`: see `Pending`.
+        """
         seq = self.seq = self.seq + 1
         watcher = self.watcher
         if watcher is not None and not applied:
@@ -217,11 +243,18 @@ class Primary:
                 state = copy.state
                 if state is _STREAMING or state is _SCANNING:
                     self._outlet.send(copy, seq, key, entry)
-        if self._required:
-            pending = Pending(seq, key, entry, applied, waiter, reply)
+        if self._required or self._holding:
+            recall = None
+            if self.held:
+                recall = self._recall(self._carriers_of(key) if control else (key,))
+            pending = Pending(
+                seq, key, entry, applied, waiter, reply, control=control, recall=recall
+            )
             self._pending.append(pending)
             self._overlay[key] = pending
             self.pending_bytes += pending.size
+            if not self._required:
+                self.advance()
             return
         self.committed = self.seq
         if not applied:
@@ -245,7 +278,10 @@ class Primary:
         """Remove a committed entry at once and tell the copies; False if a write of it is pending."""
         if key in self._overlay:
             return False
-        if self._store.remove(self.data, key) is not None:
+        if self._holding and self.may_be_held(key):
+            # Otherwise reads would find nothing here, and then the entry in a master.
+            self.submit(key, None)
+        elif self._store.remove(self.data, key) is not None:
             self.submit(key, None, applied=True)
         return True
 
@@ -255,6 +291,75 @@ class Primary:
             self.submit(key, None)
         else:
             self.evict(key)
+
+    # Copies in masters.
+
+    def name_holders(self, names: frozenset[str], waiter: Waiter) -> None:
+        """Have every copy know that the masters of these `names` may have copies, and no others; `waiter` hears when it is so."""
+        self.data.holders = names
+        self.submit(HOLDERS, pack_names(names), b"", waiter, applied=True)
+
+    def grant(self, key: bytes, grant: Grant) -> None:
+        """Masters have copies of `key` from now on."""
+        self.held[key] = grant
+        self._holding = True
+
+    def shut(self, *, hidden: bool) -> None:
+        """Commit nothing until `open`. `hidden`: serve nothing either."""
+        self.gated = self._holding = True
+        self.hidden = hidden
+
+    def open(self) -> None:
+        """No master answers from a copy of an earlier term any more."""
+        self.gated = self.hidden = False
+        self.advance()
+
+    def inherit(self, old: Primary) -> None:
+        """Go on with what masters have of `old`, which was primary here in an earlier term and is abandoned."""
+        self.held, old.held = old.held, {}
+        self.gated, self.hidden = old.gated, old.hidden
+        self._holding = bool(self.held) or self.gated
+
+    def may_be_held(self, key: bytes) -> bool:
+        """Whether a master may answer from a copy of `key`."""
+        return self.gated or key in self.held
+
+    def is_undecided(self, key: bytes) -> bool:
+        """Whether a read of `key`, whose entry is gone, cannot say so yet: of a write or removal on its way, or of a copy."""
+        if self._holding and self.may_be_held(key) and key in self.data.entries:
+            self.expire(key)
+        return key in self._overlay
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing is pending, and no master may answer from a copy."""
+        if self._pending or self.held or self.gated:
+            return False
+        return all(not recall.waiting for recall in self._returning)
+
+    def take_back(self) -> None:
+        """Have all copies of masters dropped; `is_clear` says when that is done."""
+        recall = self._recall(list(self.held))
+        if recall is not None:
+            self._returning.append(recall)
+
+    def recalled(self) -> None:
+        """See `Holding`."""
+        self.advance()
+        self._returning = [recall for recall in self._returning if recall.waiting]
+        if self.granter is not None:
+            self.granter.progressed(self)
+
+    def _recall(self, keys: Iterable[bytes]) -> Recall | None:
+        """Take back the copies of those of `keys` that are held."""
+        grants: dict[bytes, Grant] = {}
+        for key in keys:
+            grant = self.held.pop(key, None)
+            if grant is not None:
+                grants[key] = grant
+        if not grants or self.granter is None:
+            return None
+        return self.granter.recall(self, grants)
 
     # Tags.
 
@@ -290,20 +395,26 @@ class Primary:
             self.tags[key] = record
         if self.is_alone:
             self._store.set_tag(self.data, key, record)
-        self.submit(key, record, b"", waiter, applied=True)
-        pending = self._overlay.get(key)
-        if pending is not None:
-            pending.control = True
+        self.submit(key, record, b"", waiter, applied=True, control=True)
+
+    def _carriers_of(self, record: bytes) -> list[bytes]:
+        """Those of the held keys whose entry carries the tag of the record with this key."""
+        entries, tag = self.data.entries, tag_of_record(record)
+        return [key for key in self.held if tag in tags_of(entries.get(key, _NO_ENTRY))]
 
     def remove_dead(self, keys: list[bytes]) -> int:
         """Remove those of `keys`, which are dead, that no write is about to replace; how many."""
         removed = [
             key
             for key in keys
-            if key not in self._overlay and self._store.remove(self.data, key) is not None
+            if key not in self._overlay
+            and key not in self.held
+            and self._store.remove(self.data, key) is not None
         ]
         if removed:
             self.submit(REMOVALS, pack_keys(removed), applied=True)
+        for key in [key for key in keys if key in self.held]:
+            self.evict(key)
         return len(removed)
 
     def tags_loaded(self) -> None:
@@ -342,7 +453,7 @@ class Primary:
     def advance(self) -> None:
         """Commit what every required copy has."""
         queue = self._pending
-        if not queue:
+        if not queue or self.gated:
             return
         commit = self.seq
         for copy in self.copies.values():
@@ -351,7 +462,10 @@ class Primary:
         alone = self._required == 0
         overlay = self._overlay
         while queue and queue[0].seq <= commit:
-            pending = queue.popleft()
+            pending = queue[0]
+            if pending.recall is not None and pending.recall.waiting:
+                return
+            queue.popleft()
             key, entry = pending.key, pending.entry
             self.pending_bytes -= pending.size
             self.committed = pending.seq
@@ -367,6 +481,8 @@ class Primary:
             if self.watcher is not None:
                 self.watcher.committed(key)
             pending.resolve(UNKNOWN if alone and not self._lease_held() else None)
+        if not queue and not self.held:
+            self._holding = False
 
     def resend(self, copy: Copy, after: int) -> None:
         """Send `copy` again all entries behind `after`; it has those up to it."""
@@ -379,27 +495,31 @@ class Primary:
         for key in keys:
             if is_record(key):
                 self.submit_record(key, self.tags.get(key))
+            elif key == HOLDERS:
+                self.submit(key, pack_names(self.data.holders), applied=True)
             elif self.in_overlay(key):
                 self.submit(key, self.newest(key))
             else:
                 self.submit(key, self.data.entries.get(key), applied=True)
 
     def settled(self) -> bool:
-        """Whether every required copy streams, is merged and lacks nothing, and nothing is pending."""
-        return not self._pending and all(
+        """Whether every required copy streams, is merged and lacks nothing, and nothing is pending or hidden."""
+        return not (self._pending or self.hidden) and all(
             copy.merged and not copy.lost and copy.state is CopyState.STREAMING
             for copy in self.copies.values()
             if copy.required
         )
 
     def abandon(self) -> list[bytes]:
-        """The role is lost: every waiter hears `UNKNOWN`, the overlay is folded into the store.
+        """The role is lost: every waiter hears `UNKNOWN`, the overlay is folded into the store. For `inherit`, all is held that masters may have.
 
         Returns the keys that were not committed, oldest first: a next primary wants to know them (R6).
         """
         keys = []
         while self._pending:
             pending = self._pending.popleft()
+            if pending.recall is not None and pending.recall.waiting:
+                self.held |= pending.recall.grants
             if pending.key == REMOVALS:
                 keys += unpack_keys(pending.entry or b"")
             else:
@@ -414,6 +534,10 @@ class Primary:
         if self.watcher is not None:
             self.watcher.abandoned()
             self.watcher = None
+        for recall in self._returning:
+            if recall.waiting:
+                self.held |= recall.grants
+        self._returning = []
         self.copies.clear()
         self._required = 0
         return keys

@@ -10,7 +10,14 @@ from collections import deque
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
 from ringmaster.protocol.entry import FLAGS_OFFSET, META
-from ringmaster.protocol.tag_records import CONTROL, REMOVALS, tags_of, unpack_keys
+from ringmaster.protocol.tag_records import (
+    CONTROL,
+    HOLDERS,
+    REMOVALS,
+    tags_of,
+    unpack_keys,
+    unpack_names,
+)
 
 
 class Replica:
@@ -106,10 +113,12 @@ class Replica:
                 tail.popleft()
 
     def _apply_control(self, key: bytes, entry: bytes | None) -> None:
-        """The record of a tag, or the removal of many keys (`ringmaster/protocol/tag_records.py`)."""
+        """The record of a tag, the removal of many keys, or who has copies (`ringmaster/protocol/tag_records.py`)."""
         if key == REMOVALS:
             for removed in unpack_keys(entry or b""):
                 self.store.remove(self.data, removed)
+        elif key == HOLDERS:
+            self.data.holders = unpack_names(entry or b"\x90")
         else:
             self.store.set_tag(self.data, key, entry)
 

@@ -109,7 +109,7 @@ class BulkCommands:
                 entry = found[index]
                 if entry is not None and now_ms >= expires_ms + meta_of(entry).swr_ms:
                     found[index] = None
-                    if self._served[tokens[index]].in_overlay(keys[index]):
+                    if self._served[tokens[index]].is_undecided(keys[index]):
                         undecided[index] = UNDECIDED
         if self._store.tagged:
             for index, (data, entry) in enumerate(zip(datas, found, strict=True)):

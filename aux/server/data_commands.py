@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from aux.node.grants import SAMPLE_MASK
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import UNDECIDED, UNKNOWN, Primary
@@ -30,6 +31,10 @@ FILL_LOST: Final = b"*4\r\n:%d\r\n:0\r\n:0\r\n:0\r\n" % int(Status.FILL_LOST)
 """The reply to a write whose fill token is not, or no longer, good for its key."""
 
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
+# A generator of the full period of 16 bits (Numerical Recipes' "quick and dirty"): which reads are counted.
+_LCG_FACTOR: Final = 25173
+_LCG_STEP: Final = 13849
+_LCG_MASK: Final = 0xFFFF
 _ENTRY_BYTES: Final = 256
 """Of an entry beside its key, value and meta, for the check of its size."""
 
@@ -46,6 +51,8 @@ class DataCommands:
         self._counters = node.counters
         self._listings = node.listings
         self._fills = node.fills
+        self._grants = node.grants
+        self._dice = 1
         self._min_in_sync = node.options.min_in_sync
         self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
 
@@ -73,11 +80,14 @@ class DataCommands:
         if entry is None or (
             (data.next_due_ms < NEVER or data.scan) and self._is_gone(data, entry)
         ):
-            if entry is not None and primary.in_overlay(command[2]):
+            if entry is not None and primary.is_undecided(command[2]):
                 return UNDECIDED
             self._counters.misses += 1
             return NIL
         self._counters.hits += 1
+        dice = self._dice = (self._dice * _LCG_FACTOR + _LCG_STEP) & _LCG_MASK
+        if not dice >> 8 & SAMPLE_MASK:
+            self._grants.read(primary, command[2], entry)
         return b"%b%b\r\n" % (bulk_head(len(entry)), entry)
 
     def head(self, _client: Client, command: Command) -> bytes:
@@ -89,7 +99,7 @@ class DataCommands:
         if entry is None:
             return NIL
         if self._is_gone(primary.data, entry):
-            return UNDECIDED if primary.in_overlay(command[2]) else NIL
+            return UNDECIDED if primary.is_undecided(command[2]) else NIL
         offset = entries.value_offset(entry)
         head = entry[:offset]
         return b"*2\r\n$%d\r\n%b\r\n:%d\r\n" % (len(head), head, len(entry) - offset)
@@ -194,7 +204,11 @@ class DataCommands:
 
         def is_alive(key: bytes, entry: bytes) -> bool:
             # A write that found the key alive may yet keep it so.
-            return not is_gone(data, entry, now_ms) or primary.in_overlay(key)
+            return (
+                not is_gone(data, entry, now_ms)
+                or primary.in_overlay(key)
+                or primary.may_be_held(key)
+            )
 
         page = self._listings.page(
             token, data.entries, position, int(limit), prefix, is_alive, self._clock.boottime()

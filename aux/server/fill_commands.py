@@ -1,26 +1,24 @@
-"""The `RM.` commands of masters on their events connections: sessions, and fills (R12)."""
+"""The `RM.` commands of masters on their events connections: fills (R12)."""
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
-from aux.node.event_sessions import Channel
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
+from aux.server.copy_commands import NO_SESSION
 from aux.server.data_commands import FILL_LOST, DataCommands
 from ringmaster.protocol.write_options import Status
 
 _OK: Final = b"+OK\r\n"
-_NO_SESSION: Final = b"-NOSESSION open one first\r\n"
 _UNDECIDED: Final = b"-AGAIN a write of the key is under way\r\n"
 _GIVEN_UP: Final = b"*4\r\n:%d\r\n:0\r\n:0\r\n:0\r\n" % int(Status.REPLACED)
 
 
 class FillCommands:
-    """Sessions and fills of `node`."""
+    """Fills of `node`."""
 
     def __init__(self, node: Node, data: DataCommands) -> None:
-        self._clock = node.clock
         self._served = node.roles.served
         self._lru = node.store.lru
         self._fills = node.fills
@@ -35,35 +33,16 @@ class FillCommands:
     def always(self) -> dict[bytes, Handler]:
         """Handlers by command name, of commands that do not."""
         return {
-            b"RM.SESSION": self.open,
-            b"RM.RENEW": self.renew,
             b"RM.GIVEUP": self.give_up,
             b"RM.LEAVE": self.leave,
             b"RM.STOP": self.stop_waiting,
         }
 
-    def open(self, client: Client, command: Command) -> bytes:
-        """`RM.SESSION master number`: events of this node come on this connection from now on."""
-        _, master, number = command
-        int(number)
-        self._sessions.open(cast(Channel, client), master.decode(), self._clock.boottime())
-        return _OK
-
-    def renew(self, client: Client, command: Command) -> bytes:
-        """`RM.RENEW number heard`: the master is still there. Replies with the number; `heard` is the last such reply it had."""
-        session = self._sessions.of(client)
-        if session is None:
-            return _NO_SESSION
-        _, number, heard = command
-        session.renewals, session.heard = int(number), int(heard)
-        session.renewed = self._clock.boottime()
-        return b":%d\r\n" % session.renewals
-
     def fill(self, client: Client, command: Command) -> bytes:
         """`RM.FILL pt key callers`: [entry or nil, fill token, whether events will follow]; see `PartitionFills.ask`."""
         session = self._sessions.of(client)
         if session is None:
-            return _NO_SESSION
+            return NO_SESSION
         _, token, key, callers = command
         primary = self._served.get(token)
         if primary is None:

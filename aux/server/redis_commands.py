@@ -317,7 +317,7 @@ class RedisCommands:
         """
         entry = primary.data.entries.get(key)
         if entry is not None and is_gone(primary.data, entry, self._clock.now_ms()):
-            return TRY_AGAIN if primary.in_overlay(key) else None
+            return TRY_AGAIN if primary.is_undecided(key) else None
         return entry
 
     def _value(self, primary: Primary, key: bytes) -> bytes:
@@ -326,7 +326,7 @@ class RedisCommands:
         if entry is None or (
             (data.next_due_ms < NEVER or data.scan) and is_gone(data, entry, self._clock.now_ms())
         ):
-            if entry is not None and primary.in_overlay(key):
+            if entry is not None and primary.is_undecided(key):
                 return TRY_AGAIN
             self._counters.misses += 1
             return NIL

@@ -22,6 +22,7 @@ from aux.node.handlers import Command, Handler
 from aux.node.node import Node
 from aux.server import replication_commands
 from aux.server.control_commands import ControlCommands
+from aux.server.copy_commands import CopyCommands
 from aux.server.data_commands import DataCommands, bad_arguments
 from aux.server.fill_commands import FillCommands
 from aux.server.redis_commands import RedisCommands
@@ -98,7 +99,7 @@ class Server:
         self.leased |= data.table() | redis.leased() | TagCommands(node, data).table()
         self.leased |= fills.leased()
         self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
-        self.always |= fills.always()
+        self.always |= fills.always() | CopyCommands(node).table()
         self.reader_password = reader_password(secret).encode()
         self.readers_leased = {name: self.leased[name] for name in _READS}
         self.readers_always = redis.always()
@@ -443,6 +444,11 @@ class ClientConnection:
             transport.close()
         if len(queue) <= MAX_QUEUED // 2 and self._queued_bytes <= MAX_QUEUED_BYTES // 2:
             self._resume_reading("queue")
+
+    def unread(self) -> int:
+        """See `aux.node.event_sessions.Channel`."""
+        transport = self._transport
+        return 0 if transport is None else transport.get_write_buffer_size() + self._pushed
 
     def abort(self) -> None:
         """Drop the connection now."""

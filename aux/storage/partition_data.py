@@ -19,7 +19,8 @@ class PartitionData:
     `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
     `next_due_ms`: nothing in it expires before that cluster time; below `NEVER` as well while there are `tags`.
     `tags`: records of invalidated tags by key, see `ringmaster/protocol/tag_records.py`. `carriers`: the tags that its entries may carry,
-    those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it.
+    those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it. `holders`: the masters
+    that may have copies of entries by a grant of this node or an earlier primary (R13).
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class PartitionData:
         "evictable",
         "front",
         "front_tick",
+        "holders",
         "next_carriers",
         "next_due_ms",
         "number",
@@ -52,6 +54,7 @@ class PartitionData:
         self.scan_due_ms = NEVER
         self.rescan_ms = 0
         self.tags: dict[bytes, bytes] = {}
+        self.holders: frozenset[str] = frozenset()
         self.carriers: TagFilter | None = None
         self.next_carriers: TagFilter | None = None
 

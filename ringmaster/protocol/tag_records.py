@@ -1,4 +1,4 @@
-"""Records of invalidated tags, in the FIFO of a partition, in fills and in snapshots (R11).
+"""Records of invalidated tags, and other control entries, in the FIFO of a partition, in fills and in snapshots (R11).
 
 An entry is dead if one of its tags was invalidated since it was written. An invalidation is a *record* of the tag with a
 version, in the order of the partition's writes. Records travel and are kept like entries, under keys that no client can
@@ -21,13 +21,35 @@ _RECORD: Final = b"\0t"
 REMOVALS: Final = b"\0r"
 """The key of an entry that removes many keys at once: its value is the packed list of them."""
 
+HOLDERS: Final = b"\0h"
+"""The key of an entry that says which masters may have copies (R13): its value is the packed list of their names."""
+
 pack_keys = msgspec.msgpack.Encoder().encode
 unpack_keys = msgspec.msgpack.Decoder(list[bytes]).decode
+_pack_names = msgspec.msgpack.Encoder(order="deterministic").encode
+_unpack_names = msgspec.msgpack.Decoder(frozenset[str]).decode
+
+
+def pack_names(names: frozenset[str]) -> bytes:
+    """The value of `HOLDERS`."""
+    packed: bytes = _pack_names(names)
+    return packed
+
+
+def unpack_names(raw: bytes) -> frozenset[str]:
+    """The names in a value of `HOLDERS`."""
+    names: frozenset[str] = _unpack_names(raw)
+    return names
 
 
 def record_key(tag: str) -> bytes:
     """The key of the record of `tag`."""
     return _RECORD + tag.encode()
+
+
+def tag_of_record(key: bytes) -> str:
+    """The tag of the record with this key."""
+    return key[len(_RECORD) :].decode()
 
 
 def is_record(key: bytes) -> bool:

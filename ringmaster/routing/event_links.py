@@ -1,4 +1,4 @@
-"""The events links of a master: one to each node from which it wants to hear something unasked (R12).
+"""The events links of a master: one to each node from which it wants to hear something unasked (R12, R13).
 
 A link opens a *session* and renews it. The node counts a session as alive for 1 s from when it receives a renewal; the master
 trusts it for 0.9 s from when it sent that. A link is opened when it is first needed, and stays as long as its node is listed.
@@ -25,7 +25,8 @@ TRUST_S: Final = 0.9
 class Session:
     """What one incarnation says to this master. `trusted_until`: by boot time; 0 before it is open.
 
-    `on_event(session, event)` gets what the node says, `on_change(session, is_up)` hears of the connection.
+    `on_event(session, event)` gets what the node says, `on_change(session, is_up)` hears of the connection. `follows()`: the epoch of the
+    view that the master follows. `copies`: it takes copies.
     """
 
     def __init__(
@@ -35,14 +36,21 @@ class Session:
         clock: Clock,
         on_event: Callable[[Session, list[Any]], None],
         on_change: Callable[[Session, bool], None],
+        follows: Callable[[], int],
+        *,
+        copies: bool,
     ) -> None:
         self.owner = owner
         self.trusted_until = 0.0
+        # When the last renewal was sent of which the answer has come: what the node says now, it said after it had that.
+        self.heard_sent = 0.0
         self.link: Link | None = None
         self._master = master.encode()
         self._clock = clock
         self._on_event = on_event
         self._on_change = on_change
+        self._follows = follows
+        self._copies = copies
         self._number = 0
         self._renewals = 0
         # The last renewal that was answered on this connection: what the node said before has come.
@@ -60,7 +68,7 @@ class Session:
         """The link is up: a session begins."""
         self._number += 1
         self._heard = 0
-        self._send(b"RM.SESSION", self._master, self._number)
+        self._send(b"RM.SESSION", self._master, self._number, self._follows(), int(self._copies))
         self._on_change(self, True)
 
     def down(self) -> None:
@@ -78,6 +86,11 @@ class Session:
             self._renewals += 1
             self._send(b"RM.RENEW", self._renewals, self._heard)
 
+    def follow(self) -> None:
+        """Say which view the master follows."""
+        if self.is_up:
+            self.tell(b"RM.FOLLOW", b"%d" % self._follows())
+
     def ask(self, frame: bytes, on_reply: OnReply) -> None:
         """See `Link.send`. A node says nothing before the reply about what this asks for."""
         if self.link is not None:
@@ -94,12 +107,16 @@ class Session:
     def _replied(self, number: int, sent: float, reply: Reply) -> None:
         if number == self._number and not isinstance(reply, RingmasterError):
             self.trusted_until = max(self.trusted_until, sent + TRUST_S)
+            self.heard_sent = max(self.heard_sent, sent)
             if isinstance(reply, int):
                 self._heard = reply
 
 
 class EventLinks:
-    """The sessions of one master, by the incarnation they are with. `master`: names it to nodes."""
+    """The sessions of one master, by the incarnation they are with. `master`: names it to nodes, and no other process ever.
+
+    `on_tick(now)` is called every `RENEW_S`. For the rest see `Session`.
+    """
 
     def __init__(
         self,
@@ -108,19 +125,29 @@ class EventLinks:
         clock: Clock,
         on_event: Callable[[Session, list[Any]], None],
         on_change: Callable[[Session, bool], None],
+        follows: Callable[[], int],
+        on_tick: Callable[[float], None],
+        *,
+        copies: bool,
     ) -> None:
         self._links = links
         self._master = master
         self._clock = clock
         self._on_event = on_event
         self._on_change = on_change
+        self._follows = follows
+        self._on_tick = on_tick
+        self._copies = copies
         self._sessions: dict[Owner, Session] = {}
 
     def with_node(self, owner: Owner) -> Session | None:
         """The session with `owner`, which may not be up yet; None if the newest view does not list it as up."""
         session = self._sessions.get(owner)
         if session is None:
-            session = Session(owner, self._master, self._clock, self._on_event, self._on_change)
+            session = Session(
+                owner, self._master, self._clock, self._on_event, self._on_change, self._follows,
+                copies=self._copies,
+            )  # fmt: skip
             session.link = self._links.open_events(
                 owner, on_up=session.up, on_down=session.down, on_push=session.event
             )
@@ -130,11 +157,19 @@ class EventLinks:
         return session
 
     def keep(self, owners: set[Owner]) -> None:
-        """End every session that is with none of `owners`."""
+        """End every session that is with none of `owners`; tell the others which view is followed now.
+
+        A master that takes copies has one with each of `owners`.
+        """
         for owner in [each for each in self._sessions if each not in owners]:
             link = self._sessions.pop(owner).link
             if link is not None:
                 link.stop()
+        if self._copies:
+            for session in self._sessions.values():
+                session.follow()
+            for owner in sorted(owners):
+                self.with_node(owner)
 
     async def run(self) -> None:
         """Renew what is open, until cancelled."""
@@ -142,6 +177,7 @@ class EventLinks:
             await asyncio.sleep(RENEW_S)
             for session in self._sessions.values():
                 session.renew()
+            self._on_tick(self._clock.boottime())
 
     async def close(self) -> None:
         """End every session."""

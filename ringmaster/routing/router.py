@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
@@ -16,9 +17,11 @@ from ringmaster.cluster.view import View
 from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
+from ringmaster.protocol.entry import value_offset
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.protocol.write_options import WriteReply
-from ringmaster.routing.event_links import EventLinks
+from ringmaster.routing.copies import Copies
+from ringmaster.routing.event_links import EventLinks, Session
 from ringmaster.routing.fills import FillDesk
 from ringmaster.routing.invalidation import (
     Plan,
@@ -39,7 +42,7 @@ from ringmaster.routing.scatter_gather import (
     gather_each,
     send_batches,
 )
-from ringmaster.routing.table import Route, Table, build_table
+from ringmaster.routing.table import LocalRoute, Route, Table, build_table
 from ringmaster.runtime.clock import Clock
 
 _FIRST_PAUSE_S: Final = 0.002
@@ -58,6 +61,7 @@ class Router:
 
     `boot_id`: of this boot, to use the unix sockets of nodes on this host. `stall_s`: see `Link`. `secret`: of the
     cluster. `jitter()` is uniform in [0, 1). `name`: of this master, for the nodes' logs. `fills`: reads that wait, once `events` runs.
+    `copies_bytes`: for copies of hot entries, 0 for none.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Router:
         secret: str = "",
         jitter: Callable[[], float] = random.random,
         name: str = "",
+        copies_bytes: int = 0,
     ) -> None:
         self._clock = clock
         self._jitter = jitter
@@ -82,7 +87,12 @@ class Router:
             jitter=jitter,
         )
         self.fills = FillDesk(clock, self._route_of, jitter)
-        self.events = EventLinks(self._links, name, clock, self.fills.event, self.fills.changed)
+        self.copies = Copies(clock, self._route_of, copies_bytes)
+        self._here = LocalRoute(name)
+        self.events = EventLinks(
+            self._links, f"{name}.{secrets.token_hex(4)}", clock, self._event, self._session_changed, self._follows,
+            self.copies.tick, copies=copies_bytes > 0,
+        )  # fmt: skip
         self.fills.events = self.events
         self._table: Table = [None]
         self._mask = 0
@@ -106,6 +116,8 @@ class Router:
         self._view = view
         self._plan = None
         self._links.keep(wanted)
+        # Before anybody hears that this view is followed.
+        self.copies.rerouted(self._table)
         self.events.keep(set(wanted))
         for link in self._links.all():
             for handler in link.pending():
@@ -117,13 +129,16 @@ class Router:
     async def close(self) -> None:
         """Fail everything in flight."""
         self._table = [None] * len(self._table)
+        self.copies.clear()
         self.fills.close()
         await self.events.close()
         await self._links.close()
         self._wake()
 
     def node_of(self, key: bytes) -> bytes:
-        """The id of the primary of `key`, empty if there is none."""
+        """Who answers for `key`: this master if it has a copy, else its primary; empty if there is none."""
+        if key in self.copies.held:
+            return self._here.node
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         return b"" if route is None else route.node
 
@@ -136,6 +151,12 @@ class Router:
 
         Short way for `read`; `test_a_read_has_the_same_frame_either_way` compares the two.
         """
+        if self.copies.held:
+            entry = self.copies.entry_of(key)
+            if entry is not None:
+                pending.route = self._here
+                pending.replied(entry)
+                return
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         pending.route = route
         if route is None:
@@ -160,7 +181,11 @@ class Router:
 
     def get_many_nowait(self, keys: Sequence[bytes], gather: Gather) -> list[KeyBatch]:
         """Read the values of `keys`; `gather` gets the replies, see `send_batches` and `read_outcome`."""
-        return send_batches(self._table, keys, gather, values=True)
+        local = self._copied(keys)
+        batches = send_batches(self._table, keys, gather, values=True, local=local)
+        if local:
+            gather.found(local)
+        return batches
 
     def write_nowait(
         self, command: bytes, key: bytes, args: Sequence[bytes | int], pending: PendingRequest
@@ -176,11 +201,16 @@ class Router:
 
     async def read(self, key: bytes, deadline: float) -> bytes | None:
         """The entry of `key`, None if there is none. Raises `Unserved`."""
+        if (copy := self.copies.entry_of(key)) is not None:
+            return copy
         [entry] = await self._send([self._request(b"RM.GET", key)], deadline, read_outcome)
         return cast("bytes | None", _raised(entry))
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""
+        if (copy := self.copies.entry_of(key)) is not None:
+            offset = value_offset(copy)
+            return copy[:offset], len(copy) - offset
         [reply] = await self._send([self._request(b"RM.HEAD", key)], deadline, read_outcome)
         found = cast("list[Any] | None", _raised(reply))
         return None if found is None else (found[0], found[1])
@@ -200,8 +230,14 @@ class Router:
         async def send(unsettled: Sequence[bytes], within_s: float) -> list[Reply]:
             return await gather_batches(self._table, unsettled, within_s)
 
-        outcomes = await self._settle(keys, send, deadline, read_outcome)
-        return cast("list[bytes | RingmasterError | None]", outcomes)
+        local = self._copied(keys)
+        if not local:
+            outcomes = await self._settle(keys, send, deadline, read_outcome)
+            return cast("list[bytes | RingmasterError | None]", outcomes)
+        others = [index for index in range(len(keys)) if index not in local]
+        rest = await self._settle([keys[index] for index in others], send, deadline, read_outcome)
+        found: dict[int, object] = {**local, **dict(zip(others, rest, strict=True))}
+        return [cast("bytes | RingmasterError | None", found[index]) for index in range(len(keys))]
 
     async def write_many(
         self, writes: Sequence[Write], deadline: float
@@ -251,6 +287,15 @@ class Router:
         return await list_page(
             lambda: self._table, self._ask_all, self._clock, prefix, limit, cursor, deadline
         )
+
+    def _copied(self, keys: Sequence[bytes]) -> dict[int, bytes]:
+        """The entries of those of `keys` that this master may answer with, by index."""
+        copies = self.copies
+        if not copies.held:
+            return {}
+        held = copies.held
+        entries = {index: copies.entry_of(key) for index, key in enumerate(keys) if key in held}
+        return {index: entry for index, entry in entries.items() if entry is not None}
 
     async def _ask_all(self, requests: Sequence[Request], deadline: float) -> list[object]:
         return await self._send(requests, deadline, read_outcome)
@@ -320,6 +365,19 @@ class Router:
                 await changed.wait()
         except TimeoutError:
             return
+
+    def _follows(self) -> int:
+        """The epoch of the newest view."""
+        return 0 if self._view is None else self._view.epoch
+
+    def _event(self, session: Session, event: list[Any]) -> None:
+        if not self.copies.event(session, event):
+            self.fills.event(session, event)
+
+    def _session_changed(self, session: Session, is_up: bool) -> None:
+        if not is_up:
+            self.copies.lost(session)
+        self.fills.changed(session, is_up)
 
     def _route_of(self, key: bytes) -> Route | None:
         return self._table[xxh3_64_intdigest(key) & self._mask]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar, cast
@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from ringmaster.errors import DeadlineExceeded, LinkDown, PeerError, RingmasterError, WireError
 from ringmaster.net.link import Link
-from ringmaster.protocol.entry import JSON, pack
+from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, pack
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.routing.pending import MOVED, PendingRequest
 from ringmaster.routing.table import Route, Table
@@ -35,6 +35,8 @@ _BARE_HEADER: Final = pack(
 )
 _MAX_KEYS: Final = 512
 """Keys in one command: about half a millisecond of the node's time, during which it serves nobody else."""
+
+_NOTHING: Final[Mapping[int, bytes]] = {}
 
 _T = TypeVar("_T")
 
@@ -84,6 +86,20 @@ class Gather:
             # Dropped before the call: its owner holds this object, and the cycle would wait for the garbage collector.
             on_complete, self._on_complete = self._on_complete, _completed
             on_complete()
+
+    def found(self, entries: Mapping[int, bytes]) -> None:
+        """These were here, by index."""
+        bare = []
+        for index, entry in entries.items():
+            value = entry[HEADER_SIZE:]
+            if entry[FLAGS_OFFSET] & ~RESTORED == JSON and value:
+                self.replies[index] = value
+                bare.append(index)
+            else:
+                self.replies[index] = entry
+        if bare:
+            self.bare.append(bare)
+        self.arrived(len(entries))
 
     @property
     def missing(self) -> int:
@@ -175,17 +191,24 @@ def _error_of(reply: Reply) -> RingmasterError:
 
 
 def send_batches(
-    table: Table, keys: Sequence[bytes], gather: Gather, *, values: bool = False
+    table: Table,
+    keys: Sequence[bytes],
+    gather: Gather,
+    *,
+    values: bool = False,
+    local: Mapping[int, bytes] = _NOTHING,
 ) -> list[KeyBatch]:
     """Read `keys` with one command for each node (more above `_MAX_KEYS`); `gather` gets a reply for each key.
 
-    `values`: by `RM.VALUES`, see `Gather.bare`; else by `RM.MGET`, for entries. To complete the gather at a deadline,
+    `values`: by `RM.VALUES`, see `Gather.bare`; else by `RM.MGET`, for entries. `local`: indexes of keys that need not be read. To complete the gather at a deadline,
     call `replied(LATE)` on each batch returned.
     """
     mask = len(table) - 1
     routes = [table[xxh3_64_intdigest(key) & mask] for key in keys]
     by_link: defaultdict[Link | None, list[int]] = defaultdict(list)
     for index, route in enumerate(routes):
+        if local and index in local:
+            continue
         by_link[None if route is None else route.link].append(index)
     unrouted = by_link.pop(None, ())
     for index in unrouted:

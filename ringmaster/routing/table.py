@@ -9,7 +9,7 @@ from ringmaster.routing.links import Owner
 
 
 class Route:
-    """Where a partition's requests go in one term.
+    """Where a partition's requests go in one term. `node`: whose id replies to clients name.
 
     `get` and `set`: the beginnings of an encoded `RM.GET`, and of an `RM.SET` without options.
     """
@@ -28,6 +28,19 @@ class Route:
 
     def __repr__(self) -> str:
         return f"<Route {self.token.decode()} to {self.link!r}>"
+
+
+class LocalRoute(Route):
+    """Stands for this master, where it answers from a copy. It leads nowhere: only `node`, its id, may be used."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        self.partition = -1
+        self.node = name.encode()
+
+    def __repr__(self) -> str:
+        return f"<LocalRoute {self.node.decode()}>"
 
 
 Table = list[Route | None]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
+from aux.node.grants import GATE_S
 from aux.node.node import Node
 from aux.node.options import NodeOptions
 from aux.node.status_report import status_of
@@ -195,10 +196,16 @@ class TestNode:
 
 
 class World:
-    """Nodes `a`, `b`, … with one partition (or more), and the views they are given."""
+    """Nodes `a`, `b`, … with one partition (or more), and the views they are given.
 
-    def __init__(self, names: str = "abc", partitions: int = 1, **options: Any) -> None:
+    Without `masters` there is none that may have a copy of what was in an earlier term, and no node waits for one (R13).
+    """
+
+    def __init__(
+        self, names: str = "abc", partitions: int = 1, *, masters: bool = False, **options: Any
+    ) -> None:
         self.partitions = partitions
+        self._masters = masters
         self.wires: list[Wire] = []
         self.infos = {
             name: NodeInfo(id=name, incarnation=f"{name}-1", address=name) for name in names
@@ -232,7 +239,10 @@ class World:
     def adopt(self, view: View, names: Iterable[str] = "abc") -> View:
         for name in names:
             if name in self.nodes:
-                self.nodes[name].node.roles.adopt(view)
+                node = self.nodes[name].node
+                node.roles.adopt(view)
+                if not self._masters:
+                    node.grants.tick(node.clock.boottime() + GATE_S)
         return view
 
     def wire(self, sender: str, to: str) -> Wire:

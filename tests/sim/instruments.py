@@ -15,9 +15,11 @@ from unittest.mock import patch
 import structlog
 
 import aux.node.fills
+import aux.node.grants
 import aux.node.node
 import aux.node.status_report
 import aux.server.control_commands
+import aux.server.data_commands
 import aux.storage.store
 from aux.node.fills import Asker, Fills
 from aux.node.node import Node
@@ -169,6 +171,9 @@ def _of_chance(seed: int) -> list[Patch]:
         (secrets, "token_bytes", tokens.randbytes),
         (layout, "BLOCK_BYTES", BLOCK_BYTES),
         (aux.node.fills, "TOKEN_S", fill_rules.TOKEN_S),
+        # So few keys that all of them are hot, once they are read.
+        (aux.server.data_commands, "SAMPLE_MASK", 0),
+        (aux.node.grants, "HOT", 1),
     ]
 
 

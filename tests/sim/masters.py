@@ -30,6 +30,9 @@ MAX_MOVE_PAUSE_S = 0.3
 """Shorter than by default: the simulated time is for faults, not for rests."""
 
 
+COPIES_BYTES = 64 * 1024
+
+
 class MasterProcess(Process):
     """What `master.app` does, without aiohttp, signals and files."""
 
@@ -57,6 +60,7 @@ class MasterProcess(Process):
                 max_move_pause_s=MAX_MOVE_PAUSE_S,
             ),
             MasterEnvironment(self.clock, self.network, self.coordinator, self.liveness, record),
+            copies_bytes=COPIES_BYTES if plan.copies else 0,
         )
         self.router = runtime.router
         path = fast_path(runtime.router, self.clock, DEADLINE_S)

@@ -34,6 +34,7 @@ from master.fastpath.connection import MAX_PIPELINE, Connection
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
 from ringmaster.protocol.write_options import Status
+from tests.sim.copy_mutants import COPY_MUTANTS
 from tests.sim.fill_mutants import FILL_MUTANTS
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutant, Mutants
@@ -421,5 +422,6 @@ MUTANTS: Mapping[str, Mutant] = {
     **SNAPSHOT_MUTANTS,
     **TAG_MUTANTS,
     **FILL_MUTANTS,
+    **COPY_MUTANTS,
 }
 """All of them."""

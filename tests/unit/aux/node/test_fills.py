@@ -25,7 +25,7 @@ class Master(Answer):
         self.events: list[list[bytes]] = []
         self.reads = True
         self.aborted = False
-        assert self.ask(b"RM.SESSION", b"m1", 1) == b"OK"
+        assert self.ask(b"RM.SESSION", b"m1", 1, 0, 0) == b"OK"
 
     def push(self, frame: bytes, most_unread: int) -> bool:
         if self.reads:

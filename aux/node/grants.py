@@ -1,0 +1,281 @@
+"""Coherent copies in masters: what this node grants, and how it takes that back (R13).
+
+A key that is read often is given to every master that takes copies. Before a change of it is committed, each of them has said that
+it has dropped its copy, or its session has lapsed. Which masters may have copies of a partition is known to every copy of that: so a
+new primary knows of whom to hear that they follow its term, before it commits anything.
+
+Leases on cached data: Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency",
+SOSP 1989.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, cast
+
+from aux.node.event_sessions import SESSION_S, EventSession, EventSessions
+from aux.node.hot_keys import HALVE_S, HotKeys
+from aux.node.node_clock import NodeClock
+from aux.replication.pending import Grant, Recall
+from aux.replication.primary import Primary
+from ringmaster.protocol.entry import expires_ms_of
+
+SAMPLE_MASK: Final = 3
+"""One of four reads is counted."""
+
+HOT: Final = 3
+"""So many counted reads since the last write of a key, and it is granted."""
+
+MOST_BYTES: Final = 64 * 1024
+"""Larger entries are not granted."""
+
+MOST_KEYS: Final = 32_768
+"""Keys of one node that masters have copies of."""
+
+MAX_UNREAD_BYTES: Final = 2**20
+"""Of events that a master has not read: with more it is given no copies."""
+
+LEAST_LEFT_MS: Final = 500
+"""An entry that expires sooner is not granted."""
+
+_DRIFT: Final = 0.9
+"""Of what is left of a time to live, by a master's clock: two clocks drift apart by less than a tenth."""
+
+GATE_S: Final = SESSION_S
+"""How long a master may still trust its session with a node that is revoked or dead, by another node's clock."""
+
+_UNEVEN: Final = 4
+"""A partition may have so many times its share of the granted keys."""
+
+_LOOK_S: Final = 1.0
+
+
+class Gate:
+    """What a primary in a new term waits for: that all `awaited` masters follow its term, or the time `until` (boot time)."""
+
+    __slots__ = ("awaited", "primary", "until")
+
+    def __init__(self, primary: Primary, awaited: set[str], until: float) -> None:
+        self.primary = primary
+        self.awaited = awaited
+        self.until = until
+
+
+class Grants:
+    """The grants of one node: the `Granter` of its primaries. `granted`, `recalled`: keys since start.
+
+    `on_progress(primary)`: what it waited for is over, so it may be ready to serve, or to be handed over.
+    """
+
+    def __init__(
+        self,
+        clock: NodeClock,
+        primaries: Mapping[int, Primary],
+        sessions: EventSessions,
+        on_progress: Callable[[Primary], None],
+    ) -> None:
+        self.hot = HotKeys()
+        self.granted = 0
+        self.recalled = 0
+        self._clock = clock
+        self._primaries = primaries
+        self._sessions = sessions
+        self._on_progress = on_progress
+        self._takers: list[EventSession] = []
+        self._number = 0
+        self._gates: list[Gate] = []
+        # Partitions whose copies are about to hear of more masters, or fewer.
+        self._naming: set[int] = set()
+        self._halved = 0.0
+        self._looked = 0.0
+
+    @property
+    def keys(self) -> int:
+        """How many keys masters may have copies of."""
+        return sum(len(primary.held) for primary in self._primaries.values())
+
+    @property
+    def gates(self) -> int:
+        """How many partitions wait for masters to follow their new term."""
+        return len(self._gates)
+
+    # What is read.
+
+    def read(self, primary: Primary, key: bytes, entry: bytes) -> None:
+        """`key` was read, one of so many times: grant it if it is hot."""
+        if self._takers and self.hot.add(key) >= HOT and key not in primary.held:
+            self.offer(primary, key, entry)
+
+    def used(self, primary: Primary, key: bytes, times: int) -> None:
+        """A master has answered from its copy so many times."""
+        if key in primary.held:
+            self.hot.add(key, 1 + times // (SAMPLE_MASK + 1))
+
+    def offer(self, primary: Primary, key: bytes, entry: bytes) -> None:
+        """Give `entry`, what reads see of `key`, to every master that takes copies and is named in all copies of the partition."""
+        if not self._may_grant(primary, key, entry):
+            return
+        now_ms = self._clock.now_ms()
+        expires_ms = expires_ms_of(entry)
+        left_ms = 0
+        if expires_ms:
+            left_ms = int((expires_ms - now_ms) * _DRIFT)
+            if left_ms < LEAST_LEFT_MS:
+                return
+        takers = [each for each in self._takers if each.channel.unread() <= MAX_UNREAD_BYTES]
+        named = [each for each in takers if each.master in primary.named]
+        if len(named) < len(takers):
+            self._name(primary)
+        if not named:
+            return
+        self._number += 1
+        self.granted += 1
+        primary.grant(key, Grant(self._number, cast("list[object]", named)))
+        for session in named:
+            session.give_copy(primary.token, key, entry, self._number, left_ms)
+
+    def _may_grant(self, primary: Primary, key: bytes, entry: bytes) -> bool:
+        return (
+            len(entry) <= MOST_BYTES
+            and primary.serving
+            and not (primary.gated or primary.in_overlay(key) or key in primary.held)
+            and self._primaries.get(primary.number) is primary
+            and len(primary.held) * len(self._primaries) < MOST_KEYS * _UNEVEN
+            and primary.data.entries.get(key) is entry
+            and not primary.is_gone(entry, self._clock.now_ms())
+            and self._clock.lease_held()
+        )
+
+    def _name(self, primary: Primary) -> None:
+        """Have every copy of the partition know which masters may have copies of it."""
+        if primary.number not in self._naming:
+            self._naming.add(primary.number)
+            names = self._sessions.names()
+            # Nobody else is granted anything before all copies know of it.
+            primary.named &= names
+            primary.name_holders(names, _Named(self, primary, names))
+
+    def named(self, primary: Primary, names: frozenset[str], *, known: bool) -> None:
+        """Every copy knows `names` now (or nobody knows whether it does)."""
+        self._naming.discard(primary.number)
+        if known:
+            primary.named = names
+
+    # What is taken back.
+
+    def recall(self, primary: Primary, grants: dict[bytes, Grant]) -> Recall | None:
+        """See `Granter`."""
+        token = primary.token
+        pairs = [
+            (key, session)
+            for key, grant in grants.items()
+            for session in cast("list[EventSession]", grant.holders)
+            if not session.lapsed
+        ]
+        self.recalled += len(grants)
+        for key in grants:
+            self.hot.forget(key)
+        if not pairs:
+            return None
+        recall = Recall(primary, grants, len(pairs))
+        for key, session in pairs:
+            session.drop_copy(token, key, recall)
+        return recall
+
+    def returned(self, primary: Primary, key: bytes, number: int, session: EventSession) -> None:
+        """The master of `session` has dropped the copy of that grant by itself."""
+        grant = primary.held.get(key)
+        if grant is None or grant.number != number or session not in grant.holders:
+            return
+        grant.holders.remove(session)
+        if not grant.holders:
+            del primary.held[key]
+            self.hot.forget(key)
+
+    # Sessions.
+
+    def took(self, session: EventSession) -> None:
+        """The master of `session` takes copies from now on."""
+        self._takers.append(session)
+
+    def ended(self, session: EventSession) -> None:
+        """The connection is lost."""
+        if session in self._takers:
+            self._takers.remove(session)
+
+    def lapsed(self, session: EventSession) -> None:
+        """The master has no copy any more."""
+        for primary in self._primaries.values():
+            for key, grant in list(primary.held.items()):
+                if session in grant.holders:
+                    grant.holders.remove(session)
+                    if not grant.holders:
+                        del primary.held[key]
+
+    # New terms.
+
+    def shut(self, primary: Primary, *, fresh: bool) -> None:
+        """`primary` begins in a term whose predecessor did not take back what it had granted; `fresh`: nobody knows to whom."""
+        awaited = set(primary.data.holders)
+        for session in self._sessions.all():
+            if session.epoch >= primary.term:
+                awaited.discard(session.master)
+        if awaited or fresh:
+            primary.shut(hidden=fresh)
+            self._gates.append(Gate(primary, awaited, self._clock.boottime() + GATE_S))
+
+    def follows(self, session: EventSession, epoch: int) -> None:
+        """The master of `session` follows the view of that epoch: it has no copies of earlier terms."""
+        session.epoch = max(session.epoch, epoch)
+        for gate in list(self._gates):
+            if session.epoch >= gate.primary.term:
+                gate.awaited.discard(session.master)
+                if not (gate.awaited or gate.primary.hidden):
+                    self._open(gate)
+
+    def progressed(self, primary: Primary) -> None:
+        """Copies of `primary` were taken back."""
+        if self._primaries.get(primary.number) is primary:
+            self._on_progress(primary)
+
+    def tick(self, now: float) -> None:
+        """At `now` (boot time): open what need not wait any more."""
+        for gate in list(self._gates):
+            if self._primaries.get(gate.primary.number) is not gate.primary:
+                self._gates.remove(gate)
+            elif now >= gate.until:
+                self._open(gate)
+        if now - self._halved >= HALVE_S:
+            self._halved = now
+            self.hot.halve()
+        if now - self._looked >= _LOOK_S:
+            self._looked = now
+            self._forget_names()
+
+    def _open(self, gate: Gate) -> None:
+        self._gates.remove(gate)
+        gate.primary.open()
+        self._on_progress(gate.primary)
+
+    def _forget_names(self) -> None:
+        """Masters that are gone are not waited for in the next term."""
+        names: frozenset[str] | None = None
+        for primary in self._primaries.values():
+            if primary.serving and not primary.gated and primary.data.holders:
+                if names is None:
+                    names = self._sessions.names()
+                if not primary.data.holders <= names:
+                    self._name(primary)
+
+
+class _Named:
+    """Waits until every copy knows who has copies."""
+
+    def __init__(self, grants: Grants, primary: Primary, names: frozenset[str]) -> None:
+        self._grants = grants
+        self._primary = primary
+        self._names = names
+
+    def resolve(self, reply: bytes) -> None:
+        """See `Waiter`."""
+        self._grants.named(self._primary, self._names, known=not reply)
