@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from ringmaster.cli.reference import reference_page, setting_rows
+from ringmaster.config.cluster_settings import ClusterSettings
+from ringmaster.config.lease_dir import record_lease_dir
 from ringmaster.config.quantities import format_size, parse_duration, parse_size, rfc3339
 from ringmaster.config.settings import (
     COMMANDS,
     AuxSettings,
-    ClusterSettings,
     MasterSettings,
     UpSettings,
     advertised_address,
     default_id,
     load_settings,
-    record_lease_dir,
 )
 from ringmaster.errors import SettingsError
 
