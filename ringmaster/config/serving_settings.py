@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ringmaster.config.cluster_settings import ClusterSettings
-from ringmaster.config.types import Duration
+from ringmaster.config.types import Duration, Networks, RateText
 
 
 class ServingSettings(ClusterSettings):
@@ -70,3 +70,24 @@ class ServingSettings(ClusterSettings):
             "machine is the only client.",
         ),
     ] = 5_000
+    rate_limit_address: Annotated[
+        RateText | None,
+        Field(
+            description="Requests that one client address may send, `1000/s`, `60/m` or `5000/h`, evenly; `1000/s,burst=3000` lets "
+            "in as many at once of what was left unused, else that many are the number before the stroke. More get 429. An item "
+            "of a bulk request is one request. For the whole cluster: each master lets in its share. Unset: no limit."
+        ),
+    ] = None
+    rate_limit_token: Annotated[
+        RateText | None,
+        Field(
+            description="The same for each token of `--tokens` that has no `rate` of its own. Unset: no limit."
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        Networks | None,
+        Field(
+            description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` says for which client "
+            "address a request counts. What comes by the unix socket is trusted anyway, as from the nginx of `ringmaster up`."
+        ),
+    ] = None
