@@ -116,7 +116,7 @@ def guarded(paths: Node) -> Node:
 
 def _right(path: str, method: str) -> str:
     """`test_the_rights_that_are_described_are_those_of_the_routes`."""
-    if path in ("/healthz", "/readyz"):
+    if path in ("/", "/healthz", "/readyz"):
         return ""
     if path == "/metrics":
         return "metrics"
