@@ -18,6 +18,7 @@ from master.api.cluster_watch import ClusterWatch
 from master.api.events import ViewEvents
 from master.api.summary import NODE_STATES, summarize
 from master.http.limits import BodyBudget
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import BOUNDS_S, Counters, Series
 from master.runtime import MasterRuntime
 from master.token_watch import TokenWatch
@@ -40,6 +41,7 @@ class MasterCollector:
         clock: Clock,
         connections: Callable[[], int],
         admission: Admission,
+        rates: RateLimits,
     ) -> None:
         self._counters = counters
         self._runtime = runtime
@@ -50,6 +52,7 @@ class MasterCollector:
         self._clock = clock
         self._connections = connections
         self._admission = admission
+        self._rates = rates
 
     def collect(self) -> Iterator[Metric]:
         """Everything, from one turn of the loop."""
@@ -66,6 +69,7 @@ class MasterCollector:
         for cap, count in self._admission.refused.items():
             refused.add_metric([cap], count)
         yield refused
+        yield from self._rate_metrics()
         yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
         yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
         yield CounterMetricFamily(
@@ -83,6 +87,23 @@ class MasterCollector:
         )
         yield from self._token_metrics()
         yield from self._view_metrics()
+
+    def _rate_metrics(self) -> Iterator[Metric]:
+        rates = self._rates
+        limited = CounterMetricFamily(
+            "ringmaster_rate_limited_requests",
+            "Requests answered 429, by the limit that they were above.",
+            labels=["limit"],
+        )
+        for limit, count in rates.refused.items():
+            limited.add_metric([limit], count)
+        yield limited
+        yield _gauge("rate_limit_addresses", "Client addresses with a bucket.", rates.addresses)
+        yield CounterMetricFamily(
+            "ringmaster_rate_limit_forgotten",
+            "Addresses that had used some of their quota when they were forgotten, for want of room.",
+            value=rates.forgotten,
+        )
 
     def _token_metrics(self) -> Iterator[Metric]:
         tokens = self._tokens
