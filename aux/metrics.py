@@ -53,6 +53,20 @@ class NodeCollector:
         yield _gauge(
             "fills", "Keys with a live fill token or with callers that wait.", node.fills.keys
         )
+        grants = node.grants
+        yield _counter(
+            "copy_hits", "Reads that masters answered from their copies.", node.counters.copy_hits
+        )
+        yield _counter("granted_copies", "Keys of which masters were given copies.", grants.granted)
+        yield _counter(
+            "recalled_copies", "Keys of which the copies were asked back.", grants.recalled
+        )
+        yield _gauge("granted_keys", "Keys of which masters may have copies.", grants.keys)
+        yield _gauge(
+            "gated_partitions",
+            "Partitions whose writes wait until all masters follow their new term.",
+            grants.gates,
+        )
         yield _gauge("event_sessions", "Masters that listen to events.", len(node.sessions))
         yield _counter(
             "refused_connections",

@@ -90,6 +90,7 @@ class Master:
             _planning(settings),
             environment,
             self.events.publish,
+            copies_bytes=settings.copies_memory,
         )
         counters = Counters()
         gate = Gate()

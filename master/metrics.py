@@ -85,8 +85,20 @@ class MasterCollector:
         yield _gauge(
             "coordinator_up", "1 if the coordinator answers.", self._cluster_watch.available
         )
+        yield from self._copy_metrics()
         yield from self._token_metrics()
         yield from self._view_metrics()
+
+    def _copy_metrics(self) -> Iterator[Metric]:
+        copies = self._runtime.router.copies
+        yield _gauge("copies", "Entries of which this master has a copy.", len(copies.held))
+        yield _gauge("copies_bytes", "What they take.", copies.bytes)
+        for name, text, value in (
+            ("hits", "Reads answered from copies.", copies.hits),
+            ("given", "Copies that nodes gave.", copies.given),
+            ("dropped", "Copies that nodes asked back.", copies.dropped),
+        ):
+            yield CounterMetricFamily(f"ringmaster_copies_{name}", text, value=value)
 
     def _rate_metrics(self) -> Iterator[Metric]:
         rates = self._rates

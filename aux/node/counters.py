@@ -6,7 +6,15 @@ from __future__ import annotations
 class NodeCounters:
     """Plain integers since start; the metrics collector reads them. `copy_hits`: reads that masters answered from copies (R13)."""
 
-    __slots__ = ("copy_hits", "evictions", "expirations", "hits", "invalidations", "misses", "writes")
+    __slots__ = (
+        "copy_hits",
+        "evictions",
+        "expirations",
+        "hits",
+        "invalidations",
+        "misses",
+        "writes",
+    )
 
     def __init__(self) -> None:
         self.copy_hits = 0

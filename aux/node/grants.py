@@ -215,7 +215,9 @@ class Grants:
     # New terms.
 
     def shut(self, primary: Primary, *, fresh: bool) -> None:
-        """`primary` begins in a term whose predecessor did not take back what it had granted; `fresh`: nobody knows to whom."""
+        """`primary` begins in a term whose predecessor did not take back what it had granted; `fresh`: every copy
+        was lost, so nobody knows to whom.
+        """
         awaited = set(primary.data.holders)
         for session in self._sessions.all():
             if session.epoch >= primary.term:

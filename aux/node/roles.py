@@ -7,7 +7,7 @@ partition served. Reads and writes of clients look at `served` only; what is not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from aux.node.options import Loader, NodeOptions
 from aux.replication.handover import Releases
@@ -20,15 +20,12 @@ from aux.storage.store import Store
 from ringmaster.cluster.view import Partition, View, changed_rows
 from ringmaster.cluster.view_delta import ViewStep
 
-FIRST_EPOCH: Final = 1
-"""Of the first view with nodes in it."""
-
 
 class Terms(Protocol):
     """What masters may still answer from copies of earlier terms (R13); see `aux.node.grants.Grants`."""
 
     def shut(self, primary: Primary, *, fresh: bool) -> None:
-        """`primary` begins in a term whose predecessor has not released it; `fresh`: there is nothing of it here."""
+        """`primary` begins in a term whose predecessor has not released it; `fresh`: every copy was lost."""
 
     def recall(self, primary: Any, grants: dict[bytes, Grant]) -> Recall | None:
         """See `Granter`."""
@@ -195,17 +192,13 @@ class Roles:
             if old is not None and not old.restoring:
                 primary.inherit(old)
             elif not released:
-                self.grants.shut(primary, fresh=fresh and not self._is_first())
+                self.grants.shut(primary, fresh=fresh and lost_term > 0)
         if fresh and self.loader is not None:
             primary.lost_term = lost_term
             primary.restoring = self.loader.start(primary)
         self._follow_copies(primary, row)
         if primary.is_shared or any(copy.required for copy in primary.copies.values()):
             primary.restate(keys)
-
-    def _is_first(self) -> bool:
-        """Whether the view is the first of the cluster: no master has a copy of anything yet."""
-        return self.view is not None and self.view.epoch <= FIRST_EPOCH
 
     def _term_before(self, number: int) -> int:
         """The term of the partition in the view before this one, 0 if it never had a primary that we know of."""

@@ -183,6 +183,13 @@ class Connection(Peer):
 
     # -- to the client
 
+    def reply(self, raw: bytes) -> None:
+        transport = self.transport
+        if transport is not None:
+            transport.write(raw)
+            if self._buffer or self._draining or self.ended or self._last is not None:
+                self._go_on()
+
     def finish(self, request: InFlight, raw: bytes) -> None:
         transport = self.transport
         if transport is None:

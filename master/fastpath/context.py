@@ -22,6 +22,7 @@ from master.http.responses import Replies
 from master.http.write_rules import item_options
 from ringmaster.errors import BadRequest, DeadlineExceeded, RingmasterError
 from ringmaster.net.admission import Admission
+from ringmaster.protocol.entry import expires_ms_of
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
 from ringmaster.routing.pending import PendingRequest
@@ -59,6 +60,7 @@ class Context:
         "_options",
         "admission",
         "clock",
+        "copies",
         "counters",
         "get_hit",
         "get_miss",
@@ -93,6 +95,7 @@ class Context:
         # Called when a client leaves much unread, and often besides.
         self.shed_slow_readers: Callable[[], None] = _nothing
         self.router = router
+        self.copies = router.copies
         self.replies = replies
         self.limits = limits
         self.clock = clock
@@ -124,6 +127,21 @@ class Context:
         seconds = self.clock.boottime() - request.began
         self.counters.observe(request.method, problem.status, "error", seconds)
         return problem.raw(b"Date: " + self.replies.date())
+
+    def copied(self, key: bytes) -> bytes | None:
+        """The whole reply to a plain GET of `key` from this master's copy, None if there is none. `turn` has begun."""
+        copy = self.copies.find(key)
+        if copy is None:
+            return None
+        now_ms = self.turn.now_ms
+        second = now_ms // 1000
+        self.get_hit.observe(0.0)
+        if copy.second == second:
+            return copy.raw
+        raw = self.replies.plain_hit(key, copy.entry, self.router.here.node, now_ms)
+        if not expires_ms_of(copy.entry):
+            copy.raw, copy.second = raw, second
+        return raw
 
     def options_of(self, rest: bytes) -> bytes | None:
         """The encoded options that `rest` of an item states, see `item_before_more`; empty for none.
@@ -173,6 +191,10 @@ class Client:
         self.matches_plain: Callable[[bytes], object] = EVERYTHING.matches_plain
         # Requests without a reply, oldest first.
         self.waiting: deque[InFlight] = deque()
+
+    def reply(self, raw: bytes) -> None:
+        """`raw` is the reply to the request that has just come, when none is without a reply."""
+        raise NotImplementedError
 
     def finish(self, request: InFlight, raw: bytes) -> None:
         """`raw` is the reply to `request`: send it as soon as all before it are sent."""

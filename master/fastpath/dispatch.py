@@ -67,12 +67,21 @@ def begin_plain(connection: Client, data: bytes, now: float) -> bool:
         matches = connection.matches_plain
         if matches(key) is None:
             return False
+        if context.copies.held:
+            raw = context.copied(key)
+            if raw is not None:
+                connection.reply(raw)
+                return True
         get = PlainGet(connection, key, now)
         connection.waiting.append(get)
         context.router.get_nowait(key, get)
         return True
-    if not data.startswith(_POST_LINE):
-        return False
+    return data.startswith(_POST_LINE) and _begin_post(connection, data, now)
+
+
+def _begin_post(connection: Client, data: bytes, now: float) -> bool:
+    """The part of `begin_plain` for a `POST` of /data."""
+    context = connection.context
     body = data.find(b"\r\n\r\n") + 4
     if body < len(_POST_LINE) + 2:
         return False

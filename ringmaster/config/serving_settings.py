@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ringmaster.config.cluster_settings import ClusterSettings
-from ringmaster.config.types import Duration, Networks, RateText
+from ringmaster.config.types import Duration, Networks, RateText, Size
 
 
 class ServingSettings(ClusterSettings):
@@ -52,6 +52,14 @@ class ServingSettings(ClusterSettings):
     max_fills: Annotated[
         int, Field(ge=1, le=4096, description="How many copies may be filled at the same time.")
     ] = 128
+    copies_memory: Annotated[
+        Size,
+        Field(
+            ge=0,
+            description="How much of a master's memory copies of hot entries may take, from which it answers without asking a "
+            "node; they are never stale. 0: no copies.",
+        ),
+    ] = 32 * 2**20
     max_connections: Annotated[
         int,
         Field(

@@ -15,8 +15,8 @@ from ringmaster.routing.table import Route, Table
 from ringmaster.runtime.clock import Clock
 
 DEFAULT_BYTES: Final = 32 * 2**20
-COPY_BYTES: Final = 400
-"""What a copy takes beside its key and entry."""
+COPY_BYTES: Final = 900
+"""What a copy takes beside its key, its entry, and a whole reply with both."""
 
 REPORT_S: Final = 0.9
 """From one report of what was used to the next."""
@@ -29,9 +29,14 @@ _MAX_USED: Final = 1_000
 
 
 class Copy:
-    """`until`: by boot time. `used`: so often since the last report; `idle`: reports without use."""
+    """`until`: by boot time. `used`: so often since the last report; `idle`: reports without use.
 
-    __slots__ = ("entry", "idle", "number", "route", "session", "until", "used")
+    `raw`: a whole reply with it, which is right in one `second` of cluster time only (-1: there is none).
+    """
+
+    __slots__ = (
+        "entry", "idle", "number", "raw", "route", "second", "session", "until", "used"
+    )  # fmt: skip
 
     def __init__(
         self, entry: bytes, route: Route, session: Session, number: bytes, until: float
@@ -43,6 +48,8 @@ class Copy:
         self.until = until
         self.used = 0
         self.idle = 0
+        self.raw = b""
+        self.second = -1
 
 
 class Copies:
@@ -68,8 +75,8 @@ class Copies:
         self._route_of = route_of
         self._reported = 0.0
 
-    def entry_of(self, key: bytes) -> bytes | None:
-        """The entry of `key`, if this master may answer with it. To be called once the bytes of the request are here."""
+    def find(self, key: bytes) -> Copy | None:
+        """The copy of `key`, if this master may answer with it. To be called once the bytes of the request are here."""
         copy = self.held.get(key)
         if copy is None:
             return None
@@ -78,7 +85,12 @@ class Copies:
             return None
         copy.used += 1
         self.hits += 1
-        return copy.entry
+        return copy
+
+    def entry_of(self, key: bytes) -> bytes | None:
+        """The entry of `find`."""
+        copy = self.find(key)
+        return None if copy is None else copy.entry
 
     # What nodes say.
 
@@ -103,7 +115,7 @@ class Copies:
         self, session: Session, token: bytes, key: bytes, entry: bytes, number: bytes, left_ms: int
     ) -> None:
         route = self._route_of(key)
-        size = len(key) + len(entry) + COPY_BYTES
+        size = _size(key, entry)
         if (
             route is None
             or route.token != token
@@ -185,4 +197,8 @@ class Copies:
 
     def _drop(self, key: bytes) -> None:
         copy = self.held.pop(key)
-        self.bytes -= len(key) + len(copy.entry) + COPY_BYTES
+        self.bytes -= _size(key, copy.entry)
+
+
+def _size(key: bytes, entry: bytes) -> int:
+    return 2 * (len(key) + len(entry)) + COPY_BYTES

@@ -61,7 +61,7 @@ class Router:
 
     `boot_id`: of this boot, to use the unix sockets of nodes on this host. `stall_s`: see `Link`. `secret`: of the
     cluster. `jitter()` is uniform in [0, 1). `name`: of this master, for the nodes' logs. `fills`: reads that wait, once `events` runs.
-    `copies_bytes`: for copies of hot entries, 0 for none.
+    `here`: stands for this master where it answers from `copies`. `copies_bytes`: for these, 0 for none.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Router:
         )
         self.fills = FillDesk(clock, self._route_of, jitter)
         self.copies = Copies(clock, self._route_of, copies_bytes)
-        self._here = LocalRoute(name)
+        self.here = LocalRoute(name)
         self.events = EventLinks(
             self._links, f"{name}.{secrets.token_hex(4)}", clock, self._event, self._session_changed, self._follows,
             self.copies.tick, copies=copies_bytes > 0,
@@ -138,7 +138,7 @@ class Router:
     def node_of(self, key: bytes) -> bytes:
         """Who answers for `key`: this master if it has a copy, else its primary; empty if there is none."""
         if key in self.copies.held:
-            return self._here.node
+            return self.here.node
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         return b"" if route is None else route.node
 
@@ -154,7 +154,7 @@ class Router:
         if self.copies.held:
             entry = self.copies.entry_of(key)
             if entry is not None:
-                pending.route = self._here
+                pending.route = self.here
                 pending.replied(entry)
                 return
         route = self._table[xxh3_64_intdigest(key) & self._mask]

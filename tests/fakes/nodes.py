@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from aux.node.grants import GATE_S
 from aux.node.node import Node
 from aux.node.options import NodeOptions
 from aux.node.status_report import status_of
@@ -196,16 +195,10 @@ class TestNode:
 
 
 class World:
-    """Nodes `a`, `b`, … with one partition (or more), and the views they are given.
+    """Nodes `a`, `b`, … with one partition (or more), and the views they are given."""
 
-    Without `masters` there is none that may have a copy of what was in an earlier term, and no node waits for one (R13).
-    """
-
-    def __init__(
-        self, names: str = "abc", partitions: int = 1, *, masters: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, names: str = "abc", partitions: int = 1, **options: Any) -> None:
         self.partitions = partitions
-        self._masters = masters
         self.wires: list[Wire] = []
         self.infos = {
             name: NodeInfo(id=name, incarnation=f"{name}-1", address=name) for name in names
@@ -239,10 +232,7 @@ class World:
     def adopt(self, view: View, names: Iterable[str] = "abc") -> View:
         for name in names:
             if name in self.nodes:
-                node = self.nodes[name].node
-                node.roles.adopt(view)
-                if not self._masters:
-                    node.grants.tick(node.clock.boottime() + GATE_S)
+                self.nodes[name].node.roles.adopt(view)
         return view
 
     def wire(self, sender: str, to: str) -> Wire:

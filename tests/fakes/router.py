@@ -15,6 +15,8 @@ from ringmaster.protocol.write_options import (
     WriteReply,
     decode_options,
 )
+from ringmaster.routing.copies import Copies
+from ringmaster.routing.table import LocalRoute
 from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.fakes.fills import FakeFills
 
@@ -32,6 +34,8 @@ class FakeRouter:
         self._entries: dict[bytes, bytes] = {}
         self._seq = 0
         self.fills = FakeFills(clock, self._current)
+        self.copies = Copies(clock, lambda _key: None, 0)
+        self.here = LocalRoute("m1")
         self.failure: RingmasterError | None = None
         self.failing_keys: dict[bytes, RingmasterError] = {}
         self.asked = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from aux.node.grants import GATE_S
 from aux.node.node import Node
 from aux.node.options import NodeOptions
 from aux.snapshots.options import SnapshotOptions, SnapshotSetup
@@ -77,8 +78,13 @@ class SnapshotNode:
     def appoint(self, term: int, *, before: int | None = None) -> None:
         """A view of epoch `term` in which n1 is primary of everything, after one with terms `before`, if given."""
         if before is not None:
-            self.node.roles.adopt(self._view(term - 1, Partition(term=before)))
-        self.node.roles.adopt(self._view(term, Partition("n1", term=term)))
+            self.adopt(self._view(term - 1, Partition(term=before)))
+        self.adopt(self._view(term, Partition("n1", term=term)))
+
+    def adopt(self, view: View) -> None:
+        """Follow `view`. There is no master that may have a copy of what was lost (R13)."""
+        self.node.roles.adopt(view)
+        self.node.grants.tick(self.node.clock.boottime() + GATE_S)
 
     def _view(self, epoch: int, row: Partition) -> View:
         info = NodeInfo(id="n1", incarnation=self.node.incarnation, address="x:1")

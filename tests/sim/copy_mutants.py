@@ -13,7 +13,7 @@ from aux.replication.primary import Primary
 from aux.replication.replica import Replica
 from aux.server.copy_commands import CopyCommands
 from ringmaster.protocol.tag_records import HOLDERS
-from ringmaster.routing.copies import Copies
+from ringmaster.routing.copies import Copies, Copy
 from ringmaster.routing.event_links import Session
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutants
@@ -24,19 +24,19 @@ COPY_MUTANTS = mutant = Mutants()
 @mutant
 def copies_outlive_their_session() -> Iterator[None]:
     """R13: a master answers from a copy although its session is not trusted any more."""
-    with patch.object(Copies, "entry_of", _entry_of):
+    with patch.object(Copies, "find", _find):
         yield
 
 
-def _entry_of(copies: Copies, key: bytes) -> bytes | None:
+def _find(copies: Copies, key: bytes) -> Copy | None:
     copy = copies.held.get(key)
-    return None if copy is None or copies._clock.boottime() >= copy.until else copy.entry
+    return None if copy is None or copies._clock.boottime() >= copy.until else copy
 
 
 @mutant
 def copies_by_cached_time() -> Iterator[None]:
     """R13: whether the session is trusted is decided by the time at which the turn of the loop began."""
-    tick, entry_of = NodeLoop.tick, Copies.entry_of
+    tick, find = NodeLoop.tick, Copies.find
     cached: dict[Any, float] = {}
 
     def cached_tick(loop: NodeLoop) -> None:
@@ -51,17 +51,17 @@ def copies_by_cached_time() -> Iterator[None]:
         def boottime(self) -> float:
             return cached.get(self.loop, self.loop.boottime())
 
-    def by_cached_time(copies: Copies, key: bytes) -> bytes | None:
+    def by_cached_time(copies: Copies, key: bytes) -> Copy | None:
         clock: Any = copies._clock
         copies._clock = Cached(asyncio.get_running_loop())  # type: ignore[assignment, arg-type]
         try:
-            return entry_of(copies, key)
+            return find(copies, key)
         finally:
             copies._clock = clock
 
     with (
         patch.object(NodeLoop, "tick", cached_tick),
-        patch.object(Copies, "entry_of", by_cached_time),
+        patch.object(Copies, "find", by_cached_time),
     ):
         yield
 

@@ -138,18 +138,18 @@ async def test_of_a_partition_that_nobody_holds_nothing_goes_before_it_is_writte
     survivor = SnapshotNode(store, incarnation="inc2", keep=1)
     others = (Partition("n1", term=2),) * 3
     there = view_of(2, (Partition("n2", term=1), *others), n1="inc2", n2="inc1")
-    survivor.node.roles.adopt(there)
+    survivor.adopt(there)
     await survivor.restored()
     await round_of(survivor, 1)  # it has looked at every bundle, and knows them as sound
     rot(store, BundleName("inc1", 2))
     rot(store, BundleName("inc1", 3))
-    survivor.node.roles.adopt(view_of(3, (Partition(term=1), *others), n1="inc2"))
+    survivor.adopt(view_of(3, (Partition(term=1), *others), n1="inc2"))
     for _ in range(3):
         await round_of(survivor, 1)
     assert numbers(store, "inc1") == [1, 2, 3]
 
     appointed = view_of(4, (Partition("n3", term=4), *others), n1="inc2", n3="inc3")
-    survivor.node.roles.adopt(appointed)
+    survivor.adopt(appointed)
     for _ in range(3):
         await round_of(survivor, 1)
     third = await next_node(store, incarnation="inc3")

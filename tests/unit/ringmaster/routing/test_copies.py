@@ -1,0 +1,185 @@
+"""Copies in masters, the master's side: when it may answer from one, and what it says to the node (R13)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from ringmaster.net.link import Link, OnReply
+from ringmaster.protocol.entry import pack_json
+from ringmaster.protocol.resp import Command, CommandReader
+from ringmaster.routing.copies import COPY_BYTES, IDLE_REPORTS, Copies
+from ringmaster.routing.event_links import TRUST_S, Session
+from ringmaster.routing.table import Route
+
+OWNER = ("a", "a-1")
+KEY = b"k"
+ENTRY = pack_json(1, 1, 0, b'"v"')
+
+
+class HandClock:
+    now = 100.0
+
+    def boottime(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 0.0
+
+
+class FakeLink:
+    """A link to a node: `said` are the commands that left and were not looked at; replies are given by the test."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.said: list[Command] = []
+        self.replies: list[OnReply] = []
+
+    def send(self, frame: bytes, on_reply: OnReply) -> None:
+        self.said += CommandReader().feed(frame)
+        self.replies.append(on_reply)
+
+    def taken(self) -> list[Command]:
+        said, self.said = self.said, []
+        return said
+
+
+class World:
+    """One master, one node that it has a session with, and the partition of all keys."""
+
+    def __init__(self, most_bytes: int = 2**20) -> None:
+        self.clock = HandClock()
+        self.link = FakeLink()
+        self.route: Route | None = Route(0, 1, OWNER, cast(Link, self.link))
+        self.copies = Copies(self.clock, lambda _key: self.route, most_bytes)
+        self.session = self.a_session()
+
+    def a_session(self) -> Session:
+        session = Session(
+            OWNER, "m1", self.clock, lambda *_: None, lambda *_: None, lambda: 1, copies=True
+        )
+        session.link = cast(Link, self.link)
+        session.up()
+        self.link.replies.pop()(b"OK")
+        assert self.link.taken() == [[b"RM.SESSION", b"m1", b"1", b"1", b"1"]]
+        return session
+
+    def give(
+        self, key: bytes = KEY, number: int = 1, left_ms: int = 0, token: bytes = b"0.1"
+    ) -> None:
+        event: list[Any] = [b"copy", token, key, ENTRY, b"%d" % number, b"%d" % left_ms]
+        assert self.copies.event(self.session, event)
+
+    def renew(self) -> None:
+        self.session.renew()
+        self.link.replies.pop()(1)
+        self.link.taken()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_copy_is_used_while_its_session_is_trusted(world: World) -> None:
+    world.give()
+    assert world.copies.entry_of(KEY) == ENTRY
+    world.clock.now += TRUST_S - 0.01
+    assert world.copies.entry_of(KEY) == ENTRY
+    world.clock.now += 0.02
+    assert world.copies.entry_of(KEY) is None
+    world.renew()
+    assert world.copies.entry_of(KEY) == ENTRY
+    assert world.copies.hits == 3
+
+
+def test_a_renewal_is_trusted_from_when_it_was_sent_and_not_at_all_if_it_is_refused(
+    world: World,
+) -> None:
+    world.give()
+    world.session.renew()
+    world.clock.now += 0.8
+    world.link.replies.pop()(1)
+    world.clock.now += 0.2
+    assert world.copies.entry_of(KEY) is None
+
+
+def test_a_copy_that_is_asked_back_is_dropped_before_that_is_said(world: World) -> None:
+    world.give()
+    assert world.copies.event(world.session, [b"drop", b"0.1", KEY, b"7"])
+    assert world.copies.entry_of(KEY) is None
+    assert world.link.taken() == [[b"RM.DROPPED", b"7"]]
+    assert world.copies.bytes == 0
+    assert world.copies.event(world.session, [b"drop", b"0.1", KEY, b"8"])
+    assert world.link.taken() == [[b"RM.DROPPED", b"8"]]
+
+
+def test_a_copy_of_another_term_or_from_another_node_is_given_back(world: World) -> None:
+    world.give(token=b"0.2")
+    world.route = Route(0, 1, ("b", "b-1"), cast(Link, world.link))
+    world.give(number=2)
+    world.route = None
+    world.give(number=3)
+    assert [words[3] for words in world.link.taken()] == [b"1", b"2", b"3"]
+    assert not world.copies.held
+
+
+def test_a_new_term_and_a_lost_session_end_copies(world: World) -> None:
+    world.give()
+    world.copies.rerouted([world.route])
+    assert world.copies.entry_of(KEY) == ENTRY
+    world.copies.rerouted([Route(0, 2, OWNER, cast(Link, world.link))])
+    assert world.copies.entry_of(KEY) is None
+    world.give()
+    world.copies.lost(world.a_session())
+    assert world.copies.entry_of(KEY) == ENTRY
+    world.copies.lost(world.session)
+    assert world.copies.entry_of(KEY) is None
+    assert world.copies.bytes == 0
+
+
+def test_a_time_to_live_runs_from_the_last_renewal_that_the_node_had_answered_before(
+    world: World,
+) -> None:
+    world.clock.now += 0.5
+    world.give(left_ms=700)
+    world.renew()
+    assert world.copies.entry_of(KEY) == ENTRY
+    world.clock.now += 0.25
+    assert world.copies.entry_of(KEY) is None
+
+
+def test_within_the_budget_the_copies_that_are_used_stay() -> None:
+    size = 2 * (len(b"k1") + len(ENTRY)) + COPY_BYTES
+    world = World(most_bytes=16 * size)
+    for number in range(16):
+        world.give(b"%02d" % number, number)
+    assert world.copies.entry_of(b"00") == ENTRY
+    world.give(b"16", 16)
+    assert world.copies.bytes <= 16 * size
+    assert b"00" in world.copies.held
+    returned = world.link.taken()
+    assert returned
+    assert {words[0] for words in returned} == {b"RM.RETURN"}
+    assert not {words[2] for words in returned} & world.copies.held.keys()
+
+
+def test_what_was_used_is_reported_and_what_was_not_is_given_back(world: World) -> None:
+    world.give()
+    world.give(b"idle", 2)
+    world.copies.entry_of(KEY)
+    world.copies.entry_of(KEY)
+    world.clock.now += 1
+    world.copies.tick(world.clock.now)
+    world.copies.tick(world.clock.now)
+    assert world.link.taken() == [[b"RM.USED", b"0.1", KEY, b"2"]]
+    for _ in range(IDLE_REPORTS):
+        world.clock.now += 1
+        world.copies.tick(world.clock.now)
+    assert world.link.taken() == [[b"RM.RETURN", b"0.1", b"idle", b"2"]]
+
+
+def test_other_events_are_not_for_copies(world: World) -> None:
+    assert not world.copies.event(world.session, [b"value", b"0.1", KEY, ENTRY])
