@@ -145,6 +145,12 @@ class EventSessions:
             self._lapsing.append(session)
             self._on_end(session)
 
+    def end_now(self, session: EventSession) -> None:
+        """The master of `session` has said that it listens no more, and answers from no copy."""
+        self.ended(session.channel)
+        self._lapsing.remove(session)
+        self._lapse(session)
+
     def tick(self, now: float) -> None:
         """End the sessions that were not renewed, and hear of those that have lapsed."""
         for session in [each for each in self._sessions.values() if now > each.lapses]:
@@ -155,5 +161,8 @@ class EventSessions:
             lapsed = [each for each in self._lapsing if now > each.lapses]
             self._lapsing = [each for each in self._lapsing if now <= each.lapses]
             for session in lapsed:
-                session.lapse()
-                self._on_lapse(session)
+                self._lapse(session)
+
+    def _lapse(self, session: EventSession) -> None:
+        session.lapse()
+        self._on_lapse(session)

@@ -95,6 +95,11 @@ class Grants:
         return sum(len(primary.held) for primary in self._primaries.values())
 
     @property
+    def are_wanted(self) -> bool:
+        """Whether any master takes copies."""
+        return bool(self._takers)
+
+    @property
     def gates(self) -> int:
         """How many partitions wait for masters to follow their new term."""
         return len(self._gates)

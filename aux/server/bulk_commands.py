@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
 
+from aux.node.grants import SAMPLE_MASK
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.primary import UNDECIDED
@@ -37,6 +38,8 @@ class BulkCommands:
         self._store = node.store
         self._touch_many = node.store.touch_many
         self._counters = node.counters
+        self._grants = node.grants
+        self._turn = 0
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
@@ -71,12 +74,24 @@ class BulkCommands:
             return self._array(found, undecided)
         self._counters.hits += len(hits)
         self._counters.misses += len(found) - len(hits)
+        if self._grants.are_wanted:
+            self._count(tokens, keys, found)
         if bare and (text := bare_values(found, hits)) is not None:
             return b"$%d\r\n%b\r\n" % (len(text), text)
         replies = [
             _NIL if entry is None else b"$%d\r\n%b\r\n" % (len(entry), entry) for entry in found
         ]
         return b"*%d\r\n%b" % (len(replies), b"".join(replies))
+
+    def _count(
+        self, tokens: Sequence[bytes], keys: Sequence[bytes], found: Sequence[bytes | None]
+    ) -> None:
+        """One of so many of the reads that found something is counted: it may be hot."""
+        self._turn = (self._turn + 1) & SAMPLE_MASK
+        for index in range(self._turn, len(keys), SAMPLE_MASK + 1):
+            entry = found[index]
+            if entry is not None:
+                self._grants.read(self._served[tokens[index]], keys[index], entry)
 
     def _read_some(self, tokens: Sequence[bytes], keys: Sequence[bytes]) -> bytes:
         """The same where some are not served."""

@@ -29,6 +29,7 @@ class CopyCommands:
         return {
             b"RM.SESSION": self.open,
             b"RM.RENEW": self.renew,
+            b"RM.END": self.end,
             b"RM.FOLLOW": self.follow,
             b"RM.DROPPED": self.dropped,
             b"RM.RETURN": self.give_back,
@@ -63,6 +64,13 @@ class CopyCommands:
         session.renewals, session.heard = int(number), int(heard)
         session.renewed = self._clock.boottime()
         return b":%d\r\n" % session.renewals if self._clock.lease_held() else _NO_LEASE
+
+    def end(self, client: Client, _command: Command) -> bytes:
+        """`RM.END`: the master stops, and has no copies any more."""
+        session = self._sessions.of(client)
+        if session is not None:
+            self._sessions.end_now(session)
+        return _OK
 
     def follow(self, client: Client, command: Command) -> bytes:
         """`RM.FOLLOW epoch`: the master follows that view, and has dropped its copies of earlier terms."""

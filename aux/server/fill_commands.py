@@ -22,6 +22,7 @@ class FillCommands:
         self._served = node.roles.served
         self._lru = node.store.lru
         self._fills = node.fills
+        self._grants = node.grants
         self._sessions = node.sessions
         self._counters = node.counters
         self._data = data
@@ -57,6 +58,7 @@ class FillCommands:
         else:
             self._lru.touch(primary.data, key)
             self._counters.hits += 1
+            self._grants.read(primary, key, entry)
             found = b"$%d\r\n%b" % (len(entry), entry)
         return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
             found, len(fill_token), fill_token.encode(), waits,

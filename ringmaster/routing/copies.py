@@ -7,7 +7,7 @@ term in which it was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ringmaster.routing.event_links import Session
@@ -91,6 +91,23 @@ class Copies:
         """The entry of `find`."""
         copy = self.find(key)
         return None if copy is None else copy.entry
+
+    def entries_of(self, keys: Sequence[bytes]) -> dict[int, bytes]:
+        """The entries of those of `keys` that this master may answer with, by index; as `entry_of`."""
+        held = self.held
+        found: dict[int, bytes] = {}
+        now = 0.0
+        for index, key in enumerate(keys):
+            copy = held.get(key)
+            if copy is None:
+                continue
+            if not now:
+                now = self._clock.boottime()
+            if now < copy.until and now < copy.session.trusted_until:
+                copy.used += 1
+                found[index] = copy.entry
+        self.hits += len(found)
+        return found
 
     # What nodes say.
 

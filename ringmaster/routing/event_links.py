@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import structlog
+
 from ringmaster.errors import RingmasterError
 from ringmaster.net.link import Link, OnReply
 from ringmaster.protocol.resp import Reply, encode
@@ -20,6 +22,11 @@ from ringmaster.runtime.clock import Clock
 RENEW_S: Final = 0.3
 TRUST_S: Final = 0.9
 """From when a renewal was sent; less than the second for which the node counts it."""
+
+END_S: Final = 0.2
+"""How long a node may take to hear that a session ends."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Session:
@@ -90,6 +97,16 @@ class Session:
         """Say which view the master follows."""
         if self.is_up:
             self.tell(b"RM.FOLLOW", b"%d" % self._follows())
+
+    async def end(self) -> None:
+        """Say that this master listens no more, and close the link."""
+        if self.link is None:
+            return
+        try:
+            await self.link.request(encode(b"RM.END"), END_S)
+        except RingmasterError:
+            _log.debug("a node did not hear that the session ends", node=self.owner[0])
+        await self.link.close()
 
     def ask(self, frame: bytes, on_reply: OnReply) -> None:
         """See `Link.send`. A node says nothing before the reply about what this asks for."""
@@ -180,11 +197,9 @@ class EventLinks:
             self._on_tick(self._clock.boottime())
 
     async def close(self) -> None:
-        """End every session."""
+        """End every session; the copies that came on it are dropped already."""
         sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            if session.link is not None:
-                await session.link.close()
+        await asyncio.gather(*(session.end() for session in sessions.values()))
 
 
 def _nothing(_reply: Reply) -> None:

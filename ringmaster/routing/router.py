@@ -49,6 +49,8 @@ _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
 _NOT_EVERYWHERE: Final = "not done in every partition; send it again: "
 
+NOTHING: Final[dict[int, bytes]] = {}
+
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
 """(command, key, arguments after the key)."""
 
@@ -181,7 +183,7 @@ class Router:
 
     def get_many_nowait(self, keys: Sequence[bytes], gather: Gather) -> list[KeyBatch]:
         """Read the values of `keys`; `gather` gets the replies, see `send_batches` and `read_outcome`."""
-        local = self._copied(keys)
+        local = self.copies.entries_of(keys) if self.copies.held else NOTHING
         batches = send_batches(self._table, keys, gather, values=True, local=local)
         if local:
             gather.found(local)
@@ -230,7 +232,7 @@ class Router:
         async def send(unsettled: Sequence[bytes], within_s: float) -> list[Reply]:
             return await gather_batches(self._table, unsettled, within_s)
 
-        local = self._copied(keys)
+        local = self.copies.entries_of(keys) if self.copies.held else NOTHING
         if not local:
             outcomes = await self._settle(keys, send, deadline, read_outcome)
             return cast("list[bytes | RingmasterError | None]", outcomes)
@@ -287,15 +289,6 @@ class Router:
         return await list_page(
             lambda: self._table, self._ask_all, self._clock, prefix, limit, cursor, deadline
         )
-
-    def _copied(self, keys: Sequence[bytes]) -> dict[int, bytes]:
-        """The entries of those of `keys` that this master may answer with, by index."""
-        copies = self.copies
-        if not copies.held:
-            return {}
-        held = copies.held
-        entries = {index: copies.entry_of(key) for index, key in enumerate(keys) if key in held}
-        return {index: entry for index, entry in entries.items() if entry is not None}
 
     async def _ask_all(self, requests: Sequence[Request], deadline: float) -> list[object]:
         return await self._send(requests, deadline, read_outcome)

@@ -18,6 +18,7 @@ import aux.node.fills
 import aux.node.grants
 import aux.node.node
 import aux.node.status_report
+import aux.server.bulk_commands
 import aux.server.control_commands
 import aux.server.data_commands
 import aux.storage.store
@@ -173,6 +174,7 @@ def _of_chance(seed: int) -> list[Patch]:
         (aux.node.fills, "TOKEN_S", fill_rules.TOKEN_S),
         # So few keys that all of them are hot, once they are read.
         (aux.server.data_commands, "SAMPLE_MASK", 0),
+        (aux.server.bulk_commands, "SAMPLE_MASK", 0),
         (aux.node.grants, "HOT", 1),
     ]
 

@@ -20,6 +20,7 @@ from tests.fakes.nodes import Answer, TestNode, World, row
 def every_read_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aux.node.grants, "HOT", 1)
     monkeypatch.setattr("aux.server.data_commands.SAMPLE_MASK", 0)
+    monkeypatch.setattr("aux.server.bulk_commands.SAMPLE_MASK", 0)
 
 
 class Master(Answer):
@@ -145,6 +146,29 @@ async def test_a_master_whose_connection_is_lost_may_answer_until_its_session_ha
         assert master.told() == []
         later(node, SESSION_S + 0.05)
         assert written.raw is not None
+
+
+async def test_a_master_that_stops_is_not_waited_for() -> None:
+    async with World("a") as world:
+        node = await one_node(world)
+        master = Master(node)
+        put(node)
+        given(node, master)
+        written = put(node, value=b"new")
+        assert master.ask(b"RM.END") in (b"OK", "OK")
+        assert written.raw is not None
+        assert node.node.grants.keys == 0
+
+
+async def test_keys_of_bulk_reads_are_given_as_well() -> None:
+    async with World("a") as world:
+        node = await one_node(world)
+        master = Master(node)
+        put(node)
+        for _ in range(2):
+            node.ask(b"RM.MGET", node.token(), b"k")
+            node.ask(b"RM.VALUES", node.token(), b"k")
+        assert master.told() == [(b"copy", b"k")]
 
 
 async def test_deletes_touches_and_counts_take_copies_back_as_well() -> None:
