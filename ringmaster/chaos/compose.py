@@ -105,7 +105,13 @@ class ComposeTarget:
 
     async def pause(self, node: str, seconds: float) -> None:
         """`docker pause`, and `docker unpause` after that long."""
-        container = await self._container("aux", node)
+        await self._freeze(await self._container("aux", node), seconds)
+
+    async def pause_master(self, master: str, seconds: float) -> None:
+        """The same with a master."""
+        await self._freeze(await self._container("master", master), seconds)
+
+    async def _freeze(self, container: str, seconds: float) -> None:
         try:
             await self._docker("pause", container)
             await asyncio.sleep(seconds)

@@ -23,6 +23,12 @@ BULK_ITEMS: Final = 500
 BULK_TRIES: Final = 20
 BULK_PAUSE_S: Final = 0.5
 REQUEST_TIMEOUT_S: Final = 15.0
+HOT_SHARE: Final = 0.4
+"""Of a client's requests are for one of its keys, which is so hot that masters have copies of it."""
+
+HOT_WRITES: Final = 0.1
+"""Of these requests write."""
+
 _NO_FULL_COLLECTION: Final = 1_000_000
 
 
@@ -56,7 +62,7 @@ class Sample:
 
 
 class Client:
-    """One client with `keys` keys of its own; half of its requests write.
+    """One client with `keys` keys of its own, the first of them hot; of the others' requests half write.
 
     `every_s` 0: a request follows the one before. Else there is one every so many seconds, and its time counts from
     when it was due, so that one that is held up counts for those behind it too.
@@ -92,8 +98,9 @@ class Client:
         while not stop.is_set():
             if self._every_s:
                 await asyncio.sleep(max(0.0, self._due - self._clock()))
-            key = self._random.choice(self._names)
-            if self._random.random() < 0.5:
+            hot = self._random.random() < HOT_SHARE
+            key = self._names[0] if hot else self._random.choice(self._names)
+            if self._random.random() < (HOT_WRITES if hot else 0.5):
                 sample = await self.write(session, key)
             else:
                 sample = await self.read(session, key)

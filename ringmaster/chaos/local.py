@@ -121,12 +121,11 @@ class LocalTarget:
 
     async def pause(self, node: str, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after that long."""
-        pid = await self.pid("nodes", node)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        await _freeze(await self.pid("nodes", node), seconds)
+
+    async def pause_master(self, master: str, seconds: float) -> None:
+        """The same with a master."""
+        await _freeze(await self.pid("masters", master), seconds)
 
     async def kill_master(self, master: str) -> None:
         """SIGKILL to a master."""
@@ -177,6 +176,14 @@ class LocalTarget:
                 sys.executable, "-P", *arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(),
             )  # fmt: skip
+
+
+async def _freeze(pid: int, seconds: float) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _environment() -> dict[str, str]:

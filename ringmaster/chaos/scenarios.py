@@ -68,6 +68,14 @@ async def _stop(target: Target, mark: Mark) -> None:
     await wait_healthy(target, 3)
 
 
+async def _master_hangs(target: Target, mark: Mark) -> None:
+    master = (await target.cluster())["masters"][0]["id"]
+    mark(f"{master} frozen")
+    await target.pause_master(master, 6.0)
+    mark(f"{master} goes on")
+    await wait_healthy(target, 3)
+
+
 async def _two_kills(target: Target, mark: Mark) -> None:
     first, second = (await target.expendable())[:2]
     mark(f"SIGKILL {first}")
@@ -178,6 +186,15 @@ SCENARIOS: Final = (
     Scenario("join", "a fourth aux joins", 0.2, _join, alone=0),
     Scenario(
         "controller", "SIGKILL of controller, then aux", 4.0, _controller, errors_allowed="any"
+    ),
+    Scenario(
+        "master-hang",
+        "SIGSTOP of one master for 6 s",
+        8.0,
+        _master_hangs,
+        alone=0,
+        errors_allowed="any",
+        keys=4,
     ),
     Scenario(
         "coordinator", "coordinator locked for 1 s", 0.2, _coordinator, alone=0, local_only=True

@@ -58,6 +58,9 @@ class Target(Protocol):
     async def kill_master(self, master: str) -> None:
         """SIGKILL."""
 
+    async def pause_master(self, master: str, seconds: float) -> None:
+        """Frozen for that long."""
+
     async def lock_coordinator(self, seconds: float) -> None:
         """Nobody can write to the coordinator for that long."""
 
