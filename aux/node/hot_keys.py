@@ -46,13 +46,6 @@ class HotKeys:
         """Half of every count is of the past."""
         self._counts = {key: count >> 1 for key, count in self._counts.items() if count > 1}
 
-    def hottest(self, most: int) -> list[tuple[bytes, int]]:
-        """(key, count) of the `most` keys with the highest counts, highest first."""
-        return sorted(self._counts.items(), key=_by_count, reverse=True)[:most]
-
     def _take_off(self, much: int) -> None:
         self._counts = {key: count - much for key, count in self._counts.items() if count > much}
 
-
-def _by_count(item: tuple[bytes, int]) -> int:
-    return item[1]
