@@ -362,41 +362,49 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         client, node = Client(world["a"].server), world["a"].node
         others = [row("a", term=1)] * 3
         before = world.view(2, row("a", term=1), *others)
-        after = world.view(4, row("a", term=3), *others)
+        after = world.view(3, row("a", term=3), *others)
         step = step_between(before, after)
         assert step is not None
         raw = encode_step(step)
         assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 0"
-        assert client.ask(b"RM.VIEW", encode_view(world.view(1, others[0], *others))) == b"OK"
+        node.roles.adopt(world.view(1, others[0], *others))
         assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 1"
-        assert client.ask(b"RM.VIEW", encode_view(before)) == b"OK"
+        node.roles.adopt(before)
+        # Only to the very next epoch.
+        far = msgspec.structs.replace(step, epoch=10**9)
+        assert str(client.ask(b"RM.STEP", encode_step(far))) == "BEHIND 2"
+        heard: list[int] = []
+        node.heard_of = heard.append
         assert client.ask(b"RM.STEP", raw) == b"OK"
+        assert heard == [3]
         assert node.roles.view == after
         assert node.roles.primaries[0].term == 3
         assert client.ask(b"RM.STEP", raw) == b"OK"
-        other_past = msgspec.structs.replace(step, after=4, epoch=5)
-        assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 4"
+        other_past = msgspec.structs.replace(step, after=3, epoch=4)
+        assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 3"
         step = msgspec.structs.replace(other_past, checksum=checksum_of(after))
         foreign = msgspec.structs.replace(step, cluster="d" * 32)
         assert str(client.ask(b"RM.STEP", encode_step(foreign))).startswith("WRONG")
         beyond = msgspec.structs.replace(step, rows={4: row("a", term=1)})
         assert str(client.ask(b"RM.STEP", encode_step(beyond))).startswith("ERR")
-        assert node.roles.epoch == 4
+        assert node.roles.epoch == 3
 
 
-async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(
+async def test_a_pushed_view_is_looked_up_unless_it_is_old_or_of_another_cluster(
     alone: World,
 ) -> None:
-    client = Client(alone["a"].server)
+    client, node = Client(alone["a"].server), alone["a"].node
+    heard: list[int] = []
+    node.heard_of = heard.append
     newer = alone.view(3, row("a", term=1))
     assert client.ask(b"RM.VIEW", encode_view(newer)) == b"OK"
-    assert client.ask(b"RM.VIEW", encode_view(alone.view(2))) == b"OK"
+    assert client.ask(b"RM.VIEW", encode_view(alone.view(node.roles.epoch))) == b"OK"
     other = msgspec.structs.replace(newer, cluster="d" * 32, epoch=9)
     assert str(client.ask(b"RM.VIEW", encode_view(other))).startswith("WRONG")
     assert str(client.ask(b"RM.VIEW", b"{}")).startswith("ERR")
     raw = client.ask(b"RM.STATUS")
     assert isinstance(raw, bytes)
-    assert decode_status(raw).epoch == 3
+    assert (heard, decode_status(raw).epoch) == ([3], 1)
 
 
 MALFORMED: list[tuple[bytes, ...]] = [
