@@ -71,6 +71,7 @@ class NodeLinks:
         self._secret = secret
         self._jitter = jitter
         self._links: dict[Owner, Link] = {}
+        self._large: dict[Owner, Link] = {}
         self._infos: dict[Owner, NodeInfo] = {}
         self._cluster = ""
 
@@ -120,16 +121,34 @@ class NodeLinks:
         link.start()
         return link
 
+    def large_of(self, owner: Owner) -> Link | None:
+        """Another link to `owner`, for large values, opened when it is first asked for; None if the newest view does not list it as up."""
+        link, info = self._large.get(owner), self._infos.get(owner)
+        if link is None and info is not None:
+            link = self._large[owner] = Link(
+                self._network,
+                address_of(info, self._boot_id),
+                name=info.id,
+                hello=handshake(self._cluster, info.incarnation, self._secret),
+                stall_s=self._stall_s,
+                on_up=self._on_up,
+                jitter=self._jitter,
+            )
+            link.start()
+        return link
+
     def keep(self, wanted: dict[Owner, Link]) -> None:
         """Stop every link that is not in `wanted`: what is in flight on it fails at once."""
         gone = [link for owner, link in self._links.items() if owner not in wanted]
+        gone += [self._large.pop(owner) for owner in [*self._large] if owner not in wanted]
         self._links = wanted
         for link in gone:
             link.stop()
 
     async def close(self) -> None:
-        links, self._links = self._links, {}
-        for link in links.values():
+        links = [*self._links.values(), *self._large.values()]
+        self._links, self._large, self._infos = {}, {}, {}
+        for link in links:
             await link.close()
 
     def _connect(self, info: NodeInfo) -> Link:
@@ -137,7 +156,7 @@ class NodeLinks:
             self._network,
             address_of(info, self._boot_id),
             name=info.id,
-            hello=handshake(self._cluster, info.incarnation, self._secret),
+            hello=handshake(self._cluster, info.incarnation, self._secret, shared=True),
             stall_s=self._stall_s,
             on_up=self._on_up,
             jitter=self._jitter,

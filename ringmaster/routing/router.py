@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import View
-from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
+from ringmaster.errors import DeadlineExceeded, OutcomeUnknown, RingmasterError, Unserved
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.resp import Reply, bulk_head, encode
@@ -28,7 +28,7 @@ from ringmaster.routing.invalidation import (
 )
 from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
-from ringmaster.routing.outcomes import RETRY, read_outcome, write_outcome
+from ringmaster.routing.outcomes import LARGE, RETRY, read_outcome, write_outcome
 from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.scatter_gather import (
     NO_PRIMARY,
@@ -44,6 +44,9 @@ from ringmaster.runtime.clock import Clock
 
 _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
+_MOST_LARGE: Final = 2
+"""Large values on their way at one time: one comes while the other is passed on. Each holds up the loop for some milliseconds."""
+
 _NOT_EVERYWHERE: Final = "not done in every partition; send it again: "
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
@@ -91,6 +94,7 @@ class Router:
         self._plan: Plan | None = None
         # Set, and replaced, when a retry may succeed: a new view, a link that came up.
         self._changed = asyncio.Event()
+        self._large = asyncio.Semaphore(_MOST_LARGE)
 
     def adopt(self, view: View) -> None:
         """Route by `view` from now on; an older one is ignored.
@@ -177,7 +181,25 @@ class Router:
     async def read(self, key: bytes, deadline: float) -> bytes | None:
         """The entry of `key`, None if there is none. Raises `Unserved`."""
         [entry] = await self._send([self._request(b"RM.GET", key)], deadline, read_outcome)
+        if entry is LARGE:
+            [entry] = await self._settle([key], self._read_large, deadline, read_outcome)
         return cast("bytes | None", _raised(entry))
+
+    async def _read_large(self, keys: Sequence[bytes], within_s: float) -> list[Reply]:
+        """The reply for the one of `keys`, by the link for large values, when it is its turn."""
+        deadline = self._clock.boottime() + within_s
+        try:
+            async with asyncio.timeout(within_s), self._large:
+                route = self._route_of(keys[0])
+                link = None if route is None else self._links.large_of(route.owner)
+                if route is None or link is None:
+                    return [NO_PRIMARY]
+                frame = b"%b%b%b\r\n" % (route.get, bulk_head(len(keys[0])), keys[0])
+                return [await link.request(frame, deadline - self._clock.boottime())]
+        except TimeoutError:
+            return [DeadlineExceeded(f"{_MOST_LARGE} other large values at a time come first")]
+        except RingmasterError as error:
+            return [error]
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""

@@ -21,8 +21,9 @@ from aux.server.server import (
 from ringmaster.cluster.node_status import decode_status
 from ringmaster.cluster.view import encode_view
 from ringmaster.cluster.view_delta import checksum_of, encode_step, step_between
+from ringmaster.errors import PeerError
 from ringmaster.net.network import AsyncioNetwork
-from ringmaster.protocol.handshake import reader_password
+from ringmaster.protocol.handshake import LARGE, SHARED, reader_password
 from ringmaster.protocol.resp import Reader, Reply, encode
 from tests.fakes.nodes import CLUSTER, World, row
 from tests.unit.fake_wire import FakeTransport, ticks, until
@@ -347,6 +348,22 @@ async def test_hello_checks_the_cluster_and_the_incarnation(alone: World) -> Non
     assert client.ask(b"RM.HELLO", CLUSTER.encode(), b"a-1") == b"OK"
     assert str(client.ask(b"RM.HELLO", b"other", b"")).startswith("WRONG")
     assert str(client.ask(b"RM.HELLO", CLUSTER.encode(), b"a-0")).startswith("WRONG")
+
+
+async def test_a_large_value_is_not_sent_where_others_wait_behind_it(alone: World) -> None:
+    shared, other = Client(alone["a"].server), Client(alone["a"].server)
+    pt = b"0.1"
+    assert shared.ask(b"RM.HELLO", CLUSTER.encode(), b"a-1", SHARED) == b"OK"
+    assert other.ask(b"RM.HELLO", CLUSTER.encode(), b"a-1") == b"OK"
+    other.ask(b"RM.SET", pt, b"small", b"v" * 1000)
+    other.ask(b"RM.SET", pt, b"large", b"v" * LARGE)
+    assert isinstance(shared.ask(b"RM.GET", pt, b"small"), bytes)
+    told = shared.ask(b"RM.GET", pt, b"large")
+    assert isinstance(told, PeerError)
+    assert told.code == "LARGE"
+    entry = other.ask(b"RM.GET", pt, b"large")
+    assert isinstance(entry, bytes)
+    assert int(told.detail) == len(entry) > LARGE
 
 
 async def test_not_even_the_first_view_may_be_of_another_cluster() -> None:
