@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ringmaster.cluster.view import NodeInfo, View
-from ringmaster.net.link import Link, OnPush
+from ringmaster.net.link import ConnectCounts, Link, OnPush
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
 
@@ -32,6 +32,7 @@ class NodeLink(Link):
         stall_s: float,
         on_up: Callable[[], None],
         jitter: Callable[[], float],
+        counts: ConnectCounts,
     ) -> None:
         super().__init__(
             network,
@@ -43,6 +44,7 @@ class NodeLink(Link):
             on_up=on_up,
             on_down=self._lost,
             jitter=jitter,
+            counts=counts,
         )
         self.on_lost: Callable[[], None] | None = None
 
@@ -52,7 +54,9 @@ class NodeLink(Link):
 
 
 class NodeLinks:
-    """One link to each incarnation that the newest view lists as up. `on_up` is called when any comes up."""
+    """One link to each incarnation that the newest view lists as up. `on_up` is called when any comes up. `counts`: of their attempts
+    to connect, and those of links for events.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class NodeLinks:
         self._on_up = on_up
         self._secret = secret
         self._jitter = jitter
+        self.counts = ConnectCounts()
         self._links: dict[Owner, Link] = {}
         self._large: dict[Owner, Link] = {}
         self._infos: dict[Owner, NodeInfo] = {}
@@ -117,6 +122,7 @@ class NodeLinks:
             on_down=on_down,
             on_push=on_push,
             jitter=self._jitter,
+            counts=self.counts,
         )
         link.start()
         return link
@@ -160,6 +166,7 @@ class NodeLinks:
             stall_s=self._stall_s,
             on_up=self._on_up,
             jitter=self._jitter,
+            counts=self.counts,
         )
         link.start()
         return link
