@@ -23,6 +23,7 @@ from master.http.request_counters import BOUNDS_S, Counters, Series
 from master.runtime import MasterRuntime
 from master.token_watch import TokenWatch
 from ringmaster.net.admission import Admission
+from ringmaster.net.link import CLOSED, HALF_OPEN, OPEN
 from ringmaster.runtime.clock import Clock
 
 
@@ -77,10 +78,7 @@ class MasterCollector:
             "Bodies that came too slowly and gave up their place in memory.",
             value=self._budget.evicted,
         )
-        links = [self._runtime.router.link_of(node) for node in self._nodes()]
-        up = sum(link is not None and link.connected for link in links)
-        yield _gauge("links", "Nodes of the view that are up.", len(links))
-        yield _gauge("links_up", "Those among them that this master is connected to.", up)
+        yield from self._link_metrics()
         yield _gauge("is_controller", "1 if this is the controller.", self._runtime.is_controller)
         yield _gauge(
             "coordinator_up", "1 if the coordinator answers.", self._cluster_watch.available
@@ -99,6 +97,42 @@ class MasterCollector:
             ("dropped", "Copies that nodes asked back.", copies.dropped),
         ):
             yield CounterMetricFamily(f"ringmaster_copies_{name}", text, value=value)
+
+    def _link_metrics(self) -> Iterator[Metric]:
+        router = self._runtime.router
+        links = [router.link_of(node) for node in self._nodes()]
+        circuits = Counter(OPEN if link is None else link.circuit for link in links)
+        yield _gauge("links", "Nodes of the view that are up.", len(links))
+        yield _gauge(
+            "links_up", "Those among them that this master is connected to.", circuits[CLOSED]
+        )
+        states = GaugeMetricFamily(
+            "ringmaster_circuits",
+            "Nodes of the view that are up, by this master's circuit to them.",
+            labels=["state"],
+        )
+        for state in (CLOSED, HALF_OPEN, OPEN):
+            states.add_metric([state], circuits[state])
+        yield states
+        connects = CounterMetricFamily(
+            "ringmaster_node_connects", "Attempts to connect to nodes.", labels=["result"]
+        )
+        connects.add_metric(["ok"], router.connects.attempts - router.connects.failures)
+        connects.add_metric(["failed"], router.connects.failures)
+        yield connects
+        retries = CounterMetricFamily(
+            "ringmaster_retries",
+            "Requests that were sent to a node again: after a sign that it may help, or paid for from the node's budget.",
+            labels=["after"],
+        )
+        retries.add_metric(["sign"], router.retries.after_sign)
+        retries.add_metric(["pause"], router.retries.after_pause)
+        yield retries
+        yield CounterMetricFamily(
+            "ringmaster_retries_put_off",
+            "How often a request that was to be sent again found its node's budget used up.",
+            value=router.retries.put_off,
+        )
 
     def _rate_metrics(self) -> Iterator[Metric]:
         rates = self._rates

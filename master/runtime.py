@@ -32,6 +32,7 @@ from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster_record import ClusterRecord
 from ringmaster.net.network import Network
 from ringmaster.routing.links import NodeLink
+from ringmaster.routing.retries import RetryPolicy
 from ringmaster.routing.router import Router
 from ringmaster.runtime.cluster_clock import ClusterClock
 
@@ -64,6 +65,7 @@ class MasterRuntime:
         *,
         stall_s: float = 5.0,
         copies_bytes: int = 0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a tuple of figures
     ) -> None:
         self._row = row
         self._planning = planning
@@ -80,6 +82,7 @@ class MasterRuntime:
             secret=cluster.secret,
             name=row.id,
             copies_bytes=copies_bytes,
+            retry=retry,
         )
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; a first one without nodes until one was published."""

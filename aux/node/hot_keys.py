@@ -48,4 +48,3 @@ class HotKeys:
 
     def _take_off(self, much: int) -> None:
         self._counts = {key: count - much for key, count in self._counts.items() if count > much}
-
