@@ -21,6 +21,8 @@ _LONGEST_PAUSE_S: Final = 0.05
 _PUT_OFF_S: Final = 0.5
 """The longest pause of who finds no budget."""
 
+_LONGEST_WAIT_S: Final = 3.0
+
 _TELL_S: Final = 0.02
 """Who waits for a node is told no more often."""
 
@@ -150,7 +152,7 @@ class Retries:
         """Wait until asking again may help, or until `deadline`. `costs`: how many retries are for whom, without a sign.
 
         True: after a pause, and they are paid for. False: there was a sign, which `changed` or one of those nodes gave, or
-        the deadline is over. Without `costs` only a sign helps.
+        the deadline is over. Without `costs` a sign will come; in case it was missed, that is not waited for longer than 3 s.
         """
         times = 0
         pause_s = self.pause_s(attempt)
@@ -158,12 +160,12 @@ class Retries:
             left_s = deadline - self._clock.boottime()
             if left_s <= 0:
                 return False
-            within_s = min(pause_s, left_s) if costs else left_s
+            within_s = min(pause_s if costs else _LONGEST_WAIT_S, left_s)
             if await _told([changed, *(node.serves for node in costs)], within_s):
                 break
-            if self._clock.boottime() >= deadline:
+            if not costs or self._clock.boottime() >= deadline:
                 return False
-            if costs and self.pay(costs):
+            if self.pay(costs):
                 return True
             times += 1
             pause_s = self.put_off_s(times)
