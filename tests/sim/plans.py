@@ -96,6 +96,11 @@ def plan_for(seed: int) -> Plan:
         faults = _losses(random, nodes, masters, calm=calm)
     else:
         faults = _faults(random, nodes, masters, _LEASE_KINDS if leases else _KINDS)
+    copies = Random(f"copies {seed}")
+    with_copies = copies.random() < 0.5
+    lost_in_time = with_copies and not (planned or loss) and copies.random() < 0.5
+    if lost_in_time:
+        faults += _failovers(copies, nodes, masters)
     return Plan(
         kind="planned" if planned else "loss" if loss else "faults",
         snapshots=loss,
@@ -108,11 +113,11 @@ def plan_for(seed: int) -> Plan:
         pipelines=seed % 4 == 1,
         tags=seed % 4 > 1 or seed % 16 == 4,
         fills=seed % 8 == 4 or seed % 32 == 15,
-        copies=Random(f"copies {seed}").random() < 0.5,
+        copies=with_copies,
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
         walls=_walls(Random(f"walls {seed}")),
-        one_host=loss or seed % 2 == 0,
+        one_host=loss or lost_in_time or seed % 2 == 0,
         split=random.choice((0.0, 0.2, 0.6)),
         stall=random.choice((0.0, 0.01, 0.05)) if rough else 0.0,
         delay_s=random.choice(((0.0001, 0.0005), (0.0005, 0.005), (0.001, 0.03)))
@@ -156,6 +161,23 @@ def _planned(random: Random, nodes: list[str]) -> list[Fault]:
                 for target in random.sample(joined, random.choice((1, 1, 2)))
             ]
         at += random.uniform(2.0, 4.0)
+    return faults
+
+
+def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
+    """Nodes that die while a master hangs, or is cut off from them, for less than it may trust what they have told it."""
+    faults = []
+    for _ in range(random.choice((1, 2, 3))):
+        at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
+        node, master = random.choice(nodes), f"m{random.randrange(masters) + 1}"
+        kind = random.choice(("freeze-master", "freeze-master", "cut"))
+        seconds = random.uniform(0.4, 0.9)
+        faults.append(
+            Fault(at, kind, master, node if kind == "cut" else "", seconds=seconds, number=1)
+        )
+        faults.append(
+            Fault(at + random.uniform(0.0, 0.1), "crash", node, seconds=random.uniform(1.0, 3.0))
+        )
     return faults
 
 
