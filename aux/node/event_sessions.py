@@ -31,6 +31,9 @@ class Channel(Protocol):
     def push(self, frame: bytes, most_unread: int) -> bool:
         """Send an event; False, and the connection is dropped, if more than `most_unread` bytes would wait to be read."""
 
+    def listen(self, most_unread: int) -> None:
+        """Events come from now on: read on, whatever is unread, up to `most_unread` bytes."""
+
     def unread(self) -> int:
         """Bytes that wait to be read."""
 
@@ -131,6 +134,8 @@ class EventSessions:
         """`master` listens on `channel` from `now` (boot time) on; a session that it had there ends."""
         self.ended(channel)
         session = self._sessions[channel] = EventSession(channel, master, now)
+        # Or a large event on a slow link would hold up the renewals behind it.
+        channel.listen(MAX_UNREAD_BYTES)
         return session
 
     def of(self, channel: object) -> EventSession | None:

@@ -447,6 +447,11 @@ class ClientConnection:
         if len(queue) <= MAX_QUEUED // 2 and self._queued_bytes <= MAX_QUEUED_BYTES // 2:
             self._resume_reading("queue")
 
+    def listen(self, most_unread: int) -> None:
+        """See `aux.node.event_sessions.Channel`."""
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=most_unread)
+
     def unread(self) -> int:
         """See `aux.node.event_sessions.Channel`."""
         transport = self._transport

@@ -33,6 +33,9 @@ class FakeTransport(asyncio.Transport):
         """The peer sent `data`."""
         self.protocol.data_received(data)
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high = high
+
     def lose(self) -> None:
         """The peer is gone."""
         self.closed = True

@@ -32,6 +32,9 @@ class Master(Answer):
             self.events += Reader().feed(frame)  # type: ignore[arg-type]
         return self.reads
 
+    def listen(self, most_unread: int) -> None:
+        """It reads on."""
+
     def abort(self) -> None:
         self.aborted = True
 

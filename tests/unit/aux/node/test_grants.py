@@ -40,6 +40,9 @@ class Master(Answer):
     def unread(self) -> int:
         return self.waiting_bytes
 
+    def listen(self, most_unread: int) -> None:
+        """It reads on."""
+
     def abort(self) -> None:
         """The connection is lost."""
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aux.node.event_sessions import MAX_UNREAD_BYTES
 from aux.server.server import (
     MAX_OUTSIDE,
     MAX_QUEUED,
@@ -74,6 +75,13 @@ async def alone() -> AsyncIterator[World]:
     async with World("a") as world:
         world.adopt(world.view(1, row("a", term=1)))
         yield world
+
+
+async def test_a_session_is_read_from_while_a_large_event_is_on_its_way(alone: World) -> None:
+    client = Client(alone["a"].server)
+    assert client.ask(b"RM.SESSION", b"m1", 1, 1, 0) in (b"OK", "OK")
+    assert client.transport.high == MAX_UNREAD_BYTES
+    assert client.ask(b"RM.RENEW", 1, 0) == 1
 
 
 async def test_replies_keep_their_order_around_a_write_that_waits(world: World) -> None:
