@@ -165,18 +165,23 @@ def _planned(random: Random, nodes: list[str]) -> list[Fault]:
 
 
 def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
-    """Nodes that die while a master hangs, or is cut off from them, for less than it may trust what they have told it."""
+    """Nodes that die while a master hangs, or hears nothing of anybody, for as long as it may trust what they have told it."""
     faults = []
     for _ in range(random.choice((1, 2, 3))):
         at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
-        node, master = random.choice(nodes), f"m{random.randrange(masters) + 1}"
-        kind = random.choice(("freeze-master", "freeze-master", "cut"))
-        seconds = random.uniform(0.4, 0.9)
-        faults.append(
-            Fault(at, kind, master, node if kind == "cut" else "", seconds=seconds, number=1)
+        master = f"m{random.randrange(masters) + 1}"
+        seconds = random.uniform(0.4, 1.0)
+        kinds = random.choice(
+            (("freeze-master",), ("isolate", "store-cut"), ("isolate", "store-cut"))
         )
+        faults += [Fault(at, kind, master, seconds=seconds) for kind in kinds]
         faults.append(
-            Fault(at + random.uniform(0.0, 0.1), "crash", node, seconds=random.uniform(1.0, 3.0))
+            Fault(
+                at + random.uniform(0.0, 0.1),
+                "crash",
+                random.choice(nodes),
+                seconds=random.uniform(1.0, 3.0),
+            )
         )
     return faults
 
