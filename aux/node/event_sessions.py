@@ -19,6 +19,9 @@ from ringmaster.protocol.resp import encode_push
 SESSION_S: Final = 1.0
 """From when a renewal is received; a master trusts it for a little less from when it was sent."""
 
+ANSWER_S: Final = 0.3
+"""How long a master may take to drop a copy before its renewals count no more."""
+
 MAX_UNREAD_BYTES: Final = 16 * 2**20
 """Of events that a master has not read: with more its session ends, and it asks again for what it still wants."""
 
@@ -45,7 +48,7 @@ class EventSession:
     """One session: `master` is the one that opened it. An `aux.node.fills.Asker`.
 
     `epoch`: of the newest view that the master has said it follows. `takes_copies`: whether it wants any. `recalls`: by the number of
-    the event that asked for it, copies that it has not said yet it has dropped.
+    the event that asked for it, copies that it has not said yet it has dropped, and when it was asked.
     """
 
     def __init__(self, channel: Channel, master: str, now: float) -> None:
@@ -56,7 +59,7 @@ class EventSession:
         self.heard = 0
         self.epoch = 0
         self.takes_copies = False
-        self.recalls: deque[tuple[int, Recall]] = deque()
+        self.recalls: deque[tuple[int, Recall, float]] = deque()
         self.ended = False
         self.lapsed = False
         self._drops = 0
@@ -68,6 +71,16 @@ class EventSession:
     def lapses(self) -> float:
         """Until when, by boot time, the master may trust it."""
         return self.renewed + SESSION_S
+
+    def renew(self, now: float) -> bool:
+        """The master is there, at `now`. False, and nothing is renewed, while it leaves unanswered what it was asked to drop.
+
+        It may hear nothing of us, or have had no room to answer: then its session is to lapse.
+        """
+        if self.recalls and now - self.recalls[0][2] > ANSWER_S:
+            return False
+        self.renewed = now
+        return True
 
     def tell(self, token: bytes, key: bytes, entry: bytes) -> None:
         """See `Asker`."""
@@ -81,10 +94,10 @@ class EventSession:
         """The master may answer with `entry` from now on; for `left_ms` by its clock at most if that is not 0."""
         self._push(b"copy", token, key, entry, b"%d" % number, b"%d" % left_ms)
 
-    def drop_copy(self, token: bytes, key: bytes, recall: Recall) -> None:
+    def drop_copy(self, token: bytes, key: bytes, recall: Recall, now: float) -> None:
         """The master is to drop its copy, and to say so. If its connection is lost, it has dropped it when the session has lapsed."""
         self._drops += 1
-        self.recalls.append((self._drops, recall))
+        self.recalls.append((self._drops, recall, now))
         if not self.ended:
             self._push(b"drop", token, key, b"%d" % self._drops)
 
@@ -98,7 +111,7 @@ class EventSession:
         """The master answers from no copy any more."""
         self.lapsed = True
         recalls, self.recalls = self.recalls, deque()
-        for _, recall in recalls:
+        for _, recall, _ in recalls:
             recall.dropped()
 
     def _push(self, *event: bytes) -> None:
@@ -128,7 +141,8 @@ class EventSessions:
 
     def names(self) -> frozenset[str]:
         """The masters that may answer from copies of this node's entries."""
-        return frozenset(each.master for each in (*self._sessions.values(), *self._lapsing))
+        sessions = (*self._sessions.values(), *self._lapsing)
+        return frozenset(each.master for each in sessions if each.takes_copies)
 
     def open(self, channel: Channel, master: str, now: float) -> EventSession:
         """`master` listens on `channel` from `now` (boot time) on; a session that it had there ends."""

@@ -26,6 +26,9 @@ SAMPLE_MASK: Final = 3
 HOT: Final = 3
 """So many counted reads since the last write of a key, and it is granted."""
 
+AGAIN: Final = 16
+"""Of so many counted reads of a key that some masters have, one looks for others that have not."""
+
 MOST_BYTES: Final = 64 * 1024
 """Larger entries are not granted."""
 
@@ -43,9 +46,6 @@ _DRIFT: Final = 0.9
 
 GATE_S: Final = SESSION_S
 """How long a master may still trust its session with a node that is revoked or dead, by another node's clock."""
-
-_UNEVEN: Final = 4
-"""A partition may have so many times its share of the granted keys."""
 
 _LOOK_S: Final = 1.0
 
@@ -82,6 +82,10 @@ class Grants:
         self._sessions = sessions
         self._on_progress = on_progress
         self._takers: list[EventSession] = []
+        # Granted keys when they were last counted, and those granted since.
+        self._keys = 0
+        # Of primaries that go on in a new term: the number of the last grant of the term before.
+        self._inherited: dict[Primary, int] = {}
         self._number = 0
         self._gates: list[Gate] = []
         # Partitions whose copies are about to hear of more masters, or fewer.
@@ -108,8 +112,16 @@ class Grants:
 
     def read(self, primary: Primary, key: bytes, entry: bytes) -> None:
         """`key` was read, one of so many times: grant it if it is hot."""
-        if self._takers and self.hot.add(key) >= HOT and key not in primary.held:
+        if not self._takers:
+            return
+        count = self.hot.add(key)
+        if count < HOT:
+            return
+        grant = primary.held.get(key)
+        if grant is None:
             self.offer(primary, key, entry)
+        elif not count % AGAIN and len(grant.holders) < len(self._takers):
+            self.offer(primary, key, entry)  # to masters that came later, or gave it back
 
     def used(self, primary: Primary, key: bytes, times: int) -> None:
         """A master has answered from its copy so many times."""
@@ -127,25 +139,35 @@ class Grants:
             left_ms = int((expires_ms - now_ms) * _DRIFT)
             if left_ms < LEAST_LEFT_MS:
                 return
-        takers = [each for each in self._takers if each.channel.unread() <= MAX_UNREAD_BYTES]
+        grant = primary.held.get(key)
+        holders = [] if grant is None else grant.holders
+        takers = [
+            each
+            for each in self._takers
+            if each not in holders and each.channel.unread() <= MAX_UNREAD_BYTES
+        ]
         named = [each for each in takers if each.master in primary.named]
         if len(named) < len(takers):
             self._name(primary)
         if not named:
             return
-        self._number += 1
-        self.granted += 1
-        primary.grant(key, Grant(self._number, cast("list[object]", named)))
+        if grant is None:
+            self._number += 1
+            self.granted += 1
+            self._keys += 1
+            grant = Grant(self._number, [])
+            primary.grant(key, grant)
+        grant.holders += named
         for session in named:
-            session.give_copy(primary.token, key, entry, self._number, left_ms)
+            session.give_copy(primary.token, key, entry, grant.number, left_ms)
 
     def _may_grant(self, primary: Primary, key: bytes, entry: bytes) -> bool:
         return (
             len(entry) <= MOST_BYTES
             and primary.serving
-            and not (primary.gated or primary.in_overlay(key) or key in primary.held)
+            and not (primary.gated or primary.in_overlay(key))
             and self._primaries.get(primary.number) is primary
-            and len(primary.held) * len(self._primaries) < MOST_KEYS * _UNEVEN
+            and self._keys < MOST_KEYS
             and primary.data.entries.get(key) is entry
             and not primary.is_gone(entry, self._clock.now_ms())
             and self._clock.lease_held()
@@ -183,8 +205,9 @@ class Grants:
         if not pairs:
             return None
         recall = Recall(primary, grants, len(pairs))
+        now = self._clock.boottime()
         for key, session in pairs:
-            session.drop_copy(token, key, recall)
+            session.drop_copy(token, key, recall, now)
         return recall
 
     def returned(self, primary: Primary, key: bytes, number: int, session: EventSession) -> None:
@@ -231,9 +254,31 @@ class Grants:
             primary.shut(hidden=fresh)
             self._gates.append(Gate(primary, awaited, self._clock.boottime() + GATE_S))
 
+    def inherit(self, primary: Primary, old: Primary) -> None:
+        """`primary` goes on where `old`, abandoned, was primary on this node in an earlier term."""
+        primary.inherit(old)
+        self._inherited.pop(old, None)
+        if primary.held:
+            self._inherited[primary] = self._number
+            for session in self._sessions.all():
+                self._forget_inherited(primary, session)
+
+    def _forget_inherited(self, primary: Primary, session: EventSession) -> None:
+        """A master that follows the term of `primary` has no copy of an earlier one."""
+        if session.epoch < primary.term:
+            return
+        last = self._inherited[primary]
+        for key, grant in list(primary.held.items()):
+            if grant.number <= last and session in grant.holders:
+                grant.holders.remove(session)
+                if not grant.holders:
+                    del primary.held[key]
+
     def follows(self, session: EventSession, epoch: int) -> None:
         """The master of `session` follows the view of that epoch: it has no copies of earlier terms."""
         session.epoch = max(session.epoch, epoch)
+        for primary in self._inherited:
+            self._forget_inherited(primary, session)
         for gate in list(self._gates):
             if session.epoch >= gate.primary.term:
                 gate.awaited.discard(session.master)
@@ -257,6 +302,10 @@ class Grants:
             self.hot.halve()
         if now - self._looked >= _LOOK_S:
             self._looked = now
+            self._keys = self.keys
+            for primary in list(self._inherited):
+                if self._primaries.get(primary.number) is not primary:
+                    del self._inherited[primary]
             self._forget_names()
 
     def _open(self, gate: Gate) -> None:

@@ -27,6 +27,9 @@ class Terms(Protocol):
     def shut(self, primary: Primary, *, fresh: bool) -> None:
         """`primary` begins in a term whose predecessor has not released it; `fresh`: every copy was lost."""
 
+    def inherit(self, primary: Primary, old: Primary) -> None:
+        """`primary` goes on where `old`, abandoned, was primary on this node in an earlier term."""
+
     def recall(self, primary: Any, grants: dict[bytes, Grant]) -> Recall | None:
         """See `Granter`."""
 
@@ -64,6 +67,8 @@ class Roles:
         self.loader: Loader | None = None
         self.grants: Terms | None = None
         self.sealed = False
+        # Partitions that we gave up while masters might answer from copies of what was in them.
+        self._unclear: set[int] = set()
         self._id = options.id
         self._incarnation = options.incarnation
         self._store = store
@@ -189,10 +194,14 @@ class Roles:
         self.primaries[number] = primary
         if self.grants is not None:
             primary.granter = self.grants
-            if old is not None and not old.restoring:
-                primary.inherit(old)
-            elif not released:
-                self.grants.shut(primary, fresh=fresh and lost_term > 0)
+            begins = old is None or old.restoring
+            if old is not None and not begins:
+                self.grants.inherit(primary, old)
+            shut = old is not None and old.gated
+            if shut or (begins and not released) or number in self._unclear:
+                hidden = old is not None and old.hidden
+                self.grants.shut(primary, fresh=hidden or (fresh and lost_term > 0))
+        self._unclear.discard(number)
         if fresh and self.loader is not None:
             primary.lost_term = lost_term
             primary.restoring = self.loader.start(primary)
@@ -250,6 +259,10 @@ class Roles:
         """From primary to replica, or to nothing where the row does not list us in sync."""
         self.served.pop(primary.token, None)
         self._drop_copies(primary)
+        # Whatever a master hears of us from now on, it has dropped its copies before.
+        primary.take_back()
+        if not primary.is_clear:
+            self._unclear.add(number)
         keys = primary.abandon()
         del self.primaries[number]
         if self._id in row.replicas or row.primary == self._id:

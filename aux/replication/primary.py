@@ -151,6 +151,8 @@ class Primary:
         # The masters that may be given copies: all copies of the partition know their names.
         self.named: frozenset[str] = frozenset()
         self._returning: list[Recall] = []
+        # Keys whose copies are asked back although the keys themselves do not change: their entries are about to be dead.
+        self._asked: dict[bytes, Recall] = {}
         # Whether anything is held, gated, or waits behind what is.
         self._holding = False
         self._store = store
@@ -245,8 +247,10 @@ class Primary:
                     self._outlet.send(copy, seq, key, entry)
         if self._required or self._holding:
             recall = None
-            if self.held:
-                recall = self._recall(self._carriers_of(key) if control else (key,))
+            if self.held and not control:
+                recall = self._recall((key,))
+            elif self.held and entry is not None:
+                recall = self._recall_carriers(key)
             pending = Pending(
                 seq, key, entry, applied, waiter, reply, control=control, recall=recall
             )
@@ -275,14 +279,10 @@ class Primary:
             pending.more.append((waiter, reply))
 
     def evict(self, key: bytes) -> bool:
-        """Remove a committed entry at once and tell the copies; False if a write of it is pending."""
-        if key in self._overlay:
+        """Remove a committed entry and tell the copies; False if a write of it is pending, or nothing may be committed now."""
+        if key in self._overlay or (self.gated and not self.hidden):
             return False
-        if self._holding and self.may_be_held(key):
-            # Otherwise reads would find nothing here, and then the entry in a master.
-            self.submit(key, None)
-        elif self._store.remove(self.data, key) is not None:
-            self.submit(key, None, applied=True)
+        self._remove(key)
         return True
 
     def expire(self, key: bytes) -> None:
@@ -290,7 +290,14 @@ class Primary:
         if self.in_overlay(key):
             self.submit(key, None)
         else:
-            self.evict(key)
+            self._remove(key)
+
+    def _remove(self, key: bytes) -> None:
+        """Remove a committed entry: at once, unless a master may have a copy, so that reads would find it there after all."""
+        if self._holding and not self.hidden and self.may_be_held(key):
+            self.submit(key, None)
+        elif self._store.remove(self.data, key) is not None:
+            self.submit(key, None, applied=True)
 
     # Copies in masters.
 
@@ -315,14 +322,16 @@ class Primary:
         self.advance()
 
     def inherit(self, old: Primary) -> None:
-        """Go on with what masters have of `old`, which was primary here in an earlier term and is abandoned."""
+        """Go on with the copies of `old`, which was primary here in an earlier term and is abandoned."""
         self.held, old.held = old.held, {}
-        self.gated, self.hidden = old.gated, old.hidden
-        self._holding = bool(self.held) or self.gated
+        self._holding = bool(self.held)
 
     def may_be_held(self, key: bytes) -> bool:
         """Whether a master may answer from a copy of `key`."""
-        return self.gated or key in self.held
+        if self.gated or key in self.held:
+            return True
+        recall = self._asked.get(key) if self._asked else None
+        return recall is not None and recall.waiting > 0
 
     def is_undecided(self, key: bytes) -> bool:
         """Whether a read of `key`, whose entry is gone, cannot say so yet: of a write or removal on its way, or of a copy."""
@@ -347,6 +356,8 @@ class Primary:
         """See `Holding`."""
         self.advance()
         self._returning = [recall for recall in self._returning if recall.waiting]
+        if self._asked:
+            self._asked = {key: each for key, each in self._asked.items() if each.waiting}
         if self.granter is not None:
             self.granter.progressed(self)
 
@@ -397,10 +408,14 @@ class Primary:
             self._store.set_tag(self.data, key, record)
         self.submit(key, record, b"", waiter, applied=True, control=True)
 
-    def _carriers_of(self, record: bytes) -> list[bytes]:
-        """Those of the held keys whose entry carries the tag of the record with this key."""
+    def _recall_carriers(self, record: bytes) -> Recall | None:
+        """Take back the copies of entries that carry the tag of the record with this key."""
         entries, tag = self.data.entries, tag_of_record(record)
-        return [key for key in self.held if tag in tags_of(entries.get(key, _NO_ENTRY))]
+        keys = [key for key in self.held if tag in tags_of(entries.get(key, _NO_ENTRY))]
+        recall = self._recall(keys)
+        if recall is not None:
+            self._asked.update(dict.fromkeys(keys, recall))
+        return recall
 
     def remove_dead(self, keys: list[bytes]) -> int:
         """Remove those of `keys`, which are dead, that no write is about to replace; how many."""
@@ -538,6 +553,7 @@ class Primary:
             if recall.waiting:
                 self.held |= recall.grants
         self._returning = []
+        self._asked.clear()
         self.copies.clear()
         self._required = 0
         return keys

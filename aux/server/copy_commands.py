@@ -11,6 +11,7 @@ from aux.node.node import Node
 NO_SESSION: Final = b"-NOSESSION open one first\r\n"
 _OK: Final = b"+OK\r\n"
 _NO_LEASE: Final = b"-WAIT the lease has lapsed\r\n"
+_UNANSWERED: Final = b"-WAIT for copies to be dropped\r\n"
 
 
 class CopyCommands:
@@ -41,7 +42,8 @@ class CopyCommands:
 
         `epoch`: of the view the master follows. `copies`: 1 if it takes copies. The session is to be trusted if the lease is held.
         """
-        _, master, number, epoch, copies = command
+        # Masters of earlier versions say no more than the first two, and take no copies.
+        _, master, number, epoch, copies = command if len(command) > 3 else (*command, b"0", b"0")
         int(number)
         session = self._sessions.open(
             cast(Channel, client), master.decode(), self._clock.boottime()
@@ -55,14 +57,16 @@ class CopyCommands:
     def renew(self, client: Client, command: Command) -> bytes:
         """`RM.RENEW number heard`: the master is still there. Replies with the number; `heard` is the last such reply it had.
 
-        Without the lease the session lives on, and is not to be trusted: another node may be given what is ours.
+        Without the lease the session lives on, and is not to be trusted: another node may be given what is ours. Nor is that of a
+        master which does not answer.
         """
         session = self._sessions.of(client)
         if session is None:
             return NO_SESSION
         _, number, heard = command
         session.renewals, session.heard = int(number), int(heard)
-        session.renewed = self._clock.boottime()
+        if not session.renew(self._clock.boottime()):
+            return _UNANSWERED
         return b":%d\r\n" % session.renewals if self._clock.lease_held() else _NO_LEASE
 
     def end(self, client: Client, _command: Command) -> bytes:

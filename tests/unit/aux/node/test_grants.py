@@ -26,12 +26,12 @@ def every_read_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
 class Master(Answer):
     """A master's events connection. `events`: what was said on it and not looked at."""
 
-    def __init__(self, node: TestNode, name: bytes = b"m1", epoch: int = 1) -> None:
+    def __init__(self, node: TestNode, name: bytes = b"m1", *, copies: int = 1) -> None:
         super().__init__()
         self.node = node
         self.events: list[list[bytes]] = []
         self.waiting_bytes = 0
-        assert self.ask(b"RM.SESSION", name, 1, epoch, 1) in (b"OK", "OK")
+        assert self.ask(b"RM.SESSION", name, 1, 1, copies) in (b"OK", "OK")
 
     def push(self, frame: bytes, most_unread: int) -> bool:
         self.events += Reader().feed(frame)  # type: ignore[arg-type]
@@ -277,8 +277,7 @@ async def test_a_master_that_does_not_read_or_takes_none_is_given_none() -> None
         node = await one_node(world)
         slow = Master(node)
         slow.waiting_bytes = 2 * 2**20
-        plain = Master(node, b"m2")
-        assert plain.ask(b"RM.SESSION", b"m3", 2, 1, 0) in (b"OK", "OK")
+        plain = Master(node, b"m2", copies=0)
         put(node)
         for _ in range(4):
             read(node)
