@@ -61,6 +61,7 @@ class Plan:
     tags: bool
     fills: bool
     copies: bool
+    hot: bool
     rates: tuple[float, ...]
     weights: tuple[float, ...]
     walls: tuple[float, ...]
@@ -76,7 +77,8 @@ def plan_for(seed: int) -> Plan:
     """The plan of `seed`: 1 of 8 planned, 1 of 8 about total losses and snapshots, 1 of 16 about leases.
 
     1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines, in
-    2 of 4 values carry tags, and in some clients wait for missing keys and fill them. In half of all masters take copies.
+    2 of 4 values carry tags, and in some clients wait for missing keys and fill them. In half of all masters take copies; in a fifth,
+    nodes die while masters hang or hear nothing, and clients read a few keys again and again.
     """
     random = Random(f"plan {seed}")
     planned = seed % 8 == 7
@@ -114,6 +116,7 @@ def plan_for(seed: int) -> Plan:
         tags=seed % 4 > 1 or seed % 16 == 4,
         fills=seed % 8 == 4 or seed % 32 == 15,
         copies=with_copies,
+        hot=lost_in_time,
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
         walls=_walls(Random(f"walls {seed}")),

@@ -79,6 +79,8 @@ class Run:
             mix = replace(mix, tags=True)
         if plan.fills:
             mix = replace(mix, fills=True, clients=8, think_s=0.06)
+        if plan.hot:
+            mix = replace(mix, hot=True, keys=min(mix.keys, 4), clients=12, think_s=0.05)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
         self.workload.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients

@@ -67,7 +67,7 @@ class Pipelined(Routes, Protocol):
 class Mix:
     """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon. `pipelines`: some calls are several
     requests that are sent at once. `tags`: values carry tags, which are invalidated. `fills`: some keys are missing at times, and
-    clients wait for them and fill them.
+    clients wait for them and fill them. `hot`: most calls read one of the keys.
     """
 
     keys: int = 8
@@ -78,6 +78,7 @@ class Mix:
     pipelines: bool = False
     tags: bool = False
     fills: bool = False
+    hot: bool = False
     deadline_s: float = DEADLINE_S
 
 
@@ -117,6 +118,9 @@ class Workload:
                 continue
             if self.mix.tags and random.random() < 0.04:
                 await self._untag(call)
+                continue
+            if self.mix.hot and random.random() < 0.7:
+                await self._read(call, random.choice(self.keys))
                 continue
             kind = random.choices(_KINDS, _WEIGHTS)[0]
             if self.mix.pipelines and kind == "put" and isinstance(routes, Pipelined):
