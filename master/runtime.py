@@ -32,7 +32,7 @@ from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster_record import ClusterRecord
 from ringmaster.net.network import Network
 from ringmaster.routing.links import NodeLink
-from ringmaster.routing.retries import RetryPolicy
+from ringmaster.routing.retry_budget import RetryPolicy
 from ringmaster.routing.router import Router
 from ringmaster.runtime.cluster_clock import ClusterClock
 

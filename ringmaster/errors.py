@@ -84,7 +84,12 @@ class SnapshotUnreadable(SnapshotError):
 
 
 class Unserved(RingmasterError):
-    """No live primary took the request within its deadline; it is known not to have run."""
+    """No live primary took the request within its deadline; it is known not to have run.
+
+    `retry_after_s`: what a reply said about when to try again; 0: nothing.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class OutcomeUnknown(RingmasterError):

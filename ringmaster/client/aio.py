@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,8 @@ from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, Step, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
-from ringmaster.errors import LinkBroken, LinkDown
+from ringmaster.client.retrying import Retrying
+from ringmaster.errors import LinkBroken, LinkDown, RingmasterError
 
 _LINGER_S: Final = 1.0
 """For so long `close` waits for requests that nobody else waits for."""
@@ -30,6 +32,7 @@ class AsyncClient:
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
     `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one. `ca`: see `tls_context`.
+    `retries`: how often a call that failed is made again within `timeout_s`, if it certainly has not run or only reads; see `Retrying`.
     """
 
     def __init__(
@@ -40,9 +43,11 @@ class AsyncClient:
         *,
         token: str | None = None,
         ca: str | Path | None = None,
+        retries: int = 0,
     ) -> None:
         self._url = check_url(url)
         self._timeout_s = timeout_s
+        self._retrying = Retrying(retries, time.monotonic())
         self._sending: set[asyncio.Task[Any]] = set()
         self._session = aiohttp.ClientSession(
             # Longer than a fill token lives: a connection that closes gives up what it was given.
@@ -179,11 +184,39 @@ class AsyncClient:
     async def request(
         self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """One request; see `checked` for the replies that are errors."""
+        """One request, made again as `retries` allows; see `checked` for the replies that are errors."""
+        self._retrying.called()
+        attempt = 0
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            now = time.monotonic()
+            try:
+                return await self._request_once(method, target, body, headers, deadline - now)
+            except RingmasterError as error:
+                now = time.monotonic()
+                pause_s = self._retrying.pause_s(error, method, attempt, now, deadline)
+                if pause_s is None:
+                    raise
+            attempt += 1
+            await asyncio.sleep(pause_s)
+
+    async def _request_once(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str] | None,
+        within_s: float,
+    ) -> Reply:
         url = URL(self._url + target, encoded=True)
         try:
             async with self._session.request(
-                method, url, data=body or None, headers=headers, allow_redirects=False
+                method,
+                url,
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=within_s),
             ) as answer:
                 content = await answer.read()
                 names = {name.lower(): value for name, value in answer.headers.items()}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import select
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from ringmaster.access.sender import token_headers
@@ -16,8 +17,10 @@ from ringmaster.client import calls
 from ringmaster.client.calls import Call
 from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
-from ringmaster.errors import BadRequest, LinkBroken, LinkDown
+from ringmaster.client.retrying import Retrying
+from ringmaster.errors import BadRequest, LinkBroken, LinkDown, RingmasterError
 
+_LEAST_S: Final = 0.001
 _T = TypeVar("_T")
 
 
@@ -26,6 +29,7 @@ class Client:
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
     `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one. `ca`: see `tls_context`.
+    `retries`: how often a call that failed is made again within `timeout_s`, if it certainly has not run or only reads; see `Retrying`.
     """
 
     def __init__(
@@ -35,9 +39,11 @@ class Client:
         *,
         token: str | None = None,
         ca: str | Path | None = None,
+        retries: int = 0,
     ) -> None:
         self._own_headers = token_headers(token)
         parts = urlsplit(check_url(url))
+        self._retrying = Retrying(retries, time.monotonic())
         self._url = url
         self._timeout_s = timeout_s
         host = parts.hostname or ""
@@ -156,12 +162,38 @@ class Client:
     def request(
         self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """One request; see `checked` for the replies that are errors."""
+        """One request, made again as `retries` allows; see `checked` for the replies that are errors."""
+        self._retrying.called()
+        attempt = 0
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                left_s = max(deadline - time.monotonic(), _LEAST_S)
+                return self._request_once(method, target, body, headers, left_s)
+            except RingmasterError as error:
+                now = time.monotonic()
+                pause_s = self._retrying.pause_s(error, method, attempt, now, deadline)
+                if pause_s is None:
+                    raise
+            attempt += 1
+            time.sleep(pause_s)
+
+    def _request_once(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str] | None,
+        within_s: float,
+    ) -> Reply:
         connection = self._connection
+        connection.timeout = within_s
         if connection.sock is not None and _is_readable(connection.sock):
             # Closed by the other side while it was idle: nothing was sent on it, so this is no broken request.
             connection.close()
-        if connection.sock is None:
+        if connection.sock is not None:
+            connection.sock.settimeout(within_s)
+        else:
             try:
                 connection.connect()
             except (OSError, UnicodeError) as error:

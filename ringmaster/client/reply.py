@@ -16,6 +16,7 @@ import msgspec
 from ringmaster.errors import BadRequest, OutcomeUnknown, SettingsError, Unserved
 from ringmaster.runtime.decoding import decode_json
 
+_LONGEST_WAIT_S: Final = 3600.0
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
 
@@ -149,8 +150,19 @@ def checked(reply: Reply, method: str) -> Reply:
         harmless = method in ("GET", "HEAD") or reply.status < 500
         if problem.get("outcome", "not-applied" if harmless else "") != "not-applied":
             raise OutcomeUnknown(detail)
-        raise Unserved(detail)
+        unserved = Unserved(detail)
+        unserved.retry_after_s = _retry_after_s(reply, problem)
+        raise unserved
     raise BadRequest(detail)
+
+
+def _retry_after_s(reply: Reply, problem: Mapping[str, Any]) -> float:
+    """What a reply says about when to try again: exactly, where it is one of ours."""
+    exactly = problem.get("wait_s")
+    if isinstance(exactly, (int, float)) and 0 <= exactly <= _LONGEST_WAIT_S:
+        return float(exactly)
+    stated = reply.headers.get("retry-after", "")
+    return min(float(stated), _LONGEST_WAIT_S) if stated.isascii() and stated.isdecimal() else 0.0
 
 
 def stored_value(reply: Reply, key: str) -> bytes:

@@ -37,7 +37,8 @@ from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
 from ringmaster.routing.outcomes import LARGE, RETRY, read_outcome, write_outcome
 from ringmaster.routing.pending import MOVED, PendingRequest
-from ringmaster.routing.retries import NodeRetries, Retries, RetryPolicy, Sign
+from ringmaster.routing.retries import NodeRetries, Retries, Sign
+from ringmaster.routing.retry_budget import RetryPolicy
 from ringmaster.routing.scatter_gather import (
     MAX_KEYS,
     NO_PRIMARY,

@@ -14,7 +14,7 @@ from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster_record import ClusterRecord
-from ringmaster.routing.retries import RetryPolicy
+from ringmaster.routing.retry_budget import RetryPolicy
 from ringmaster.routing.router import Router
 from tests.sim.coordinator import CoordinatorStore
 from tests.sim.front import fast_path

@@ -12,7 +12,7 @@ from ringmaster.errors import PeerError, Unserved
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.resp import Command
 from ringmaster.routing.pending import MOVED
-from ringmaster.routing.retries import RetryBudget, RetryPolicy
+from ringmaster.routing.retry_budget import RetryBudget, RetryPolicy
 from ringmaster.routing.router import Router
 from tests.fakes.virtual_time import LoopClock, in_virtual_time
 from tests.unit.fake_wire import FakeNetwork, FakeTransport, ticks, until
