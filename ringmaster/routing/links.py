@@ -139,6 +139,7 @@ class NodeLinks:
                 stall_s=self._stall_s,
                 on_up=self._on_up,
                 jitter=self._jitter,
+                counts=self.counts,
             )
             link.start()
         return link

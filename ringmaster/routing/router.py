@@ -15,6 +15,7 @@ from xxhash import xxh3_64_intdigest
 from ringmaster.cluster.view import View
 from ringmaster.errors import (
     DeadlineExceeded,
+    LinkDown,
     LinkError,
     OutcomeUnknown,
     PeerError,
@@ -412,7 +413,7 @@ class Router:
 
     def _asked_without_a_sign(self, link: Link, refusal: Reply) -> NodeRetries | None:
         """Of whom something that was refused may be asked again just so; None where a sign will come: a newer view, or the link up."""
-        if not link.connected:
+        if isinstance(refusal, LinkDown) or not link.connected:
             return None
         if isinstance(refusal, PeerError) and refusal.code == "MOVED" and self._view is not None:
             epoch = refusal.detail
