@@ -25,6 +25,10 @@ _TELL_S: Final = 0.02
 """Who waits for a node is told no more often."""
 
 
+PATIENT: Final = 1000
+"""Stands for an attempt after which there is a long pause: nearly always a sign comes before."""
+
+
 class Sign:
     """Something that is waited for. `given`: it has come."""
 
@@ -136,7 +140,9 @@ class Retries:
             node.answered(now)
 
     def pause_s(self, attempt: int) -> float:
-        """How long to wait before the next attempt, from 0 on, without a sign."""
+        """How long to wait before the next attempt, from 0 on or `PATIENT`, without a sign."""
+        if attempt >= PATIENT:
+            return self._spread(_PUT_OFF_S)
         longest_s = min(_FIRST_PAUSE_S * 2 ** min(attempt, 6), _LONGEST_PAUSE_S)
         return self._spread(longest_s)
 

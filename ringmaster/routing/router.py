@@ -38,7 +38,7 @@ from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
 from ringmaster.routing.outcomes import LARGE, RETRY, read_outcome, write_outcome
 from ringmaster.routing.pending import MOVED, PendingRequest
-from ringmaster.routing.retries import NodeRetries, Retries, Sign
+from ringmaster.routing.retries import PATIENT, NodeRetries, Retries, Sign
 from ringmaster.routing.retry_budget import RetryPolicy
 from ringmaster.routing.scatter_gather import (
     MAX_KEYS,
@@ -407,19 +407,23 @@ class Router:
                 nodes[index] = node
                 costs[node] = costs.get(node, 0) + 1
         commands = {node: -(-count // together) for node, count in costs.items()}
+        if all(self._awaits_a_view(held[index]) for index in nodes):
+            attempt = PATIENT
         if await self.retries.pause(changed, attempt, deadline, commands):
             return sorted(nodes), nodes
         return sorted(held), {}
 
     def _asked_without_a_sign(self, link: Link, refusal: Reply) -> NodeRetries | None:
-        """Of whom something that was refused may be asked again just so; None where a sign will come: a newer view, or the link up."""
+        """Of whom something that was refused may be asked again just so; None where only a sign helps: a newer view, or the link up."""
         if isinstance(refusal, LinkDown) or not link.connected:
             return None
-        if isinstance(refusal, PeerError) and refusal.code == "MOVED" and self._view is not None:
-            epoch = refusal.detail
-            if epoch.isdecimal() and int(epoch) > self._view.epoch:
-                return None
         return self.retries.of(link)
+
+    def _awaits_a_view(self, refusal: Reply) -> bool:
+        """Whether the node that refused follows a newer view, which will be here soon: until then it says the same again."""
+        if not isinstance(refusal, PeerError) or refusal.code != "MOVED" or self._view is None:
+            return False
+        return refusal.detail.isdecimal() and int(refusal.detail) > self._view.epoch
 
     def _route_of(self, key: bytes) -> Route | None:
         return self._table[xxh3_64_intdigest(key) & self._mask]
