@@ -111,6 +111,9 @@ class Peer(Client):
         self.read_on(True)
         try:
             transport.write_eof()
+        except NotImplementedError:
+            # TLS has no end of one direction alone. The reply says that no other follows: the client closes.
+            return
         except OSError:
             # It is gone already.
             transport.abort()
