@@ -118,6 +118,7 @@ class Master:
                 clock=clock,
                 connections=lambda: self.connections,
                 admission=admission,
+                overload=lambda: self.fastpath.context.overload,
             )
         )
         cluster = ClusterApi(

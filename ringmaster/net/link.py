@@ -118,6 +118,16 @@ class Link:
         """Whether a request sent now would leave."""
         return self._connection is not None
 
+    @property
+    def in_flight(self) -> int:
+        """Requests without a reply."""
+        return 0 if self._connection is None else len(self._connection.waiting)
+
+    @property
+    def answered(self) -> int:
+        """Replies that came by the connection that is up; it counts from 0 again after each loss."""
+        return 0 if self._connection is None else self._connection.answered
+
     def start(self) -> None:
         """Connect, and reconnect whenever it is lost, until `close`."""
         if self._task is None:
@@ -262,7 +272,7 @@ class _Connection:
         # Frames that waited at the last look, and for how many turns they have waited.
         self._seen = 0
         self._turns = 0
-        self._answered = 0
+        self.answered = 0
         self._marks: deque[int] = deque()
         self._checks: asyncio.TimerHandle | None = None
         self.waiting: deque[ReplyHandler] = deque()
@@ -343,7 +353,7 @@ class _Connection:
         if len(replies) > len(waiting):
             self.lose(LinkBroken(f"{self._name} sent a reply without a request"))
             return
-        self._answered += len(replies)
+        self.answered += len(replies)
         for reply in replies:
             # A callback may have closed the link, which answered all the others.
             if not waiting:
@@ -357,7 +367,7 @@ class _Connection:
             if type(reply) is Push:
                 on_push(cast("list[Any]", reply))
             elif waiting:
-                self._answered += 1
+                self.answered += 1
                 waiting.popleft().replied(reply)
             elif not self.is_lost:
                 self.lose(LinkBroken(f"{self._name} sent a reply without a request"))
@@ -370,8 +380,8 @@ class _Connection:
         Counts checks, not clock time: while this process is stopped, no peer becomes late.
         """
         marks = self._marks
-        marks.append(self._answered + len(self.waiting))
-        if len(marks) > _STALL_CHECKS and self._answered < marks.popleft():
+        marks.append(self.answered + len(self.waiting))
+        if len(marks) > _STALL_CHECKS and self.answered < marks.popleft():
             self.lose(LinkBroken(f"{self._name} stalled"))
         else:
             self._checks = self._loop.call_later(self._check_s, self._check)
