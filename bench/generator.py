@@ -1,12 +1,13 @@
 """A client of many connections, in one process: closed loop or open loop, and what it heard by kind of reply.
 
-`python -m bench.generator --port N --connections 2000 --seconds 10 [--rate 5000] < REQUESTS`, where REQUESTS is a JSON
+`python -m bench.generator --port N --connections 2000 --seconds 10 [--rate 5000] [--patience 1] < REQUESTS`, where REQUESTS is a JSON
 list of texts, whole requests that are sent in turns. Prints a `Heard` as JSON.
 
 wrk has no open loop, and does not say how long refusals took apart from the rest. Without `--rate` the loop is closed:
 each connection sends its next request as soon as it has the reply. With it so many a second are due at even distances, whatever has
 been answered. A request that finds no free connection when it is due is not sent, and counted as `unsent`: the client's own
-pool is exhausted. Nothing here waits for a reply, so latencies count from sending.
+pool is exhausted. Nothing here waits for a reply, so latencies count from sending. With `--patience` a connection that is refused sends
+nothing for so many seconds, as `Retry-After` asks.
 """
 
 from __future__ import annotations
@@ -76,8 +77,13 @@ class _Tally:
 
 
 class _Client:
-    def __init__(self, port: int, connections: int, requests: Sequence[bytes]) -> None:
+    def __init__(
+        self, port: int, connections: int, requests: Sequence[bytes], patience_s: float = 0.0
+    ) -> None:
         self._port = port
+        self._patience_s = patience_s
+        # (when it may be used again, connection), oldest first.
+        self._resting: deque[tuple[float, _Connection]] = deque()
         self._requests = requests
         self._next = 0
         self._poll = epoll()
@@ -101,7 +107,7 @@ class _Client:
         while self._free:
             self._send(self._free.popleft(), time.monotonic())
         while (now := time.monotonic()) < until:
-            self._hear(until - now)
+            self._hear(self._wake(now, until - now))
             free = self._free
             now = time.monotonic()
             while free:
@@ -119,7 +125,15 @@ class _Client:
                     self._send(self._free.popleft(), now)
                 else:
                     self.tally.unsent += 1
-            self._hear(max(0.0, began + number / rate - time.monotonic()))
+            now = time.monotonic()
+            self._hear(self._wake(now, max(0.0, began + number / rate - now)))
+
+    def _wake(self, now: float, within_s: float) -> float:
+        """Free the connections that have rested; returns `within_s`, or less if one is soon to be freed."""
+        resting = self._resting
+        while resting and resting[0][0] <= now:
+            self._free.append(resting.popleft()[1])
+        return min(within_s, max(resting[0][0] - now, 0.0)) if resting else within_s
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -160,7 +174,11 @@ class _Client:
             if status == b"200":
                 tally.accepted.append(time.monotonic() - connection.since)
             elif status in _REFUSED:
-                tally.refused.append(time.monotonic() - connection.since)
+                now = time.monotonic()
+                tally.refused.append(now - connection.since)
+                if self._patience_s:
+                    self._resting.append((now + self._patience_s, connection))
+                    continue
             else:
                 tally.failed += 1
             free.append(connection)
@@ -182,12 +200,14 @@ def load(
     connections: int,
     seconds: float,
     rate: float = 0.0,
+    patience_s: float = 0.0,
 ) -> subprocess.Popen[str]:
     """Begin to load a server from a process of its own; `heard` waits for its end."""
     process = subprocess.Popen(
         [
             "taskset", "-c", cores, sys.executable, "-m", "bench.generator", "--port", str(port),
             "--connections", str(connections), "--seconds", str(seconds), "--rate", str(rate),
+            "--patience", str(patience_s),
         ],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -232,9 +252,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--patience", type=float, default=0.0)
     given = parser.parse_args()
     requests = [text.encode() for text in json.load(sys.stdin)]
-    client = _Client(given.port, given.connections, requests)
+    client = _Client(given.port, given.connections, requests, given.patience)
     gc.freeze()
     gc.disable()
     for seconds in (WARM_S, given.seconds):

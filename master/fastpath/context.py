@@ -95,7 +95,7 @@ class Context:
         self.limits = limits
         self.clock = clock
         self.turn = TurnClock(clock)
-        self.overload = Overload(router, replies, counters, clock)
+        self.overload = Overload(router, replies, counters, clock, limits.shed_after_s)
         self.heads = Heads(authority, gate)
         self.reads = BulkReads(router, replies, counters, clock)
         self.counters = counters

@@ -86,14 +86,19 @@ class Overload:
     )
 
     def __init__(
-        self, router: Router, replies: Replies, counters: Counters, clock: ClusterClock
+        self,
+        router: Router,
+        replies: Replies,
+        counters: Counters,
+        clock: ClusterClock,
+        target_s: float,
     ) -> None:
         now = clock.boottime()
         self._router = router
         self._replies = replies
         self._counters = counters
         self._clock = clock
-        self.shedding = Shedding(now)
+        self.shedding = Shedding(now, target_s=target_s)
         self.active = False
         self.look_at = now
         self.handed = 0

@@ -35,7 +35,7 @@ _MOST_TARGET_S: Final = 0.1
 class Shedding:
     """`active`: requests beyond `window` in flight are to be refused. Times are seconds by one clock that never goes back.
 
-    Tell it of waits (`waited`), and close each interval when its time, `ends`, has come (`close_interval`). `least_wait_s`: of
+    With a target of 0 it never is. Tell it of waits (`waited`), and close each interval when its time, `ends`, has come (`close_interval`). `least_wait_s`: of
     the last interval in which anything waited.
     """
 
@@ -105,7 +105,7 @@ class Shedding:
                 self._base_s = base_s + (least_s - base_s) * _BASE_WEIGHT if base_s else least_s
         if self.active:
             self.active = pressed
-        elif least_s > self.target_s:
+        elif least_s > self.target_s and self._target_s:
             self.active = True
         if self.active and self._rates:
             self.window = max(LEAST_WINDOW, int(max(self._rates) * self.target_s))

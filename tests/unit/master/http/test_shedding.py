@@ -102,6 +102,12 @@ def test_the_target_has_a_bound_and_is_not_learnt_under_load() -> None:
     assert shedding.target_s == 0.1
 
 
+def test_with_a_target_of_0_nobody_is_ever_refused() -> None:
+    shedding = Shedding(0.0, target_s=0.0)
+    interval(shedding, 60.0)
+    assert not shedding.active
+
+
 def test_those_who_have_waited_get_only_what_nobody_else_takes() -> None:
     shedding = Shedding(0.0)
     interval(shedding, LONG_S, answered=100_000)
