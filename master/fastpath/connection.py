@@ -17,7 +17,7 @@ from master.fastpath.handoff import Fallback, Handoff
 from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token
 from master.fastpath.overload import problem_of_overload
 from master.fastpath.peer import Peer
-from master.fastpath.requests import PlainGet, Refused
+from master.fastpath.requests import PlainGet
 from master.fastpath.sheddable import CLOSE, is_plain_get, sheddable
 from master.fastpath.special_gets import begin_special
 from master.http.framing import check_beginning, frame
@@ -30,9 +30,6 @@ MUCH_UNREAD: Final = 2**20
 
 MAX_TURNED_AWAY: Final = 256
 """So many clients for whom there is no place are given time to read so; others just hear it."""
-
-LATE_S: Final = 0.005
-"""What comes so soon after a client that was held is read again was sent while it was held."""
 
 _RETRY_AFTER: Final = (("Retry-After", str(RETRY_AFTER_S)),)
 
@@ -71,11 +68,9 @@ class Connection(Peer):
         "_handoff",
         "_holding",
         "_last",
-        "_late_until",
         "_look_at",
         "_need",
         "_parsing",
-        "_unheard",
     )
 
     def __init__(
@@ -106,9 +101,6 @@ class Connection(Peer):
         self._handoff: Handoff | None = None
         # When the request that aiohttp has began, if its time is of interest; else negative.
         self._handed_at = -1.0
-        # It was refused, and is not read for a moment. What comes until then was sent meanwhile.
-        self._unheard = False
-        self._late_until = 0.0
 
     # -- from the transport
 
@@ -133,8 +125,6 @@ class Connection(Peer):
         self.waiting.clear()
         self._buffer.clear()
         self._taken_back()
-        if self._unheard:
-            self.context.overload.forget(self)
         handoff, self._handoff = self._handoff, None
         if handoff is not None:
             handoff.close(exc)
@@ -206,8 +196,8 @@ class Connection(Peer):
             found = None if end < 0 else sheddable(self.context, data, 0, end)
         if found is None or found[2] != size:
             self._parse(data, now, now)
-        elif not self.context.overload.admits(now, late=now < self._late_until):
-            self._shed(found[0], now, write=found[1])
+        elif not self.context.overload.admits(now, self.late):
+            self.shed(found[0], now, write=found[1])
             self.since = now
             self.reading_changed()
         elif self._fast and begin_plain(self, data, now):
@@ -356,34 +346,15 @@ class Connection(Peer):
         """Refuse the request at `at`, whose head ends at `end`, if too much waits. Returns where it ends, 0 if it may go on."""
         context = self.context
         found = sheddable(context, data, at, end)
-        if found is None or context.overload.admits(now, late=now < self._late_until):
+        if found is None or context.overload.admits(now, self.late):
             return 0
         method, write, following = found
         if following == CLOSE:
             context.overload.refused += 1
             self._refuse(problem_of_overload(write=write), now)
             return len(data)
-        self._shed(method, now, write=write)
+        self.shed(method, now, write=write)
         return following
-
-    def _shed(self, method: str, now: float, *, write: bool) -> None:
-        """Reply that it is too much, when it is this request's turn."""
-        overload = self.context.overload
-        begins = self.context.clock.boottime()
-        raw = overload.refusal(method, write=write)
-        if self.waiting:
-            refused = Refused(self, method.encode(), now)
-            refused.raw = raw
-            self.waiting.append(refused)
-        elif self.transport is not None:
-            self.transport.write(raw)
-        if overload.must_wait(self, begins):
-            self._unheard = True
-
-    def release(self, now: float) -> None:
-        self._unheard = False
-        self._late_until = now + LATE_S
-        self.reading_changed()
 
     def _is_full(self) -> bool:
         """Whether no request may begin now, whatever it is."""
@@ -531,7 +502,7 @@ class Connection(Peer):
     def reading_changed(self) -> None:
         """Read on, unless what was read has to wait here or at the borrower."""
         handoff = self._handoff
-        held_up = self._holding or self._unheard or (handoff is not None and handoff.is_full)
+        held_up = self._holding or self.held or (handoff is not None and handoff.is_full)
         self.read_on(self.parting or not held_up)
 
     def answered(self) -> None:

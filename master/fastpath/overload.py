@@ -36,6 +36,9 @@ _REST: Final = 2.0
 RELEASE_S: Final = 0.005
 """So often those that were held are read again, as many as may be refused meanwhile."""
 
+_CALM_RELEASES: Final = 100
+"""So many if none was refused since the last time."""
+
 _DETAIL: Final = "more is asked than can be answered in time; try again later"
 _RETRY_AFTER: Final = (("Retry-After", str(RETRY_AFTER_S)),)
 
@@ -45,8 +48,12 @@ class Held:
 
     __slots__ = ()
 
-    def release(self, now: float) -> None:
+    def release(self) -> None:
         """It is its turn: read from it again."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """What it had sent until then has been read."""
         raise NotImplementedError
 
 
@@ -71,6 +78,8 @@ class Overload:
         "_read",
         "_refilled_at",
         "_refused",
+        "_refused_then",
+        "_released",
         "_replies",
         "_room",
         "_room_at",
@@ -113,6 +122,9 @@ class Overload:
         # Of this interval: how many of those may begin that came while their clients were held.
         self._late = 0
         self._held: dict[Held, None] = {}
+        # Those that were released at the last tick, and what had been refused by then.
+        self._released: dict[Held, None] = {}
+        self._refused_then = 0
         self._cost_s = _COST_S
         self._budget_s = SHARE * RELEASE_S
         self._refilled_at = now
@@ -186,6 +198,7 @@ class Overload:
     def forget(self, client: Held) -> None:
         """Its connection is lost."""
         self._held.pop(client, None)
+        self._released.pop(client, None)
 
     def close(self) -> None:
         """Hold nobody any more."""
@@ -193,6 +206,7 @@ class Overload:
             self._timer.cancel()
             self._timer = None
         self._held.clear()
+        self._released.clear()
 
     def _look(self, now: float) -> None:
         self._most = max(self._most, self.in_flight)
@@ -222,16 +236,24 @@ class Overload:
         self._refilled_at = now
 
     def _release(self) -> None:
-        """Read from those again who were held first, as many as may be refused."""
-        now = self._clock.boottime()
-        self._timer = None
-        self._refill(now)
-        while self._held and self._budget_s >= 0.0:
-            self._budget_s -= self._cost_s
+        """Read from those again who were held first, as many as may be refused, or more if nobody is refused at present."""
+        # The loop has looked at all sockets since the last tick.
+        for client in self._released:
+            client.settle()
+        self._refill(self._clock.boottime())
+        few = 0 if self.refused != self._refused_then else _CALM_RELEASES
+        self._refused_then = self.refused
+        released: dict[Held, None] = {}
+        while self._held and (self._budget_s >= 0.0 or len(released) < few):
+            if self._budget_s >= 0.0:
+                self._budget_s -= self._cost_s
             client = next(iter(self._held))
             del self._held[client]
-            client.release(now)
-        if self._held:
+            released[client] = None
+            client.release()
+        self._released = released
+        self._timer = None
+        if self._held or released:
             self._timer = asyncio.get_running_loop().call_later(RELEASE_S, self._release)
 
     def _render(self, date: bytes) -> None:

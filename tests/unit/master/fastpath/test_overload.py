@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from master.fastpath.connection import LATE_S
 from master.fastpath.overload import RELEASE_S
 from master.http.shedding import INTERVAL_S, TARGET_S
 from tests.unit.fake_wire import ticks, until
@@ -231,8 +230,8 @@ async def test_what_was_sent_meanwhile_has_waited_and_is_answered_only_if_nobody
     assert statuses(client.said()) == [200]
     client.receive(get())
     assert is_refusal(client.said())
-    world.clock.ahead += 2 * LATE_S
-    await ticks()
+    overload._budget_s = 0.0
+    await until(lambda: client.reading and overload._timer is None)
     client.receive(get())
     assert len(await world.asked()) == 1
 
