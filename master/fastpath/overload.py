@@ -5,7 +5,7 @@ millisecond, so that a request pays for a comparison. How many are in flight is 
 and got no reply to, and what aiohttp has. Both say what waits here, at the nodes and between them.
 
 A refusal costs a read and a write. Clients that ask again at once, whatever `Retry-After` says, could keep a master
-busy with nothing else. So refusals take `SHARE` of its time: a client that is refused beyond that is not
+busy with nothing else. So refusals take `SHARE` of the processor time that it gets: a client that is refused beyond that is not
 read for a moment, until it is its turn. What it has sent meanwhile has waited already: few of those are answered, and only while there
 is room that nobody else takes, so that those who are served are served quickly (the newest first, as in Maurer, "Fail at Scale", ACM Queue 2015).
 """
@@ -13,6 +13,8 @@ is room that nobody else takes, so that those who are served are served quickly 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
 from master.http.problem import RETRY_AFTER_S, Problem
@@ -25,13 +27,16 @@ from ringmaster.runtime.cluster_clock import ClusterClock
 LOOK_S: Final = 0.001
 
 SHARE: Final = 0.1
-"""Of a master's time that refusals may take."""
+"""Of a master's processor time that refusals may take."""
 
 _COST_S: Final = 0.000_01
 _MOST_COST_S: Final = 0.000_1
 _COST_WEIGHT: Final = 1 / 64
-_REST: Final = 2.0
-"""What a refusal costs is measured where it is written. Reading what is refused, and holding its client, takes as long again."""
+_REST: Final = 2.5
+"""What a refusal costs is measured where it is written. All of it, with reading what is refused and holding its client, is so many times that."""
+
+_MOST_SAVED_S: Final = 0.002
+"""Of processor time for refusals that have not been needed."""
 
 RELEASE_S: Final = 0.005
 """So often those that were held are read again, as many as may be refused meanwhile."""
@@ -58,7 +63,7 @@ class Held:
 
 
 class Overload:
-    """`active`: ask `admits` before a request begins, and answer with `refusal` if it says no.
+    """`cpu()`: processor time that this thread has had, in seconds. `active`: ask `admits` before a request begins, and answer with `refusal` if it says no.
 
     Tell it how long a request took, if `look_at` has come (`waited`). `handed`: requests that aiohttp has, `answered`: those that
     it has answered. `refused`: those that were.
@@ -70,6 +75,7 @@ class Overload:
         "_clock",
         "_cost_s",
         "_counters",
+        "_cpu",
         "_date",
         "_head",
         "_held",
@@ -101,6 +107,7 @@ class Overload:
         counters: Counters,
         clock: ClusterClock,
         target_s: float,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
         now = clock.boottime()
         self._router = router
@@ -126,8 +133,9 @@ class Overload:
         self._released: dict[Held, None] = {}
         self._refused_then = 0
         self._cost_s = _COST_S
-        self._budget_s = SHARE * RELEASE_S
-        self._refilled_at = now
+        self._budget_s = _MOST_SAVED_S
+        self._cpu = cpu
+        self._refilled_at = cpu()
         self._timer: asyncio.TimerHandle | None = None
         # The replies, made once a second.
         self._date = b""
@@ -186,7 +194,6 @@ class Overload:
         ends = self._clock.boottime()
         cost_s = min(_REST * (ends - now), _MOST_COST_S)
         self._cost_s += (cost_s - self._cost_s) * _COST_WEIGHT
-        self._refill(ends)
         if self._budget_s >= 0.0:
             self._budget_s -= self._cost_s
             return False
@@ -210,6 +217,8 @@ class Overload:
 
     def _look(self, now: float) -> None:
         self._most = max(self._most, self.in_flight)
+        if self.active and self._timer is None:
+            self._refill()
         if now < self.shedding.ends:
             return
         answered = self.answered + self._router.answered
@@ -229,18 +238,18 @@ class Overload:
         self._refused = self.refused
         self._most = 0
 
-    def _refill(self, now: float) -> None:
-        """The share of the time that has passed; at most that of four times `RELEASE_S` is kept."""
-        most_s = 4 * SHARE * RELEASE_S
-        self._budget_s = min(self._budget_s + SHARE * (now - self._refilled_at), most_s)
-        self._refilled_at = now
+    def _refill(self) -> None:
+        """Add the share of the processor time that has passed."""
+        cpu = self._cpu()
+        self._budget_s = min(self._budget_s + SHARE * (cpu - self._refilled_at), _MOST_SAVED_S)
+        self._refilled_at = cpu
 
     def _release(self) -> None:
         """Read from those again who were held first, as many as may be refused, or more if nobody is refused at present."""
         # The loop has looked at all sockets since the last tick.
         for client in self._released:
             client.settle()
-        self._refill(self._clock.boottime())
+        self._refill()
         few = 0 if self.refused != self._refused_then else _CALM_RELEASES
         self._refused_then = self.refused
         released: dict[Held, None] = {}

@@ -15,8 +15,9 @@ TARGET_S: Final = 0.005
 INTERVAL_S: Final = 0.1
 """Both as in RFC 8289 §4.2 and §4.3."""
 
-LEAST_WINDOW: Final = 64
-"""So many requests may be in flight whatever they wait for: so few are no queue that a refusal would shorten."""
+LEAST_WINDOW: Final = 128
+"""So many may be in flight whatever they wait for: so few are no queue that a refusal would shorten. What is counted is what nodes
+and aiohttp have, so these are fewer requests where one is with both, or with several nodes."""
 
 _LEAST_LATE: Final = 2
 _LATE_PART: Final = 125

@@ -55,12 +55,12 @@ def test_the_window_is_what_leaves_within_the_target() -> None:
 
 def test_the_window_outlasts_one_slow_interval_and_follows_many() -> None:
     shedding = Shedding(0.0)
-    interval(shedding, LONG_S, answered=4000)
+    interval(shedding, LONG_S, answered=8000)
     wide = shedding.window
-    interval(shedding, LONG_S, answered=2000, pressed=True)
+    interval(shedding, LONG_S, answered=4000, pressed=True)
     assert shedding.window == wide
     for _ in range(10):
-        interval(shedding, LONG_S, answered=2000, pressed=True)
+        interval(shedding, LONG_S, answered=4000, pressed=True)
     assert shedding.window == wide // 2
 
 
