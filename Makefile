@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 CODE := ringmaster master aux tests examples $(wildcard bench load_test tooling/*.py)
 
-TEST_PACKAGES := curl nginx redis-tools wrk prometheus etcd-server
+TEST_PACKAGES := curl nginx redis-tools wrk prometheus etcd-server chromium
 BENCH_PACKAGES := nginx redis-tools redis-server wrk etcd-server webdis
 
 ARGS ?=

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -23,10 +23,10 @@ from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.cluster.process_lock import HeldLock, Liveness
 from ringmaster.cluster.registration import new_incarnation, register
 from ringmaster.cluster.view import NodeInfo
-from ringmaster.cluster.view_follower import ViewFollower
+from ringmaster.cluster.view_follower import ViewCounts, ViewFollower
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster_record import STOPPING_KEY, ClusterRecord
-from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.errors import CoordinatorUnavailable, UnknownView
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
@@ -44,7 +44,10 @@ def leaving_key(node_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodeEnvironment:
-    """What an incarnation needs from outside; the simulation gives its own. Without `snapshots` none are kept."""
+    """What an incarnation needs from outside; the simulation gives its own. Without `snapshots` none are kept.
+
+    `views` counts for all incarnations of the process.
+    """
 
     clock: ClusterClock
     network: Network
@@ -52,6 +55,7 @@ class NodeEnvironment:
     liveness: Liveness
     cluster: ClusterRecord
     snapshots: SnapshotSetup | None = None
+    views: ViewCounts = field(default_factory=ViewCounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,10 @@ class Incarnation:
             environment.coordinator,
             cluster.id,
             self.node.roles.adopt,
-            known=lambda: self.node.roles.epoch,
+            held=lambda: self.node.roles.view,
+            counts=environment.views,
         )
+        self.node.heard_of = self.follower.heard_of
 
     async def start(self) -> None:
         """Listen, register, keep the lease, follow the view.
@@ -139,7 +145,7 @@ class Incarnation:
             "node registered", id=info.id, incarnation=self.node.incarnation, address=info.address
         )
         self._own(self._keeper.run(), "lease")
-        self._own(self.follower.run(), "follower")
+        self._own(self._follow(), "follower")
         self._own(self.node.run(), "node")
         if self.snapshots is not None:
             self._own(self.snapshots.run(), "snapshots")
@@ -197,6 +203,13 @@ class Incarnation:
         await self.node.peers.close()
         if self._lock is not None:
             self._lock.release()
+
+    async def _follow(self) -> None:
+        try:
+            await self.follower.run()
+        except UnknownView as error:
+            # What we did by that view concerned nobody else: what we hold may be neither whole nor the newest.
+            self.node.give_up(str(error))
 
     def _own(self, work: asyncio._CoroutineLike[None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -49,6 +49,16 @@ class NodeCollector:
             "Commands of masters and nodes that came without the cluster's secret.",
             incarnation.server.refused,
         )
+        yield _counter(
+            "refused_views",
+            "Pushed views that the coordinator did not know.",
+            incarnation.follower.counts.refused,
+        )
+        yield _counter(
+            "unknown_views",
+            "Times that a view was held that the coordinator did not know; the node began anew.",
+            incarnation.follower.counts.unknown,
+        )
         yield _counter("fill_tokens", "Tokens to fill a key that were given.", node.fills.granted)
         yield _gauge(
             "fills", "Keys with a live fill token or with callers that wait.", node.fills.keys

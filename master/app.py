@@ -29,8 +29,10 @@ from master.control.planning.observation import PlanningSettings
 from master.fastpath.server import FastPath
 from master.http.access import Gate
 from master.http.bulk_body import BulkReads
+from master.http.client_address import networks_of
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from master.metrics import Exposition, MasterCollector
@@ -53,6 +55,7 @@ from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
 from ringmaster.runtime.logging import audit_log
+from ringmaster.runtime.rate import Rate, parse_rate
 
 STOP_S: Final = 5.0
 """How long requests in flight may take once the process is told to stop."""
@@ -103,6 +106,12 @@ class Master:
         # A page with a name of its own for our address (DNS rebinding) has no token.
         names = settings.host_names.split(",") if gate.is_open else ("*",)
         authority = Authority(names)
+        self._rates = RateLimits(
+            _rate(settings.rate_limit_address),
+            _rate(settings.rate_limit_token),
+            networks_of(settings.trusted_proxies or ""),
+            lambda: len(self._cluster_watch.masters),
+        )
         cluster_watch = ClusterWatch(environment.coordinator, clock, lambda: self.runtime.view)
         budget = BodyBudget(self._limits.buffered_bytes, self._limits.body_rate)
         reads = BulkReads(self.runtime.router, replies, counters, clock)
@@ -123,6 +132,7 @@ class Master:
                 connections=lambda: self.connections,
                 admission=admission,
                 overload=lambda: self.fastpath.context.overload,
+                rates=self._rates,
             )
         )
         cluster = ClusterApi(
@@ -143,7 +153,7 @@ class Master:
             SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
         )
         application = Application(
-            table, authority, gate, self._limits, budget, clock, counters, audit_log()
+            table, authority, gate, self._rates, self._limits, budget, clock, counters, audit_log()
         )
         self.server = HttpServer(application, self._limits, replies.date)
         self.fastpath = FastPath(
@@ -156,6 +166,7 @@ class Master:
             self.server.protocol,
             gate=gate,
             admission=admission,
+            rates=self._rates,
             fast=settings.fastpath,
         )
         if self.tokens is not None:
@@ -225,6 +236,7 @@ class Master:
 
     def _adopt_tokens(self, grants: Sequence[Grant]) -> None:
         self._gate.replace(grants)
+        self._rates.adopt(grants)
         self.fastpath.forget_tokens()
 
     async def _listen(self, address: str, *, shared: bool) -> None:
@@ -308,6 +320,10 @@ def _planning(settings: MasterSettings) -> PlanningSettings:
         bootstrap_wait_s=settings.bootstrap_wait,
         max_fills=settings.max_fills,
     )
+
+
+def _rate(text: str | None) -> Rate | None:
+    return parse_rate(text) if text else None
 
 
 def _name_of(listening: socket.socket) -> str:

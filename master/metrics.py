@@ -19,10 +19,12 @@ from master.api.events import ViewEvents
 from master.api.summary import NODE_STATES, summarize
 from master.fastpath.overload import Overload
 from master.http.limits import BodyBudget
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import BOUNDS_S, SHED, Counters, Series
 from master.runtime import MasterRuntime
 from master.token_watch import TokenWatch
 from ringmaster.net.admission import Admission
+from ringmaster.net.link import CLOSED, HALF_OPEN, OPEN
 from ringmaster.runtime.clock import Clock
 
 
@@ -42,6 +44,7 @@ class MasterCollector:
         connections: Callable[[], int],
         admission: Admission,
         overload: Callable[[], Overload],
+        rates: RateLimits,
     ) -> None:
         self._counters = counters
         self._runtime = runtime
@@ -53,6 +56,7 @@ class MasterCollector:
         self._connections = connections
         self._admission = admission
         self._overload = overload
+        self._rates = rates
 
     def collect(self) -> Iterator[Metric]:
         """Everything, from one turn of the loop."""
@@ -70,6 +74,7 @@ class MasterCollector:
             refused.add_metric([cap], count)
         yield refused
         yield from self._overload_metrics()
+        yield from self._rate_metrics()
         yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
         yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
         yield CounterMetricFamily(
@@ -77,10 +82,7 @@ class MasterCollector:
             "Bodies that came too slowly and gave up their place in memory.",
             value=self._budget.evicted,
         )
-        links = [self._runtime.router.link_of(node) for node in self._nodes()]
-        up = sum(link is not None and link.connected for link in links)
-        yield _gauge("links", "Nodes of the view that are up.", len(links))
-        yield _gauge("links_up", "Those among them that this master is connected to.", up)
+        yield from self._link_metrics()
         yield _gauge("is_controller", "1 if this is the controller.", self._runtime.is_controller)
         yield _gauge(
             "coordinator_up", "1 if the coordinator answers.", self._cluster_watch.available
@@ -106,6 +108,59 @@ class MasterCollector:
             "held_connections",
             "Clients that are not read for a moment: they were refused and asked again at once.",
             overload.held,
+        )
+
+    def _link_metrics(self) -> Iterator[Metric]:
+        router = self._runtime.router
+        links = [router.link_of(node) for node in self._nodes()]
+        circuits = Counter(OPEN if link is None else link.circuit for link in links)
+        yield _gauge("links", "Nodes of the view that are up.", len(links))
+        yield _gauge(
+            "links_up", "Those among them that this master is connected to.", circuits[CLOSED]
+        )
+        states = GaugeMetricFamily(
+            "ringmaster_circuits",
+            "Nodes of the view that are up, by this master's circuit to them.",
+            labels=["state"],
+        )
+        for state in (CLOSED, HALF_OPEN, OPEN):
+            states.add_metric([state], circuits[state])
+        yield states
+        connects = CounterMetricFamily(
+            "ringmaster_node_connects", "Attempts to connect to nodes.", labels=["result"]
+        )
+        connects.add_metric(["ok"], router.connects.attempts - router.connects.failures)
+        connects.add_metric(["failed"], router.connects.failures)
+        yield connects
+        retries = CounterMetricFamily(
+            "ringmaster_retries",
+            "Requests that were sent to a node again: after a sign that it may help, or paid for from the node's budget.",
+            labels=["after"],
+        )
+        retries.add_metric(["sign"], router.retries.after_sign)
+        retries.add_metric(["pause"], router.retries.after_pause)
+        yield retries
+        yield CounterMetricFamily(
+            "ringmaster_retries_put_off",
+            "How often a request that was to be sent again found its node's budget used up.",
+            value=router.retries.put_off,
+        )
+
+    def _rate_metrics(self) -> Iterator[Metric]:
+        rates = self._rates
+        limited = CounterMetricFamily(
+            "ringmaster_rate_limited_requests",
+            "Requests answered 429, by the limit that they were above.",
+            labels=["limit"],
+        )
+        for limit, count in rates.refused.items():
+            limited.add_metric([limit], count)
+        yield limited
+        yield _gauge("rate_limit_addresses", "Client addresses with a bucket.", rates.addresses)
+        yield CounterMetricFamily(
+            "ringmaster_rate_limit_forgotten",
+            "Addresses that had used some of their quota when they were forgotten, for want of room.",
+            value=rates.forgotten,
         )
 
     def _token_metrics(self) -> Iterator[Metric]:

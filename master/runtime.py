@@ -32,6 +32,7 @@ from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster_record import ClusterRecord
 from ringmaster.net.network import Network
 from ringmaster.routing.links import NodeLink
+from ringmaster.routing.retries import RetryPolicy
 from ringmaster.routing.router import Router
 from ringmaster.runtime.cluster_clock import ClusterClock
 
@@ -63,6 +64,7 @@ class MasterRuntime:
         on_view: Callable[[View], None] = lambda _: None,
         *,
         stall_s: float = 5.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a tuple of figures
     ) -> None:
         self._row = row
         self._planning = planning
@@ -78,6 +80,7 @@ class MasterRuntime:
             stall_s=stall_s,
             secret=cluster.secret,
             name=row.id,
+            retry=retry,
         )
         self.view = first_view(cluster.id, cluster.partitions, planning.replicas)
         """The newest view; a first one without nodes until one was published."""

@@ -63,6 +63,10 @@ class ForeignHost(CoordinatorError):
     """The sqlite coordinator is in use by another boot or host; only one may use it."""
 
 
+class UnknownView(CoordinatorError):
+    """The coordinator does not know the view that is held here: it was set back, or the view was forged."""
+
+
 class DuplicateId(RingmasterError):
     """A live process holds this id already."""
 

@@ -9,7 +9,9 @@ from aux.replication.pending import Waiter
 
 
 class Client(Protocol):
-    """The connection a command came on."""
+    """The connection a command came on. `is_shared`: many requests wait behind each reply, so none may be large."""
+
+    is_shared: bool
 
     def waiter(self) -> Waiter:
         """Takes the place of this command's reply; later replies queue behind it."""

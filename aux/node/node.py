@@ -55,6 +55,8 @@ class Node:
             self.counters, clock,
         )  # fmt: skip
         self.sweeper = TagSweeper(store, self.roles.primaries, self.counters)
+        self.heard_of: Callable[[int], None] = _nobody_asks
+        """Told the epoch of each view that a master pushed."""
         self._on_void = on_void
         self._void = False
 
@@ -103,3 +105,7 @@ class Node:
 def _require(copy: Copy) -> None:
     """The scan for `copy` has arrived: writes wait for it from now on (R7)."""
     copy.primary.require(copy)
+
+
+def _nobody_asks(_epoch: int) -> None:
+    """Nobody follows the view."""

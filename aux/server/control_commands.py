@@ -8,7 +8,7 @@ from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.node.status_report import status_of
 from ringmaster.cluster.node_status import encode_status
-from ringmaster.cluster.view import decode_head, decode_view
+from ringmaster.cluster.view import decode_head
 from ringmaster.cluster.view_delta import decode_step
 
 _OK: Final = b"+OK\r\n"
@@ -34,19 +34,20 @@ class ControlCommands:
         return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
     def view(self, _client: Client, command: Command) -> bytes:
-        """`RM.VIEW json`: as good as one read from the coordinator."""
+        """`RM.VIEW json`: the coordinator has a new view, which is read there."""
         head = decode_head(command[1])
         if head.cluster != self._cluster:
             return _OTHER_CLUSTER
         if head.epoch > self._node.roles.epoch:
-            self._node.roles.adopt(decode_view(command[1]))
+            self._node.heard_of(head.epoch)
         return _OK
 
     def step(self, _client: Client, command: Command) -> bytes:
-        """`RM.STEP json`: as good as the view to which it leads."""
-        step = decode_step(command[1])
+        """`RM.STEP json`: as good as the view to which it leads, if that is the next; the coordinator must soon show it."""
+        step, roles = decode_step(command[1]), self._node.roles
         if step.cluster != self._cluster:
             return _OTHER_CLUSTER
-        if not self._node.roles.adopt_step(step):
-            return b"-BEHIND %d\r\n" % self._node.roles.epoch
+        if step.epoch > max(step.after + 1, roles.epoch) or not roles.adopt_step(step):
+            return b"-BEHIND %d\r\n" % roles.epoch
+        self._node.heard_of(step.epoch)
         return _OK

@@ -21,6 +21,7 @@ from aux.storage.partition_data import NEVER, PartitionData
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.entry_meta import unpack_meta
+from ringmaster.protocol.handshake import LARGE
 from ringmaster.protocol.resp import bulk_head, encode
 from ringmaster.protocol.tag_records import tags_of
 from ringmaster.protocol.write_options import PLAIN, Status, WriteOptions, decode_options
@@ -62,7 +63,7 @@ class DataCommands:
             **BulkCommands(self._node, self.moved).table(),
         }
 
-    def get(self, _client: Client, command: Command) -> bytes:
+    def get(self, client: Client, command: Command) -> bytes:
         """`RM.GET pt key`. `test_values_are_those_of_the_entries` compares it with the bulk reads."""
         primary = self._served.get(command[1])
         if primary is None:
@@ -77,6 +78,8 @@ class DataCommands:
                 return UNDECIDED
             self._counters.misses += 1
             return NIL
+        if len(entry) > LARGE and client.is_shared:
+            return b"-LARGE %d\r\n" % len(entry)
         self._counters.hits += 1
         return b"%b%b\r\n" % (bulk_head(len(entry)), entry)
 

@@ -105,6 +105,7 @@ class Part:
     def __init__(self, gathering: Gathering, index: int) -> None:
         self._gathering = gathering
         self._index = index
+        self.is_shared = False
 
     def waiter(self) -> Waiter:
         """The part is its own waiter."""

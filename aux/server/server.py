@@ -18,7 +18,7 @@ from typing import Final, cast
 import msgspec
 import structlog
 
-from aux.node.handlers import Command, Handler
+from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.server import replication_commands
 from aux.server.control_commands import ControlCommands
@@ -28,7 +28,7 @@ from aux.server.redis_commands import RedisCommands
 from aux.server.tag_commands import TagCommands
 from ringmaster.errors import WireError
 from ringmaster.net.network import Listener, Network
-from ringmaster.protocol.handshake import READER, reader_password
+from ringmaster.protocol.handshake import READER, SHARED, reader_password
 from ringmaster.protocol.resp import CommandReader
 
 MAX_QUEUED: Final = 20_000
@@ -122,11 +122,12 @@ class Server:
     def _peer_table(self) -> dict[bytes, Handler]:
         node = self.node
 
-        def hello(_client: object, command: Command) -> bytes:
+        def hello(client: Client, command: Command) -> bytes:
             if command[1] != self.cluster:
                 return b"-WRONG this node belongs to another cluster\r\n"
             if command[2] and command[2].decode() != node.incarnation:
                 return b"-WRONG this is incarnation %b\r\n" % node.incarnation.encode()
+            client.is_shared = len(command) > 3 and command[3] == SHARED
             return b"+OK\r\n"
 
         def opened(_client: object, command: Command) -> bytes:
@@ -177,6 +178,7 @@ class ClientConnection:
         self._always = server.always
         self._reader = CommandReader()
         self._authorized = not server.secret
+        self.is_shared = False
         if not self._authorized:
             self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
         self._out: list[bytes] = []

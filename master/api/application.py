@@ -20,8 +20,12 @@ from master.http.access import Gate
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem, problem_of
+from master.http.rate_limits import RateLimits
 from ringmaster.errors import BadRequest, RingmasterError
 from ringmaster.runtime.clock import Clock
+
+_FREE: Final = ("", "metrics")
+"""Rights of what no limit of rates holds for."""
 
 _LOGGED: Final = 200
 """Characters of what a client sent that go into one field of a log line."""
@@ -85,6 +89,11 @@ class Routes:
         route = found.get("GET" if method == "HEAD" else method)
         return route is not None and not route.right
 
+    def is_free(self, method: str, path: str) -> bool:
+        """Whether no limit of rates holds: what watches over us must always get its answer."""
+        route = self._methods(path).get("GET" if method == "HEAD" else method)
+        return route is not None and route.right in _FREE
+
     def change(self, method: str, path: str) -> str:
         """What of the cluster it changes; empty if nothing."""
         if method not in CHANGES or path.startswith("/data"):
@@ -119,6 +128,7 @@ class Application:
         routes: Routes,
         authority: Authority,
         gate: Gate,
+        rates: RateLimits,
         limits: Limits,
         budget: BodyBudget,
         clock: Clock,
@@ -128,6 +138,7 @@ class Application:
         self._routes = routes
         self._authority = authority
         self._gate = gate
+        self._rates = rates
         self._audit = audit
         self._limits = limits
         self._budget = budget
@@ -142,6 +153,8 @@ class Application:
             response = await self._answer(exchange)
             status = response.status
             outcome = exchange.outcome or ("ok" if status < 400 else "error")
+            if exchange.quota is not None and isinstance(response, Reply):
+                response.add(exchange.quota.lines(self._clock.boottime()))
             return response
         finally:
             exchange.release()
@@ -151,9 +164,15 @@ class Application:
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         write = exchange.changes
         try:
+            if self._rates.active:
+                self._let_in(exchange)
             self._admit(exchange)
             if not self._routes.is_open(exchange.method, exchange.path):
                 exchange.access = self._gate.admit(exchange.header("Authorization"))
+                if exchange.quota is not None:
+                    quota, exchange.quota = exchange.quota, None
+                    self._rates.enter_token(quota, exchange.access, self._clock.boottime())
+                    exchange.quota = quota
             if exchange.method == "OPTIONS":
                 return self._options(exchange)
             route = self._routes.find(exchange.method, exchange.path)
@@ -169,6 +188,12 @@ class Application:
             # The client left while it sent its body: nobody reads this.
             left = Problem(400, "bad-http", "the connection was closed", close=True)
             return Reply.of_problem(left)
+
+    def _let_in(self, exchange: Exchange) -> None:
+        """Before anything else is known of it, so that guessing tokens is limited as well. Raises `Problem` 429."""
+        if not self._routes.is_free(exchange.method, exchange.path):
+            forwarded = ",".join(exchange.headers("X-Forwarded-For"))
+            exchange.quota = self._rates.enter(exchange.peer, forwarded, self._clock.boottime())
 
     def _admit(self, exchange: Exchange) -> None:
         """Raises `Problem`, `BadRequest` or `Forbidden` unless head and sender are such that we go on."""

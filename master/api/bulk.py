@@ -155,6 +155,7 @@ class BulkApi:
         """
         try:
             texts = parse_keys(body, exchange.limits.max_items)
+            exchange.cost(len(texts))
         except OverflowError as error:
             raise _too_many(exchange) from error
         plain = plain_keys(texts)
@@ -195,7 +196,9 @@ class BulkApi:
 
 def _texts_in(body: bytes, exchange: Exchange) -> list[bytes]:
     try:
-        return parse_items(body, exchange.limits.max_items)
+        texts = parse_items(body, exchange.limits.max_items)
+        exchange.cost(len(texts))
+        return texts
     except OverflowError as error:
         raise _too_many(exchange) from error
 

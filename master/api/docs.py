@@ -21,6 +21,7 @@ Node = dict[str, Any]
 
 _CONSOLE = Path(__file__).parent.parent / "console" / "index.html"
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
+_STYLES = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "code{font-family:ui-monospace,monospace}dt{margin-top:1rem}dd{margin-left:1.5rem}"
@@ -35,8 +36,10 @@ class DocsApi:
     def __init__(self) -> None:
         document = describe()
         self._openapi = msgspec.json.encode(document)
-        self._page = _Page(_render(document))
-        self._console = _Page(_CONSOLE.read_text())
+        page = _render(document)
+        self._page = _Page(page)
+        # It shows the other page under its own policy, which is the stricter one but for the style.
+        self._console = _Page(_CONSOLE.read_text(), *_STYLES.findall(page))
 
     async def openapi(self, exchange: Exchange) -> Reply:
         """`GET /openapi.json`."""
@@ -55,10 +58,11 @@ class DocsApi:
 class _Page:
     """HTML that may use its own inline style and script, talk to its own origin, and nothing else."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str, *styles: str) -> None:
+        """`styles`: those of pages that this one opens from memory, which are held to its policy."""
         self._body = html.encode()
         sources: dict[str, list[str]] = {"style": [], "script": []}
-        for kind, text in _INLINE.findall(html):
+        for kind, text in [*_INLINE.findall(html), *(("style", each) for each in styles)]:
             digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
             sources[kind].append(f"'sha256-{digest}'")
         policy = [

@@ -358,6 +358,9 @@ def describe() -> Node:
                 "unauthorized": _problem(
                     "No token, or none that is known: `WWW-Authenticate` says which."
                 ),
+                "limited": _problem(
+                    "More than a limit of rates allows: `Retry-After`, `RateLimit` and the body say how to go slower."
+                ),
                 "forbidden": _problem(
                     "The token lacks the right in `right`, or has it for other keys; or the request comes from a page of "
                     "another site."

@@ -23,6 +23,7 @@ TAGS: Node = {
 ANY: Node = {}
 PROBLEM: Node = {"$ref": "#/components/responses/problem"}
 UNAUTHORIZED: Node = {"$ref": "#/components/responses/unauthorized"}
+LIMITED: Node = {"$ref": "#/components/responses/limited"}
 FORBIDDEN: Node = {"$ref": "#/components/responses/forbidden"}
 PROBLEM_SCHEMA: Node = {"$ref": "#/components/schemas/Problem"}
 
@@ -103,6 +104,8 @@ def guarded(paths: Node) -> Node:
                 continue
             right = _right(path, method)
             refusals = {"401": UNAUTHORIZED, "403": FORBIDDEN} if right else {}
+            if right not in ("", "metrics"):
+                refusals["429"] = LIMITED
             described[path][method] = {
                 **operation,
                 "responses": {**operation["responses"], **refusals},
@@ -113,7 +116,7 @@ def guarded(paths: Node) -> Node:
 
 def _right(path: str, method: str) -> str:
     """`test_the_rights_that_are_described_are_those_of_the_routes`."""
-    if path in ("/healthz", "/readyz"):
+    if path in ("/", "/healthz", "/readyz"):
         return ""
     if path == "/metrics":
         return "metrics"

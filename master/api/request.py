@@ -15,6 +15,7 @@ from master.http.access import STRANGER, Access
 from master.http.limits import BodyBudget, BodyHold, Limits
 from master.http.preferences import wait_of
 from master.http.problem import Problem
+from master.http.rate_limits import Ticket
 from master.http.target import (
     Parameters,
     check_parameters,
@@ -25,6 +26,7 @@ from master.http.target import (
 )
 from master.http.write_rules import check_fill_token
 from ringmaster.errors import BadRequest
+from ringmaster.net.admission import address_of
 from ringmaster.runtime.clock import Clock
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
@@ -34,7 +36,8 @@ CHANGES: Final = frozenset({"POST", "PUT", "DELETE", "PATCH"})
 class Exchange:
     """A request being answered. `target` is raw, never decoded or normalised by anyone before us.
 
-    `access`: what its sender may do; nothing is known of that before the gate was asked. `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it.
+    `access`: what its sender may do; nothing is known of that before the gate was asked. `quota`: what it took of that of its
+    sender, None where nothing is limited. `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it.
     """
 
     __slots__ = (
@@ -47,6 +50,7 @@ class Exchange:
         "method",
         "outcome",
         "path",
+        "quota",
         "request",
         "target",
     )
@@ -62,10 +66,17 @@ class Exchange:
         self._hold = BodyHold(clock.boottime(), _nobody_waits)
         self.access: Access = STRANGER
         self.outcome = ""
+        self.quota: Ticket | None = None
         target = request.raw_path
         self.host = request.headers.get("Host", "")
         self.target = target.encode("utf-8", "surrogateescape")
         self.path = target.partition("?")[0]
+
+    @property
+    def peer(self) -> str:
+        """The IP address that it comes from; empty for a unix socket."""
+        transport = self.request.transport
+        return "" if transport is None else address_of(transport)
 
     @property
     def changes(self) -> bool:
@@ -140,6 +151,11 @@ class Exchange:
         """Of a write; empty without one. Raises `BadRequest`."""
         stated = self.header("Fill-Token")
         return "" if stated is None else check_fill_token(stated)
+
+    def cost(self, items: int) -> None:
+        """It has so many items: each counts as one request."""
+        if self.quota is not None:
+            self.quota.take_more(items - 1, self._clock.boottime())
 
     def when_lost(self, gone: Callable[[], None]) -> None:
         """Have `gone` called when the client's connection is lost, whatever was answered. At once if that is so already.

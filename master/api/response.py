@@ -43,6 +43,10 @@ class Reply(web.StreamResponse):
         end = raw.index(b"\r\n\r\n") + 2
         return cls(int(raw[9:12]), raw[:end], memoryview(raw)[end + 2 :])
 
+    def add(self, lines: bytes) -> None:
+        """Say this as well: header lines, each ended."""
+        self._head += lines
+
     def dated(self, date: bytes) -> None:
         """Say when it was made, unless it says so already."""
         if b"\r\nDate: " not in self._head:

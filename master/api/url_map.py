@@ -58,7 +58,7 @@ def routes(
             "/metrics": {"GET": Endpoint(health.metrics, METRICS)},
             "/openapi.json": {"GET": Endpoint(docs.openapi, READ)},
             "/docs": {"GET": Endpoint(docs.docs, READ)},
-            "/": {"GET": Endpoint(docs.console, READ)},
+            "/": {"GET": Endpoint(docs.console, OPEN)},
         },
         prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(cluster.locate, READ)}},
         patterns={

@@ -77,10 +77,10 @@ class GetMany(InFlight):
         missing = [index for index, answer in enumerate(answers) if answer is RETRY]
         if missing:
             wanted = [self.keys[index] for index in missing]
+            refusals = [self._gather.replies[index] for index in missing]
             deadline = self.began + context.limits.deadline_s
-            for index, answer in zip(
-                missing, await context.router.read_many(wanted, deadline), strict=True
-            ):
+            found = await context.router.read_many(wanted, deadline, refusals)
+            for index, answer in zip(missing, found, strict=True):
                 answers[index] = answer
         return self._reply(context, cast("Sequence[Answer]", answers))
 

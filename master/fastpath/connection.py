@@ -17,11 +17,12 @@ from master.fastpath.handoff import Fallback, Handoff
 from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token
 from master.fastpath.overload import problem_of_overload
 from master.fastpath.peer import Peer
-from master.fastpath.requests import PlainGet
+from master.fastpath.requests import PlainGet, Refused
 from master.fastpath.sheddable import CLOSE, is_plain_get, sheddable
 from master.fastpath.special_gets import begin_special
 from master.http.framing import check_beginning, frame
 from master.http.problem import RETRY_AFTER_S, Problem
+from master.http.rate_limits import Ticket
 from ringmaster.net.admission import address_of
 
 MAX_PIPELINE: Final = 16
@@ -71,6 +72,8 @@ class Connection(Peer):
         "_look_at",
         "_need",
         "_parsing",
+        "_ticket",
+        "_tickets",
     )
 
     def __init__(
@@ -96,6 +99,9 @@ class Connection(Peer):
         self._holding = False
         self._parsing = False
         self._draining = False
+        # Of the request that is being begun, and of those in flight, where there are limits of rates.
+        self._ticket: Ticket | None = None
+        self._tickets: dict[InFlight, Ticket] = {}
         # The reply after which we part, for when those before it have left.
         self._last: bytes | None = None
         self._handoff: Handoff | None = None
@@ -123,6 +129,7 @@ class Connection(Peer):
             self._admitted = False
             self.context.admission.leave(self._address)
         self.waiting.clear()
+        self._tickets.clear()
         self._buffer.clear()
         self._taken_back()
         handoff, self._handoff = self._handoff, None
@@ -165,7 +172,11 @@ class Connection(Peer):
             if self.context.overload.active:
                 self._take_under_load(data, now)
             elif (
-                self._fast and not self.waiting and self._is_free() and begin_plain(self, data, now)
+                self._fast
+                and not self.waiting
+                and not self.context.rates.active
+                and self._is_free()
+                and begin_plain(self, data, now)
             ):
                 self.since = now
             elif not self._divert(data):
@@ -200,7 +211,7 @@ class Connection(Peer):
             self.shed(found[0], now, write=found[1])
             self.since = now
             self.reading_changed()
-        elif self._fast and begin_plain(self, data, now):
+        elif self._fast and not self.context.rates.active and begin_plain(self, data, now):
             self.since = now
         else:
             self._parse(data, now, now, admitted=True)
@@ -211,6 +222,8 @@ class Connection(Peer):
         transport = self.transport
         if transport is None:
             return
+        if self.context.rates.active:
+            raw = self._with_quota(request, raw)
         waiting = self.waiting
         if waiting[0] is not request:
             request.raw = raw
@@ -327,7 +340,7 @@ class Connection(Peer):
                     at = following
                     continue
             admitted = False
-            following = self._begin_fast(data, at, end, now) if self._fast else _NOT_FAST
+            following = self._begin(data, at, end, now) if self._fast else _NOT_FAST
             if following > 0:
                 at = following
                 continue
@@ -365,6 +378,56 @@ class Connection(Peer):
             or self._draining
             or (bool(waiting) and waiting[0].write)
         )
+
+    def _begin(self, data: bytes, at: int, end: int, now: float) -> int:
+        """`_begin_fast`, if the limits of rates leave room for it. One that they refuse is aiohttp's to refuse."""
+        rates = self.context.rates
+        if not rates.active:
+            return self._begin_fast(data, at, end, now)
+        line = _plain_line(data, at) or _line(data, at)
+        sender = None if line is None else self.context.heads.sender_of(data[line.end() : end + 2])
+        if sender is None:
+            return _NOT_FAST
+        try:
+            ticket = rates.enter(self._address, sender.forwarded, now)
+            rates.enter_token(ticket, sender.access, now)
+        except Problem as problem:
+            return self._begin_refused(data, at, end, now, problem)
+        self._ticket = ticket
+        following = self._begin_fast(data, at, end, now)
+        self._ticket = None
+        if following <= 0:
+            ticket.give_back(now)
+        elif self.waiting and self.waiting[-1].raw is None:
+            # If not, it was answered at once; the last one is then an earlier one, which has a ticket.
+            self._tickets.setdefault(self.waiting[-1], ticket)
+        return following
+
+    def _begin_refused(self, data: bytes, at: int, end: int, now: float, problem: Problem) -> int:
+        """Answer a read with `problem`; leave what may have a body to aiohttp, which refuses it as well."""
+        line = _plain_line(data, at) or _line(data, at)
+        if line is None or line[1] != b"GET":
+            return _NOT_FAST
+        heads, block = self.context.heads, data[line.end() : end + 2]
+        head = heads.known.get(block) or heads.judge(block)
+        if head is None or head.length >= 0:
+            return _NOT_FAST
+        refused = Refused(self, b"GET", now)
+        self.waiting.append(refused)
+        refused.fail(problem)
+        return end + 4
+
+    def _with_quota(self, request: InFlight, raw: bytes) -> bytes:
+        """`raw` with what is left of the quota of who sent `request`, after its first line."""
+        ticket = self._tickets.pop(request, self._ticket)
+        if ticket is None:
+            return raw
+        at = raw.find(b"\r\n") + 2
+        return b"".join((raw[:at], ticket.lines(self.context.clock.boottime()), raw[at:]))
+
+    def cost(self, items: int) -> None:
+        if self._ticket is not None:
+            self._ticket.take_more(items - 1, self.context.clock.boottime())
 
     def _begin_fast(self, data: bytes, at: int, end: int, now: float) -> int:
         """Begin the request at `at`, whose head ends at `end`, on the fast path: returns where it ends.

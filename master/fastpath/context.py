@@ -17,6 +17,7 @@ from master.http.json_bodies import parse_item
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem, problem_of
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from master.http.write_rules import item_options
@@ -67,6 +68,7 @@ class Context:
         "limits",
         "overload",
         "posted",
+        "rates",
         "reads",
         "replies",
         "router",
@@ -86,8 +88,10 @@ class Context:
         limits: Limits,
         clock: ClusterClock,
         admission: Admission,
+        rates: RateLimits,
     ) -> None:
         self.admission = admission
+        self.rates = rates
         # Called when a client leaves much unread, and often besides.
         self.shed_slow_readers: Callable[[], None] = _nothing
         self.router = router
@@ -181,6 +185,9 @@ class Client(Held):
     def is_lost(self) -> bool:
         """Whether nobody may be there to reply to: the client has shut its sending side, as a proxy does when its own has gone."""
         raise NotImplementedError
+
+    def cost(self, items: int) -> None:
+        """The request that is being begun has so many items: each counts as one."""
 
     def hold(self, key: bytes, fill_token: str) -> None:
         """The client was given a token to fill `key`: when its connection is lost, the token is for others."""

@@ -227,6 +227,7 @@ def _read_many(connection: Client, access: Access | None, body: bytes, now: floa
         return False
     if access is not None and not all(access.permits("read", key) for key in wanted):
         return False
+    connection.cost(len(wanted))
     read = GetMany(connection, wanted, now, plain=listed is not None)
     connection.waiting.append(read)
     read.send()

@@ -9,7 +9,7 @@ up once for each header block, not for each request, and a block without a valid
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from master.http.access import Access, Gate, Unauthorized
 from master.http.field_cutting import without_field
@@ -119,15 +119,53 @@ def without_fill_token(block: bytes) -> tuple[bytes, str] | None:
     return None if token is None else (found[0], token[0])
 
 
-class Heads:
-    """Judges header blocks. `known` maps blocks to heads; look there first, and clear it when tokens change."""
+class Sender(NamedTuple):
+    """What a header block says of who sends it. `forwarded`: its `X-Forwarded-For`, empty without one."""
 
-    __slots__ = ("_authority", "_gate", "known")
+    access: Access
+    forwarded: str
+
+
+class Heads:
+    """Judges header blocks. `known` maps blocks to heads; look there first, and `forget` it when tokens change."""
+
+    __slots__ = ("_authority", "_gate", "_senders", "known")
 
     def __init__(self, authority: Authority, gate: Gate) -> None:
         self._authority = authority
         self._gate = gate
         self.known: dict[bytes, Head] = {}
+        self._senders: dict[bytes, Sender] = {}
+
+    def forget(self) -> None:
+        """Nothing is known of any block any more."""
+        self.known.clear()
+        self._senders.clear()
+
+    def sender_of(self, block: bytes) -> Sender | None:
+        """Who sends `block` (field lines, each with its CRLF), plain or not; None if that is not certain."""
+        sender = self._senders.get(block)
+        if sender is None:
+            sender = self._look_up(block)
+            if sender is not None and len(block) <= _MAX_BLOCK:
+                if len(self._senders) >= _REMEMBERED:
+                    self._senders.clear()
+                self._senders[block] = sender
+        return sender
+
+    def _look_up(self, block: bytes) -> Sender | None:
+        fields = parse_fields(block)
+        if fields is None:
+            return None
+        tokens = [value for name, value in fields if name == b"authorization"]
+        if len(tokens) > 1 or not all(map(bytes.isascii, tokens)):
+            return None
+        try:
+            access = self._gate.admit(tokens[0].decode() if tokens else None)
+        except Unauthorized:
+            return None
+        hops = b",".join(value for name, value in fields if name == b"x-forwarded-for")
+        return Sender(access, hops.decode("latin-1"))
 
     def judge(self, block: bytes) -> Head | None:
         """The head that `block` is (field lines, each with its CRLF), None if it is not plain."""

@@ -67,11 +67,12 @@ class Get(InFlight):
             return
         connection, self.connection = self.connection, None
         if connection is not None:
-            connection.context.spawn(self._again(connection), self, connection)
+            connection.context.spawn(self._again(connection, reply), self, connection)
 
-    async def _again(self, connection: Client) -> bytes:
+    async def _again(self, connection: Client, refusal: Reply) -> bytes:
         context = connection.context
-        entry = await context.router.read(self.key, self.began + context.limits.deadline_s)
+        deadline = self.began + context.limits.deadline_s
+        entry = await context.router.read(self.key, deadline, refusal)
         if entry is None:
             context.get_miss.observe(context.clock.boottime() - self.began)
             return context.replies.miss()
@@ -106,9 +107,10 @@ class ConditionalGet(Get):
         node = b"" if route is None else route.node
         connection.finish(self, self._found(connection.context, reply, node))
 
-    async def _again(self, connection: Client) -> bytes:
+    async def _again(self, connection: Client, refusal: Reply) -> bytes:
         context = connection.context
-        entry = await context.router.read(self.key, self.began + context.limits.deadline_s)
+        deadline = self.began + context.limits.deadline_s
+        entry = await context.router.read(self.key, deadline, refusal)
         if entry is None:
             context.get_miss.observe(context.clock.boottime() - self.began)
             return context.replies.miss()
@@ -172,12 +174,12 @@ class Write(InFlight):
         if isinstance(outcome, WriteReply):
             connection.finish(self, self._answer(connection, outcome))
         else:
-            connection.context.spawn(self._again(connection), self, connection)
+            connection.context.spawn(self._again(connection, reply), self, connection)
 
-    async def _again(self, connection: Client) -> bytes:
+    async def _again(self, connection: Client, refusal: Reply) -> bytes:
         context = connection.context
         deadline = self.began + context.limits.deadline_s
-        reply = await context.router.write(self.command, self.key, self.args, deadline)
+        reply = await context.router.write(self.command, self.key, self.args, deadline, refusal)
         return self._answer(connection, reply)
 
     def _answer(self, connection: Client, reply: WriteReply) -> bytes:

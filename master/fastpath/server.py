@@ -18,6 +18,7 @@ from master.fastpath.peer import Peer
 from master.http.access import Gate
 from master.http.limits import Limits
 from master.http.origin_check import Authority
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from ringmaster.net.admission import Admission
@@ -39,7 +40,7 @@ class FastPath:
     `fast` it answers everything.
 
     Give `protocol` to the listener, keep `run()` running. Without a `gate` no tokens are in use, without an `admission` every client
-    is let in.
+    is let in, without `rates` it may send as fast as it can.
     """
 
     def __init__(
@@ -54,11 +55,15 @@ class FastPath:
         *,
         gate: Gate | None = None,
         admission: Admission | None = None,
+        rates: RateLimits | None = None,
         fast: bool = True,
     ) -> None:
         gate = Gate() if gate is None else gate
         admission = Admission() if admission is None else admission
-        self.context = Context(router, replies, counters, authority, gate, limits, clock, admission)
+        rates = RateLimits() if rates is None else rates
+        self.context = Context(
+            router, replies, counters, authority, gate, limits, clock, admission, rates
+        )
         self.context.shed_slow_readers = self._shed_slow_readers
         self._fallback = fallback
         self._fast = fast
@@ -71,7 +76,7 @@ class FastPath:
 
     def forget_tokens(self) -> None:
         """The gate's tokens changed: have those of every connection looked up again."""
-        self.context.heads.known.clear()
+        self.context.heads.forget()
         for connection in self.connections:
             connection.tail = b""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmaster.errors import SettingsError
+from ringmaster.runtime.rate import parse_rate
 
 RIGHTS: Final = ("read", "write", "admin", "metrics")
 """None contains another."""
@@ -29,7 +30,8 @@ class Grant:
     """What the holder of one token may do.
 
     `digest`: SHA-256 of the token, in hexadecimal digits. `prefixes`: of the keys it is good for; none: all keys.
-    `tags`: names of the tags it may invalidate; none: all of them, or not one if it has prefixes.
+    `tags`: names of the tags it may invalidate; none: all of them, or not one if it has prefixes. `rate`: of its requests, as
+    `parse_rate` reads it; empty: what masters have for all tokens.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Grant:
     prefixes: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     created: str = ""
+    rate: str = ""
 
 
 def new_token() -> str:
@@ -62,6 +65,7 @@ def make_grant(
     prefixes: Sequence[str] = (),
     tags: Sequence[str] = (),
     created: str = "",
+    rate: str = "",
 ) -> Grant:
     """A grant that is checked. Raises `SettingsError`; the sentence never holds `digest`: it might be a token by mistake."""
     if _name(name) is None:
@@ -86,7 +90,11 @@ def make_grant(
             f"token {name}: admin concerns the whole cluster, so it does not go with prefixes or tags; "
             "make two tokens"
         )
-    return Grant(name, digest, frozenset(rights), tuple(prefixes), tuple(tags), created)
+    try:
+        rate = str(parse_rate(rate)) if rate else ""
+    except ValueError as error:
+        raise SettingsError(f"token {name}: {error}") from error
+    return Grant(name, digest, frozenset(rights), tuple(prefixes), tuple(tags), created, rate)
 
 
 def _check_text(name: str, kind: str, text: str) -> None:

@@ -22,7 +22,7 @@ MODE: Final = 0o600
 
 _TOO_OPEN: Final = stat.S_IRWXO | stat.S_IWGRP
 _MOST_BYTES: Final = 4 * 2**20
-_FIELDS: Final = frozenset({"sha256", "rights", "prefixes", "tags", "created"})
+_FIELDS: Final = frozenset({"sha256", "rights", "prefixes", "tags", "rate", "created"})
 _HEADING: Final = (
     "# Made by `ringmaster token`. It holds hashes only: whoever loses a token needs a new one.\n"
 )
@@ -118,8 +118,12 @@ def _grant(name: str, table: Any) -> Grant:
             raise SettingsError(f"token {name[:100]}: {field} must be a list of texts")
     if not isinstance(digest, str):
         raise SettingsError(f"token {name[:100]}: sha256, the token's hash, is missing")
+    rate = table.get("rate", "")
+    if not isinstance(rate, str):
+        raise SettingsError(f'token {name[:100]}: rate must be a text, such as "500/s"')
     created = str(table.get("created", ""))
-    return make_grant(name, digest, texts["rights"], texts["prefixes"], texts["tags"], created)
+    rights, prefixes, tags = texts["rights"], texts["prefixes"], texts["tags"]
+    return make_grant(name, digest, rights, prefixes, tags, created, rate)
 
 
 @contextmanager
@@ -174,6 +178,8 @@ def _table(grant: Grant) -> str:
         lines.append(f"prefixes = {_texts(grant.prefixes)}")
     if grant.tags:
         lines.append(f"tags = {_texts(grant.tags)}")
+    if grant.rate:
+        lines.append(f"rate = {_text(grant.rate)}")
     if grant.created:
         lines.append(f"created = {_text(grant.created)}")
     return "\n".join(lines) + "\n"

@@ -19,12 +19,12 @@ from ringmaster.cli.folders import private_folder
 from ringmaster.cli.options import as_flags
 from ringmaster.cli.streams import USAGE
 from ringmaster.cli.supervisor import Program
+from ringmaster.config.cluster_settings import ClusterSettings
+from ringmaster.config.serving_settings import ServingSettings
 from ringmaster.config.settings import (
     AuxSettings,
-    ClusterSettings,
     MasterSettings,
     NodeSettings,
-    ServingSettings,
     UpSettings,
     advertised_address,
     load_settings,

@@ -11,7 +11,8 @@ import typer
 
 from ringmaster.cli.reference import SettingRow, setting_rows
 from ringmaster.cli.streams import FAILED, USAGE, run_command
-from ringmaster.config.settings import ClusterSettings, load_settings
+from ringmaster.config.cluster_settings import ClusterSettings
+from ringmaster.config.settings import load_settings
 from ringmaster.errors import RingmasterError, SettingsError
 from ringmaster.runtime.logging import configure_logging
 

@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from ringmaster.config.cluster_settings import ClusterSettings
 from ringmaster.config.quantities import format_size
+from ringmaster.config.serving_settings import ServingSettings
 from ringmaster.config.settings import (
     COMMANDS,
-    ClusterSettings,
     NodeSettings,
-    ServingSettings,
 )
 from ringmaster.config.types import Duration, OnOff, Size
 

@@ -66,6 +66,14 @@ def create(
             help="A tag that it may invalidate; once for each of several. None, and no prefix: all tags.",
         ),
     ] = None,
+    rate: Annotated[
+        str,
+        typer.Option(
+            "--rate",
+            help="How many requests it may send: 500/s, 60/m or 1000/h, and as 500/s,burst=1000 how many at once. "
+            "None: what the masters' --rate-limit-token says.",
+        ),
+    ] = "",
     file: TokensFile = _DEFAULT,
 ) -> None:
     """Make a token and print it, this once, as the last word.
@@ -81,6 +89,7 @@ def create(
             [text_of(each) for each in prefix or ()],
             [text_of(each) for each in tag or ()],
             datetime.now(UTC).isoformat(timespec="seconds"),
+            rate,
         )
         add_token(file, grant)
     typer.echo(f"{grant.name}: {_scope(grant)}; shown this once: {token}")
@@ -98,6 +107,7 @@ def show(file: TokensFile = _DEFAULT, json: Json = False) -> None:
                 "rights": sorted(each.rights),
                 "prefixes": each.prefixes,
                 "tags": each.tags,
+                "rate": each.rate or None,
                 "created": each.created or None,
             }
             for each in grants
@@ -122,4 +132,6 @@ def _scope(grant: Grant) -> str:
         parts.append(f"keys that begin with {', '.join(map(repr, grant.prefixes))}")
     if grant.tags:
         parts.append(f"tags {', '.join(map(repr, grant.tags))}")
+    if grant.rate:
+        parts.append(f"at most {grant.rate}")
     return "; ".join(parts)

@@ -33,7 +33,8 @@ from ringmaster.cli.scrape_targets import write_scrape_targets
 from ringmaster.cli.stopping import announce_stop, withdraw_stop
 from ringmaster.cli.streams import BestEffort
 from ringmaster.cli.supervisor import Report, Supervisor
-from ringmaster.config.settings import UpSettings, record_lease_dir
+from ringmaster.config.lease_dir import record_lease_dir
+from ringmaster.config.settings import UpSettings
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import (

@@ -1,325 +1,37 @@
-"""Every setting, defined once: name, type, unit, default, description.
+"""The settings of each command: name, type, unit, default, description, each defined once.
 
-A value comes from the first of these that has one: a flag (`--max-memory 1GiB`), the environment
-(`RINGMASTER_MAX_MEMORY`), the settings file (`max_memory` in `ringmaster.toml`), the default.
-`docs/configuration.md` is generated from this module.
+What all processes of a cluster share is in `cluster_settings`, what masters share in `serving_settings`. A value comes from the
+first of these that has one: a flag (`--max-memory 1GiB`), the environment (`RINGMASTER_MAX_MEMORY`), the settings file
+(`max_memory` in `ringmaster.toml`), the default. `docs/configuration.md` is generated from these modules.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ringmaster.config.file import FileSource
+from ringmaster.config.cluster_settings import ClusterSettings
 from ringmaster.config.quantities import format_size
+from ringmaster.config.serving_settings import ServingSettings
 from ringmaster.config.types import (
     MIN_MEMORY_BYTES,
     NODES_TRAFFIC,
     PROCESS_BYTES,
     WITHOUT_TOKENS,
     Address,
-    CoordinatorUrl,
     Duration,
     Host,
     Id,
     NodeMemory,
     Port,
-    PowerOfTwo,
     Size,
-    Switch,
     require_loopback,
 )
 from ringmaster.errors import SettingsError
-
-
-class ClusterSettings(BaseSettings):
-    """Settings of every process, on which all processes of a cluster must agree.
-
-    `command`: the command that the class is for, and its table in the settings file.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="RINGMASTER_", frozen=True, extra="forbid")
-    command: ClassVar[str] = ""
-
-    config: Annotated[
-        Path | None,
-        Field(
-            description="The settings file. Unset: ringmaster.toml in the current folder, if there is one."
-        ),
-    ] = None
-    data_dir: Annotated[
-        Path, Field(description="Folder of the cluster's files, created with mode 0700.")
-    ] = Path("data")
-    coordinator: Annotated[
-        CoordinatorUrl,
-        Field(
-            description="`sqlite` (one host, files in the data dir), `sqlite:/folder`, or `etcd://host:2379[,…]` "
-            "(`etcds://` with TLS)."
-        ),
-    ] = "sqlite"
-    etcd_cluster: Annotated[Id, Field(description="Name of this cluster in etcd.")] = "default"
-    etcd_user: Annotated[str, Field(description="User for etcd's authentication.")] = ""
-    etcd_password: Annotated[
-        str,
-        Field(
-            repr=False,
-            description="Its password. Set it in the environment or the file: other users can see flags.",
-        ),
-    ] = ""
-    etcd_ca: Annotated[
-        Path | None,
-        Field(
-            description="PEM file of the authorities that sign etcd's certificate. Unset: the system's."
-        ),
-    ] = None
-    etcd_cert: Annotated[
-        Path | None, Field(description="PEM file of the client certificate for etcd.")
-    ] = None
-    etcd_key: Annotated[Path | None, Field(description="PEM file of its private key.")] = None
-    lease_dir: Annotated[
-        Path | None,
-        Field(
-            description="Folder of the sqlite lease database and the process locks, the same for all processes "
-            "of a cluster. Unset: the folder named by the file `lease-dir` in the data dir, else `leases` in the data dir; "
-            "`ringmaster up` creates a private folder in memory (/dev/shm) if there is room, and writes that file."
-        ),
-    ] = None
-    replicas: Annotated[
-        int, Field(ge=1, le=8, description="Copies of each partition, the primary included.")
-    ] = 2
-    partitions: Annotated[
-        PowerOfTwo,
-        Field(
-            ge=1,
-            le=65536,
-            description="Partitions, a power of two. Used only when the cluster is created.",
-        ),
-    ] = 1024
-    min_in_sync: Annotated[
-        int,
-        Field(
-            ge=1, le=8, description="In-sync copies that a write needs; with fewer it is refused."
-        ),
-    ] = 1
-    placement: Annotated[
-        Literal["ring", "rendezvous"], Field(description="How partitions are placed onto nodes.")
-    ] = "ring"
-    max_value: Annotated[
-        Size, Field(ge=1, le=512 * 2**20, description="Size of the largest value.")
-    ] = 8 * 2**20
-    sole_copy_wait: Annotated[
-        Duration,
-        Field(
-            description="How long to wait for a partition's last copies before its snapshot is restored."
-        ),
-    ] = 30.0
-    restore: Annotated[
-        Switch,
-        Field(
-            description="When every copy of a partition is lost: load its snapshot (on) or start empty (off)."
-        ),
-    ] = True
-    snapshot_dir: Annotated[
-        Path | None,
-        Field(
-            description="Folder of the snapshots, shared by all nodes. Unset: `snapshots` in the data dir."
-        ),
-    ] = None
-    snapshot_interval: Annotated[
-        Duration,
-        Field(description="Time between snapshots. 0: only at a clean stop and on request."),
-    ] = 10.0
-    snapshot_keep: Annotated[
-        int, Field(ge=1, le=1000, description="How many rounds of snapshots to keep.")
-    ] = 3
-    restore_max_age: Annotated[
-        Duration | None,
-        Field(description="Snapshots older than this are not restored. Unset: any age."),
-    ] = None
-    link_ca: Annotated[
-        Path | None,
-        Field(
-            description="PEM file of the authority that signs the certificates of this cluster's masters and nodes. With it, and "
-            "`--link-cert` and `--link-key`, links between them by TCP are encrypted, and each side must show one."
-        ),
-    ] = None
-    link_cert: Annotated[
-        Path | None, Field(description="PEM file of this process's certificate for such links.")
-    ] = None
-    link_key: Annotated[Path | None, Field(description="PEM file of its private key.")] = None
-    insecure: Annotated[
-        bool, Field(description="Allow listening on addresses other than loopback without tokens.")
-    ] = False
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Field(description="The least severe events to log."),
-    ] = "info"
-    log_format: Annotated[
-        Literal["auto", "text", "json"],
-        Field(description="`auto`: text on a terminal, else JSON lines."),
-    ] = "auto"
-
-    @property
-    def coordinator_path(self) -> Path:
-        """The folder of the sqlite coordinator's durable files."""
-        return self.data_dir / "coordinator"
-
-    @property
-    def lease_path(self) -> Path:
-        """The folder of the lease database and the process locks: as set, as recorded in the data dir, or inside it."""
-        return self.lease_dir or recorded_lease_dir(self.data_dir) or self.data_dir / "leases"
-
-    @property
-    def snapshot_path(self) -> Path:
-        """The folder of the snapshots."""
-        return self.snapshot_dir or self.data_dir / "snapshots"
-
-    @property
-    def link_files(self) -> tuple[Path, Path, Path] | None:
-        """Authority, certificate and key for encrypted links; None: they are not encrypted."""
-        files = (self.link_ca, self.link_cert, self.link_key)
-        return None if None in files else files  # type: ignore[return-value]
-
-    @model_validator(mode="after")
-    def _has_all_for_encrypted_links(self) -> Self:
-        files = (self.link_ca, self.link_cert, self.link_key)
-        if any(files) and not all(files):
-            raise ValueError("--link-ca, --link-cert and --link-key go together")
-        return self
-
-    @model_validator(mode="after")
-    def _min_in_sync_is_possible(self) -> Self:
-        if self.min_in_sync > self.replicas:
-            raise ValueError(
-                f"--min-in-sync {self.min_in_sync} cannot be met with --replicas {self.replicas}"
-            )
-        return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        *_unused: PydanticBaseSettingsSource,
-        **_by_name: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        config = init_settings().get("config") or env_settings().get("config")
-        path = None if config is None else Path(config)
-        tables = {kind.command: frozenset(kind.model_fields) for kind in COMMANDS}
-        file = FileSource(settings_cls, path, tables, cls.file_tables())
-        return init_settings, env_settings, file
-
-    @classmethod
-    def file_tables(cls) -> dict[str, frozenset[str]]:
-        """The tables of the settings file that apply to this class, and which of their settings do. Later ones win."""
-        return {cls.command: frozenset(cls.model_fields)}
-
-
-_LEASE_DIR_FILE: Final = "lease-dir"
-"""The file in the data dir that names the lease dir, if that is elsewhere."""
-
-
-def record_lease_dir(data_dir: Path, lease_dir: Path) -> None:
-    """Write the lease dir's path into the data dir, where every process that is given no lease dir looks for it.
-
-    Raises `SettingsError`.
-    """
-    record = data_dir / _LEASE_DIR_FILE
-    try:
-        if lease_dir == data_dir / "leases":
-            record.unlink(missing_ok=True)
-            return
-        temporary = record.with_suffix(".tmp")
-        temporary.write_bytes(os.fsencode(lease_dir.absolute()) + b"\n")
-        temporary.replace(record)
-    except OSError as error:
-        raise SettingsError(f"cannot write {record}: {error.strerror}") from error
-
-
-def recorded_lease_dir(data_dir: Path) -> Path | None:
-    """The path that `record_lease_dir` wrote, None if there is none."""
-    try:
-        recorded = (data_dir / _LEASE_DIR_FILE).read_bytes().rstrip(b"\n")
-    except OSError:
-        return None
-    return Path(os.fsdecode(recorded)) if recorded else None
-
-
-class ServingSettings(ClusterSettings):
-    """Settings that all masters of a cluster should share."""
-
-    fastpath: Annotated[
-        bool,
-        Field(
-            description="Serve plain requests of /data on a short way, several times as fast. Off: to compare."
-        ),
-    ] = True
-    deadline: Annotated[
-        Duration,
-        Field(
-            gt=0,
-            le=60,
-            description="How long a client's request may take until it is answered 503.",
-        ),
-    ] = 6.0
-    shed_after: Annotated[
-        Duration,
-        Field(
-            ge=0,
-            le=10,
-            description="Once requests have taken so long for a tenth of a second, so that even the quickest did, as many are answered "
-            "503 at once as must be for the others to be that quick. 0: never.",
-        ),
-    ] = 0.005
-    host_names: Annotated[
-        str,
-        Field(
-            description="Host names under which clients reach it, separated by commas; localhost and IP addresses always "
-            "work, `*` allows any name. Other Host headers are refused, against DNS rebinding. With `--tokens` any is accepted."
-        ),
-    ] = ""
-    tokens: Annotated[
-        Path | None,
-        Field(
-            description="File of the tokens with which clients identify themselves (`ringmaster token create`), not "
-            "readable by others; read again when it changes. Unset: everyone who reaches it may do everything."
-        ),
-    ] = None
-    bootstrap_wait: Annotated[
-        Duration,
-        Field(
-            le=300,
-            description="How long a cluster that starts waits for further nodes before it places data.",
-        ),
-    ] = 1.0
-    max_fills: Annotated[
-        int, Field(ge=1, le=4096, description="How many copies may be filled at the same time.")
-    ] = 128
-    max_connections: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1_000_000,
-            description="Connections that one master takes at one time; more are answered 503 and closed. 0: no cap. "
-            "Those by its unix socket, as from the nginx beside it, are counted and never refused.",
-        ),
-    ] = 10_000
-    max_connections_per_address: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1_000_000,
-            description="How many of them may come from one client address. 0: no cap, as where a proxy on another "
-            "machine is the only client.",
-        ),
-    ] = 5_000
 
 
 class NodeSettings(ClusterSettings):
@@ -522,7 +234,7 @@ class UpSettings(ServingSettings, NodeSettings):
         }
 
 
-COMMANDS: tuple[type[ClusterSettings], ...] = (UpSettings, MasterSettings, AuxSettings)
+COMMANDS: Final[tuple[type[ClusterSettings], ...]] = (UpSettings, MasterSettings, AuxSettings)
 """The settings class of each command that has one."""
 
 _S = TypeVar("_S", bound=ClusterSettings)

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ringmaster.config.quantities import format_size, parse_duration, parse_size
+from ringmaster.runtime.rate import parse_rate
 
 PROCESS_BYTES: Final = 72 * 2**20
 """Resident memory of a node's process without entries (measured: 69 MiB interpreted, 72 compiled, CPython 3.11, glibc 2.36)."""
@@ -35,6 +36,23 @@ def _host_and_port(value: str) -> str:
     if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}", value):
         raise ValueError(f"{value!r} is not an address; write host:port or [v6]:port")
     return value
+
+
+def _rate(value: str) -> str:
+    """Empty: none, as a variable of a compose file has it."""
+    return str(parse_rate(value)) if value else ""
+
+
+def _networks(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        found = [ipaddress.ip_network(each.strip(), strict=False) for each in value.split(",")]
+    except ValueError as error:
+        raise ValueError(
+            f"{value!r} is no list of addresses; write 10.0.0.7 or 10.0.0.0/8, with commas between: {error}"
+        ) from error
+    return ",".join(map(str, found))
 
 
 def _id(value: str) -> str:
@@ -68,6 +86,8 @@ CoordinatorUrl = Annotated[str, AfterValidator(_coordinator)]
 PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
 Id = Annotated[str, AfterValidator(_id)]
 Switch = Annotated[bool, OnOff()]
+RateText = Annotated[str, AfterValidator(_rate)]
+Networks = Annotated[str, AfterValidator(_networks)]
 
 
 WITHOUT_TOKENS: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ringmaster.config.settings import ClusterSettings
+from ringmaster.config.cluster_settings import ClusterSettings
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.etcd import EtcdCoordinator, EtcdOptions
 from ringmaster.coordinator.sqlite import SqliteCoordinator

@@ -32,8 +32,16 @@ OnReply = Callable[[Reply], None]
 
 OnPush = Callable[[list[Any]], None]
 
+CLOSED: Final = "closed"
+OPEN: Final = "open"
+HALF_OPEN: Final = "half-open"
+
+_BACKOFF_LEAST_S: Final = 0.005
 _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_MOST_S: Final = 1.0
+_STEADY_S: Final = 1.0
+"""A connection that was lost sooner was no success: a peer that takes connections and drops them is failing."""
+
 _CONNECT_S: Final = 2.0
 _STALL_CHECKS: Final = 4
 _BUSY: Final = 8
@@ -67,6 +75,16 @@ class _Callback(ReplyHandler):
         self._on_reply(reply)
 
 
+class ConnectCounts:
+    """`attempts` to connect, and how many were `failures`, of several links together."""
+
+    __slots__ = ("attempts", "failures")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.failures = 0
+
+
 class Link:
     """A connection to `address` that carries any number of requests at once.
 
@@ -91,6 +109,7 @@ class Link:
         on_down: Callable[[], None] | None = None,
         on_push: OnPush | None = None,
         jitter: Callable[[], float] = random.random,
+        counts: ConnectCounts | None = None,
     ) -> None:
         self.name = name
         self.address = address
@@ -107,6 +126,9 @@ class Link:
         self._opening: _Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._complaint = ""
+        self._counts = ConnectCounts() if counts is None else counts
+        # Before this connection.
+        self._answered = 0
 
     def __repr__(self) -> str:
         connection = self._connection
@@ -124,9 +146,17 @@ class Link:
         return 0 if self._connection is None else len(self._connection.waiting)
 
     @property
+    def circuit(self) -> str:
+        """`closed`: requests pass. `open`: the peer failed, and they fail at once, without a try. `half-open`: it is being tried."""
+        if self._connection is not None:
+            return CLOSED
+        return OPEN if self._opening is None else HALF_OPEN
+
+    @property
     def answered(self) -> int:
-        """Replies that came by the connection that is up; it counts from 0 again after each loss."""
-        return 0 if self._connection is None else self._connection.answered
+        """Replies that came, on all connections."""
+        connection = self._connection
+        return self._answered + (0 if connection is None else connection.answered)
 
     def start(self) -> None:
         """Connect, and reconnect whenever it is lost, until `close`."""
@@ -206,24 +236,34 @@ class Link:
         return reply
 
     async def _run(self) -> None:
-        """Connect, wait until it is lost, back off, again. Owned by `start` and `close`."""
+        """Connect, wait until it is lost, back off, again. Owned by `start` and `close`.
+
+        One attempt at a time, whatever is asked meanwhile, and between two a pause that is exponential, with full jitter (M. Brooker,
+        "Exponential Backoff and Jitter", 2015).
+        """
+        loop = asyncio.get_running_loop()
+        counts = self._counts
         backoff_s = _BACKOFF_FIRST_S
         while True:
             connection = _Connection(self.name, self._hello, self._stall_s, self._on_push)
             self._opening = connection
+            counts.attempts += 1
             try:
                 await self._network.connect(self.address, connection.as_protocol, _CONNECT_S)
                 async with asyncio.timeout(_CONNECT_S):
                     await connection.ready
-                backoff_s = _BACKOFF_FIRST_S
+                since = loop.time()
                 self._up(connection)
                 await connection.lost
+                if loop.time() - since >= _STEADY_S:
+                    backoff_s = _BACKOFF_FIRST_S
             except (RingmasterError, TimeoutError) as error:
+                counts.failures += 1
                 self._complain(str(error) or "no answer to the greeting")
             finally:
                 self._opening = None
                 connection.lose(LinkBroken(f"the link to {self.name} was closed"))
-            await asyncio.sleep(backoff_s * (0.5 + self._jitter() / 2))
+            await asyncio.sleep(max(_BACKOFF_LEAST_S, backoff_s * self._jitter()))
             backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
 
     def _up(self, connection: _Connection) -> None:
@@ -238,8 +278,10 @@ class Link:
             self._on_up()
 
     def _down(self, reason: LinkError) -> None:
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             return
+        self._answered += connection.answered
         self._connection = None
         _log.info("link lost", peer=self.name, address=self.address, reason=str(reason))
         if self._on_down is not None:

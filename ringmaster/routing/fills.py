@@ -15,11 +15,12 @@ from ringmaster.errors import RingmasterError, Unserved
 from ringmaster.protocol.resp import Reply, encode
 from ringmaster.routing.event_links import EventLinks, Session
 from ringmaster.routing.outcomes import RETRY, read_outcome
+from ringmaster.routing.retries import Retries
 from ringmaster.routing.table import Route
 from ringmaster.runtime.clock import Clock
 
-_FIRST_PAUSE_S: Final = 0.002
-_LONGEST_PAUSE_S: Final = 0.05
+_CALM_S: Final = 1.0
+"""A line that waits for a sign, a session that comes up or a newer view, looks around by itself so often."""
 
 
 class Filled(NamedTuple):
@@ -97,18 +98,18 @@ class _Line:
 class FillDesk:
     """The lines of one master. `begin` to ask, await `result`, and `drop` what was begun when the caller has gone.
 
-    `route_of(key)`: where the key's primary is. `jitter()` is uniform in [0, 1).
+    `route_of(key)`: where the key's primary is. `retries`: what may be asked of it again.
     """
 
     def __init__(
         self,
         clock: Clock,
         route_of: Callable[[bytes], Route | None],
-        jitter: Callable[[], float],
+        retries: Retries,
     ) -> None:
         self._clock = clock
         self._route_of = route_of
-        self._jitter = jitter
+        self._retries = retries
         self._lines: dict[bytes, _Line] = {}
         self._hurries = False
         self.events: EventLinks | None = None
@@ -249,7 +250,7 @@ class FillDesk:
         route = self._route_of(line.key)
         session = self._session_of(route)
         if route is None or session is None or not session.is_up:
-            self._later(line)
+            self._wait(line, _CALM_S, self._send)
             return
         line.asked, line.coming = list(line.coming), {}
         line.route, line.session = route, session
@@ -322,12 +323,23 @@ class FillDesk:
             self._tidy(ask.key)
 
     def _later(self, line: _Line) -> None:
-        self._stop_timer(line)
-        pause_s = min(_FIRST_PAUSE_S * 2 ** min(line.attempt, 6), _LONGEST_PAUSE_S)
+        """Ask again in a moment, whatever its primary replied last."""
+        pause_s = self._retries.pause_s(line.attempt)
         line.attempt += 1
-        line.timer = asyncio.get_running_loop().call_later(
-            pause_s * (0.5 + self._jitter() / 2), self._send, line
-        )
+        self._wait(line, pause_s, self._retry)
+
+    def _retry(self, line: _Line) -> None:
+        """Ask again if the primary's budget for that allows it, else later."""
+        route = self._route_of(line.key)
+        if route is not None and not self._retries.pay({self._retries.of(route.link): 1}):
+            self._wait(line, self._retries.put_off_s(line.attempt), self._retry)
+            line.attempt += 1
+        else:
+            self._send(line)
+
+    def _wait(self, line: _Line, pause_s: float, then: Callable[[_Line], None]) -> None:
+        self._stop_timer(line)
+        line.timer = asyncio.get_running_loop().call_later(pause_s, then, line)
 
     def _tidy(self, key: bytes) -> None:
         """Forget the line of `key` if nobody is in it any more; its primary need not tell us then."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ringmaster.cluster.view import NodeInfo, View
-from ringmaster.net.link import Link, OnPush
+from ringmaster.net.link import ConnectCounts, Link, OnPush
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
 
@@ -32,6 +32,7 @@ class NodeLink(Link):
         stall_s: float,
         on_up: Callable[[], None],
         jitter: Callable[[], float],
+        counts: ConnectCounts,
     ) -> None:
         super().__init__(
             network,
@@ -43,6 +44,7 @@ class NodeLink(Link):
             on_up=on_up,
             on_down=self._lost,
             jitter=jitter,
+            counts=counts,
         )
         self.on_lost: Callable[[], None] | None = None
 
@@ -52,7 +54,9 @@ class NodeLink(Link):
 
 
 class NodeLinks:
-    """One link to each incarnation that the newest view lists as up. `on_up` is called when any comes up."""
+    """One link to each incarnation that the newest view lists as up. `on_up` is called when any comes up. `counts`: of their attempts
+    to connect, and those of links for events.
+    """
 
     def __init__(
         self,
@@ -70,7 +74,9 @@ class NodeLinks:
         self._on_up = on_up
         self._secret = secret
         self._jitter = jitter
+        self.counts = ConnectCounts()
         self._links: dict[Owner, Link] = {}
+        self._large: dict[Owner, Link] = {}
         self._infos: dict[Owner, NodeInfo] = {}
         self._cluster = ""
 
@@ -126,20 +132,39 @@ class NodeLinks:
             on_down=on_down,
             on_push=on_push,
             jitter=self._jitter,
+            counts=self.counts,
         )
         link.start()
+        return link
+
+    def large_of(self, owner: Owner) -> Link | None:
+        """Another link to `owner`, for large values, opened when it is first asked for; None if the newest view does not list it as up."""
+        link, info = self._large.get(owner), self._infos.get(owner)
+        if link is None and info is not None:
+            link = self._large[owner] = Link(
+                self._network,
+                address_of(info, self._boot_id),
+                name=info.id,
+                hello=handshake(self._cluster, info.incarnation, self._secret),
+                stall_s=self._stall_s,
+                on_up=self._on_up,
+                jitter=self._jitter,
+            )
+            link.start()
         return link
 
     def keep(self, wanted: dict[Owner, Link]) -> None:
         """Stop every link that is not in `wanted`: what is in flight on it fails at once."""
         gone = [link for owner, link in self._links.items() if owner not in wanted]
+        gone += [self._large.pop(owner) for owner in [*self._large] if owner not in wanted]
         self._links = wanted
         for link in gone:
             link.stop()
 
     async def close(self) -> None:
-        links, self._links = self._links, {}
-        for link in links.values():
+        links = [*self._links.values(), *self._large.values()]
+        self._links, self._large, self._infos = {}, {}, {}
+        for link in links:
             await link.close()
 
     def _connect(self, info: NodeInfo) -> Link:
@@ -147,10 +172,11 @@ class NodeLinks:
             self._network,
             address_of(info, self._boot_id),
             name=info.id,
-            hello=handshake(self._cluster, info.incarnation, self._secret),
+            hello=handshake(self._cluster, info.incarnation, self._secret, shared=True),
             stall_s=self._stall_s,
             on_up=self._on_up,
             jitter=self._jitter,
+            counts=self.counts,
         )
         link.start()
         return link

@@ -22,6 +22,9 @@ from ringmaster.protocol.write_options import WriteReply
 RETRY: Final = object()
 """The outcome of a request that is known not to have run, or is harmless to repeat: send it again."""
 
+LARGE: Final = object()
+"""The outcome of a read of a value that does not come by the link that all requests share."""
+
 _REFUSALS: Final[dict[str, type[RingmasterError]]] = {
     "SHED": Shed,
     "MINSYNC": TooFewCopies,
@@ -30,12 +33,14 @@ _REFUSALS: Final[dict[str, type[RingmasterError]]] = {
 
 
 def read_outcome(reply: Reply) -> object:
-    """The outcome of a read: its value, a final error, or `RETRY`."""
+    """The outcome of a read: its value, a final error, `RETRY` or `LARGE`."""
     if not isinstance(reply, RingmasterError):
         return reply
     if isinstance(reply, PeerError):
         if reply.code in {"MOVED", "WAIT", "UNKNOWN", "AGAIN"}:
             return RETRY
+        if reply.code == "LARGE":
+            return LARGE
         return Shed(f"the node is overloaded: {reply}") if reply.code == "SHED" else reply
     if isinstance(reply, LinkFull):
         return Shed(str(reply))

@@ -13,8 +13,15 @@ from typing import Any, Final, TypeVar, cast
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import View
-from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
-from ringmaster.net.link import Link
+from ringmaster.errors import (
+    DeadlineExceeded,
+    LinkError,
+    OutcomeUnknown,
+    PeerError,
+    RingmasterError,
+    Unserved,
+)
+from ringmaster.net.link import ConnectCounts, Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.protocol.write_options import WriteReply
@@ -28,9 +35,11 @@ from ringmaster.routing.invalidation import (
 )
 from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
-from ringmaster.routing.outcomes import RETRY, read_outcome, write_outcome
-from ringmaster.routing.pending import PendingRequest
+from ringmaster.routing.outcomes import LARGE, RETRY, read_outcome, write_outcome
+from ringmaster.routing.pending import MOVED, PendingRequest
+from ringmaster.routing.retries import NodeRetries, Retries, RetryPolicy, Sign
 from ringmaster.routing.scatter_gather import (
+    MAX_KEYS,
     NO_PRIMARY,
     Gather,
     KeyBatch,
@@ -42,8 +51,9 @@ from ringmaster.routing.scatter_gather import (
 from ringmaster.routing.table import Route, Table, build_table
 from ringmaster.runtime.clock import Clock
 
-_FIRST_PAUSE_S: Final = 0.002
-_LONGEST_PAUSE_S: Final = 0.05
+_MOST_LARGE: Final = 2
+"""Large values on their way at one time: one comes while the other is passed on. Each holds up the loop for some milliseconds."""
+
 _NOT_EVERYWHERE: Final = "not done in every partition; send it again: "
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
@@ -58,6 +68,7 @@ class Router:
 
     `boot_id`: of this boot, to use the unix sockets of nodes on this host. `stall_s`: see `Link`. `secret`: of the
     cluster. `jitter()` is uniform in [0, 1). `name`: of this master, for the nodes' logs. `fills`: reads that wait, once `events` runs.
+    `retry`: how often nodes are asked again, `retries` counts it.
     """
 
     def __init__(
@@ -70,9 +81,10 @@ class Router:
         secret: str = "",
         jitter: Callable[[], float] = random.random,
         name: str = "",
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a tuple of figures
     ) -> None:
         self._clock = clock
-        self._jitter = jitter
+        self.retries = Retries(clock, jitter, retry)
         self._links = NodeLinks(
             network,
             boot_id=boot_id,
@@ -81,7 +93,7 @@ class Router:
             secret=secret,
             jitter=jitter,
         )
-        self.fills = FillDesk(clock, self._route_of, jitter)
+        self.fills = FillDesk(clock, self._route_of, self.retries)
         self.events = EventLinks(self._links, name, clock, self.fills.event, self.fills.changed)
         self.fills.events = self.events
         self._table: Table = [None]
@@ -90,7 +102,8 @@ class Router:
         # Of an invalidation, for the view's whole table.
         self._plan: Plan | None = None
         # Set, and replaced, when a retry may succeed: a new view, a link that came up.
-        self._changed = asyncio.Event()
+        self._changed = Sign()
+        self._large = asyncio.Semaphore(_MOST_LARGE)
 
     def adopt(self, view: View) -> None:
         """Route by `view` from now on; an older one is ignored.
@@ -107,6 +120,7 @@ class Router:
         self._plan = None
         self._links.keep(wanted)
         self.events.keep(set(wanted))
+        self.retries.keep(wanted.values())
         for link in self._links.all():
             for handler in link.pending():
                 if isinstance(handler, PendingRequest):
@@ -121,6 +135,11 @@ class Router:
         await self.events.close()
         await self._links.close()
         self._wake()
+
+    @property
+    def connects(self) -> ConnectCounts:
+        """Attempts to connect to nodes."""
+        return self._links.counts
 
     def node_of(self, key: bytes) -> bytes:
         """The id of the primary of `key`, empty if there is none."""
@@ -184,10 +203,34 @@ class Router:
             route.link.ask(encode(command, route.token, key, *args), pending)
         return route
 
-    async def read(self, key: bytes, deadline: float) -> bytes | None:
-        """The entry of `key`, None if there is none. Raises `Unserved`."""
-        [entry] = await self._send([self._request(b"RM.GET", key)], deadline, read_outcome)
+    async def read(self, key: bytes, deadline: float, refusal: Reply = None) -> bytes | None:
+        """The entry of `key`, None if there is none. Raises `Unserved`.
+
+        `refusal`: what was replied when it was asked for before, an outcome that is `RETRY`.
+        """
+        requests = [self._request(b"RM.GET", key)]
+        [entry] = await self._send(requests, deadline, read_outcome, refusal)
+        if entry is LARGE:
+            [entry] = await self._settle(
+                [key], self._read_large, deadline, read_outcome, xxh3_64_intdigest
+            )
         return cast("bytes | None", _raised(entry))
+
+    async def _read_large(self, keys: Sequence[bytes], within_s: float) -> list[Reply]:
+        """The reply for the one of `keys`, by the link for large values, when it is its turn."""
+        deadline = self._clock.boottime() + within_s
+        try:
+            async with asyncio.timeout(within_s), self._large:
+                route = self._route_of(keys[0])
+                link = None if route is None else self._links.large_of(route.owner)
+                if route is None or link is None:
+                    return [NO_PRIMARY]
+                frame = b"%b%b%b\r\n" % (route.get, bulk_head(len(keys[0])), keys[0])
+                return [await link.request(frame, deadline - self._clock.boottime())]
+        except TimeoutError:
+            return [DeadlineExceeded(f"{_MOST_LARGE} other large values at a time come first")]
+        except RingmasterError as error:
+            return [error]
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""
@@ -196,21 +239,29 @@ class Router:
         return None if found is None else (found[0], found[1])
 
     async def write(
-        self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
+        self,
+        command: bytes,
+        key: bytes,
+        args: Sequence[bytes | int],
+        deadline: float,
+        refusal: Reply = None,
     ) -> WriteReply:
-        """Apply one write. Raises `Unserved` or `TooLarge` (known not to have run), or `OutcomeUnknown`."""
-        [reply] = await self._send([self._request(command, key, *args)], deadline, write_outcome)
+        """Apply one write. Raises `Unserved` or `TooLarge` (known not to have run), or `OutcomeUnknown`. `refusal` as in `read`."""
+        requests = [self._request(command, key, *args)]
+        [reply] = await self._send(requests, deadline, write_outcome, refusal)
         return cast(WriteReply, _raised(reply))
 
     async def read_many(
-        self, keys: Sequence[bytes], deadline: float
+        self, keys: Sequence[bytes], deadline: float, refusals: Sequence[Reply] = ()
     ) -> list[bytes | RingmasterError | None]:
-        """`read` of each key, errors as values, sent to all nodes at once."""
+        """`read` of each key, errors as values, sent to all nodes at once. `refusals`: as in `read`, one for each or none."""
 
         async def send(unsettled: Sequence[bytes], within_s: float) -> list[Reply]:
             return await gather_batches(self._table, unsettled, within_s)
 
-        outcomes = await self._settle(keys, send, deadline, read_outcome)
+        outcomes = await self._settle(
+            keys, send, deadline, read_outcome, xxh3_64_intdigest, refusals, MAX_KEYS
+        )
         return cast("list[bytes | RingmasterError | None]", outcomes)
 
     async def write_many(
@@ -232,6 +283,7 @@ class Router:
         attempt = 0
         while True:
             changed = self._changed
+            costs: dict[NodeRetries, int] = {}
             left_s = deadline - self._clock.boottime()
             if left_s <= 0:
                 raise OutcomeUnknown(_NOT_EVERYWHERE + "the deadline is over")
@@ -241,10 +293,14 @@ class Router:
                 raise OutcomeUnknown(f"{_NOT_EVERYWHERE}{refusal}")
             left = plan.unrouted
             for part, reply in zip(plan.parts, replies, strict=True):
-                left = left + left_over(part, reply)
+                over = left_over(part, reply)
+                left = left + over
+                node = self._asked_without_a_sign(part.link, reply) if over else None
+                if node is not None:
+                    costs[node] = 1
             if not left:
                 return
-            await self._pause(changed, attempt, deadline)
+            await self.retries.pause(changed, attempt, deadline, costs)
             attempt += 1
             plan = Plan(self._table, left)
 
@@ -252,12 +308,10 @@ class Router:
         self, prefix: bytes, limit: int, cursor: str | None, deadline: float
     ) -> tuple[list[bytes], str | None]:
         """Up to `limit` keys that begin with `prefix`, and the cursor for the next call: see `list_page`."""
-        attempt = 0
         while self._view is None:
             if self._clock.boottime() >= deadline:
                 raise Unserved("not served within the deadline: there is no view yet")
-            await self._pause(self._changed, attempt, deadline)
-            attempt += 1
+            await self.retries.pause(self._changed, 0, deadline, {})
         return await list_page(
             lambda: self._table, self._ask_all, self._clock, prefix, limit, cursor, deadline
         )
@@ -269,7 +323,11 @@ class Router:
         return Request(xxh3_64_intdigest(key), command, (key, *args))
 
     async def _send(
-        self, requests: Sequence[Request], deadline: float, outcome_of: Callable[[Reply], object]
+        self,
+        requests: Sequence[Request],
+        deadline: float,
+        outcome_of: Callable[[Reply], object],
+        refusal: Reply = None,
     ) -> list[object]:
         """The outcome of each of `requests`, see `_settle`."""
         reads = outcome_of is read_outcome
@@ -277,7 +335,8 @@ class Router:
         async def send(unsettled: Sequence[Request], within_s: float) -> list[Reply]:
             return await gather_each(self._table, unsettled, within_s, movable=reads)
 
-        return await self._settle(requests, send, deadline, outcome_of)
+        refusals = () if refusal is None else (refusal,)
+        return await self._settle(requests, send, deadline, outcome_of, _hash_of, refusals)
 
     async def _settle(
         self,
@@ -285,59 +344,105 @@ class Router:
         send: Callable[[Sequence[_T], float], Awaitable[list[Reply]]],
         deadline: float,
         outcome_of: Callable[[Reply], object],
+        hash_of: Callable[[_T], int],
+        refusals: Sequence[Reply] = (),
+        together: int = 1,
     ) -> list[object]:
-        """A value or an error for each of `requests`: send all at once, then again those whose outcome is `RETRY`."""
+        """A value or an error for each of `requests`: send all at once, then again those whose outcome is `RETRY`.
+
+        `together`: so many go in one command. `refusals`: what was replied when they were sent before, if they were: outcomes that are `RETRY`.
+        """
         results: list[object] = [None] * len(requests)
-        unsettled: Sequence[int] = range(len(requests))
+        todo: Sequence[int] = range(len(requests))
+        held: dict[int, Reply] = dict(enumerate(refusals))
+        paid: dict[int, NodeRetries] = {}
         attempt = 0
         reads = outcome_of is read_outcome
-        reason: object = "the deadline is over"
-        while unsettled:
+        if not all(_was_asked_of_nobody(reply) for reply in refusals):
+            hashes = {index: hash_of(requests[index]) for index in held}
+            todo, paid = await self._next(hashes, held, self._changed, 0, deadline, together)
+        while True:
             changed = self._changed
             left_s = deadline - self._clock.boottime()
             if left_s <= 0:
-                for index in unsettled:
-                    results[index] = Unserved(f"not served within the deadline: {reason}")
-                break
+                for index in held or todo:
+                    reason: object = held.get(index, "the deadline is over")
+                    results[index] = Unserved(f"not served within the deadline: {reason!s}")
+                return results
             # Usually all are sent once and answered with a value.
-            batch = [requests[index] for index in unsettled] if attempt else requests
+            batch = requests if len(todo) == len(requests) else [requests[at] for at in todo]
             replies = await send(batch, left_s)
-            again: list[int] = []
-            for index, reply in zip(unsettled, replies, strict=True):
+            for index in todo if held else ():
+                held.pop(index, None)
+            for index, reply in zip(todo, replies, strict=True):
                 if reads and type(reply) is bytes:
                     results[index] = reply
                     continue
                 outcome = outcome_of(reply)
                 if outcome is RETRY:
-                    again.append(index)
-                    reason = reply
+                    held[index] = reply
                 else:
                     results[index] = outcome
-            unsettled = again
-            if unsettled:
-                await self._pause(changed, attempt, deadline)
-                attempt += 1
-        return results
+            if paid:
+                self.retries.answered({paid[index] for index in todo if index not in held})
+            if not held:
+                return results
+            hashes = {index: hash_of(requests[index]) for index in held}
+            todo, paid = await self._next(hashes, held, changed, attempt, deadline, together)
+            attempt += 1
 
-    async def _pause(self, changed: asyncio.Event, attempt: int, deadline: float) -> None:
-        """Wait for a change since `changed` was taken, but no longer than the back-off of this `attempt`."""
-        left_s = deadline - self._clock.boottime()
-        pause_s = min(_FIRST_PAUSE_S * 2 ** min(attempt, 6), _LONGEST_PAUSE_S) * (
-            0.5 + self._jitter() / 2
-        )
-        try:
-            async with asyncio.timeout(min(pause_s, left_s)):
-                await changed.wait()
-        except TimeoutError:
-            return
+    async def _next(
+        self,
+        hashes: dict[int, int],
+        held: dict[int, Reply],
+        changed: Sign,
+        attempt: int,
+        deadline: float,
+        together: int,
+    ) -> tuple[list[int], dict[int, NodeRetries]]:
+        """Wait until some of those that are `held` may be sent again; which, in order, and whose budget paid for each.
+
+        `hashes`: of their keys.
+        """
+        nodes: dict[int, NodeRetries] = {}
+        costs: dict[NodeRetries, int] = {}
+        for index, refusal in held.items():
+            route = self._table[hashes[index] & self._mask]
+            node = None if route is None else self._asked_without_a_sign(route.link, refusal)
+            if node is not None:
+                nodes[index] = node
+                costs[node] = costs.get(node, 0) + 1
+        commands = {node: -(-count // together) for node, count in costs.items()}
+        if await self.retries.pause(changed, attempt, deadline, commands):
+            return sorted(nodes), nodes
+        return sorted(held), {}
+
+    def _asked_without_a_sign(self, link: Link, refusal: Reply) -> NodeRetries | None:
+        """Of whom something that was refused may be asked again just so; None where a sign will come: a newer view, or the link up."""
+        if not link.connected:
+            return None
+        if isinstance(refusal, PeerError) and refusal.code == "MOVED" and self._view is not None:
+            epoch = refusal.detail
+            if epoch.isdecimal() and int(epoch) > self._view.epoch:
+                return None
+        return self.retries.of(link)
 
     def _route_of(self, key: bytes) -> Route | None:
         return self._table[xxh3_64_intdigest(key) & self._mask]
 
     def _wake(self) -> None:
         self.fills.wake()
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        changed, self._changed = self._changed, Sign()
+        changed.give()
+
+
+def _hash_of(request: Request) -> int:
+    return request.key_hash
+
+
+def _was_asked_of_nobody(reply: Reply) -> bool:
+    """Whether a request is as good as never sent: asking again asks no node a second time."""
+    return reply is MOVED or isinstance(reply, LinkError)
 
 
 def _raised(outcome: object) -> object:

@@ -33,7 +33,7 @@ are counted, not time, so a stop of this process makes nobody late."""
 _BARE_HEADER: Final = pack(
     slot=0, term=0, seq=0, expires_ms=0, written_s=0, flags=JSON, meta=b"", value=b""
 )
-_MAX_KEYS: Final = 512
+MAX_KEYS: Final = 512
 """Keys in one command: about half a millisecond of the node's time, during which it serves nobody else."""
 
 _T = TypeVar("_T")
@@ -177,7 +177,7 @@ def _error_of(reply: Reply) -> RingmasterError:
 def send_batches(
     table: Table, keys: Sequence[bytes], gather: Gather, *, values: bool = False
 ) -> list[KeyBatch]:
-    """Read `keys` with one command for each node (more above `_MAX_KEYS`); `gather` gets a reply for each key.
+    """Read `keys` with one command for each node (more above `MAX_KEYS`); `gather` gets a reply for each key.
 
     `values`: by `RM.VALUES`, see `Gather.bare`; else by `RM.MGET`, for entries. To complete the gather at a deadline,
     call `replied(LATE)` on each batch returned.
@@ -193,8 +193,8 @@ def send_batches(
     frames: list[tuple[Link, bytes, KeyBatch]] = []
     for link, indexes in by_link.items():
         if link is not None:
-            for first in range(0, len(indexes), _MAX_KEYS):
-                some = indexes[first : first + _MAX_KEYS]
+            for first in range(0, len(indexes), MAX_KEYS):
+                some = indexes[first : first + MAX_KEYS]
                 batch = KeyBatch(gather, some, cast("Sequence[Route]", _select(routes, some)))
                 frames.append((link, batch.frame(_select(keys, some), values=values), batch))
     for link, frame, batch in frames:

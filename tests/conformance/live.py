@@ -53,16 +53,21 @@ class LiveCluster:
         return Front(name, ("127.0.0.1", self._ports[name]), proxied=name.endswith("nginx"))
 
     @contextmanager
-    def guarded(self, tokens: Path) -> Iterator[None]:
-        """Start a master with the fast path and one without that ask for `tokens`, and nginx in front of both."""
-        names = ("guarded fastpath", "guarded aiohttp", "guarded nginx")
+    def guarded(
+        self, tokens: Path, kind: str = "guarded", more: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Start a master with the fast path and one without that ask for `tokens`, and nginx in front of both.
+
+        `kind`: their names begin so. `more`: of their command line.
+        """
+        names = (f"{kind} fastpath", f"{kind} aiohttp", f"{kind} nginx")
         self._ports.update(zip(names, free_ports(3), strict=True))
         with ExitStack() as stack:
             for name in names[:2]:
                 own = ["--port", str(self._ports[name]), "--unix", str(self._socket(name))]
                 own += ["--tokens", str(tokens), "--max-value", str(LIMITS.max_value)]
                 own += ["--no-fastpath"] if name.endswith("aiohttp") else []
-                own += ["--id", name.replace(" ", "-")]
+                own += ["--id", name.replace(" ", "-"), *more]
                 stack.enter_context(self._process(name, "master", own))
             if self.nginx is not None:
                 stack.enter_context(self._front_door(self.nginx, names[2], names[:2]))
@@ -70,6 +75,7 @@ class LiveCluster:
                 self._wait_until_ready(name)
             yield
 
+    @contextmanager
     def log(self, name: str) -> str:
         """What a process printed so far."""
         return (self._folder / f"{name}.log").read_text(errors="replace")

@@ -100,7 +100,6 @@ DOORS = [
     ("GET", "/cluster/events", None, "read"),
     ("GET", "/openapi.json", None, "read"),
     ("GET", "/docs", None, "read"),
-    ("GET", "/", None, "read"),
     ("PUT", "/data/app/x", b"1", "write"),
     ("PUT", "/data?key=app/x&ttl=9", b"1", "write"),
     ("POST", "/data", b'{"key":"app/x","value":1}', "write"),
@@ -152,6 +151,16 @@ def test_health_is_open(front: Front, method: str, target: str) -> None:
     assert front.request(method, target).status == 200
     wrong = [("Authorization", f"Bearer {UNKNOWN}")]
     assert front.request(method, target, wrong).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_console_is_open_and_knows_nothing(front: Front, method: str) -> None:
+    """Its page asks for a token; what it shows then comes by the doors above."""
+    bare = front.request(method, "/")
+    assert bare.status == 200
+    assert "form-action 'none'" in str(bare.get("Content-Security-Policy"))
+    assert b"aux1" not in bare.body
+    assert front.request("POST", "/").status == 401
 
 
 def test_metrics_have_a_right_of_their_own(front: Front) -> None:

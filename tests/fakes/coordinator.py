@@ -104,6 +104,11 @@ class MemoryCoordinator:
         """As if somebody else had."""
         self.apply(Commit(delete=frozenset({key})))
 
+    def set_back(self, records: Mapping[str, Record]) -> None:
+        """To an older state; versions go on from there."""
+        self.records = dict(records)
+        self._version = max((record.version for record in records.values()), default=0)
+
     def version_of(self, key: str) -> int:
         record = self.records.get(key)
         return 0 if record is None else record.version

@@ -23,8 +23,10 @@ from master.api.url_map import routes
 from master.fastpath.server import FastPath
 from master.http.access import Gate
 from master.http.bulk_body import BulkReads
+from master.http.client_address import networks_of
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from master.http.shedding import LEAST_WINDOW
@@ -36,6 +38,7 @@ from ringmaster.net.network import AsyncioNetwork
 from ringmaster.routing.router import Router
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
+from ringmaster.runtime.rate import parse_rate
 from tests.fakes.router import TERM, FakeRouter
 
 CLUSTER = "0123456789abcdef" * 2
@@ -54,11 +57,16 @@ class Observed:
 class FakeMaster:
     """Everything behind `address`. Set `view` and `statuses` to what the master is to know.
 
-    `grants`: of the tokens that it knows, None if none are in use.
+    `grants`: of the tokens that it knows, None if none are in use. `address_rate`: of the requests of one address, None for
+    no limit.
     """
 
     def __init__(
-        self, directory: Path, limits: Limits, grants: Sequence[Grant] | None = None
+        self,
+        directory: Path,
+        limits: Limits,
+        grants: Sequence[Grant] | None = None,
+        address_rate: str | None = None,
     ) -> None:
         clock = ClusterClock(SystemClock())
         self.limits = limits
@@ -95,11 +103,17 @@ class FakeMaster:
         )
         self._replies = replies
         self._authority = Authority(["cache.example"] if grants is None else ["*"])
+        self._rates = RateLimits(
+            None if address_rate is None else parse_rate(address_rate),
+            trusted=networks_of("127.0.0.1"),
+        )
+        self._rates.adopt(grants or ())
         self.audited: list[dict[str, object]] = []
         self._application = Application(
             self.routes,
             self._authority,
             self.gate,
+            self._rates,
             limits,
             self.budget,
             clock,
@@ -167,6 +181,7 @@ class FakeMaster:
             ClusterClock(SystemClock()),
             self._server.protocol,
             gate=self.gate,
+            rates=self._rates,
             fast=False,
         )
         self._sweeping = asyncio.create_task(self._front.run())

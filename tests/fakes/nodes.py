@@ -110,6 +110,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.raw: bytes | None = None
+        self.is_shared = False
 
     def waiter(self) -> Answer:
         return self

@@ -30,7 +30,7 @@ from tests.sim.history import (
 
 REPLACED, CREATED, FAILED, ABSENT, NOT_INTEGER, OVERFLOW, FILL_LOST = range(7)
 
-MAX_CONFIGURATIONS = 20_000
+MAX_CONFIGURATIONS = 100_000
 
 
 class State(NamedTuple):

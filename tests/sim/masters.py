@@ -14,6 +14,7 @@ from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster_record import ClusterRecord
+from ringmaster.routing.retries import RetryPolicy
 from ringmaster.routing.router import Router
 from tests.sim.coordinator import CoordinatorStore
 from tests.sim.front import fast_path
@@ -28,6 +29,10 @@ SOLE_COPY_WAIT_S = 8.0
 
 MAX_MOVE_PAUSE_S = 0.3
 """Shorter than by default: the simulated time is for faults, not for rests."""
+
+
+RETRY = RetryPolicy(ratio=0.1, floor_per_s=20.0, most=5.0)
+"""So little that a few clients use it up."""
 
 
 class MasterProcess(Process):
@@ -57,6 +62,7 @@ class MasterProcess(Process):
                 max_move_pause_s=MAX_MOVE_PAUSE_S,
             ),
             MasterEnvironment(self.clock, self.network, self.coordinator, self.liveness, record),
+            retry=RETRY,
         )
         self.router = runtime.router
         path = fast_path(runtime.router, self.clock, DEADLINE_S)

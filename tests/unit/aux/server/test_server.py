@@ -21,8 +21,9 @@ from aux.server.server import (
 from ringmaster.cluster.node_status import decode_status
 from ringmaster.cluster.view import encode_view
 from ringmaster.cluster.view_delta import checksum_of, encode_step, step_between
+from ringmaster.errors import PeerError
 from ringmaster.net.network import AsyncioNetwork
-from ringmaster.protocol.handshake import reader_password
+from ringmaster.protocol.handshake import LARGE, SHARED, reader_password
 from ringmaster.protocol.resp import Reader, Reply, encode
 from tests.fakes.nodes import CLUSTER, World, row
 from tests.unit.fake_wire import FakeTransport, ticks, until
@@ -349,6 +350,22 @@ async def test_hello_checks_the_cluster_and_the_incarnation(alone: World) -> Non
     assert str(client.ask(b"RM.HELLO", CLUSTER.encode(), b"a-0")).startswith("WRONG")
 
 
+async def test_a_large_value_is_not_sent_where_others_wait_behind_it(alone: World) -> None:
+    shared, other = Client(alone["a"].server), Client(alone["a"].server)
+    pt = b"0.1"
+    assert shared.ask(b"RM.HELLO", CLUSTER.encode(), b"a-1", SHARED) == b"OK"
+    assert other.ask(b"RM.HELLO", CLUSTER.encode(), b"a-1") == b"OK"
+    other.ask(b"RM.SET", pt, b"small", b"v" * 1000)
+    other.ask(b"RM.SET", pt, b"large", b"v" * LARGE)
+    assert isinstance(shared.ask(b"RM.GET", pt, b"small"), bytes)
+    told = shared.ask(b"RM.GET", pt, b"large")
+    assert isinstance(told, PeerError)
+    assert told.code == "LARGE"
+    entry = other.ask(b"RM.GET", pt, b"large")
+    assert isinstance(entry, bytes)
+    assert int(told.detail) == len(entry) > LARGE
+
+
 async def test_not_even_the_first_view_may_be_of_another_cluster() -> None:
     async with World("a") as world:
         other = msgspec.structs.replace(world.view(1, row("a", term=1)), cluster="d" * 32)
@@ -362,41 +379,49 @@ async def test_a_step_is_followed_from_the_view_it_leads_on_from_and_from_no_oth
         client, node = Client(world["a"].server), world["a"].node
         others = [row("a", term=1)] * 3
         before = world.view(2, row("a", term=1), *others)
-        after = world.view(4, row("a", term=3), *others)
+        after = world.view(3, row("a", term=3), *others)
         step = step_between(before, after)
         assert step is not None
         raw = encode_step(step)
         assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 0"
-        assert client.ask(b"RM.VIEW", encode_view(world.view(1, others[0], *others))) == b"OK"
+        node.roles.adopt(world.view(1, others[0], *others))
         assert str(client.ask(b"RM.STEP", raw)) == "BEHIND 1"
-        assert client.ask(b"RM.VIEW", encode_view(before)) == b"OK"
+        node.roles.adopt(before)
+        # Only to the very next epoch.
+        far = msgspec.structs.replace(step, epoch=10**9)
+        assert str(client.ask(b"RM.STEP", encode_step(far))) == "BEHIND 2"
+        heard: list[int] = []
+        node.heard_of = heard.append
         assert client.ask(b"RM.STEP", raw) == b"OK"
+        assert heard == [3]
         assert node.roles.view == after
         assert node.roles.primaries[0].term == 3
         assert client.ask(b"RM.STEP", raw) == b"OK"
-        other_past = msgspec.structs.replace(step, after=4, epoch=5)
-        assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 4"
+        other_past = msgspec.structs.replace(step, after=3, epoch=4)
+        assert str(client.ask(b"RM.STEP", encode_step(other_past))) == "BEHIND 3"
         step = msgspec.structs.replace(other_past, checksum=checksum_of(after))
         foreign = msgspec.structs.replace(step, cluster="d" * 32)
         assert str(client.ask(b"RM.STEP", encode_step(foreign))).startswith("WRONG")
         beyond = msgspec.structs.replace(step, rows={4: row("a", term=1)})
         assert str(client.ask(b"RM.STEP", encode_step(beyond))).startswith("ERR")
-        assert node.roles.epoch == 4
+        assert node.roles.epoch == 3
 
 
-async def test_a_pushed_view_is_followed_unless_it_is_old_or_of_another_cluster(
+async def test_a_pushed_view_is_looked_up_unless_it_is_old_or_of_another_cluster(
     alone: World,
 ) -> None:
-    client = Client(alone["a"].server)
+    client, node = Client(alone["a"].server), alone["a"].node
+    heard: list[int] = []
+    node.heard_of = heard.append
     newer = alone.view(3, row("a", term=1))
     assert client.ask(b"RM.VIEW", encode_view(newer)) == b"OK"
-    assert client.ask(b"RM.VIEW", encode_view(alone.view(2))) == b"OK"
+    assert client.ask(b"RM.VIEW", encode_view(alone.view(node.roles.epoch))) == b"OK"
     other = msgspec.structs.replace(newer, cluster="d" * 32, epoch=9)
     assert str(client.ask(b"RM.VIEW", encode_view(other))).startswith("WRONG")
     assert str(client.ask(b"RM.VIEW", b"{}")).startswith("ERR")
     raw = client.ask(b"RM.STATUS")
     assert isinstance(raw, bytes)
-    assert decode_status(raw).epoch == 3
+    assert (heard, decode_status(raw).epoch) == ([3], 1)
 
 
 MALFORMED: list[tuple[bytes, ...]] = [

@@ -53,14 +53,14 @@ def test_the_rights_that_are_described_are_those_of_the_routes(master: FakeMaste
                 assert ("401" in operation["responses"]) is bool(right), path
 
 
-def test_only_health_is_open_and_whatever_changes_the_cluster_is_audited(
+def test_only_health_and_the_console_are_open_and_whatever_changes_the_cluster_is_audited(
     master: FakeMaster,
 ) -> None:
     for path, methods in describe()["paths"].items():
         concrete = path.replace("{key}", "k").replace("{id}", "aux1")
         for method in methods.keys() - {"parameters"}:
             route = master.routes.find(method.upper(), concrete)
-            assert (route.right == "") is (path in ("/healthz", "/readyz")), path
+            assert (route.right == "") is (path in ("/", "/healthz", "/readyz")), path
             assert bool(route.change) is (
                 route.right == "admin" and method not in ("get", "head")
             ), path

@@ -8,6 +8,7 @@ from master.http.access import Gate
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem
+from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
 from ringmaster.cluster.view import NodeInfo, Partition, View
@@ -125,7 +126,11 @@ def statuses(raw: bytes) -> list[int]:
 
 class World:
     def __init__(
-        self, limits: Limits, gate: Gate | None = None, admission: Admission | None = None
+        self,
+        limits: Limits,
+        gate: Gate | None = None,
+        admission: Admission | None = None,
+        rates: RateLimits | None = None,
     ) -> None:
         self.gate = gate or Gate()
         self.clock = ShiftedClock()
@@ -145,6 +150,7 @@ class World:
             self.fall_back,
             gate=self.gate,
             admission=admission,
+            rates=rates,
         )
 
     def fall_back(self, on_reply: Callable[[], None]) -> Fallback:

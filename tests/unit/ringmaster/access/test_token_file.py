@@ -106,6 +106,8 @@ def test_owner_and_group_may_read_it(tmp_path: Path, mode: int) -> None:
         ("[tokens.app]\nsha256 = 'D'\nrights = ['read']\nprefixes = ['']", "a prefix has 1 to"),
         ("[tokens.app]\nsha256 = 'D'\nrights = ['read']\nprefix = ['a']", "no field 'prefix'"),
         ("[tokens.app]\nsha256 = 'D'\nrights = ['admin']\nprefixes = ['a']", "the whole cluster"),
+        ("[tokens.app]\nsha256 = 'D'\nrights = ['read']\nrate = 5", "rate must be a text"),
+        ("[tokens.app]\nsha256 = 'D'\nrights = ['read']\nrate = '5'", "'5' is not a rate"),
         ("[tokens.'a b']\nsha256 = 'D'\nrights = ['read']", "is no name of a token"),
         (
             "[tokens.a]\nsha256 = 'D'\nrights = ['read']\n[tokens.b]\nsha256 = 'D'\nrights = ['read']",
@@ -164,12 +166,17 @@ _words = st.lists(
     rights=st.sets(st.sampled_from([r for r in RIGHTS if r != "admin"]), min_size=1),
     prefixes=_words,
     tags=_words,
+    rate=st.sampled_from(["", "500/s", "7/h,burst=9"]),
 )
 def test_whatever_is_granted_is_written_as_toml(
-    tmp_path_factory: pytest.TempPathFactory, rights: set[str], prefixes: list[str], tags: list[str]
+    tmp_path_factory: pytest.TempPathFactory,
+    rights: set[str],
+    prefixes: list[str],
+    tags: list[str],
+    rate: str,
 ) -> None:
     path = tmp_path_factory.mktemp("tokens") / "tokens.toml"
-    made = make_grant("a", DIGEST, rights, prefixes, tags, "2026-11-29T00:00:00+00:00")
+    made = make_grant("a", DIGEST, rights, prefixes, tags, "2026-11-29T00:00:00+00:00", rate)
     add_token(path, made)
     assert read_tokens(path) == (made,)
     assert tomllib.loads(path.read_text())["tokens"]["a"]["sha256"] == DIGEST

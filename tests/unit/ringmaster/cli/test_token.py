@@ -31,11 +31,14 @@ def test_list_shows_what_each_permits(tmp_path: Path) -> None:
     path = tmp_path / "tokens.toml"
     run("create", "--file", str(path), "--name", "ops", "--rights", "admin,read")
     run("create", "--file", str(path), "--name", "a", "--rights", "write", "--tag", "t")
+    run("create", "--file", str(path), "--name", "b", "--rights", "read", "--rate", "9/m")
     lines = run("list", "--file", str(path)).output.splitlines()
     assert lines[0].startswith("ops: read, admin; made 2")
     assert lines[1].startswith("a: write; tags 't'; made 2")
+    assert lines[2].startswith("b: read; at most 9/m; made 2")
     rows = msgspec.json.decode(run("list", "--file", str(path), "--json").output)
-    assert [row["name"] for row in rows] == ["ops", "a"]
+    assert [row["name"] for row in rows] == ["ops", "a", "b"]
+    assert [row["rate"] for row in rows] == [None, None, "9/m"]
     assert not {"sha256", "digest"} & rows[0].keys()
 
 
@@ -53,3 +56,6 @@ def test_mistakes_end_with_one_sentence(tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     assert "there is no right 'reed'" in wrong.output
     assert run("list", "--file", path).exit_code == 2
+    wrong = run("create", "--file", path, "--name", "app", "--rights", "read", "--rate", "9")
+    assert wrong.exit_code == 2
+    assert "token app: '9' is not a rate; write requests by time, 500/s" in wrong.output

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from ringmaster.cli.reference import reference_page, setting_rows
+from ringmaster.config.cluster_settings import ClusterSettings
+from ringmaster.config.lease_dir import record_lease_dir
 from ringmaster.config.quantities import format_size, parse_duration, parse_size, rfc3339
 from ringmaster.config.settings import (
     COMMANDS,
     AuxSettings,
-    ClusterSettings,
     MasterSettings,
     UpSettings,
     advertised_address,
     default_id,
     load_settings,
-    record_lease_dir,
 )
 from ringmaster.errors import SettingsError
 
@@ -200,6 +200,22 @@ def test_a_memory_budget_that_is_too_small_is_refused_with_the_minimum(
                 "write 1 to 64 letters, digits, dots, dashes or underscores"
             ),
         ),
+        (
+            MasterSettings,
+            {"rate_limit_address": "fast"},
+            (
+                "--rate-limit-address (RINGMASTER_RATE_LIMIT_ADDRESS): 'fast' is not a rate; write requests by time, 500/s, "
+                "60/m or 1000/h, and as 500/s,burst=1000 how many may come at once"
+            ),
+        ),
+        (
+            UpSettings,
+            {"trusted_proxies": "10.0.0.0/8,proxy"},
+            (
+                "--trusted-proxies (RINGMASTER_TRUSTED_PROXIES): '10.0.0.0/8,proxy' is no list of addresses; write 10.0.0.7 "
+                "or 10.0.0.0/8, with commas between: 'proxy' does not appear to be an IPv4 or IPv6 network"
+            ),
+        ),
     ],
 )
 def test_a_refusal_is_one_clear_sentence(
@@ -228,6 +244,15 @@ def test_with_tokens_it_may_listen_anywhere(kind: type[ClusterSettings]) -> None
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
 def test_listening_on_loopback_is_allowed(host: str) -> None:
     assert load_settings(MasterSettings, host=host).host == host
+
+
+def test_limits_of_rates_may_be_left_empty_as_in_a_compose_file() -> None:
+    settings = load_settings(MasterSettings, rate_limit_address="", trusted_proxies="")
+    assert not settings.rate_limit_address
+    assert not settings.trusted_proxies
+    settings = load_settings(MasterSettings, rate_limit_token="5 / s", trusted_proxies="10.1.2.3/8")
+    assert settings.rate_limit_token == "5/s"
+    assert settings.trusted_proxies == "10.0.0.0/8"
 
 
 def test_a_shared_listening_address_beyond_loopback_is_refused_too() -> None:

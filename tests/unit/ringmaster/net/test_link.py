@@ -1,7 +1,9 @@
 """The link: one write per tick, replies in order, bounds, and no reply for a wrong request."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -13,7 +15,7 @@ from ringmaster.errors import (
     PeerError,
     SettingsError,
 )
-from ringmaster.net.link import Link
+from ringmaster.net.link import CLOSED, HALF_OPEN, OPEN, ConnectCounts, Link
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.protocol.resp import CommandReader, Reply, encode
 from tests.fakes.virtual_time import in_virtual_time
@@ -37,7 +39,7 @@ async def raised(link: Link) -> FakeTransport:
 
 
 def make(network: FakeNetwork, hello: bytes = b"", **options: object) -> Link:
-    return Link(network, "a:1", name="a", hello=hello, jitter=lambda: 0.0, **options)  # type: ignore[arg-type]
+    return Link(network, "a:1", name="a", hello=hello, **{"jitter": lambda: 0.0, **options})  # type: ignore[arg-type]
 
 
 async def test_requests_of_one_tick_leave_in_one_write_and_replies_come_in_order() -> None:
@@ -212,14 +214,104 @@ async def test_a_request_has_a_deadline_and_its_late_reply_reaches_nobody() -> N
 @in_virtual_time
 async def test_it_backs_off_while_the_peer_is_away() -> None:
     network = FakeNetwork(lambda address: False)
-    link = make(network)
+    counts = ConnectCounts()
+    link = make(network, jitter=lambda: 0.5, counts=counts)
     link.start()
+    assert link.circuit == OPEN
     await asyncio.sleep(0.2)
-    assert 2 <= network.attempts <= 6
+    # After 10, 30, 70 and 150 ms.
+    assert network.attempts == 5
+    await asyncio.sleep(60)
+    assert network.attempts == pytest.approx(120, abs=6)
+    assert (counts.attempts, counts.failures) == (network.attempts, network.attempts)
+    assert link.circuit == OPEN
     network.accept = lambda address: True
     await until(lambda: link.connected)
+    assert link.circuit == CLOSED
     await link.close()
     assert not link.connected
+
+
+@in_virtual_time
+async def test_pauses_between_attempts_are_spread_over_their_whole_length() -> None:
+    starts: list[float] = []
+
+    def refuse(address: str) -> bool:
+        starts.append(asyncio.get_running_loop().time())
+        return False
+
+    network = FakeNetwork(refuse)
+    draws = Random(7)
+    link = make(network, jitter=draws.random)
+    link.start()
+    await asyncio.sleep(300)
+    await link.close()
+    pauses = sorted(later - sooner for sooner, later in pairwise(starts[10:]))
+    assert pauses[0] < 0.02
+    assert 0.95 < pauses[-1] <= 1.0
+    assert sum(pauses) / len(pauses) == pytest.approx(0.5, abs=0.05)
+
+
+@in_virtual_time
+async def test_a_peer_that_takes_connections_and_drops_them_is_failing() -> None:
+    network = FakeNetwork()
+    link = make(network, jitter=lambda: 0.5)
+    link.start()
+    for _ in range(200):
+        await until(lambda: link.connected, 60)
+        network.made[-1][1].lose()
+        await asyncio.sleep(0.001)
+    assert asyncio.get_running_loop().time() > 1000 + 0.5 * 180
+    await link.close()
+
+
+@in_virtual_time
+async def test_after_a_connection_that_lasted_the_next_attempt_comes_soon() -> None:
+    network = FakeNetwork(lambda address: False)
+    link = make(network, jitter=lambda: 0.5)
+    link.start()
+    await asyncio.sleep(30)
+    network.accept = lambda address: True
+    await until(lambda: link.connected)
+    await asyncio.sleep(2)
+    lost_at = asyncio.get_running_loop().time()
+    network.made[-1][1].lose()
+    await until(lambda: not link.connected)
+    await until(lambda: link.connected)
+    assert asyncio.get_running_loop().time() - lost_at < 0.02
+    await link.close()
+
+
+@in_virtual_time
+async def test_while_it_is_tried_the_circuit_is_half_open_and_requests_fail_at_once() -> None:
+    network = FakeNetwork()
+    link = make(network, HELLO)
+    link.start()
+    await until(lambda: network.made)
+    assert link.circuit == HALF_OPEN
+    replies: list[object] = []
+    for _ in range(1000):
+        link.send(encode(b"GET"), replies.append)
+    assert len(replies) == 1000
+    assert all(isinstance(reply, LinkDown) for reply in replies)
+    assert network.attempts == 1
+    await link.close()
+
+
+@in_virtual_time
+async def test_it_counts_what_was_answered_over_all_connections() -> None:
+    network = FakeNetwork()
+    link = make(network)
+    for _ in range(2):
+        transport = await raised(link)
+        link.send(encode(b"GET"), lambda _: None)
+        await ticks()
+        transport.receive(b"+OK\r\n")
+        transport.lose()
+        await until(lambda: not link.connected)
+        network.made.clear()
+    assert link.answered == 2
+    await link.close()
 
 
 async def test_over_a_real_unix_socket(tmp_path: Path) -> None:

@@ -10,3 +10,8 @@ def test_the_secret_comes_first_where_there_is_one() -> None:
         [b"RM.HELLO", b"c" * 32, b"1f"],
     ]
     assert CommandReader().feed(handshake("c", "1f")) == [[b"RM.HELLO", b"c", b"1f"]]
+
+
+def test_a_shared_link_says_so() -> None:
+    hello = [b"RM.HELLO", b"c", b"1f", b"shared"]
+    assert CommandReader().feed(handshake("c", "1f", shared=True)) == [hello]

@@ -123,13 +123,91 @@ async def test_a_miss_is_none_and_head_gives_header_and_size(world: World) -> No
     assert await head == (b"hd", 77)
 
 
+async def greeted(world: World, address: str, known: int) -> FakeTransport:
+    """The link to `address` that is made after `known` others, once it is up."""
+    await until(lambda: len(world.network.made) > known)
+    at, transport = world.network.made[known]
+    assert at == address
+    await until(lambda: transport.writes)
+    assert transport.taken() == [[b"RM.HELLO", b"c", b"1"]]
+    transport.receive(b"+OK\r\n")
+    await ticks(5)
+    return transport
+
+
+async def test_a_large_value_comes_by_a_link_of_its_own(world: World) -> None:
+    await two_nodes(world)
+    shared, known = world.at("a:1"), len(world.network.made)
+    task = reading(world, key_in(0))
+    await world.asked("a:1")
+    shared.receive(b"-LARGE 1000000\r\n")
+    large = await greeted(world, "a:1", known)
+    await until(lambda: large.writes)
+    assert large.taken() == [[b"RM.GET", b"0.1", key_in(0)]]
+    # Meanwhile others are asked and answered on the link before.
+    other = reading(world, key_in(2))
+    await until(lambda: shared.writes)
+    shared.receive(b"$1\r\nv\r\n")
+    assert await other == b"v"
+    large.receive(b"$5\r\nlarge\r\n")
+    assert await task == b"large"
+
+
+async def test_few_large_values_are_on_their_way_at_a_time(world: World) -> None:
+    await two_nodes(world)
+    shared, known = world.at("a:1"), len(world.network.made)
+    tasks = [reading(world, key_in(0, nth)) for nth in range(5)]
+    await until(lambda: shared.writes)
+    shared.receive(b"-LARGE 1000000\r\n" * 5)
+    large = await greeted(world, "a:1", known)
+    unanswered = 0
+    for _ in tasks:
+        await ticks(5)
+        unanswered += len(large.taken())
+        assert 1 <= unanswered <= 2
+        unanswered -= 1
+        large.receive(b"$1\r\nv\r\n")
+    assert [await task for task in tasks] == [b"v"] * 5
+
+
+async def test_a_large_value_whose_turn_does_not_come_is_unserved(world: World) -> None:
+    await two_nodes(world)
+    shared, known = world.at("a:1"), len(world.network.made)
+    tasks = [reading(world, key_in(0, nth), 0.3) for nth in range(3)]
+    await until(lambda: shared.writes)
+    shared.receive(b"-LARGE 1000000\r\n" * 3)
+    await greeted(world, "a:1", known)
+    for task in tasks:
+        with pytest.raises(Unserved):
+            await task
+
+
+async def test_a_large_value_of_a_partition_that_moved_is_asked_for_where_it_is(
+    world: World,
+) -> None:
+    await two_nodes(world)
+    known = len(world.network.made)
+    task = reading(world, key_in(0))
+    await world.asked("a:1")
+    world.at("a:1").receive(b"-LARGE 1000000\r\n")
+    large = await greeted(world, "a:1", known)
+    await until(lambda: large.writes)
+    world.router.adopt(view(2, "bbab", node("a"), node("b"), terms=2))
+    large.receive(b"-MOVED 2\r\n")
+    there = await greeted(world, "b:1", known + 1)
+    await until(lambda: there.writes)
+    assert there.taken() == [[b"RM.GET", b"0.2", key_in(0)]]
+    there.receive(b"$5\r\nlarge\r\n")
+    assert await task == b"large"
+
+
 ANSWERS = {
     reading: (b"$1\r\nv\r\n", b"v"),
     writing: (b"*4\r\n:1\r\n:1\r\n:7\r\n:0\r\n", WriteReply(1, 1, 7, 0)),
 }
 
 
-@pytest.mark.parametrize("error", [b"-MOVED 1\r\n", b"-WAIT 1\r\n", b"-MOVED 9\r\n"])
+@pytest.mark.parametrize("error", [b"-MOVED 1\r\n", b"-WAIT 1\r\n", b"-MOVED 0\r\n"])
 async def test_reads_and_writes_refused_for_now_are_asked_again(world: World, error: bytes) -> None:
     await two_nodes(world)
     for start in (reading, writing):

@@ -1,0 +1,183 @@
+"""The console in a real browser: with tokens it asks for one, keeps it to itself, and says which right is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from master.http.limits import Limits
+from ringmaster.access.grant import Grant, digest_of, make_grant, new_token
+from tests.e2e.browser import CHROMIUM, Page, new_page
+from tests.fakes.master import FakeMaster, healthy_view
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="not installed: chromium"),
+]
+
+READER, SCRAPER = new_token(), new_token()
+GRANTS = (
+    make_grant("reader", digest_of(READER), ["read"], ["app/"]),
+    make_grant("scraper", digest_of(SCRAPER), ["metrics"]),
+)
+HEALTH = "document.getElementById('health').textContent"
+SIGNED_IN = f"{HEALTH}.includes('· epoch ') && !document.getElementById('state').hidden"
+ASKED = "!document.getElementById('sign-in').hidden"
+NODES = "document.querySelectorAll('#nodes tr').length"
+CHANGES = "[...document.querySelectorAll('#changes li')].map((line) => line.value)"
+KEPT = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+
+
+def running(tmp_path: Path, grants: tuple[Grant, ...] | None) -> Iterator[FakeMaster]:
+    with FakeMaster(tmp_path, Limits(), grants).running() as master:
+        master.call(master.events.publish, master.view)
+        yield master
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[FakeMaster]:
+    yield from running(tmp_path, GRANTS)
+
+
+@pytest.fixture
+def unguarded(tmp_path: Path) -> Iterator[FakeMaster]:
+    yield from running(tmp_path, None)
+
+
+@pytest_asyncio.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    folder = tmp_path / "browser"
+    folder.mkdir()
+    async with new_page(folder) as page:
+        yield page
+
+
+async def load(page: Page, master: FakeMaster) -> None:
+    host, port = master.address
+    await page.go(f"http://{host}:{port}/")
+
+
+async def sign_in(page: Page, token: str, *, keep: bool = False) -> None:
+    await page.until(ASKED)
+    await page.evaluate(
+        f"""{{
+            document.getElementById("token").value = {json.dumps(token)};
+            document.getElementById("keep").checked = {json.dumps(keep)};
+            document.querySelector("#sign-in button").click();
+        }}"""
+    )
+
+
+def publish(master: FakeMaster, epoch: int) -> None:
+    """What a new view does: the page may then ask for the state, and be told of the change."""
+    master.view = healthy_view(epoch)
+    master.call(master.events.publish, master.view)
+
+
+async def test_without_tokens_it_asks_for_none(page: Page, unguarded: FakeMaster) -> None:
+    await load(page, unguarded)
+    await page.until(SIGNED_IN)
+    assert await page.evaluate(NODES) == 2
+    assert not await page.evaluate(ASKED)
+    assert await page.evaluate("document.getElementById('sign-out').hidden")
+    assert not page.complaints
+
+
+async def test_with_a_token_it_shows_state_and_changes(page: Page, guarded: FakeMaster) -> None:
+    await load(page, guarded)
+    await page.until(ASKED)
+    assert "“read”" in await page.evaluate(HEALTH)
+    assert await page.evaluate(NODES) == 0
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+    assert await page.evaluate(NODES) == 2
+    await page.until(f"{CHANGES}.length === 1")
+    publish(guarded, 1_000)
+    publish(guarded, 1_001)
+    await page.until(f"{CHANGES}.join() === '1001,1000,' + {healthy_view().epoch}")
+    await page.until(f"{HEALTH}.includes('epoch 1001')")
+
+
+async def test_the_token_is_kept_nowhere(page: Page, guarded: FakeMaster) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+    assert READER not in await page.evaluate(KEPT)
+    assert READER not in await page.evaluate("document.documentElement.outerHTML")
+    assert await page.evaluate("document.getElementById('token').value") == ""
+    assert not [each for each in page.requests if READER in each["url"]]
+    await page.reload()
+    await page.until(ASKED)
+
+
+async def test_a_token_that_is_to_be_kept_lasts_as_long_as_the_tab(
+    page: Page, guarded: FakeMaster
+) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER, keep=True)
+    await page.until(SIGNED_IN)
+    await page.reload()
+    await page.until(SIGNED_IN)
+    local, session, cookie, url = json.loads(await page.evaluate(KEPT))
+    assert (local, list(session.values()), cookie) == ({}, [READER], "")
+    assert READER not in url
+    await page.evaluate("document.getElementById('sign-out').click()")
+    assert await page.evaluate(ASKED)
+    assert READER not in await page.evaluate(KEPT)
+    assert await page.evaluate(NODES) == 0
+
+
+async def test_it_says_which_right_is_missing(page: Page, guarded: FakeMaster) -> None:
+    await load(page, guarded)
+    await sign_in(page, SCRAPER, keep=True)
+    await page.until(f"{HEALTH}.includes('The right “read” is missing')")
+    assert "scraper" in await page.evaluate(HEALTH)
+    assert await page.evaluate(ASKED)
+    assert SCRAPER not in await page.evaluate(KEPT)
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+
+
+@pytest.mark.parametrize("token", [new_token(), "no token", "töken"])
+async def test_an_unknown_token_is_refused(page: Page, guarded: FakeMaster, token: str) -> None:
+    await load(page, guarded)
+    await sign_in(page, token)
+    await page.until(f"{HEALTH}.startsWith('Not signed in: ')")
+    assert await page.evaluate(ASKED)
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+
+
+async def test_a_revoked_token_ends_it(page: Page, guarded: FakeMaster) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER, keep=True)
+    await page.until(SIGNED_IN)
+    guarded.call(guarded.gate.replace, GRANTS[1:])
+    await page.until(f"{HEALTH}.includes('revoked')")
+    assert await page.evaluate(ASKED)
+    assert await page.evaluate(NODES) == 0
+    assert READER not in await page.evaluate(KEPT)
+
+
+async def test_the_description_opens_with_the_token_and_its_style(
+    page: Page, guarded: FakeMaster
+) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+    await page.evaluate("window.open = (url) => { window.opened = url; }")
+    await page.evaluate("document.getElementById('docs').click()")
+    await page.until("'opened' in window")
+    url = await page.evaluate("window.opened")
+    assert url.startswith("blob:")
+    await page.evaluate(f"location.href = {json.dumps(url)}")
+    await page.until("document.title === 'Ringmaster: the HTTP interface'")
+    assert (
+        await page.evaluate("getComputedStyle(document.querySelector('dd')).marginLeft") == "24px"
+    )
+    refused = [each for each in page.complaints if "Content Security Policy" in each]
+    assert not refused
