@@ -206,10 +206,12 @@ class Router:
     async def read(self, key: bytes, deadline: float, refusal: Reply = None) -> bytes | None:
         """The entry of `key`, None if there is none. Raises `Unserved`.
 
-        `refusal`: what was replied when it was asked for before, an outcome that is `RETRY`.
+        `refusal`: what was replied when it was asked for before, an outcome that is `RETRY` or `LARGE`.
         """
-        requests = [self._request(b"RM.GET", key)]
-        [entry] = await self._send(requests, deadline, read_outcome, refusal)
+        entry = None if refusal is None else read_outcome(refusal)
+        if entry is not LARGE:
+            requests = [self._request(b"RM.GET", key)]
+            [entry] = await self._send(requests, deadline, read_outcome, refusal)
         if entry is LARGE:
             [entry] = await self._settle(
                 [key], self._read_large, deadline, read_outcome, xxh3_64_intdigest
