@@ -23,6 +23,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from select import EPOLLIN, epoll
 from typing import Any, Final
@@ -189,7 +190,9 @@ class _Client:
         self._poll.unregister(number)
         del self._connections[number]
         connection.socket.close()
-        self._free.append(self._connect())
+        # Who is not let in again has a connection less.
+        with suppress(OSError):
+            self._free.append(self._connect())
 
 
 def load(
