@@ -81,7 +81,11 @@ class Master:
         clock = environment.clock
         self._settings = settings
         self._unix = unix
-        self._limits = Limits(max_value=settings.max_value, deadline_s=settings.deadline)
+        self._limits = Limits(
+            max_value=settings.max_value,
+            deadline_s=settings.deadline,
+            shed_after_s=settings.shed_after,
+        )
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.tls: MutualTls | None = None
@@ -128,6 +132,7 @@ class Master:
                 clock=clock,
                 connections=lambda: self.connections,
                 admission=admission,
+                overload=lambda: self.fastpath.context.overload,
                 rates=self._rates,
             )
         )

@@ -148,6 +148,16 @@ class Router:
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         return b"" if route is None else route.node
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that nodes have not answered yet."""
+        return self._links.in_flight
+
+    @property
+    def answered(self) -> int:
+        """Requests that nodes have answered; it shrinks when a link is lost."""
+        return self._links.answered
+
     def link_of(self, node: str) -> Link | None:
         """The link to the incarnation of `node` that is up."""
         return self._links.of_node(node)
