@@ -34,6 +34,8 @@ TAKEN = ("read", "write")
 class _Node:
     """A router whose node answers at once."""
 
+    in_flight = answered = 0
+
     def __init__(self) -> None:
         self._entry = pack(
             slot=0,
@@ -62,6 +64,9 @@ class _Transport:
 
     def write(self, data: bytes) -> None:
         self.hits += data.startswith(b"HTTP/1.1 200 OK")
+
+    def get_extra_info(self, name: str) -> None:
+        """Nothing is known."""
 
     def close(self) -> None:
         """Nothing to close."""

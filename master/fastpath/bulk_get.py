@@ -90,5 +90,8 @@ class GetMany(InFlight):
         )
 
     def _framed(self, context: Context, body: bytes) -> bytes:
-        context.posted.observe(context.clock.boottime() - self.began)
+        now = context.clock.boottime()
+        context.posted.observe(now - self.began)
+        if now >= context.overload.look_at:
+            context.overload.waited(now, now - self.began)
         return context.replies.json(body)

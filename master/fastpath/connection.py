@@ -15,8 +15,10 @@ from master.fastpath.context import Context, InFlight
 from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
 from master.fastpath.handoff import Fallback, Handoff
 from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token
+from master.fastpath.overload import problem_of_overload
 from master.fastpath.peer import Peer
 from master.fastpath.requests import PlainGet, Refused
+from master.fastpath.sheddable import CLOSE, is_plain_get, sheddable
 from master.fastpath.special_gets import begin_special
 from master.http.framing import check_beginning, frame
 from master.http.problem import RETRY_AFTER_S, Problem
@@ -31,6 +33,9 @@ MAX_TURNED_AWAY: Final = 256
 """So many clients for whom there is no place are given time to read so; others just hear it."""
 
 _RETRY_AFTER: Final = (("Retry-After", str(RETRY_AFTER_S)),)
+
+# A request, in the form in which aiohttp gets it, whose time says how long requests wait.
+_measured = re.compile(rb"[A-Z]+ /data[/? ](?![^\0]*\r\nprefer:)").match
 
 # What may become of a request that does not begin on the fast path.
 _NOT_FAST: Final = 0
@@ -60,6 +65,7 @@ class Connection(Peer):
         "_draining",
         "_fallback",
         "_fast",
+        "_handed_at",
         "_handoff",
         "_holding",
         "_last",
@@ -99,6 +105,8 @@ class Connection(Peer):
         # The reply after which we part, for when those before it have left.
         self._last: bytes | None = None
         self._handoff: Handoff | None = None
+        # When the request that aiohttp has began, if its time is of interest; else negative.
+        self._handed_at = -1.0
 
     # -- from the transport
 
@@ -123,6 +131,7 @@ class Connection(Peer):
         self.waiting.clear()
         self._tickets.clear()
         self._buffer.clear()
+        self._taken_back()
         handoff, self._handoff = self._handoff, None
         if handoff is not None:
             handoff.close(exc)
@@ -160,7 +169,9 @@ class Connection(Peer):
             if turn.over:
                 turn.begin()
             now = turn.boottime
-            if (
+            if self.context.overload.active:
+                self._take_under_load(data, now)
+            elif (
                 self._fast
                 and not self.waiting
                 and not self.context.rates.active
@@ -180,6 +191,30 @@ class Connection(Peer):
             buffer.clear()
             # Whoever sends a request byte by byte does not get more time by it.
             self._parse(data, self.since, self.context.clock.boottime())
+
+    def _take_under_load(self, data: bytes, now: float) -> None:
+        """What `data_received` does with `data`, which nothing precedes, while requests are refused."""
+        if self._divert(data):
+            return
+        if self.waiting or not self._is_free():
+            self._parse(data, now, now)
+            return
+        size = len(data)
+        if is_plain_get(self, data):
+            found: tuple[str, bool, int] | None = ("GET", False, size)
+        else:
+            end = data.find(b"\r\n\r\n")
+            found = None if end < 0 else sheddable(self.context, data, 0, end)
+        if found is None or found[2] != size:
+            self._parse(data, now, now)
+        elif not self.context.overload.admits(now, self.late):
+            self.shed(found[0], now, write=found[1])
+            self.since = now
+            self.reading_changed()
+        elif self._fast and not self.context.rates.active and begin_plain(self, data, now):
+            self.since = now
+        else:
+            self._parse(data, now, now, admitted=True)
 
     # -- to the client
 
@@ -284,8 +319,11 @@ class Connection(Peer):
         now = self.context.clock.boottime()
         self._parse(data, now, now)
 
-    def _parse(self, data: bytes, since: float, now: float) -> None:
-        """Begin every complete request in `data` that may begin, the first byte of which arrived at `since`; keep the rest."""
+    def _parse(self, data: bytes, since: float, now: float, *, admitted: bool = False) -> None:
+        """Begin every complete request in `data` that may begin, the first byte of which arrived at `since`; keep the rest.
+
+        `admitted`: the first may, whatever waits.
+        """
         self._parsing = True
         self._need = self._look_at = 0
         at, size = 0, len(data)
@@ -303,6 +341,12 @@ class Connection(Peer):
             if end < 0:
                 at = self._check_beginning(data, at, now)
                 break
+            if self.context.overload.active and not admitted:
+                following = self._refuse_early(data, at, end, now)
+                if following > 0:
+                    at = following
+                    continue
+            admitted = False
             following = self._begin(data, at, end, now) if self._fast else _NOT_FAST
             if following > 0:
                 at = following
@@ -317,6 +361,20 @@ class Connection(Peer):
         self._parsing = False
         self.since = now if at else since
         self._keep(data[at:] if at else data, holding=hold)
+
+    def _refuse_early(self, data: bytes, at: int, end: int, now: float) -> int:
+        """Refuse the request at `at`, whose head ends at `end`, if too much waits. Returns where it ends, 0 if it may go on."""
+        context = self.context
+        found = sheddable(context, data, at, end)
+        if found is None or context.overload.admits(now, self.late):
+            return 0
+        method, write, following = found
+        if following == CLOSE:
+            context.overload.refused += 1
+            self._refuse(problem_of_overload(write=write), now)
+            return len(data)
+        self.shed(method, now, write=write)
+        return following
 
     def _is_full(self) -> bool:
         """Whether no request may begin now, whatever it is."""
@@ -438,6 +496,10 @@ class Connection(Peer):
         handoff = self._handoff
         if handoff is None:
             handoff = self._handoff = Handoff(transport, self._fallback, self)
+        # One that is still to arrive waits for its sender.
+        if 0 <= framing.length <= len(data) - end and _measured(framing.head):
+            self._handed_at = now
+            self.context.overload.handed += 1
         handoff.begin(framing)
         rest = handoff.feed(data[end:])
         if self.ended:
@@ -510,16 +572,29 @@ class Connection(Peer):
     def reading_changed(self) -> None:
         """Read on, unless what was read has to wait here or at the borrower."""
         handoff = self._handoff
-        self.read_on(
-            self.parting or not (self._holding or (handoff is not None and handoff.is_full))
-        )
+        held_up = self._holding or self.held or (handoff is not None and handoff.is_full)
+        self.read_on(self.parting or not held_up)
 
     def answered(self) -> None:
         """The borrower's reply has left; its task has still to end."""
-        self.since = self.context.clock.boottime()
+        now = self.since = self.context.clock.boottime()
+        began = self._handed_at
+        if began >= 0.0:
+            self._taken_back()
+            overload = self.context.overload
+            overload.answered += 1
+            if now >= overload.look_at:
+                overload.waited(now, now - began)
         asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _taken_back(self) -> None:
+        """The request that aiohttp had is over."""
+        if self._handed_at >= 0.0:
+            self._handed_at = -1.0
+            self.context.overload.handed -= 1
 
     def dismissed(self) -> None:
         """The borrower wants no more requests: close, after what of this one is still to come."""
+        self._taken_back()
         handoff = self._handoff
         self.part(at_once=not self._buffer and (handoff is None or not handoff.owes))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from master.fastpath.header_cache import Heads
+from master.fastpath.overload import Held, Overload
 from master.http.access import EVERYTHING, Gate
 from master.http.bulk_body import BulkReads
 from master.http.json_bodies import parse_item
@@ -67,6 +68,7 @@ class Context:
         "get_same",
         "heads",
         "limits",
+        "overload",
         "posted",
         "rates",
         "reads",
@@ -100,6 +102,7 @@ class Context:
         self.limits = limits
         self.clock = clock
         self.turn = TurnClock(clock)
+        self.overload = Overload(router, replies, counters, clock, limits.shed_after_s)
         self.heads = Heads(authority, gate)
         self.reads = BulkReads(router, replies, counters, clock)
         self.counters = counters
@@ -175,7 +178,7 @@ class Context:
         connection.finish(request, raw)
 
 
-class Client:
+class Client(Held):
     """One client's connection, as its requests see it.
 
     An abstract class, not a `Protocol`: so what requests use of it is fast when it is compiled.

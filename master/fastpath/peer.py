@@ -6,6 +6,7 @@ import asyncio
 from typing import Final, cast
 
 from master.fastpath.context import Client, Context
+from master.fastpath.requests import Refused
 
 MAX_HELD: Final = 1024
 """Fill tokens of one connection."""
@@ -19,16 +20,19 @@ class Peer(Client):
 
     `paused`: it does not take what we write. `since`: when it last went idle, began what is incomplete, or stopped
     reading; or when we began to part. `ended`: it has shut its sending side. `parting`: so have we, or are about to;
-    what still comes is thrown away.
+    what still comes is thrown away. `held`: it was refused because others wait, and is not read for a moment; `late`: it was, and what
+    comes now may have been sent meanwhile.
     """
 
     __slots__ = (
         "_aborted",
         "_discarded",
-        "_held",
         "_peers",
         "_reading",
+        "_tokens",
         "ended",
+        "held",
+        "late",
         "parting",
         "paused",
         "since",
@@ -45,7 +49,9 @@ class Peer(Client):
         self._peers = peers
         self._reading = True
         self._discarded = 0
-        self._held: dict[bytes, str] = {}
+        self._tokens: dict[bytes, str] = {}
+        self.held = False
+        self.late = False
         # Dropped: what it has not taken is as good as gone.
         self._aborted = False
 
@@ -64,9 +70,11 @@ class Peer(Client):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self._peers.discard(self)
-        for key, fill_token in self._held.items():
+        if self.held or self.late:
+            self.context.overload.forget(self)
+        for key, fill_token in self._tokens.items():
             self.context.router.fills.left(key, fill_token)
-        self._held.clear()
+        self._tokens.clear()
 
     @property
     def is_lost(self) -> bool:
@@ -76,11 +84,11 @@ class Peer(Client):
         if self.transport is None:
             self.context.router.fills.left(key, fill_token)
             return
-        self._held.pop(key, None)
-        if len(self._held) >= MAX_HELD:
+        self._tokens.pop(key, None)
+        if len(self._tokens) >= MAX_HELD:
             # That one goes by its time.
-            del self._held[next(iter(self._held))]
-        self._held[key] = fill_token
+            del self._tokens[next(iter(self._tokens))]
+        self._tokens[key] = fill_token
 
     def read_on(self, wanted: bool) -> None:
         """Read from the client, or let it wait."""
@@ -91,6 +99,32 @@ class Peer(Client):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
+
+    def shed(self, method: str, now: float, *, write: bool) -> None:
+        """Reply that too much is asked, when it is this request's turn; call `reading_changed` then."""
+        overload = self.context.overload
+        begins = self.context.clock.boottime()
+        raw = overload.refusal(method, write=write)
+        if self.waiting:
+            refused = Refused(self, method.encode(), now)
+            refused.raw = raw
+            self.waiting.append(refused)
+        elif self.transport is not None:
+            self.transport.write(raw)
+        if overload.must_wait(self, begins):
+            self.held = True
+
+    def release(self) -> None:
+        self.held = False
+        self.late = True
+        self.reading_changed()
+
+    def settle(self) -> None:
+        self.late = False
+
+    def reading_changed(self) -> None:
+        """Read on, or no more, as things are now."""
+        raise NotImplementedError
 
     def discard(self, data: bytes) -> None:
         """Throw `data` away; who sends too much of that is cut off."""
@@ -111,6 +145,9 @@ class Peer(Client):
         self.read_on(True)
         try:
             transport.write_eof()
+        except NotImplementedError:
+            # TLS has no end of one direction alone. The reply says that no other follows: the client closes.
+            return
         except OSError:
             # It is gone already.
             transport.abort()

@@ -47,9 +47,14 @@ class Get(InFlight):
                 else context.replies.hit(self.key, reply, node)
             )
             context.get_hit.observe(turn.boottime - self.began)
+            # As in `PlainPost.replied`: a look at how long requests wait.
+            if turn.boottime >= context.overload.look_at:
+                context.overload.waited(turn.boottime, turn.boottime - self.began)
             connection.finish(self, raw)
         elif reply is None:
             self.connection = None
+            if turn.boottime >= context.overload.look_at:
+                context.overload.waited(turn.boottime, turn.boottime - self.began)
             context.get_miss.observe(turn.boottime - self.began)
             connection.finish(self, context.replies.miss())
         else:
@@ -183,7 +188,10 @@ class Write(InFlight):
             refused = refusal(reply, context.replies)
             if refused is not None:
                 return context.problem(self, refused)
-        context.written[self.verb].observe(context.clock.boottime() - self.began)
+        now = context.clock.boottime()
+        context.written[self.verb].observe(now - self.began)
+        if now >= context.overload.look_at:
+            context.overload.waited(now, now - self.began)
         return self.render(self.key, reply)
 
 
@@ -215,6 +223,8 @@ class PlainPost(Write):
         status, term, seq, _ = reply
         raw = context.replies.plain_posted(self.key, status == _CREATED, term, seq, turn.now_ms)
         context.posted.observe(turn.boottime - self.began)
+        if turn.boottime >= context.overload.look_at:
+            context.overload.waited(turn.boottime, turn.boottime - self.began)
         connection.finish(self, raw)
 
 

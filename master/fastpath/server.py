@@ -87,6 +87,7 @@ class FastPath:
             busy = any(connection.waiting or connection.paused for connection in self.connections)
             await asyncio.sleep(SWEEP_S if busy else calm_s)
             now = self.context.clock.boottime()
+            self.context.overload.tick(now)
             for connection in list(self.connections):
                 connection.sweep(now)
             self._shed_slow_readers()
@@ -102,6 +103,7 @@ class FastPath:
         ends = self.context.clock.boottime() + within_s
         while self.connections and self.context.clock.boottime() < ends:  # noqa: ASYNC110 - a sweep, like run()
             await asyncio.sleep(SWEEP_S)
+        self.context.overload.close()
         for connection in list(self.connections):
             connection.abort()
         for task in list(self.context.tasks):

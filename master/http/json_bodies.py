@@ -158,7 +158,8 @@ def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, wanted: str) -> _T:
 
 def _without_halves(body: bytes) -> bytes:
     """`body` with another character, written as long, in place of each escaped half of a surrogate pair; else `body` itself."""
-    if b"\\u" not in body:
+    # One byte is looked for at ten times the speed of two, and most bodies have no escape at all.
+    if b"\\" not in body or b"\\u" not in body:
         return body
     whole = _ESCAPE.sub(lambda found: b"\\u0041" if found[2] else found[0], body)
     return body if whole == body else whole

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from master.http.shedding import TARGET_S
 from ringmaster.errors import Shed
 
 GRACE_S: Final = 1.0
@@ -19,7 +20,7 @@ class Limits:
     `max_line`: the request line, or one header line, with its CR LF. `max_header`: all header lines together.
     `header_s`, `body_s`: how long headers and body may take to arrive. `body_rate`: bytes a second below which a body gives
     up its place in memory, if others need it. `drain_bytes`: how much of a body is read
-    and thrown away after an early error. `buffered_bytes`: request bodies in memory at one time, all together.
+    and thrown away after an early error. `shed_after_s`: the wait from which on requests are refused, 0: never. `buffered_bytes`: request bodies in memory at one time, all together.
     """
 
     max_value: int = 8 * 2**20
@@ -37,6 +38,7 @@ class Limits:
     buffered_bytes: int = 256 * 2**20
     body_rate: float = 16 * 2**10
     deadline_s: float = 6.0
+    shed_after_s: float = TARGET_S
 
     @property
     def max_item(self) -> int:

@@ -50,6 +50,7 @@ TITLES: Final[dict[str, str]] = {
     "internal-error": "Internal error",
     "unavailable": "Not available now",
     "too-many-connections": "Too many connections",
+    "overloaded": "Overloaded",
     "quota-exceeded": "Too many requests",
 }
 """Every name a problem may have, with its title."""

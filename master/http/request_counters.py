@@ -13,6 +13,8 @@ BOUNDS_S: Final[tuple[float, ...]] = (
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
+SHED: Final = "shed"
+"""The outcome of what was refused because of overload."""
 
 
 class Series:
@@ -44,7 +46,7 @@ class Series:
 
 
 class Counters:
-    """Requests by method, outcome (`hit`, `miss`, `ok`, `error`) and status class (`2xx`, …), with latencies.
+    """Requests by method, outcome (`hit`, `miss`, `ok`, `error`, `shed`) and status class (`2xx`, …), with latencies.
 
     `bulk_hits`, `bulk_misses`: values that bulk reads asked for.
     """

@@ -89,6 +89,9 @@ def write_configuration(
         "LISTEN": listen,
         "TLS": " ssl http2" if certificate else "",
         "CERTIFICATE": certificate.directives if certificate else "",
+        # Masters are reached by unix sockets, or by loopback.
+        "SCHEME": "http",
+        "UPSTREAM_TLS": "",
         "BODY_LIMIT": str(body_limit(max_value_bytes)),
         "SHUTDOWN_TIMEOUT": str(SHUTDOWN_TIMEOUT_S),
         "READ_TIMEOUT": str(max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)),

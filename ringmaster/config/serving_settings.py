@@ -28,6 +28,15 @@ class ServingSettings(ClusterSettings):
             description="How long a client's request may take until it is answered 503.",
         ),
     ] = 6.0
+    shed_after: Annotated[
+        Duration,
+        Field(
+            ge=0,
+            le=10,
+            description="Once requests have taken so long for a tenth of a second, so that even the quickest did, as many are answered "
+            "503 at once as must be for the others to be that quick. 0: never.",
+        ),
+    ] = 0.005
     host_names: Annotated[
         str,
         Field(

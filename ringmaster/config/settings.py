@@ -127,9 +127,22 @@ class MasterSettings(ServingSettings, ServiceSettings):
             description="A second `host:port` to listen on, shared with other masters (SO_REUSEPORT)."
         ),
     ] = None
+    tls_listen: Annotated[
+        Address | None,
+        Field(
+            description="A further `host:port` to listen on, for a proxy on another machine: speaks TLS with `--link-cert`, and serves "
+            "only who shows a certificate that `--link-ca` has signed."
+        ),
+    ] = None
     workers: Annotated[
         int, Field(ge=1, le=64, description="How many processes share the port.")
     ] = 1
+
+    @model_validator(mode="after")
+    def _has_a_certificate_to_listen_with(self) -> Self:
+        if self.tls_listen is not None and self.link_files is None:
+            raise ValueError("--tls-listen needs --link-ca, --link-cert and --link-key")
+        return self
 
     @property
     def _is_guarded(self) -> bool:

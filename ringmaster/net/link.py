@@ -141,6 +141,11 @@ class Link:
         return self._connection is not None
 
     @property
+    def in_flight(self) -> int:
+        """Requests without a reply."""
+        return 0 if self._connection is None else len(self._connection.waiting)
+
+    @property
     def circuit(self) -> str:
         """`closed`: requests pass. `open`: the peer failed, and they fail at once, without a try. `half-open`: it is being tried."""
         if self._connection is not None:

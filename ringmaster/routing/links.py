@@ -90,6 +90,16 @@ class NodeLinks:
     def all(self) -> list[Link]:
         return list(self._links.values())
 
+    @property
+    def in_flight(self) -> int:
+        """Requests without a reply, on all links."""
+        return sum([link.in_flight for link in self._links.values()])
+
+    @property
+    def answered(self) -> int:
+        """Replies that came by all of them; it shrinks when one is lost."""
+        return sum([link.answered for link in self._links.values()])
+
     def open(self, view: View) -> dict[Owner, Link]:
         """The links of `view`; those it lists for the first time begin to connect."""
         self._cluster = view.cluster
@@ -139,6 +149,7 @@ class NodeLinks:
                 stall_s=self._stall_s,
                 on_up=self._on_up,
                 jitter=self._jitter,
+                counts=self.counts,
             )
             link.start()
         return link

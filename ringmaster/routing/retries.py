@@ -21,10 +21,12 @@ _LONGEST_PAUSE_S: Final = 0.05
 _PUT_OFF_S: Final = 0.5
 """The longest pause of who finds no budget."""
 
-_LONGEST_WAIT_S: Final = 3.0
-
 _TELL_S: Final = 0.02
 """Who waits for a node is told no more often."""
+
+
+PATIENT: Final = 1000
+"""Stands for an attempt after which there is a long pause: nearly always a sign comes before."""
 
 
 class Sign:
@@ -138,7 +140,9 @@ class Retries:
             node.answered(now)
 
     def pause_s(self, attempt: int) -> float:
-        """How long to wait before the next attempt, from 0 on, without a sign."""
+        """How long to wait before the next attempt, from 0 on or `PATIENT`, without a sign."""
+        if attempt >= PATIENT:
+            return self._spread(_PUT_OFF_S)
         longest_s = min(_FIRST_PAUSE_S * 2 ** min(attempt, 6), _LONGEST_PAUSE_S)
         return self._spread(longest_s)
 
@@ -152,7 +156,7 @@ class Retries:
         """Wait until asking again may help, or until `deadline`. `costs`: how many retries are for whom, without a sign.
 
         True: after a pause, and they are paid for. False: there was a sign, which `changed` or one of those nodes gave, or
-        the deadline is over. Without `costs` a sign will come; in case it was missed, that is not waited for longer than 3 s.
+        the deadline is over. Without `costs` only a sign helps.
         """
         times = 0
         pause_s = self.pause_s(attempt)
@@ -160,12 +164,12 @@ class Retries:
             left_s = deadline - self._clock.boottime()
             if left_s <= 0:
                 return False
-            within_s = min(pause_s if costs else _LONGEST_WAIT_S, left_s)
+            within_s = min(pause_s, left_s) if costs else left_s
             if await _told([changed, *(node.serves for node in costs)], within_s):
                 break
-            if not costs or self._clock.boottime() >= deadline:
+            if self._clock.boottime() >= deadline:
                 return False
-            if self.pay(costs):
+            if costs and self.pay(costs):
                 return True
             times += 1
             pause_s = self.put_off_s(times)

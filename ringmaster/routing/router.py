@@ -16,6 +16,7 @@ from xxhash import xxh3_64_intdigest
 from ringmaster.cluster.view import View
 from ringmaster.errors import (
     DeadlineExceeded,
+    LinkDown,
     LinkError,
     OutcomeUnknown,
     PeerError,
@@ -40,7 +41,7 @@ from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
 from ringmaster.routing.outcomes import LARGE, RETRY, read_outcome, write_outcome
 from ringmaster.routing.pending import MOVED, PendingRequest
-from ringmaster.routing.retries import NodeRetries, Retries, Sign
+from ringmaster.routing.retries import PATIENT, NodeRetries, Retries, Sign
 from ringmaster.routing.retry_budget import RetryPolicy
 from ringmaster.routing.scatter_gather import (
     MAX_KEYS,
@@ -163,6 +164,16 @@ class Router:
             return self.here.node
         route = self._table[xxh3_64_intdigest(key) & self._mask]
         return b"" if route is None else route.node
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that nodes have not answered yet."""
+        return self._links.in_flight
+
+    @property
+    def answered(self) -> int:
+        """Requests that nodes have answered; it shrinks when a link is lost."""
+        return self._links.answered
 
     def link_of(self, node: str) -> Link | None:
         """The link to the incarnation of `node` that is up."""
@@ -446,18 +457,16 @@ class Router:
                 nodes[index] = node
                 costs[node] = costs.get(node, 0) + 1
         commands = {node: -(-count // together) for node, count in costs.items()}
+        if all(self._awaits_a_view(held[index]) for index in nodes):
+            attempt = PATIENT
         if await self.retries.pause(changed, attempt, deadline, commands):
             return sorted(nodes), nodes
         return sorted(held), {}
 
     def _asked_without_a_sign(self, link: Link, refusal: Reply) -> NodeRetries | None:
-        """Of whom something that was refused may be asked again just so; None where a sign will come: a newer view, or the link up."""
-        if not link.connected:
+        """Of whom something that was refused may be asked again just so; None where only a sign helps: a newer view, or the link up."""
+        if isinstance(refusal, LinkDown) or not link.connected:
             return None
-        if isinstance(refusal, PeerError) and refusal.code == "MOVED" and self._view is not None:
-            epoch = refusal.detail
-            if epoch.isdecimal() and int(epoch) > self._view.epoch:
-                return None
         return self.retries.of(link)
 
     def _follows(self) -> int:
@@ -472,6 +481,12 @@ class Router:
         if not is_up:
             self.copies.lost(session)
         self.fills.changed(session, is_up)
+
+    def _awaits_a_view(self, refusal: Reply) -> bool:
+        """Whether the node that refused follows a newer view, which will be here soon: until then it says the same again."""
+        if not isinstance(refusal, PeerError) or refusal.code != "MOVED" or self._view is None:
+            return False
+        return refusal.detail.isdecimal() and int(refusal.detail) > self._view.epoch
 
     def _route_of(self, key: bytes) -> Route | None:
         return self._table[xxh3_64_intdigest(key) & self._mask]

@@ -23,6 +23,12 @@ ETCD_FILES = (
     FILES[1],
     "tests/compose/docker-compose.etcd-build.yml",
 )
+TLS_FILES = (
+    FILES[0],
+    "docker-compose.tls.yml",
+    FILES[1],
+    "tests/compose/docker-compose.tls-build.yml",
+)
 DOCKERFILES = ("Dockerfile", "nginx/Dockerfile", "prometheus/Dockerfile", "grafana/Dockerfile")
 ETCD_DOCKERFILES = (*DOCKERFILES, "etcd/Dockerfile")
 

@@ -31,6 +31,8 @@ METRICS = [
     "ringmaster_hits_total",
     "ringmaster_misses_total",
     "ringmaster_connections",
+    "ringmaster_shed_requests_total",
+    "ringmaster_held_connections",
     "ringmaster_epoch",
     "ringmaster_partitions_without_primary",
     "ringmaster_under_replicated_partitions",

@@ -29,6 +29,7 @@ from master.http.origin_check import Authority
 from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
+from master.http.shedding import LEAST_WINDOW
 from ringmaster.access.grant import Grant
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, Partition, View
@@ -138,6 +139,21 @@ class FakeMaster:
     def close_after_replies(self) -> None:
         """What a master does first when it is told to stop."""
         self._server.close_after_replies()
+
+    @contextmanager
+    def overloaded(self, room: int = 0) -> Iterator[None]:
+        """Let it believe that requests wait too long, and have at most `room` in flight, until the block ends."""
+        overload = self._front.context.overload
+
+        def press(active: bool, window: int, ends: float) -> None:
+            overload.shedding.window, overload.shedding.ends = window, ends
+            overload.shedding.active = overload.active = active
+
+        self.call(press, True, room, float("inf"))
+        try:
+            yield
+        finally:
+            self.call(press, False, LEAST_WINDOW, 0.0)
 
     @contextmanager
     def running(self) -> Iterator[FakeMaster]:

@@ -61,13 +61,17 @@ def _holds(name: str, seconds: int) -> bool:
         str(found), str(CORPUS / name),
     ]  # fmt: skip
     with log.open("wb") as output:
-        ended = subprocess.run(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=seconds + _GRACE_S,
-            check=False,
-        )
+        try:
+            ended = subprocess.run(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + _GRACE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            _say(f"{name}: did not end in time; {log} says whether an input hangs it")
+            return False
     runs = [
         line for line in log.read_text(errors="replace").splitlines() if line.startswith("Done ")
     ]

@@ -86,7 +86,7 @@ async def test_what_was_not_served_is_asked_for_again_and_nothing_else(world: Wo
     client = world.client()
     client.receive(bulk("a", "b"))
     await world.asked()
-    world.aux.receive(b"*2\r\n" + entry(b"1") + b"-MOVED 9\r\n")
+    world.aux.receive(b"*2\r\n" + entry(b"1") + b"-MOVED 1\r\n")
     await until(lambda: bool(world.aux.writes))
     assert await world.asked() == [[b"RM.MGET", b"0.1", b"b"]]
     world.aux.receive(b"*1\r\n" + entry(b"2"))

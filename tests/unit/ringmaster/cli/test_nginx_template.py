@@ -59,7 +59,7 @@ def test_writes_have_a_location_that_never_tries_again() -> None:
 
 
 def test_targets_are_passed_on_as_they_came() -> None:
-    assert re.findall(r"proxy_pass ([^;]+);", TEMPLATE) == ["http://masters"] * 4
+    assert re.findall(r"proxy_pass ([^;]+);", TEMPLATE) == ["@SCHEME@://masters"] * 4
     assert "rewrite " not in TEMPLATE
 
 
