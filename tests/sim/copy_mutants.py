@@ -14,7 +14,8 @@ from aux.replication.replica import Replica
 from aux.server.copy_commands import CopyCommands
 from ringmaster.protocol.tag_records import HOLDERS
 from ringmaster.routing.copies import Copies, Copy
-from ringmaster.routing.event_links import Session
+from ringmaster.routing.event_links import EventLinks, Session
+from ringmaster.routing.links import Owner
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutants
 
@@ -100,8 +101,15 @@ def new_term_does_not_wait() -> Iterator[None]:
 
 @mutant
 def copies_kept_across_a_term() -> Iterator[None]:
-    """R13: a master keeps its copies of a partition whose primary is another one now."""
-    with patch.object(Copies, "rerouted", lambda *_: None):
+    """R13: a master that follows a view keeps its copies of partitions whose primary is another one in it, or is gone."""
+
+    def keep(events: EventLinks, owners: set[Owner]) -> None:
+        for session in events._sessions.values():
+            session.follow()
+        for owner in sorted(owners):
+            events.with_node(owner)
+
+    with patch.object(Copies, "rerouted", lambda *_: None), patch.object(EventLinks, "keep", keep):
         yield
 
 

@@ -168,7 +168,7 @@ def _planned(random: Random, nodes: list[str]) -> list[Fault]:
 
 
 def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
-    """Nodes that die while a master hangs, or hears nothing of anybody, for as long as it may trust what they have told it."""
+    """Nodes that die while a master hangs, or hears nothing of them or of anybody, for as long as it may trust what they have told it."""
     faults = []
     for _ in range(random.choice((1, 2, 3))):
         at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
