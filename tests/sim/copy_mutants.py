@@ -14,7 +14,7 @@ from aux.replication.replica import Replica
 from aux.server.copy_commands import CopyCommands
 from ringmaster.protocol.tag_records import HOLDERS
 from ringmaster.routing.copies import Copies, Copy
-from ringmaster.routing.event_links import EventLinks, Session
+from ringmaster.routing.event_links import EventLinks
 from ringmaster.routing.links import Owner
 from tests.sim.loop import NodeLoop
 from tests.sim.mutation import Mutants
@@ -183,16 +183,4 @@ def session_renewed_without_the_lease() -> Iterator[None]:
 
     original = CopyCommands.renew
     with patch.object(CopyCommands, "renew", renew):
-        yield
-
-
-@mutant
-def session_trusted_from_the_reply() -> Iterator[None]:
-    """R13: a master trusts its session from when the answer to a renewal came."""
-    replied = Session._replied
-
-    def late(session: Session, number: int, _sent: float, reply: Any) -> None:
-        replied(session, number, session._clock.boottime(), reply)
-
-    with patch.object(Session, "_replied", late):
         yield

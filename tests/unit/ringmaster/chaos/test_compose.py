@@ -76,7 +76,9 @@ async def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     async def cluster(_: web.Request) -> web.Response:
         nodes = [{"id": node, "state": "up", "primaries": 5} for node in NODES + MORE]
         rest = {"under_replicated": 0, "rebalance": {"active": False}}
-        return web.json_response({"nodes": nodes, "controller": f"{MASTERS[0][:12]}-8001", **rest})
+        masters = [f"{name[:12]}-8001" for name in MASTERS]
+        rows = {"masters": [{"id": name} for name in masters], "controller": masters[0]}
+        return web.json_response({"nodes": nodes, **rows, **rest})
 
     app = web.Application()
     app.router.add_get("/cluster", cluster)
