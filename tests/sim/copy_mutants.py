@@ -140,16 +140,25 @@ def holders_known_to_one_copy_only() -> Iterator[None]:
         yield
 
 
+def _left_with_masters(primary: Primary, key: bytes) -> None:
+    """`Primary._remove`, which leaves the copies of the key where they are."""
+    held = primary.held.pop(key, None)
+    if primary._store.remove(primary.data, key) is not None:
+        primary.submit(key, None, applied=True)
+    if held is not None:
+        primary.held[key] = held
+
+
 @mutant
 def removals_do_not_wait_for_copies() -> Iterator[None]:
     """R13: an eviction or expiry is seen while masters have the entry."""
-    with patch.object(Primary, "may_be_held", lambda *_: False):
+    with patch.object(Primary, "_remove", _left_with_masters):
         yield
 
 
 @mutant
 def copies_expire_by_the_wall_clock() -> Iterator[None]:
-    """R13: when a copy's time to live is over is decided by the wall clocks of node and master; and nothing else ends it."""
+    """R13: a copy's time to live is that of the node's wall clock, and nothing else ends it."""
     offer = Grants.offer
 
     def by_wall(grants: Grants, primary: Primary, key: bytes, entry: bytes) -> None:
@@ -161,7 +170,7 @@ def copies_expire_by_the_wall_clock() -> Iterator[None]:
 
     with (
         patch.object(Grants, "offer", by_wall),
-        patch.object(Primary, "may_be_held", lambda *_: False),
+        patch.object(Primary, "_remove", _left_with_masters),
     ):
         yield
 
