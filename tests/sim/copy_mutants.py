@@ -178,7 +178,7 @@ def copies_expire_by_the_wall_clock() -> Iterator[None]:
 @mutant
 def invalidated_with_copies_out() -> Iterator[None]:
     """R13: the invalidation of a tag does not take back the copies of what carries it."""
-    with patch.object(Primary, "_carriers_of", lambda *_: []):
+    with patch.object(Primary, "_recall_carriers", lambda *_: None):
         yield
 
 
