@@ -120,7 +120,7 @@ class Workload:
                 await self._untag(call)
                 continue
             if self.mix.hot and random.random() < 0.7:
-                await self._read(call, random.choice(self.keys))
+                await self._read_in_a_row(name, loop, routes)
                 continue
             kind = random.choices(_KINDS, _WEIGHTS)[0]
             if self.mix.pipelines and kind == "put" and isinstance(routes, Pipelined):
@@ -142,6 +142,12 @@ class Workload:
         ]
 
     # What a client may do.
+
+    async def _read_in_a_row(self, name: str, loop: NodeLoop, routes: Routes) -> None:
+        """One key, maybe several times: if the master has a copy, that is within one turn of its loop."""
+        key = self._random.choice(self.keys)
+        for _ in range(self._random.choice((1, 1, 3))):
+            await self._read(_Call(self, name, loop, routes, self._deadline_s()), key)
 
     async def _get(self, call: _Call) -> None:
         await self._read(call, self._any_key())
