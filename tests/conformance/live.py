@@ -75,7 +75,6 @@ class LiveCluster:
                 self._wait_until_ready(name)
             yield
 
-    @contextmanager
     def log(self, name: str) -> str:
         """What a process printed so far."""
         return (self._folder / f"{name}.log").read_text(errors="replace")
