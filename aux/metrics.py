@@ -47,7 +47,7 @@ class NodeCollector:
         yield _counter(
             "refused_commands",
             "Commands of masters and nodes that came without the cluster's secret.",
-            incarnation.server.refused,
+            incarnation.server.authorization.refused,
         )
         yield _counter(
             "refused_views",
@@ -81,7 +81,7 @@ class NodeCollector:
         yield _counter(
             "refused_connections",
             "Connections beyond --max-clients that were closed.",
-            incarnation.server.turned_away,
+            incarnation.server.authorization.turned_away,
         )
         yield _gauge("epoch", "Epoch of the view followed.", roles.epoch)
         yield _gauge(

@@ -1,4 +1,4 @@
-"""The RESP server: connections, the order of replies, and who may say what.
+"""The RESP server: connections, their commands, and the order of replies.
 
 Commands that arrive together are run together: the boot-time clock is read once after their bytes
 came (R1), and their replies leave in one write. A reply that must wait keeps its place; what comes
@@ -9,18 +9,28 @@ that, commands wait unread, or not yet run, in the order in which they came.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import struct
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
-import structlog
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.server import replication_commands
+from aux.server.authorization import (
+    MAX_UNKNOWN_ARGS,
+    MAX_UNKNOWN_BYTES,
+    MISSING,
+    NO_PLACE,
+    OUTSIDE_S,
+    READ_ONLY,
+    READS,
+    WRONG,
+    Authorization,
+    Rights,
+)
 from aux.server.control_commands import ControlCommands
 from aux.server.copy_commands import CopyCommands
 from aux.server.data_commands import DataCommands, bad_arguments
@@ -29,7 +39,7 @@ from aux.server.redis_commands import RedisCommands
 from aux.server.tag_commands import TagCommands
 from ringmaster.errors import WireError
 from ringmaster.net.network import Listener, Network
-from ringmaster.protocol.handshake import READER, SHARED, reader_password
+from ringmaster.protocol.handshake import SHARED
 from ringmaster.protocol.resp import CommandReader
 
 MAX_QUEUED: Final = 20_000
@@ -39,43 +49,17 @@ MAX_QUEUED_BYTES: Final = 16 * 2**20
 MAX_TURN_BYTES: Final = 2**20
 """After so many bytes of replies the commands behind wait for another turn of the loop."""
 
-MAX_UNKNOWN_BYTES: Final = 16 * 1024
-MAX_UNKNOWN_ARGS: Final = 4096
-"""What is kept of a command of somebody who has still to say the secret."""
-
-MAX_OUTSIDE: Final = 64
-OUTSIDE_S: Final = 1.0
-"""So many connections beyond the cap may say the cluster's secret within this time."""
-
-_NO_PLACE: Final = b"-ERR max number of clients reached\r\n"
-"""As Redis has it."""
-
 _MALFORMED: Final = (
     IndexError, ValueError, TypeError, OverflowError, RecursionError, struct.error,
     msgspec.MsgspecError,
 )  # fmt: skip
 """What handlers raise where arguments are missing, or are not what they should be. Nothing was changed then."""
 
-_READS: Final = (b"GET", b"MGET", b"EXISTS", b"TTL", b"PTTL")
-"""What a reader may ask of a node that holds its lease."""
-
-_WRONG: Final = b"-WRONGPASS wrong user or password\r\n"
-
-_INTERNAL: Final = b"RM."
-"""What the names of the masters' and nodes' own commands begin with."""
-
-_REFUSALS_PER_LINE: Final = 1000
-"""The first of so many refused commands is logged."""
-
-_log = structlog.get_logger(__name__)
-
 
 class Server:
     """Serves one node on any number of addresses.
 
-    `secret`: what AUTH must say before any command, on every address; the user `reader` has a password of its own, and may only
-    read by standard commands. Without a secret nothing is asked. `refused`: commands of masters and nodes that came without it. `max_clients`: connections
-    at one time, 0 for no cap. `outside`: those beyond it, which may still say the secret. `turned_away`: those that did not.
+    `secret`: of the cluster, on every address; see `Authorization`. `max_clients`: connections at one time, 0 for no cap.
     """
 
     def __init__(
@@ -83,12 +67,8 @@ class Server:
     ) -> None:
         self.node = node
         self.max_clients = max_clients
-        self.outside: set[ClientConnection] = set()
-        self.turned_away = 0
         self.cluster = cluster.encode()
-        self.secret = secret.encode()
         self.connections: set[ClientConnection] = set()
-        self.refused = 0
         self.leased: dict[bytes, Handler] = {}
         self.always: dict[bytes, Handler] = {}
         self._network = network
@@ -100,9 +80,11 @@ class Server:
         self.leased |= fills.leased()
         self.always |= ControlCommands(node, cluster).table() | redis.always() | self._peer_table()
         self.always |= fills.always() | CopyCommands(node).table()
-        self.reader_password = reader_password(secret).encode()
-        self.readers_leased = {name: self.leased[name] for name in _READS}
-        self.readers_always = redis.always()
+        self.authorization = Authorization(
+            secret,
+            Rights(self.leased, self.always),
+            Rights({name: self.leased[name] for name in READS}, redis.always()),
+        )
 
     async def listen(self, address: str) -> str:
         """Accept connections. Returns the address with its real port."""
@@ -175,10 +157,11 @@ class ClientConnection:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._node = server.node
+        self._authorization = server.authorization
         self._leased = server.leased
         self._always = server.always
         self._reader = CommandReader()
-        self._authorized = not server.secret
+        self._authorized = not server.authorization.secret
         self.is_shared = False
         if not self._authorized:
             self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
@@ -210,7 +193,7 @@ class ClientConnection:
         self._transport = None
         self._server.connections.discard(self)
         self._node.sessions.ended(self)
-        self._server.outside.discard(self)
+        self._authorization.left(self)
         self._queue.clear()
         self._out.clear()
         self._backlog.clear()
@@ -318,74 +301,46 @@ class ClientConnection:
             self._closing = True
             return b"+OK\r\n"
         if upper in self._server.leased or upper in self._server.always:
-            if upper.startswith(_INTERNAL):
-                self._note_refusal(upper)
-            return b"-NOPERM this user may only read\r\n"
+            self._authorization.refuse(upper)
+            return READ_ONLY
         return b"-ERR unknown command '%b'\r\n" % upper[:64].replace(b"\r", b"").replace(b"\n", b"")
 
     def _wait_outside(self) -> None:
-        """There is no place for it, unless it says the secret first: strangers must not shut out masters and nodes."""
-        server = self._server
-        if not server.secret or len(server.outside) >= MAX_OUTSIDE:
+        """There is no place, unless the cluster's secret is the first that it says."""
+        if not self._authorization.wait_outside(self):
             self._turn_away()
             return
-        server.outside.add(self)
         self._authorized = False
         self._reader.allow(MAX_UNKNOWN_ARGS, MAX_UNKNOWN_BYTES)
         self._loop.call_later(OUTSIDE_S, self._give_up)
 
     def _give_up(self) -> None:
-        if self in self._server.outside:
+        if self._authorization.give_up(self):
             self._turn_away()
 
     def _turn_away(self) -> None:
-        self._server.turned_away += 1
-        self._server.outside.discard(self)
         self._closing = True
-        self._reply(_NO_PLACE)
+        self._reply(NO_PLACE)
         self._flush()
 
     def _authorize(self, upper: bytes, command: Command) -> bytes:
-        outside = self._server.outside
-        if self in outside:
-            outside.discard(self)
-            if upper != b"AUTH" or not hmac.compare_digest(command[-1], self._server.secret):
-                self._server.turned_away += 1
-                self._closing = True
-                return _NO_PLACE
+        authorization = self._authorization
+        if not authorization.first_said(self, upper, command):
+            self._closing = True
+            return NO_PLACE
         if upper == b"AUTH" and len(command) > 1:
-            return self._log_in(command[1] if len(command) > 2 else b"default", command[-1])
+            rights = authorization.log_in(command)
+            if rights is None:
+                return WRONG
+            self._leased, self._always = rights.leased, rights.always
+            self._authorized = True
+            self._reader.allow()
+            return b"+OK\r\n"
         if upper == b"QUIT":
             self._closing = True
             return b"+OK\r\n"
-        if upper.startswith(_INTERNAL):
-            self._note_refusal(upper)
-        return b"-NOAUTH Authentication required.\r\n"
-
-    def _log_in(self, user: bytes, password: bytes) -> bytes:
-        server = self._server
-        if user == READER.encode():
-            if not hmac.compare_digest(password, server.reader_password):
-                return _WRONG
-            self._leased, self._always = server.readers_leased, server.readers_always
-        else:
-            if not hmac.compare_digest(password, server.secret):
-                return _WRONG
-            self._leased, self._always = server.leased, server.always
-        self._authorized = True
-        self._reader.allow()
-        return b"+OK\r\n"
-
-    def _note_refusal(self, name: bytes) -> None:
-        """A command of masters and nodes came from somebody who has not said the secret: nothing is done."""
-        server = self._server
-        server.refused += 1
-        if server.refused == 1 or server.refused % _REFUSALS_PER_LINE == 0:
-            _log.warning(
-                "refused a command that takes the cluster's secret",
-                command=name.decode(errors="replace"),
-                refused=server.refused,
-            )
+        authorization.refuse(upper)
+        return MISSING
 
     # Replies
 

@@ -12,18 +12,14 @@ import re
 from typing import Final
 
 from master.fastpath.context import Context, InFlight
-from master.fastpath.dispatch import PLAIN_PATH, begin, begin_plain, end_of_body
+from master.fastpath.dispatch import begin_plain
 from master.fastpath.handoff import Fallback, Handoff
-from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token
-from master.fastpath.overload import problem_of_overload
+from master.fastpath.intake import INCOMPLETE, MUST_WAIT, NOT_FAST, Intake
+from master.fastpath.overload import problem_of_crowd, problem_of_overload
 from master.fastpath.peer import Peer
-from master.fastpath.requests import PlainGet, Refused
-from master.fastpath.sheddable import CLOSE, is_plain_get, sheddable
-from master.fastpath.special_gets import begin_special
+from master.fastpath.sheddable import CLOSE, sheddable, sheddable_alone
 from master.http.framing import check_beginning, frame
-from master.http.problem import RETRY_AFTER_S, Problem
-from master.http.rate_limits import Ticket
-from ringmaster.net.admission import address_of
+from master.http.problem import Problem
 
 MAX_PIPELINE: Final = 16
 MUCH_UNREAD: Final = 2**20
@@ -32,25 +28,11 @@ MUCH_UNREAD: Final = 2**20
 MAX_TURNED_AWAY: Final = 256
 """So many clients for whom there is no place are given time to read so; others just hear it."""
 
-_RETRY_AFTER: Final = (("Retry-After", str(RETRY_AFTER_S)),)
-
 # A request, in the form in which aiohttp gets it, whose time says how long requests wait.
 _measured = re.compile(rb"[A-Z]+ /data[/? ](?![^\0]*\r\nprefer:)").match
 
-# What may become of a request that does not begin on the fast path.
-_NOT_FAST: Final = 0
-_INCOMPLETE: Final = -1
-_MUST_WAIT: Final = -2
 
-# The common request line: a key that needs no decoding. Groups: method, key, (no) target.
-_plain_line = re.compile(rb"(GET|PUT|DELETE) " + PLAIN_PATH + rb"() HTTP/1\.1\r\n").match
-# Any other line that the fast path may know. Groups: method, (no) key, target. The second can match nothing at all.
-_line = re.compile(
-    rb"(GET|PUT|DELETE|POST)((?!))? (/data(?:[/?][!-~]{0,2048})?) HTTP/1\.1\r\n"
-).match
-
-
-class Connection(Peer):
+class Connection(Intake):
     """One client. Replies leave in the order of the requests; at most `MAX_PIPELINE` are in flight.
 
     Without `fast` every request is handed to aiohttp.
@@ -59,8 +41,6 @@ class Connection(Peer):
     """
 
     __slots__ = (
-        "_address",
-        "_admitted",
         "_buffer",
         "_draining",
         "_fallback",
@@ -70,10 +50,7 @@ class Connection(Peer):
         "_holding",
         "_last",
         "_look_at",
-        "_need",
         "_parsing",
-        "_ticket",
-        "_tickets",
     )
 
     def __init__(
@@ -87,21 +64,13 @@ class Connection(Peer):
         super().__init__(context, peers)
         self._fast = fast
         self._fallback = fallback
-        # Where it comes from, once it counts.
-        self._address = ""
-        self._admitted = False
         self._buffer = bytearray()
-        # Bytes from the beginning of an incomplete request to the end of its body, 0 while its head is incomplete.
-        self._need = 0
         # An incomplete head is looked at again when a line has ended, or when there are so many bytes.
         self._look_at = 0
         # The buffer begins with what cannot begin yet.
         self._holding = False
         self._parsing = False
         self._draining = False
-        # Of the request that is being begun, and of those in flight, where there are limits of rates.
-        self._ticket: Ticket | None = None
-        self._tickets: dict[InFlight, Ticket] = {}
         # The reply after which we part, for when those before it have left.
         self._last: bytes | None = None
         self._handoff: Handoff | None = None
@@ -112,24 +81,15 @@ class Connection(Peer):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        admission = self.context.admission
-        address = address_of(transport)
-        refusal = admission.enter(address)
+        refusal = self._enter(transport)
         if refusal:
             self._turn_away(refusal)
-        else:
-            self._address = address
-            self._admitted = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         for request in self.waiting:
             request.dropped()
-        if self._admitted:
-            self._admitted = False
-            self.context.admission.leave(self._address)
         self.waiting.clear()
-        self._tickets.clear()
         self._buffer.clear()
         self._taken_back()
         handoff, self._handoff = self._handoff, None
@@ -199,13 +159,8 @@ class Connection(Peer):
         if self.waiting or not self._is_free():
             self._parse(data, now, now)
             return
-        size = len(data)
-        if is_plain_get(self, data):
-            found: tuple[str, bool, int] | None = ("GET", False, size)
-        else:
-            end = data.find(b"\r\n\r\n")
-            found = None if end < 0 else sheddable(self.context, data, 0, end)
-        if found is None or found[2] != size:
+        found = sheddable_alone(self, data)
+        if found is None:
             self._parse(data, now, now)
         elif not self.context.overload.admits(now, self.late):
             self.shed(found[0], now, write=found[1])
@@ -347,13 +302,13 @@ class Connection(Peer):
                     at = following
                     continue
             admitted = False
-            following = self._begin(data, at, end, now) if self._fast else _NOT_FAST
+            following = self._begin(data, at, end, now) if self._fast else NOT_FAST
             if following > 0:
                 at = following
                 continue
-            if following == _INCOMPLETE:
+            if following == INCOMPLETE:
                 break
-            if following == _MUST_WAIT or waiting:
+            if following == MUST_WAIT or waiting:
                 hold = True
                 break
             at, hold = self._hand_over(data, at, end + 4, now)
@@ -385,103 +340,6 @@ class Connection(Peer):
             or self._draining
             or (bool(waiting) and waiting[0].write)
         )
-
-    def _begin(self, data: bytes, at: int, end: int, now: float) -> int:
-        """`_begin_fast`, if the limits of rates leave room for it. One that they refuse is aiohttp's to refuse."""
-        rates = self.context.rates
-        if not rates.active:
-            return self._begin_fast(data, at, end, now)
-        line = _plain_line(data, at) or _line(data, at)
-        sender = None if line is None else self.context.heads.sender_of(data[line.end() : end + 2])
-        if sender is None:
-            return _NOT_FAST
-        try:
-            ticket = rates.enter(self._address, sender.forwarded, now)
-            rates.enter_token(ticket, sender.access, now)
-        except Problem as problem:
-            return self._begin_refused(data, at, end, now, problem)
-        self._ticket = ticket
-        following = self._begin_fast(data, at, end, now)
-        self._ticket = None
-        if following <= 0:
-            ticket.give_back(now)
-        elif self.waiting and self.waiting[-1].raw is None:
-            # If not, it was answered at once; the last one is then an earlier one, which has a ticket.
-            self._tickets.setdefault(self.waiting[-1], ticket)
-        return following
-
-    def _begin_refused(self, data: bytes, at: int, end: int, now: float, problem: Problem) -> int:
-        """Answer a read with `problem`; leave what may have a body to aiohttp, which refuses it as well."""
-        line = _plain_line(data, at) or _line(data, at)
-        if line is None or line[1] != b"GET":
-            return _NOT_FAST
-        heads, block = self.context.heads, data[line.end() : end + 2]
-        head = heads.known.get(block) or heads.judge(block)
-        if head is None or head.length >= 0:
-            return _NOT_FAST
-        refused = Refused(self, b"GET", now)
-        self.waiting.append(refused)
-        refused.fail(problem)
-        return end + 4
-
-    def _with_quota(self, request: InFlight, raw: bytes) -> bytes:
-        """`raw` with what is left of the quota of who sent `request`, after its first line."""
-        ticket = self._tickets.pop(request, self._ticket)
-        if ticket is None:
-            return raw
-        at = raw.find(b"\r\n") + 2
-        return b"".join((raw[:at], ticket.lines(self.context.clock.boottime()), raw[at:]))
-
-    def cost(self, items: int) -> None:
-        if self._ticket is not None:
-            self._ticket.take_more(items - 1, self.context.clock.boottime())
-
-    def _begin_fast(self, data: bytes, at: int, end: int, now: float) -> int:
-        """Begin the request at `at`, whose head ends at `end`, on the fast path: returns where it ends.
-
-        Or one of `_NOT_FAST`, `_INCOMPLETE`, `_MUST_WAIT`; then nothing has begun.
-        """
-        context = self.context
-        line = _plain_line(data, at) or _line(data, at)
-        if line is None:
-            return _NOT_FAST
-        block = data[line.end() : end + 2]
-        method, key, target = line.groups()
-        fill_token = ""
-        head = context.heads.known.get(block)
-        if head is None:
-            if method == b"GET":
-                following = begin_special(self, key, block, end + 4, now)
-                if following > 0:
-                    return following
-            else:
-                block, fill_token = without_fill_token(block) or (block, "")
-            head = context.heads.known.get(block) or context.heads.judge(block)
-            if head is None:
-                return _NOT_FAST
-        # `Head.may_get`, without the call.
-        gets = head.gets
-        if (
-            method == b"GET"
-            and key is not None
-            and (gets == ALL_KEYS or (gets == SOME_KEYS and head.matches_plain(key)))
-        ):
-            # What `begin` does, without the calls: `test_whole_and_in_pieces_a_request_has_the_same_outcome`.
-            get = PlainGet(self, key, now)
-            self.waiting.append(get)
-            context.router.get_nowait(key, get)
-            return end + 4
-        following = end_of_body(context.limits, head, method, end + 4)
-        if following < 0:
-            return _NOT_FAST
-        if following > len(data):
-            self._need = following - at
-            return _INCOMPLETE
-        if self.waiting and method != b"GET":
-            return _MUST_WAIT
-        body = data[end + 4 : following]
-        begun = begin(self, method, key, target, head, body, now, fill_token)
-        return following if begun else _NOT_FAST
 
     def _hand_over(self, data: bytes, at: int, end: int, now: float) -> tuple[int, bool]:
         """Give aiohttp the request at `at`, whose head ends at `end`. Returns where the next one begins, and whether it must wait."""
@@ -529,15 +387,7 @@ class Connection(Peer):
 
     def _turn_away(self, refusal: str) -> None:
         """Say why no request of this client will be served, and close."""
-        problem = Problem(
-            503,
-            "too-many-connections",
-            refusal,
-            headers=_RETRY_AFTER,
-            close=True,
-            outcome="not-applied",
-        )
-        self._refuse(problem, self.since)
+        self._refuse(problem_of_crowd(refusal), self.since)
         # While many are turned away, none of them can be given time to read it.
         if (
             len(self._peers) > self.context.admission.total + MAX_TURNED_AWAY

@@ -280,3 +280,15 @@ def problem_of_overload(*, write: bool, close: bool = False) -> Problem:
             503, "overloaded", _DETAIL, headers=_RETRY_AFTER, close=close, outcome="not-applied"
         )
     return Problem(503, "overloaded", _DETAIL, headers=_RETRY_AFTER, close=close)
+
+
+def problem_of_crowd(detail: str) -> Problem:
+    """What a client is told for whom there is no place among the connections."""
+    return Problem(
+        503,
+        "too-many-connections",
+        detail,
+        headers=_RETRY_AFTER,
+        close=True,
+        outcome="not-applied",
+    )

@@ -21,18 +21,6 @@ _BULK_READ: Final = b"/data/bulk/get"
 _line = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) (/data(?:[/?][!-~]*)?) HTTP/1\.([01])\r\n").match
 
 
-def is_plain_get(client: Client, data: bytes) -> bool:
-    """Whether `data` is one `GET` of an entry, with the fields that this client sent last time, and nothing else."""
-    tail = client.tail
-    return (
-        bool(tail)
-        and data.startswith(_PLAIN_GET)
-        and data.endswith(tail)
-        # Two requests in one piece would have a version before the last tail.
-        and data.find(_VERSION) == len(data) - len(tail)
-    )
-
-
 def sheddable(context: Context, data: bytes, at: int, end: int) -> tuple[str, bool, int] | None:
     """(method, whether it is a write, where it ends or `CLOSE`) of the request at `at`, whose head ends at `end`.
 
@@ -61,3 +49,21 @@ def sheddable(context: Context, data: bytes, at: int, end: int) -> tuple[str, bo
         following = CLOSE
     write = method not in {b"GET", b"HEAD"} and target != _BULK_READ
     return method.decode(), write, following if keeps else CLOSE
+
+
+def sheddable_alone(client: Client, data: bytes) -> tuple[str, bool, int] | None:
+    """`sheddable` of the only request in `data`; None also if it is not all there, or more than one."""
+    size = len(data)
+    tail = client.tail
+    # One `GET` of an entry, with the fields that this client sent last time.
+    if (
+        tail
+        and data.startswith(_PLAIN_GET)
+        and data.endswith(tail)
+        # Two requests in one piece would have a version before the last tail.
+        and data.find(_VERSION) == size - len(tail)
+    ):
+        return "GET", False, size
+    end = data.find(b"\r\n\r\n")
+    found = None if end < 0 else sheddable(client.context, data, 0, end)
+    return None if found is None or found[2] != size else found

@@ -1,25 +1,17 @@
-"""Key to partition to primary to reply: retries and deadlines.
-
-A read may be sent again at any time, a write only while it is known not to have run (R9).
-"""
+"""Key to partition to primary to reply. What is refused for now is sent again: `ringmaster/routing/retry_loop.py`."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import View
 from ringmaster.errors import (
-    DeadlineExceeded,
-    LinkDown,
-    LinkError,
     OutcomeUnknown,
-    PeerError,
     RingmasterError,
     Unserved,
 )
@@ -37,12 +29,14 @@ from ringmaster.routing.invalidation import (
     left_over,
     refusal_in,
 )
+from ringmaster.routing.large_reads import LargeReads
 from ringmaster.routing.links import NodeLinks
 from ringmaster.routing.listing import list_page
-from ringmaster.routing.outcomes import LARGE, RETRY, read_outcome, write_outcome
-from ringmaster.routing.pending import MOVED, PendingRequest
-from ringmaster.routing.retries import PATIENT, NodeRetries, Retries, Sign
+from ringmaster.routing.outcomes import LARGE, read_outcome, write_outcome
+from ringmaster.routing.pending import PendingRequest
+from ringmaster.routing.retries import NodeRetries, Retries
 from ringmaster.routing.retry_budget import RetryPolicy
+from ringmaster.routing.retry_loop import RetryLoop
 from ringmaster.routing.scatter_gather import (
     MAX_KEYS,
     NO_PRIMARY,
@@ -56,18 +50,12 @@ from ringmaster.routing.scatter_gather import (
 from ringmaster.routing.table import LocalRoute, Route, Table, build_table
 from ringmaster.runtime.clock import Clock
 
-_MOST_LARGE: Final = 2
-"""Large values on their way at one time: one comes while the other is passed on. Each holds up the loop for some milliseconds."""
-
 _NOT_EVERYWHERE: Final = "not done in every partition; send it again: "
 
 NOTHING: Final[dict[int, bytes]] = {}
 
 Write = tuple[bytes, bytes, Sequence[bytes | int]]
 """(command, key, arguments after the key)."""
-
-
-_T = TypeVar("_T")
 
 
 class Router:
@@ -115,9 +103,8 @@ class Router:
         self._view: View | None = None
         # Of an invalidation, for the view's whole table.
         self._plan: Plan | None = None
-        # Set, and replaced, when a retry may succeed: a new view, a link that came up.
-        self._changed = Sign()
-        self._large = asyncio.Semaphore(_MOST_LARGE)
+        self._retry_loop = RetryLoop(clock, self.retries)
+        self._large = LargeReads(clock, self._links, self._route_of)
 
     def adopt(self, view: View) -> None:
         """Route by `view` from now on; an older one is ignored.
@@ -131,6 +118,8 @@ class Router:
         self._table = build_table(view, wanted, self._table)
         self._mask = len(self._table) - 1
         self._view = view
+        self._retry_loop.table = self._table
+        self._retry_loop.epoch = view.epoch
         self._plan = None
         self._links.keep(wanted)
         # Before anybody hears that this view is followed.
@@ -146,7 +135,7 @@ class Router:
 
     async def close(self) -> None:
         """Fail everything in flight."""
-        self._table = [None] * len(self._table)
+        self._table = self._retry_loop.table = [None] * len(self._table)
         self.copies.clear()
         self.fills.close()
         await self.events.close()
@@ -244,26 +233,10 @@ class Router:
             requests = [self._request(b"RM.GET", key)]
             [entry] = await self._send(requests, deadline, read_outcome, refusal)
         if entry is LARGE:
-            [entry] = await self._settle(
-                [key], self._read_large, deadline, read_outcome, xxh3_64_intdigest
+            [entry] = await self._retry_loop.settle(
+                [key], self._large.read, deadline, read_outcome, xxh3_64_intdigest
             )
         return cast("bytes | None", _raised(entry))
-
-    async def _read_large(self, keys: Sequence[bytes], within_s: float) -> list[Reply]:
-        """The reply for the one of `keys`, by the link for large values, when it is its turn."""
-        deadline = self._clock.boottime() + within_s
-        try:
-            async with asyncio.timeout(within_s), self._large:
-                route = self._route_of(keys[0])
-                link = None if route is None else self._links.large_of(route.owner)
-                if route is None or link is None:
-                    return [NO_PRIMARY]
-                frame = b"%b%b%b\r\n" % (route.get, bulk_head(len(keys[0])), keys[0])
-                return [await link.request(frame, deadline - self._clock.boottime())]
-        except TimeoutError:
-            return [DeadlineExceeded(f"{_MOST_LARGE} other large values at a time come first")]
-        except RingmasterError as error:
-            return [error]
 
     async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None:
         """(header and meta, size of the value) of the entry of `key`. Raises `Unserved`."""
@@ -300,7 +273,7 @@ class Router:
             local = self.copies.entries_of(keys)
         others = [index for index in range(len(keys)) if index not in local]
         wanted = [keys[index] for index in others] if local else keys
-        outcomes = await self._settle(
+        outcomes = await self._retry_loop.settle(
             wanted, send, deadline, read_outcome, xxh3_64_intdigest, refusals, MAX_KEYS
         )
         if local:
@@ -326,7 +299,7 @@ class Router:
             plan = self._plan = Plan(self._table, range(len(self._table)))
         attempt = 0
         while True:
-            changed = self._changed
+            changed = self._retry_loop.changed
             costs: dict[NodeRetries, int] = {}
             left_s = deadline - self._clock.boottime()
             if left_s <= 0:
@@ -339,7 +312,7 @@ class Router:
             for part, reply in zip(plan.parts, replies, strict=True):
                 over = left_over(part, reply)
                 left = left + over
-                node = self._asked_without_a_sign(part.link, reply) if over else None
+                node = self._retry_loop.asked_without_a_sign(part.link, reply) if over else None
                 if node is not None:
                     costs[node] = 1
             if not left:
@@ -355,7 +328,7 @@ class Router:
         while self._view is None:
             if self._clock.boottime() >= deadline:
                 raise Unserved("not served within the deadline: there is no view yet")
-            await self.retries.pause(self._changed, 0, deadline, {})
+            await self.retries.pause(self._retry_loop.changed, 0, deadline, {})
         return await list_page(
             lambda: self._table, self._ask_all, self._clock, prefix, limit, cursor, deadline
         )
@@ -373,101 +346,16 @@ class Router:
         outcome_of: Callable[[Reply], object],
         refusal: Reply = None,
     ) -> list[object]:
-        """The outcome of each of `requests`, see `_settle`."""
+        """The outcome of each of `requests`, see `RetryLoop.settle`."""
         reads = outcome_of is read_outcome
 
         async def send(unsettled: Sequence[Request], within_s: float) -> list[Reply]:
             return await gather_each(self._table, unsettled, within_s, movable=reads)
 
         refusals = () if refusal is None else (refusal,)
-        return await self._settle(requests, send, deadline, outcome_of, _hash_of, refusals)
-
-    async def _settle(
-        self,
-        requests: Sequence[_T],
-        send: Callable[[Sequence[_T], float], Awaitable[list[Reply]]],
-        deadline: float,
-        outcome_of: Callable[[Reply], object],
-        hash_of: Callable[[_T], int],
-        refusals: Sequence[Reply] = (),
-        together: int = 1,
-    ) -> list[object]:
-        """A value or an error for each of `requests`: send all at once, then again those whose outcome is `RETRY`.
-
-        `together`: so many go in one command. `refusals`: what was replied when they were sent before, if they were: outcomes that are `RETRY`.
-        """
-        results: list[object] = [None] * len(requests)
-        todo: Sequence[int] = range(len(requests))
-        held: dict[int, Reply] = dict(enumerate(refusals))
-        paid: dict[int, NodeRetries] = {}
-        attempt = 0
-        reads = outcome_of is read_outcome
-        if not all(_was_asked_of_nobody(reply) for reply in refusals):
-            hashes = {index: hash_of(requests[index]) for index in held}
-            todo, paid = await self._next(hashes, held, self._changed, 0, deadline, together)
-        while True:
-            changed = self._changed
-            left_s = deadline - self._clock.boottime()
-            if left_s <= 0:
-                for index in held or todo:
-                    reason: object = held.get(index, "the deadline is over")
-                    results[index] = Unserved(f"not served within the deadline: {reason!s}")
-                return results
-            # Usually all are sent once and answered with a value.
-            batch = requests if len(todo) == len(requests) else [requests[at] for at in todo]
-            replies = await send(batch, left_s)
-            for index in todo if held else ():
-                held.pop(index, None)
-            for index, reply in zip(todo, replies, strict=True):
-                if reads and type(reply) is bytes:
-                    results[index] = reply
-                    continue
-                outcome = outcome_of(reply)
-                if outcome is RETRY:
-                    held[index] = reply
-                else:
-                    results[index] = outcome
-            if paid:
-                self.retries.answered({paid[index] for index in todo if index not in held})
-            if not held:
-                return results
-            hashes = {index: hash_of(requests[index]) for index in held}
-            todo, paid = await self._next(hashes, held, changed, attempt, deadline, together)
-            attempt += 1
-
-    async def _next(
-        self,
-        hashes: dict[int, int],
-        held: dict[int, Reply],
-        changed: Sign,
-        attempt: int,
-        deadline: float,
-        together: int,
-    ) -> tuple[list[int], dict[int, NodeRetries]]:
-        """Wait until some of those that are `held` may be sent again; which, in order, and whose budget paid for each.
-
-        `hashes`: of their keys.
-        """
-        nodes: dict[int, NodeRetries] = {}
-        costs: dict[NodeRetries, int] = {}
-        for index, refusal in held.items():
-            route = self._table[hashes[index] & self._mask]
-            node = None if route is None else self._asked_without_a_sign(route.link, refusal)
-            if node is not None:
-                nodes[index] = node
-                costs[node] = costs.get(node, 0) + 1
-        commands = {node: -(-count // together) for node, count in costs.items()}
-        if all(self._awaits_a_view(held[index]) for index in nodes):
-            attempt = PATIENT
-        if await self.retries.pause(changed, attempt, deadline, commands):
-            return sorted(nodes), nodes
-        return sorted(held), {}
-
-    def _asked_without_a_sign(self, link: Link, refusal: Reply) -> NodeRetries | None:
-        """Of whom something that was refused may be asked again just so; None where only a sign helps: a newer view, or the link up."""
-        if isinstance(refusal, LinkDown) or not link.connected:
-            return None
-        return self.retries.of(link)
+        return await self._retry_loop.settle(
+            requests, send, deadline, outcome_of, _hash_of, refusals
+        )
 
     def _follows(self) -> int:
         """The epoch of the newest view."""
@@ -482,28 +370,16 @@ class Router:
             self.copies.lost(session)
         self.fills.changed(session, is_up)
 
-    def _awaits_a_view(self, refusal: Reply) -> bool:
-        """Whether the node that refused follows a newer view, which will be here soon: until then it says the same again."""
-        if not isinstance(refusal, PeerError) or refusal.code != "MOVED" or self._view is None:
-            return False
-        return refusal.detail.isdecimal() and int(refusal.detail) > self._view.epoch
-
     def _route_of(self, key: bytes) -> Route | None:
         return self._table[xxh3_64_intdigest(key) & self._mask]
 
     def _wake(self) -> None:
         self.fills.wake()
-        changed, self._changed = self._changed, Sign()
-        changed.give()
+        self._retry_loop.wake()
 
 
 def _hash_of(request: Request) -> int:
     return request.key_hash
-
-
-def _was_asked_of_nobody(reply: Reply) -> bool:
-    """Whether a request is as good as never sent: asking again asks no node a second time."""
-    return reply is MOVED or isinstance(reply, LinkError)
 
 
 def _raised(outcome: object) -> object:

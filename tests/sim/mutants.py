@@ -34,6 +34,7 @@ from master.fastpath.connection import MAX_PIPELINE, Connection
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.errors import LinkBroken
 from ringmaster.protocol.write_options import Status
+from ringmaster.routing.outcomes import RETRY
 from tests.sim.copy_mutants import COPY_MUTANTS
 from tests.sim.fill_mutants import FILL_MUTANTS
 from tests.sim.loop import NodeLoop
@@ -381,7 +382,7 @@ def unknown_writes_retried() -> Iterator[None]:
     outcome = ringmaster.routing.router.write_outcome
 
     def again(reply: Any) -> object:
-        return ringmaster.routing.router.RETRY if isinstance(reply, LinkBroken) else outcome(reply)
+        return RETRY if isinstance(reply, LinkBroken) else outcome(reply)
 
     with patch.object(ringmaster.routing.router, "write_outcome", again):
         yield

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aux.node.event_sessions import MAX_UNREAD_BYTES
+from aux.server.authorization import MAX_OUTSIDE, MAX_UNKNOWN_BYTES
 from aux.server.server import (
-    MAX_OUTSIDE,
     MAX_QUEUED,
     MAX_TURN_BYTES,
-    MAX_UNKNOWN_BYTES,
     ClientConnection,
     Server,
 )
@@ -218,7 +217,7 @@ async def test_a_reader_may_read_by_standard_commands_and_nothing_else(alone: Wo
         (b"RM.GET", b"0.1", b"k"),
     ):
         assert str(client.ask(*words)).startswith("NOPERM"), words
-    assert server.refused == 1
+    assert server.authorization.refused == 1
     assert str(client.ask(b"FLUSHALL")).startswith("ERR unknown")
     assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
     assert client.ask(b"SET", b"k", b"x") == b"OK"
@@ -236,7 +235,7 @@ async def test_commands_of_masters_and_nodes_take_the_secret_on_every_address(al
     before = alone["a"].node.clock.now_ms()
     for words in internal:
         assert str(client.ask(*words)).startswith("NOAUTH"), words
-    assert server.refused == len(internal)
+    assert server.authorization.refused == len(internal)
     assert alone["a"].node.roles.epoch == 1
     assert alone["a"].node.clock.now_ms() < before + 60_000
     assert client.ask(b"AUTH", SECRET.encode()) == b"OK"
@@ -567,7 +566,7 @@ async def test_a_client_beyond_the_cap_hears_so_at_its_first_word_and_is_closed(
     await ticks()
     first.transport.lose()
     assert str(Client(server).ask(b"PING")) == UNKNOWN
-    assert server.turned_away == 1
+    assert server.authorization.turned_away == 1
 
 
 async def test_who_says_the_secret_first_is_let_in_beyond_the_cap(world: World) -> None:
@@ -585,7 +584,7 @@ async def test_who_says_nothing_beyond_the_cap_is_closed(world: World) -> None:
     _, silent = Client(server), Client(server)
     await until(lambda: silent.transport.closed)
     assert [str(reply) for reply in silent.replies()] == [FULL]
-    assert not server.outside
+    assert not server.authorization.outside
 
 
 async def test_few_wait_outside_and_none_without_a_secret(world: World) -> None:

@@ -307,7 +307,7 @@ async def test_who_leaves_while_it_waits_leaves_nothing_behind() -> None:
     link = world.router.link_of("a")
     assert link is not None
     assert not world.router.retries.of(link).serves._waiting
-    assert not world.router._changed._waiting
+    assert not world.router._retry_loop.changed._waiting
     await world.close()
 
 
