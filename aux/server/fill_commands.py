@@ -22,7 +22,7 @@ class FillCommands:
     def __init__(self, node: Node, data: DataCommands) -> None:
         self._clock = node.clock
         self._served = node.roles.served
-        self._lru = node.store.lru
+        self._store = node.store
         self._fills = node.fills
         self._sessions = node.sessions
         self._counters = node.counters
@@ -76,7 +76,7 @@ class FillCommands:
             self._counters.misses += 1
             found = b"$-1"
         else:
-            self._lru.touch(primary.data, key)
+            self._store.policy.touch(primary.data, key)
             self._counters.hits += 1
             found = b"$%d\r\n%b" % (len(entry), entry)
         return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (

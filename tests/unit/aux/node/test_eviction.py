@@ -11,10 +11,11 @@ MIB = 2**20
 PT = b"0.1"
 
 
-async def test_a_primary_over_its_share_evicts_the_least_recently_used() -> None:
+async def test_by_lru_a_primary_over_its_share_evicts_the_least_recently_used() -> None:
     async with World("a", max_bytes=8 * MIB) as world:
         world.adopt(world.view(1, row("a", term=1)))
         node = world["a"]
+        node.node.store.set_policy("lru")
         for number in range(20):
             node.put(b"%d" % number, bytes(MIB // 2))
             assert node.get(b"0") is not None
