@@ -20,12 +20,17 @@ from aux.storage.shadow_caches import SAMPLED, ShadowCaches, is_sampled
 from ringmaster.protocol.entry import unpack_slot
 from ringmaster.protocol.hashing import hash_of
 
-# By slot: class (8 bits), frequency (4 bits), whether the key may be in the sample, and the partition above.
+# By slot: class (8 bits), frequency (4), whether the key may be in the sample, partition (17; a free slot or one that is not
+# known yet has one that does not exist), and cost above.
 _KIND: Final = 0xFF
 _FREQUENCY: Final = 0xF00
 _ONE_USE: Final = 0x100
 _IN_SAMPLE: Final = 0x1000
 _HOME_SHIFT: Final = 13
+_HOME_MASK: Final = (1 << 17) - 1
+_NOWHERE: Final = _HOME_MASK << _HOME_SHIFT
+_COST_SHIFT: Final = 30
+_MAX_COST: Final = (1 << 31) - 1
 
 _AFTER: Final = bytes(reused(kind, 0) for kind in range(256))
 """The class after a reuse, its last octave left out."""
@@ -61,7 +66,6 @@ class Adaptive(Policy):
     __slots__ = (
         "_clock",
         "_cost",
-        "_costs",
         "_entries",
         "_evictable",
         "_ghosts",
@@ -83,10 +87,9 @@ class Adaptive(Policy):
     def __init__(self, partitions: int, cost: Callable[[int, int], int]) -> None:
         super().__init__()
         self._cost = cost
-        self._traits = array("I")
-        self._costs = array("I")
+        self._traits = array("Q")
         self._keys: list[bytes | None] = []
-        self._evictable = bytearray(partitions)
+        self._evictable = [0] * (partitions)
         self._ghosts = Ghosts()
         self._model = ReuseModel()
         self._shadows: ShadowCaches | None = None
@@ -114,15 +117,15 @@ class Adaptive(Policy):
             self._use(unpack_slot(entry)[0], key)
         return entry
 
-    def stamp(self, data: PartitionData, key: bytes, size: int) -> int:
+    def stamp(self, data: PartitionData, key: bytes, cost: int) -> int:
         """A slot for a new entry; what is remembered of it, if it was here, it has again."""
         if self._waiting:
             self._take_in(_TAKEN_IN)
         slot = self._take_slot()
         tick = self._tick
         place = hash_of(key)
-        cost = max(1, self._cost(len(key), size))
-        traits = data.number << _HOME_SHIFT | _ONE_USE
+        cost = min(max(1, cost), _MAX_COST)
+        traits = cost << _COST_SHIFT | data.number << _HOME_SHIFT | _ONE_USE
         if data.evictable:
             ghost = self._ghosts.take(place, tick)
             if ghost is not None:
@@ -135,17 +138,18 @@ class Adaptive(Policy):
                 self._observe(place, cost)
         if slot == len(self._traits):
             self._traits.append(traits)
-            self._costs.append(cost)
             self._keys.append(key)
         else:
             self._traits[slot] = traits
-            self._costs[slot] = cost
             self._keys[slot] = key
         return slot
 
-    def renew(self, data: PartitionData, key: bytes, slot: int, size: int) -> None:
-        """The entry of `slot` was written again, `size` bytes now: used now."""
-        self._costs[slot] = max(1, self._cost(len(key), size))
+    def renew(self, data: PartitionData, key: bytes, slot: int, change: int) -> None:
+        """The entry of `slot` was written again and costs so many bytes more: used now."""
+        if change and self._keys[slot] is not None:
+            traits = self._traits[slot]
+            cost = min(max(1, (traits >> _COST_SHIFT) + change), _MAX_COST)
+            self._traits[slot] = cost << _COST_SHIFT | traits & ((1 << _COST_SHIFT) - 1)
         if data.evictable:
             self._use(slot, key)
         else:
@@ -158,14 +162,14 @@ class Adaptive(Policy):
             traits = self._traits[slot] & (_KIND | _FREQUENCY)
             self._ghosts.add(hash_of(key), self.ticks[slot], traits)
         self._keys[slot] = None
+        self._traits[slot] = _NOWHERE
         self.ticks[slot] = self._free
         self._free = slot
 
     def forget_slots(self) -> None:
         """No entry is left anywhere: the arrays go."""
         super().forget_slots()
-        self._traits = array("I")
-        self._costs = array("I")
+        self._traits = array("Q")
         self._keys = []
         self._pool = []
         self._narrow_pool = []
@@ -173,8 +177,7 @@ class Adaptive(Policy):
     def succeed(self, before: Policy) -> None:
         """Take the slots over; what is in them is told by `know`."""
         super().succeed(before)
-        self._traits = array("I", [0]) * len(self.ticks)
-        self._costs = array("I", [1]) * len(self.ticks)
+        self._traits = array("Q", [_NOWHERE]) * len(self.ticks)
         self._keys = [None] * len(self.ticks)
         self._clock = InflationClock(self._tick)
 
@@ -198,8 +201,9 @@ class Adaptive(Policy):
             (slot,) = unpack_slot(entry)
             if self._keys[slot] is None:
                 traits = self._traits[slot] & (_KIND | _FREQUENCY) or _ONE_USE
-                self._traits[slot] = data.number << _HOME_SHIFT | _IN_SAMPLE | traits
-                self._costs[slot] = max(1, self._cost(len(key), len(entry)))
+                cost = min(max(1, self._cost(len(key), len(entry))), _MAX_COST)
+                home = data.number << _HOME_SHIFT
+                self._traits[slot] = cost << _COST_SHIFT | home | _IN_SAMPLE | traits
                 self._keys[slot] = key
 
     def enlist(self, data: PartitionData) -> None:
@@ -261,7 +265,7 @@ class Adaptive(Policy):
     def _entry_at(self, slot: int) -> Victim | None:
         """What is in the slot, if it is evictable."""
         key = self._keys[slot]
-        data = self._of.get(self._traits[slot] >> _HOME_SHIFT)
+        data = self._of.get(self._traits[slot] >> _HOME_SHIFT & _HOME_MASK)
         if key is None or data is None:
             return None
         entry = data.entries.get(key)
@@ -286,7 +290,7 @@ class Adaptive(Policy):
         if traits & _IN_SAMPLE and self._shadows is not None:
             place = hash_of(key)
             if is_sampled(place, self._shift):
-                self._observe(place, self._costs[slot])
+                self._observe(place, max(1, traits >> _COST_SHIFT))
             else:
                 self._traits[slot] &= ~_IN_SAMPLE
 
@@ -339,8 +343,8 @@ class Adaptive(Policy):
     ) -> int:
         """Take the entry in the slot into `pool` if it is worth less than the best there; 1 if there is an evictable one."""
         traits = self._traits[slot]
-        home = traits >> _HOME_SHIFT
-        if not self._evictable[home] or self._keys[slot] is None:
+        home = traits >> _HOME_SHIFT & _HOME_MASK
+        if home == _HOME_MASK or not self._evictable[home]:
             return 0
         if among is not None and home not in among:
             return 0
@@ -351,7 +355,7 @@ class Adaptive(Policy):
             self._tick,
             (traits & _FREQUENCY) >> 8,
             traits & _KIND,
-            float(self._costs[slot]),
+            float(traits >> _COST_SHIFT),
             self._model.values,
             self._clock,
         )

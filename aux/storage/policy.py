@@ -64,12 +64,12 @@ class Policy:
         now, self._tick = self._tick, tick
         return now
 
-    def stamp(self, data: PartitionData, key: bytes, size: int) -> int:
-        """A slot for a new entry of `data`, of `size` bytes, used now."""
+    def stamp(self, data: PartitionData, key: bytes, cost: int) -> int:
+        """A slot for a new entry of `data` that costs so many bytes of the budget, used now."""
         return self._take_slot()
 
-    def renew(self, data: PartitionData, key: bytes, slot: int, size: int) -> None:
-        """The entry of `slot` was written again, `size` bytes now: used now."""
+    def renew(self, data: PartitionData, key: bytes, slot: int, change: int) -> None:
+        """The entry of `slot` was written again and costs so many bytes more: used now."""
         self._tick = tick = self._tick + 1
         self.ticks[slot] = tick
 

@@ -65,12 +65,12 @@ class Queues(Policy):
             self._hit(key, unpack_slot(entry)[0])
         return entry
 
-    def stamp(self, data: PartitionData, key: bytes, size: int) -> int:
+    def stamp(self, data: PartitionData, key: bytes, cost: int) -> int:
         """A slot for a new entry, in its first queue."""
         if self._waiting:
             self._take_in(_TAKEN_IN)
         slot = self._take_slot()
-        cost = max(1, self._cost(len(key), size))
+        cost = max(1, cost)
         if slot == len(self._keys):
             self._keys.append(key)
             self._costs.append(cost)
@@ -88,11 +88,13 @@ class Queues(Policy):
             self._push(self._first_queue(key), slot)
         return slot
 
-    def renew(self, data: PartitionData, key: bytes, slot: int, size: int) -> None:
-        """The entry of `slot` was written again: used now."""
-        cost = max(1, self._cost(len(key), size))
-        self._used[self._where[slot]] += cost - self._costs[slot]
-        self._costs[slot] = cost
+    def renew(self, data: PartitionData, key: bytes, slot: int, change: int) -> None:
+        """The entry of `slot` was written again and costs so many bytes more: used now."""
+        if change and self._keys[slot] is not None:
+            before = self._costs[slot]
+            cost = max(1, before + change)
+            self._used[self._where[slot]] += cost - before
+            self._costs[slot] = cost
         if data.evictable:
             self._hit(key, slot)
 

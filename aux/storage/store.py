@@ -155,13 +155,13 @@ class Store:
         given, expires_ms = unpack_slot_and_expiry(entry)
         size = len(entry)
         if old is None:
-            slot = self.policy.stamp(data, key, size)
             delta = self._cost(len(key), size)
+            slot = self.policy.stamp(data, key, delta)
         else:
             (slot,) = unpack_slot(old)
             old_size = len(old)
-            self.policy.renew(data, key, slot, size)
             delta = 0 if size == old_size else self._cost(0, size) - self._cost(0, old_size)
+            self.policy.renew(data, key, slot, delta)
         if given != slot:
             if size < _COPIED_AT_ONCE:
                 entry = pack_slot(slot) + entry[SLOT_SIZE:]
