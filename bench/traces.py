@@ -1,6 +1,6 @@
 """Replays real request traces against the real `Store` and prints hit ratios.
 
-    python -m bench.traces TRACE [--capacity N ...] [--partitions N]
+    python -m bench.traces TRACE [--policy NAME ...] [--capacity N ...] [--partitions N] [--nodes N]
 
 A trace is `key<TAB>size` a line (`.tsv`; capacity in bytes of values) or `start nblocks 0 reqno` a line,
 standing for that many consecutive keys (`.lis`; capacity in entries; Megiddo & Modha, "ARC: A
@@ -21,6 +21,7 @@ from pathlib import Path
 import zstandard
 
 from aux.storage.store import Store
+from ringmaster.config.eviction import DEFAULT_POLICY, POLICIES
 from ringmaster.protocol.entry import HEADER_SIZE, pack
 from ringmaster.protocol.hashing import partition_of
 
@@ -68,22 +69,37 @@ class Ratios:
 
 
 def replay(
-    requests: Iterable[tuple[bytes, int]], capacity: int, *, by_entries: bool, partitions: int
+    requests: Iterable[tuple[bytes, int]],
+    capacity: int,
+    *,
+    by_entries: bool,
+    partitions: int,
+    policy: str = DEFAULT_POLICY,
+    nodes: int = 1,
 ) -> Ratios:
-    """Runs (key, size) requests through a store of `capacity` (entries or bytes of values)."""
+    """Runs (key, size) requests through stores of `capacity` together (entries or bytes of values), one for each of `nodes`."""
     accounting = EntryAccounting() if by_entries else ValueAccounting()
-    store = Store(capacity, partitions, accounting=accounting)
-    data = [store.open(number, evictable=True) for number in range(partitions)]
+    stores = [
+        Store(
+            capacity * (node + 1) // nodes - capacity * node // nodes,
+            partitions,
+            accounting=accounting,
+            policy=policy,
+        )
+        for node in range(nodes)
+    ]
+    data = [stores[number % nodes].open(number, evictable=True) for number in range(partitions)]
     count = hits = total = hit_bytes = 0
     for key, size in requests:
         home = data[partition_of(key, partitions)]
+        store = stores[home.number % nodes]
         count += 1
         total += size
         if store.touch(home, key) is not None:
             hits += 1
             hit_bytes += size
             continue
-        if not by_entries and size > capacity:
+        if not by_entries and size > store.max_bytes:
             continue
         value = b"" if by_entries else bytes(size)
         entry = pack(
@@ -136,25 +152,37 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Prints one JSON line per capacity."""
+    """Prints one JSON line per capacity and policy."""
     parser = argparse.ArgumentParser(prog="bench.traces")
     parser.add_argument("trace", type=Path)
     parser.add_argument("--capacity", type=int, action="append")
-    parser.add_argument("--partitions", type=int, default=64)
+    parser.add_argument("--policy", choices=POLICIES, action="append")
+    parser.add_argument("--partitions", type=int, default=1024)
+    parser.add_argument("--nodes", type=int, default=1)
     options = parser.parse_args()
     kind = kind_of(options.trace)
     requests = list(read_trace(options.trace))
     for capacity in options.capacity or DEFAULT_CAPACITIES[kind]:
-        ratios = replay(requests, capacity, by_entries=kind == "lis", partitions=options.partitions)
-        report = {
-            "trace": options.trace.name,
-            "capacity": capacity,
-            "requests": ratios.requests,
-            "misses": ratios.requests - ratios.hits,
-            "object_percent": round(ratios.object_percent, 2),
-            "byte_percent": round(ratios.byte_percent, 2),
-        }
-        print(json.dumps(report), flush=True)
+        for policy in options.policy or [DEFAULT_POLICY]:
+            ratios = replay(
+                requests,
+                capacity,
+                by_entries=kind == "lis",
+                partitions=options.partitions,
+                policy=policy,
+                nodes=options.nodes,
+            )
+            report = {
+                "trace": options.trace.name,
+                "policy": policy,
+                "capacity": capacity,
+                "nodes": options.nodes,
+                "requests": ratios.requests,
+                "misses": ratios.requests - ratios.hits,
+                "object_percent": round(ratios.object_percent, 2),
+                "byte_percent": round(ratios.byte_percent, 2),
+            }
+            print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

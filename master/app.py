@@ -327,6 +327,7 @@ def _make_folders(*folders: Path) -> None:
 def _planning(settings: MasterSettings) -> PlanningSettings:
     return PlanningSettings(
         replicas=settings.replicas,
+        eviction=settings.eviction,
         method=settings.placement,
         sole_copy_wait_s=settings.sole_copy_wait,
         bootstrap_wait_s=settings.bootstrap_wait,

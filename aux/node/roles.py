@@ -19,6 +19,7 @@ from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
 from ringmaster.cluster.view import Partition, View, changed_rows
 from ringmaster.cluster.view_delta import ViewStep
+from ringmaster.config.eviction import POLICIES
 
 
 class Terms(Protocol):
@@ -100,6 +101,8 @@ class Roles:
         self._listed = True
         self._before, self.view = self.view, view
         self._peers.forget(view)
+        if view.eviction in POLICIES:  # else of a later version
+            self._store.set_policy(view.eviction)
         for number in changed_rows(self._before, view) if rows is None else rows:
             self._adopt_row(number, view.table[number])
         self.advance_serving()

@@ -36,7 +36,7 @@ class BulkCommands:
         self._moved = moved
         self._served = node.roles.served
         self._store = node.store
-        self._touch_many = node.store.touch_many
+        self._store = node.store
         self._counters = node.counters
         self._grants = node.grants
         self._turn = 0
@@ -114,7 +114,7 @@ class BulkCommands:
         self, tokens: Sequence[bytes], datas: Sequence[PartitionData], keys: Sequence[bytes]
     ) -> tuple[list[bytes | None], dict[int, bytes]]:
         """The entries, used from now on; None where there is none, or it has expired. And what to reply instead."""
-        found, dated = self._touch_many(datas, keys)
+        found, dated = self._store.policy.touch_many(datas, keys)
         undecided: dict[int, bytes] = {}
         if dated:
             now_ms = self._clock.now_ms()

@@ -48,7 +48,7 @@ class DataCommands:
         self._clock = node.clock
         self._housekeeping = node.housekeeping
         self._served = node.roles.served
-        self._lru = node.store.lru
+        self._store = node.store
         self._counters = node.counters
         self._listings = node.listings
         self._fills = node.fills
@@ -76,7 +76,7 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         data = primary.data
-        entry = self._lru.touch(data, command[2])
+        entry = self._store.policy.touch(data, command[2])
         # An expiry is looked at only where anything in the partition may ever expire.
         if entry is None or (
             (data.next_due_ms < NEVER or data.scan) and self._is_gone(data, entry)

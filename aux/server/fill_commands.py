@@ -20,7 +20,7 @@ class FillCommands:
 
     def __init__(self, node: Node, data: DataCommands) -> None:
         self._served = node.roles.served
-        self._lru = node.store.lru
+        self._store = node.store
         self._fills = node.fills
         self._grants = node.grants
         self._sessions = node.sessions
@@ -56,7 +56,7 @@ class FillCommands:
             self._counters.misses += 1
             found = b"$-1"
         else:
-            self._lru.touch(primary.data, key)
+            self._store.policy.touch(primary.data, key)
             self._counters.hits += 1
             self._grants.read(primary, key, entry)
             found = b"$%d\r\n%b" % (len(entry), entry)

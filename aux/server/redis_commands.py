@@ -51,7 +51,7 @@ class RedisCommands:
         self._clock = node.clock
         self._served = node.roles.served
         self._primaries = node.roles.primaries
-        self._lru = node.store.lru
+        self._store = node.store
         self._counters = node.counters
         self._data = data
         self._connections = connections
@@ -322,7 +322,7 @@ class RedisCommands:
 
     def _value(self, primary: Primary, key: bytes) -> bytes:
         data = primary.data
-        entry = self._lru.touch(data, key)
+        entry = self._store.policy.touch(data, key)
         if entry is None or (
             (data.next_due_ms < NEVER or data.scan) and is_gone(data, entry, self._clock.now_ms())
         ):

@@ -13,7 +13,7 @@ from aux.snapshots.bundle_writer import Written
 from aux.snapshots.requests import Request, Requests
 from aux.snapshots.restore import Restorer
 from aux.snapshots.schedule import Schedule
-from aux.storage.lru import LOADED_TICKS
+from aux.storage.policy import LOADED_TICKS
 from ringmaster.snapshot.format import SectionId
 from ringmaster.snapshot.names import BundleName
 

@@ -97,8 +97,9 @@ class SnapshotPipeline:
         section_id = SectionId(primary.number, primary.term, primary.committed)
         data = primary.data
         # The records of tags first, as in a fill (R11).
-        keys = [*data.tags, *data.entries]
-        entries = [*data.tags.values(), *data.entries.values()]
+        used = self._node.store.by_recency(data)
+        keys = [*data.tags, *used]
+        entries = [*data.tags.values(), *map(data.entries.__getitem__, used)]
         number = self._due.begin_cut(primary)
         created_ms = self._node.clock.now_ms()
         cut = Cut(section_id, len(keys), number, created_ms=created_ms, sealed=sealed)

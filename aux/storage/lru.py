@@ -5,54 +5,54 @@ entry has a slot in an array of ticks, so that the oldest entries of two partiti
 lazy heap holds, per partition, a lower bound of the tick of its oldest entry: ticks only grow, so an
 item that is no longer right is put right when it comes to the top.
 
-A policy is what `Store` calls: `touch`, `stamp`, `renew`, `release`, `enlist`, `victim`.
+It stays exact while the policy is changed only away from it: entries that another policy moved are in the order of
+their first writes until they are used.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Container, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from typing import Final
 
 from aux.storage.partition_data import PartitionData
+from aux.storage.policy import Policy, Victim
 from ringmaster.protocol.entry import expires_ms_of, unpack_slot
 
-_NO_SLOT: Final = (1 << 32) - 1
 _FRONT_SHARE: Final = 64
 _FRONT_MIN: Final = 8
 _FRONT_MAX: Final = 4096
-LOADED_TICKS: Final = 1 << 32
-"""Ticks below are for loaded entries: all are older than anything used since the start."""
 
 
-class Lru:
+class Lru(Policy):
     """Recency of entries, and who goes first. Knows nothing of bytes."""
 
     __slots__ = (
-        "_free",
         "_heap",
         "_listed",
         "_narrow",
         "_narrow_heap",
         "_of",
         "_shift",
-        "_tick",
-        "ticks",
     )
 
     def __init__(self, partitions: int) -> None:
-        self.ticks = array("Q")
-        """By slot: when the entry was last used; a free slot holds the next free one."""
-        self._free = _NO_SLOT
-        self._tick = LOADED_TICKS
+        super().__init__()
         self._shift = max(1, (partitions - 1).bit_length())
         self._heap: list[int] = []  # tick << shift | partition
         self._listed = bytearray(partitions)  # 1: the heap has an item for it
         self._of: dict[int, PartitionData] = {}
         self._narrow: frozenset[int] | None = None
         self._narrow_heap: list[int] = []
+
+    @property
+    def name(self) -> str:
+        return "lru"
+
+    @property
+    def keeps_order(self) -> bool:
+        return True
 
     def touch(self, data: PartitionData, key: bytes) -> bytes | None:
         """The entry of `key`, most recently used from now on; in a replica a plain look-up."""
@@ -97,38 +97,6 @@ class Lru:
         self._tick = tick
         return found, dated
 
-    def set_tick(self, tick: int) -> int:
-        """Set the counter, as if it were earlier; what it was. Within one turn, to be set back."""
-        now, self._tick = self._tick, tick
-        return now
-
-    def stamp(self) -> int:
-        """A slot for a new entry, most recently used."""
-        slot = self._free
-        self._tick = tick = self._tick + 1
-        if slot == _NO_SLOT:
-            slot = len(self.ticks)
-            self.ticks.append(tick)
-            return slot
-        self._free = self.ticks[slot]
-        self.ticks[slot] = tick
-        return slot
-
-    def renew(self, slot: int) -> None:
-        """The entry of `slot` was written again: most recently used."""
-        self._tick = tick = self._tick + 1
-        self.ticks[slot] = tick
-
-    def release(self, slot: int) -> None:
-        """The entry of `slot` is gone."""
-        self.ticks[slot] = self._free
-        self._free = slot
-
-    def forget_slots(self) -> None:
-        """No entry is left anywhere: the array goes."""
-        self.ticks = array("Q")
-        self._free = _NO_SLOT
-
     def enlist(self, data: PartitionData) -> None:
         """`data` is evictable and has entries (call again whenever one of the two becomes true)."""
         self._of[data.number] = data
@@ -145,7 +113,7 @@ class Lru:
         """The partition is gone or no longer evictable; its item leaves the heap when it comes to the top."""
         self._of.pop(partition, None)
 
-    def victim(self, among: Container[int] | None) -> tuple[PartitionData, bytes, bytes] | None:
+    def victim(self, among: Container[int] | None) -> Victim | None:
         """The least recently used entry of all evictable partitions, or of those of them in `among`."""
         if among is None:
             return self._settle(self._heap, self._listed)
@@ -156,9 +124,7 @@ class Lru:
             self._narrow = among if isinstance(among, frozenset) else None
         return self._settle(self._narrow_heap, None)
 
-    def _settle(
-        self, heap: list[int], listed: bytearray | None
-    ) -> tuple[PartitionData, bytes, bytes] | None:
+    def _settle(self, heap: list[int], listed: bytearray | None) -> Victim | None:
         """Puts the top right until it is; leaves the victim where it is, so that asking again is cheap."""
         shift = self._shift
         mask = (1 << shift) - 1

@@ -52,6 +52,7 @@ from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
 from master.http.problem import TITLES
 from ringmaster import __version__
 from ringmaster.access.grant import RIGHTS
+from ringmaster.config.eviction import POLICIES
 
 
 def _data_paths() -> Node:
@@ -203,6 +204,7 @@ def _cluster_paths() -> Node:
         controller={"type": ["string", "null"]},
         partitions=INTEGER,
         replicas=INTEGER,
+        eviction=STRING,
         nodes=list_of(struct(NodeSummary)),
         masters=list_of(struct(MasterSummary)),
         under_replicated=INTEGER,
@@ -258,6 +260,18 @@ def _cluster_paths() -> Node:
         "/cluster/nodes/{id}": {
             "parameters": [ID],
             "delete": operation("Forget a node that is down", {**taken, "409": PROBLEM}),
+        },
+        "/cluster/eviction/{policy}": {
+            "parameters": [
+                {
+                    "name": "policy",
+                    "in": "path",
+                    "required": True,
+                    "description": "The policy.",
+                    "schema": {"enum": list(POLICIES)},
+                }
+            ],
+            "put": operation("Change how nodes choose what to evict", {**quiet, "404": PROBLEM}),
         },
         "/cluster/rebalance/pause": {"post": operation("Pause rebalancing", quiet)},
         "/cluster/rebalance/resume": {"post": operation("Resume it", quiet)},

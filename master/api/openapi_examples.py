@@ -24,6 +24,7 @@ _STATE: Final = {
     "controller": "master1",
     "partitions": 1024,
     "replicas": 2,
+    "eviction": "adaptive",
     "nodes": [
         {
             "id": "aux1",
@@ -177,6 +178,9 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
         "curl -X DELETE localhost:8080/cluster/nodes/aux2",
         reply={**_ACCEPTED, "becomes": "forgotten"},
     ),
+    ("put", "/cluster/eviction/{policy}"): Example(
+        "curl -X PUT localhost:8080/cluster/eviction/lru"
+    ),
     ("post", "/cluster/rebalance/pause"): Example(
         "curl -X POST localhost:8080/cluster/rebalance/pause"
     ),
@@ -239,6 +243,7 @@ MEANINGS: Final[dict[str, str]] = {
     "outcome": "Of a write that failed: not-applied, or unknown, when it may have run.",
     "partition": "Which partition the key belongs to.",
     "partitions": "How many partitions; of a restore: how many are not loaded yet.",
+    "eviction": "The policy by which nodes choose what to evict.",
     "paused": "Whether rebalancing is paused.",
     "pid": "The number of the process.",
     "primaries": "Partitions that it serves.",

@@ -92,6 +92,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     controller: str | None
     partitions: int
     replicas: int
+    eviction: str
     nodes: list[NodeSummary]
     masters: Sequence[MasterSummary]
     under_replicated: int
@@ -154,6 +155,7 @@ def summarize(
         controller=controller,
         partitions=view.partitions,
         replicas=view.replicas,
+        eviction=view.eviction,
         nodes=sorted(nodes, key=lambda row: row.id),
         masters=[MasterSummary(row.id, row.address, row.pid) for row in masters],
         under_replicated=under_replicated,

@@ -63,6 +63,7 @@ def routes(
         prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(cluster.locate, READ)}},
         patterns={
             r"/snapshots/[^/]+": {"GET": Endpoint(snapshots.status, ADMIN)},
+            r"/cluster/eviction/[^/]+": {"PUT": _change(cluster.set_eviction, "eviction")},
             _NODE: {"DELETE": _change(cluster.forget, "forget")},
             _NODE + "/drain": {
                 "POST": _change(cluster.drain, "drain"),

@@ -18,6 +18,7 @@ from ringmaster.cluster.master_watch import MasterWatch
 from ringmaster.cluster.registration import MASTER_PREFIX, NODE_PREFIX, MasterRow
 from ringmaster.cluster.time_agreement import TIME_KEY
 from ringmaster.cluster.view import NodeInfo
+from ringmaster.config.eviction import POLICIES
 from ringmaster.coordinator import Coordinator, Record
 from ringmaster.coordinator.cluster_record import STOPPING_KEY
 from ringmaster.runtime.clock import Clock
@@ -64,8 +65,13 @@ class ClusterRows:
         """Whether an operator has paused rebalancing."""
         return _PAUSE_KEY in self.admin
 
+    @property
+    def eviction(self) -> str | None:
+        """The eviction policy that an operator has asked for, if any."""
+        return min(self.requested("eviction") & frozenset(POLICIES), default=None)
+
     def requested(self, action: str) -> frozenset[str]:
-        """Nodes for which an operator has requested `action`: `drain` or `forget`."""
+        """For what an operator has requested `action`: nodes to `drain` or `forget`, the policy of `eviction`."""
         prefix = f"{_ADMIN_PREFIX}{action}/"
         return frozenset(key.removeprefix(prefix) for key in self.admin if key.startswith(prefix))
 

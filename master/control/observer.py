@@ -92,6 +92,7 @@ class Observer:
             draining=rows.requested("drain"),
             forget=rows.requested("forget"),
             paused=rows.is_paused,
+            eviction=rows.eviction or self._settings.eviction,
             absent_for_s={node: now - since for node, since in self._absent_since.items()},
             losses=losses,
             cut_off_for_s={pair: now - since for pair, since in self._cut_off_since.items()},

@@ -30,6 +30,7 @@ TITLES: Final[dict[str, str]] = {
     "no-such-key": "No such key",
     "no-such-route": "No such route",
     "no-such-node": "No such node",
+    "no-such-policy": "No such eviction policy",
     "no-such-snapshot": "No such snapshot",
     "method-not-allowed": "Method not allowed",
     "request-timeout": "The request took too long to arrive",

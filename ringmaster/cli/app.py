@@ -72,6 +72,9 @@ app.command("delete")(operate.delete)
 app.command("invalidate")(operate.invalidate)
 app.command("status", short_help="Show the nodes and the health of the cluster.")(operate.status)
 app.command("locate", short_help="Show which nodes hold a key.")(operate.locate)
+app.command("eviction", short_help="Show or change how nodes choose what to evict.")(
+    operate.eviction
+)
 app.command("drain", short_help="Move everything off a node, to stop it.")(nodes.drain)
 app.command("undrain")(nodes.undrain)
 app.command("forget", short_help="Strike a node that is gone off the list.")(nodes.forget)

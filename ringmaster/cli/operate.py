@@ -20,6 +20,7 @@ from ringmaster.cli.streams import USAGE, text_of
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
+from ringmaster.config.eviction import EvictionPolicy
 from ringmaster.config.quantities import parse_duration
 from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsError
 
@@ -81,6 +82,24 @@ def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token 
     if sys.stdout.isatty():
         sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
+
+
+def eviction(
+    policy: Annotated[
+        EvictionPolicy | None,
+        typer.Argument(help="The policy; without one, print which it is.", show_default=False),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+) -> None:
+    """Show or change how the nodes choose what to evict; entries stay."""
+    with connected(url, timeout, token) as client:
+        if policy is None:
+            sys.stdout.write(f"{client.cluster().get('eviction', 'lru')}\n")
+        elif not client.set_eviction(policy):
+            complain("eviction", f"the cluster has no policy {policy}")
+            raise typer.Exit(MISS)
 
 
 def put(

@@ -174,6 +174,10 @@ class AsyncClient:
         """Move everything off `node`, or cancel that; False if there is no such node."""
         return await self._send(calls.drain(node, undo=undo))
 
+    async def set_eviction(self, policy: str) -> bool:
+        """Have nodes evict by `policy` from now on; False if there is no such policy."""
+        return await self._send(calls.set_eviction(policy))
+
     async def forget(self, node: str) -> bool:
         """Strike a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
         return await self._send(calls.forget(node))

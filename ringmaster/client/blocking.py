@@ -152,6 +152,10 @@ class Client:
         """
         return self._send(calls.drain(node, undo=undo, force=force))
 
+    def set_eviction(self, policy: str) -> bool:
+        """Have nodes evict by `policy` from now on; False if there is no such policy."""
+        return self._send(calls.set_eviction(policy))
+
     def forget(self, node: str) -> bool:
         """Take a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
         return self._send(calls.forget(node))

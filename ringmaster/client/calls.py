@@ -134,6 +134,13 @@ def drain(node: str, *, undo: bool, force: bool = False) -> Call[bool]:
     return Call("DELETE" if undo else "POST", target, lambda reply: reply.status != 404)
 
 
+def set_eviction(policy: str) -> Call[bool]:
+    """Have nodes evict by `policy`; whether there is such a policy."""
+    return Call(
+        "PUT", f"/cluster/eviction/{path_segment(policy)}", lambda reply: reply.status != 404
+    )
+
+
 def forget(node: str) -> Call[bool]:
     """Take a node off the list; whether there is such a node."""
     return Call("DELETE", f"/cluster/nodes/{path_segment(node)}", lambda reply: reply.status != 404)

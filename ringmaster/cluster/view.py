@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.runtime.decoding import json_decoder
 
 
@@ -77,7 +78,7 @@ class ViewHead(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """`table` has one row per partition; its length is a power of two. `replicas` counts the primary too.
 
-    `paused`: rebalancing is paused (failures are still repaired).
+    `paused`: rebalancing is paused (failures are still repaired). `eviction`: by which policy primaries evict.
     """
 
     cluster: str
@@ -86,6 +87,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     table: tuple[Partition, ...]
     nodes: dict[str, NodeInfo] = {}
     paused: bool = False
+    eviction: str = DEFAULT_POLICY
 
     @property
     def partitions(self) -> int:

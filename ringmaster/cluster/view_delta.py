@@ -11,6 +11,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from ringmaster.cluster.view import NodeInfo, Partition, View, changed_rows, encode_view
+from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.runtime.decoding import json_decoder
 
 
@@ -28,6 +29,7 @@ class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: dict[int, Partition]
     nodes: dict[str, NodeInfo] | None = None
     paused: bool = False
+    eviction: str = DEFAULT_POLICY
 
     def follows(self, before: View) -> bool:
         """Whether `before` is the view that the step was made from."""
@@ -49,6 +51,7 @@ class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             table=tuple(table),
             nodes=before.nodes if self.nodes is None else self.nodes,
             paused=self.paused,
+            eviction=self.eviction,
         )
 
 
@@ -71,6 +74,7 @@ def step_between(before: View, view: View) -> ViewStep | None:
         rows={number: view.table[number] for number in rows},
         nodes=None if view.nodes == before.nodes else view.nodes,
         paused=view.paused,
+        eviction=view.eviction,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ringmaster.config.eviction import EvictionPolicy
 from ringmaster.config.file import FileSource
 from ringmaster.config.lease_dir import recorded_lease_dir
 from ringmaster.config.types import CoordinatorUrl, Duration, Id, PowerOfTwo, Size, Switch
@@ -83,6 +84,12 @@ class ClusterSettings(BaseSettings):
             ge=1, le=8, description="In-sync copies that a write needs; with fewer it is refused."
         ),
     ] = 1
+    eviction: Annotated[
+        EvictionPolicy,
+        Field(
+            description="How nodes choose what to evict. `ringmaster eviction` changes it while the cluster runs."
+        ),
+    ] = "adaptive"
     placement: Annotated[
         Literal["ring", "rendezvous"], Field(description="How partitions are placed onto nodes.")
     ] = "ring"

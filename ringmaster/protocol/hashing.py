@@ -5,6 +5,11 @@ from __future__ import annotations
 from xxhash import xxh3_64_intdigest
 
 
+def hash_of(key: bytes) -> int:
+    """64 bits: the lowest choose the partition, those above are free for other uses."""
+    return xxh3_64_intdigest(key)
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of `key`, 0 <= p < `partitions`; `partitions` is a power of two."""
     return xxh3_64_intdigest(key) & (partitions - 1)

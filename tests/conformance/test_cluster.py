@@ -173,6 +173,15 @@ def test_pause_and_resume(front: Front) -> None:
         wait_for(front, "paused", False)
 
 
+def test_the_eviction_policy_is_changed_while_the_cluster_runs(front: Front) -> None:
+    for policy in ("sieve", "adaptive"):
+        assert front.request("PUT", f"/cluster/eviction/{policy}").status == 204
+        if front.name != "fake":
+            wait_until(lambda: cluster(front)["eviction"] == policy, f"it is {policy}")  # noqa: B023
+    assert_problem(front.request("PUT", "/cluster/eviction/fifo"), 404)
+    assert_problem(front.request("PUT", "/cluster/eviction/lru", body=b"{}"), 400)
+
+
 def wait_for(front: Front, field: str, value: object) -> None:
     def said() -> object:
         rebalance = cluster(front)["rebalance"]

@@ -115,6 +115,7 @@ DOORS = [
     ("DELETE", "/cluster/nodes/aux1", None, "admin"),
     ("POST", "/cluster/rebalance/pause", None, "admin"),
     ("POST", "/cluster/rebalance/resume", None, "admin"),
+    ("PUT", "/cluster/eviction/adaptive", None, "admin"),
     ("GET", "/snapshots", None, "admin"),
     ("POST", "/snapshots", None, "admin"),
     ("GET", "/snapshots/x", None, "admin"),

@@ -31,7 +31,7 @@ def unslotted(entry: bytes | None) -> bytes | None:
 class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.store = Store(1 << 20, PARTITIONS)
+        self.store = Store(1 << 20, PARTITIONS, policy="lru")
         self.evictable: dict[int, bool] = {}
         # (partition, key) -> entry, least recently used first.
         self.model: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()

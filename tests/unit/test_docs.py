@@ -227,7 +227,7 @@ def test_a_plain_read_is_described_in_ten_files_that_import_each_other() -> None
         known = any(f"from {imported} import" in text for text in callers)
         # They reach their callers by way of what those are given.
         given = {
-            "aux/storage/lru.py",
+            "aux/storage/adaptive.py",
             "master/http/responses.py",
             "ringmaster/net/link.py",
             "ringmaster/routing/router.py",

@@ -9,6 +9,7 @@ from ringmaster.cluster.lease import LeaseRow
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.timing import LEASE_TTL_S
 from ringmaster.cluster.view import NodeInfo, View
+from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.placement.placement import Method, PlacementNode, Row
 
 
@@ -20,7 +21,7 @@ class PlanningSettings:
     changes of primary under way. `expect_nodes`: a cold start appoints primaries once so many nodes are there (0: once
     nothing has changed for `bootstrap_wait_s`). `status_max_age_s`: an older status counts as none.
     `max_move_pause_s`: the longest pause between two views that only move copies. `left_forgotten_s`: for how long a node that
-    left in good order is listed.
+    left in good order is listed. `eviction`: the policy, unless an operator has asked for another.
     """
 
     replicas: int = 2
@@ -36,6 +37,7 @@ class PlanningSettings:
     status_max_age_s: float = 2.0
     max_move_pause_s: float = 2.0
     left_forgotten_s: float = 600.0
+    eviction: str = DEFAULT_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Observation:
     `absent_for_s`: for how long a node of the view has had no lease row at all. `losses`: when nodes were lost lately
     (boottime), for the flap guard. `cut_off_for_s`: for how long a node has reported that it does not reach another, by
     (reporting node, other node). `left_for_s`: for how long the view has listed a node as
-    left. `stable_for_s`: since the set of live nodes last changed. `target`: the last one
+    left. `eviction`: the policy that is to hold. `stable_for_s`: since the set of live nodes last changed. `target`: the last one
     used, kept while the members are the same.
     """
 
@@ -86,6 +88,7 @@ class Observation:
     draining: frozenset[str] = frozenset()
     forget: frozenset[str] = frozenset()
     paused: bool = False
+    eviction: str = DEFAULT_POLICY
     absent_for_s: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     cut_off_for_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -38,6 +38,7 @@ def next_view(seen: Observation) -> Plan | None:
         table=tuple(rows),
         nodes=nodes,
         paused=seen.paused,
+        eviction=seen.eviction,
     )
     if msgspec.structs.replace(view, epoch=seen.view.epoch) == seen.view:
         return None
@@ -97,6 +98,7 @@ def signature(seen: Observation) -> Hashable:
     )
     flags = (
         seen.paused,
+        seen.eviction,
         seen.draining,
         seen.forget | _long_left(seen),
         seen.stable_for_s >= settings.bootstrap_wait_s,
@@ -205,6 +207,8 @@ def _membership(seen: Observation, verdicts: Verdicts, view: View) -> list[str]:
     reasons += [f"{node} is forgotten" for node in seen.view.nodes if node not in view.nodes]
     if view.paused != seen.view.paused:
         reasons.append("rebalancing is paused" if view.paused else "rebalancing goes on")
+    if view.eviction != seen.view.eviction:
+        reasons.append(f"evictions by {view.eviction} from now on")
     if view.replicas != seen.view.replicas:
         reasons.append(f"{view.replicas} copies of each partition from now on")
     return reasons

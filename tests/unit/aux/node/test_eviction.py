@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from aux.node.eviction import MAX_SKIPPED
 from aux.storage.store import Store
 from ringmaster.protocol.write_options import WriteOptions, encode_options
@@ -11,10 +13,11 @@ MIB = 2**20
 PT = b"0.1"
 
 
-async def test_a_primary_over_its_share_evicts_the_least_recently_used() -> None:
+async def test_by_lru_a_primary_over_its_share_evicts_the_least_recently_used() -> None:
     async with World("a", max_bytes=8 * MIB) as world:
         world.adopt(world.view(1, row("a", term=1)))
         node = world["a"]
+        node.node.store.set_policy("lru")
         for number in range(20):
             node.put(b"%d" % number, bytes(MIB // 2))
             assert node.get(b"0") is not None
@@ -24,6 +27,22 @@ async def test_a_primary_over_its_share_evicts_the_least_recently_used() -> None
         assert node.get(b"1") is None
         assert node.get(b"19") is not None
         assert node.node.counters.evictions > 0
+
+
+async def test_a_node_follows_the_policy_of_the_view_and_keeps_its_entries() -> None:
+    async with World("ab", max_bytes=8 * MIB) as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"]
+        for number in range(30):
+            node.put(b"%d" % number, b"v")
+        await world.settle()
+        for epoch, policy in enumerate(("lru", "sieve", "of-a-later-version", "adaptive"), 2):
+            view = world.view(epoch, row("a", "b", term=1))
+            world.adopt(msgspec.structs.replace(view, eviction=policy))
+            known = "sieve" if epoch == 4 else policy
+            assert {each.node.store.policy.name for each in (node, world["b"])} == {known}
+            assert all(node.get(b"%d" % number) == b"v" for number in range(30))
 
 
 async def test_copies_follow_the_evictions_of_their_primary() -> None:

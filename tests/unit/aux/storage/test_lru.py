@@ -6,8 +6,8 @@ from collections import OrderedDict
 
 import pytest
 
-from aux.storage.lru import LOADED_TICKS
 from aux.storage.partition_data import NEVER, PartitionData
+from aux.storage.policy import LOADED_TICKS
 from aux.storage.store import Store
 from bench.traces import kind_of, read_trace, replay
 from ringmaster.protocol.entry import pack
@@ -18,7 +18,7 @@ def entry_of(value: bytes = b"v") -> bytes:
 
 
 def opened(partitions: int, *, evictable: bool = True) -> tuple[Store, list[PartitionData]]:
-    store = Store(1 << 30, partitions)
+    store = Store(1 << 30, partitions, policy="lru")
     return store, [store.open(number, evictable=evictable) for number in range(partitions)]
 
 
@@ -173,10 +173,12 @@ def test_a_trace_replayed_hits_exactly_as_often_as_a_plain_lru():
         requests.append((key, sizes.setdefault(key, rng.randrange(3000))))
     for partitions in (1, 16):
         for capacity in (20, 300):
-            found = replay(requests, capacity, by_entries=True, partitions=partitions)
+            found = replay(requests, capacity, by_entries=True, partitions=partitions, policy="lru")
             assert found.hits == model_hits(requests, capacity, by_entries=True)
         for capacity in (2_000, 100_000):
-            found = replay(requests, capacity, by_entries=False, partitions=partitions)
+            found = replay(
+                requests, capacity, by_entries=False, partitions=partitions, policy="lru"
+            )
             assert found.hits == model_hits(requests, capacity, by_entries=False)
     assert found.requests == 20_000
     assert 0 < found.byte_percent < 100
@@ -213,7 +215,7 @@ def test_many_touches_at_once_are_single_touches_in_their_order():
         store.set_evictable(3, False)
         pairs = [(data[0 if key == b"none" else int(key) % 4], key) for key in asked]
         if at_once:
-            found, dated = store.touch_many([each for each, _ in pairs], asked)
+            found, dated = store.policy.touch_many([each for each, _ in pairs], asked)
             assert dated == [
                 (index, 1 << 47)
                 for index, key in enumerate(asked)
@@ -235,10 +237,10 @@ def test_many_touches_at_once_find_slots_of_any_size(byte: int):
     data.entries[b"k"] = pack(
         slot=slot, term=1, seq=1, expires_ms=0, written_s=0, flags=0, meta=b"", value=b"v"
     )
-    store.lru.ticks = array("Q", [0]) * (slot + 1)
-    store.touch_many([data], [b"k"])
-    assert store.lru.ticks[slot] > LOADED_TICKS
-    assert not any(store.lru.ticks[1 << 8 * lower] for lower in range(byte))
+    store.policy.ticks = array("Q", [0]) * (slot + 1)
+    store.policy.touch_many([data], [b"k"])
+    assert store.policy.ticks[slot] > LOADED_TICKS
+    assert not any(store.policy.ticks[1 << 8 * lower] for lower in range(byte))
 
 
 @pytest.mark.parametrize("evictable", [True, False])
@@ -250,7 +252,7 @@ def test_many_touches_at_once_see_an_expiry_in_any_of_its_bytes(byte: int, evict
         slot=0, term=(1 << 32) - 1, seq=1, expires_ms=expires_ms, written_s=(1 << 32) - 1, flags=0, meta=b"",
         value=b"v",
     ))  # fmt: skip
-    assert store.touch_many([data], [b"k"])[1] == [(0, expires_ms)]
+    assert store.policy.touch_many([data], [b"k"])[1] == [(0, expires_ms)]
 
 
 def test_many_touches_at_once_take_no_neighbouring_field_for_an_expiry():
@@ -259,4 +261,4 @@ def test_many_touches_at_once_take_no_neighbouring_field_for_an_expiry():
         slot=0, term=(1 << 32) - 1, seq=(1 << 48) - 1, expires_ms=0, written_s=(1 << 32) - 1, flags=0, meta=b"",
         value=b"v",
     ))  # fmt: skip
-    assert store.touch_many([data], [b"k"])[1] == []
+    assert store.policy.touch_many([data], [b"k"])[1] == []

@@ -167,7 +167,7 @@ def test_the_budget_is_shared_by_the_numbers_of_primary_and_replica_partitions()
 
 
 def test_evicting_while_over_keeps_the_newest_within_the_budget():
-    store = Store(100_000, 8)
+    store = Store(100_000, 8, policy="lru")
     data = [store.open(n, evictable=True) for n in range(8)]
     rng = random.Random(1)
     for number in range(5_000):

@@ -277,6 +277,18 @@ async def test_while_paused_nothing_moves_for_balance_but_losses_are_repaired():
     assert all(len(row.in_sync) == 2 for row in world.view.table)
 
 
+async def test_the_policy_that_an_operator_asks_for_is_published_and_an_unknown_one_is_not():
+    world = await three_nodes()
+    assert world.view.eviction == "adaptive"
+    world.coordinator.put("admin/eviction/lru", b"{}")
+    await world.run(1.0)
+    assert world.view.eviction == "lru"
+    world.coordinator.delete("admin/eviction/lru")
+    world.coordinator.put("admin/eviction/of-a-later-version", b"{}")
+    await world.run(1.0)
+    assert world.view.eviction == "adaptive"
+
+
 async def test_a_node_that_most_masters_cannot_reach_is_refused_and_then_revoked():
     world = await three_nodes()
     world.coordinator.put("master/m1", b'{"id":"m1","address":"","unreachable":["aux3"]}')

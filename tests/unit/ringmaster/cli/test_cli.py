@@ -183,6 +183,8 @@ COMMANDS = [
     ("drain", "aux1", "--no-wait"),
     ("undrain", "aux1"),
     ("forget", "aux1"),
+    ("eviction",),
+    ("eviction", "lru"),
     ("snapshot", "create"),
 ]
 
