@@ -20,7 +20,7 @@ class CopyCommands:
     def __init__(self, node: Node) -> None:
         self._clock = node.clock
         self._served = node.roles.served
-        self._lru = node.store.lru
+        self._store = node.store
         self._sessions = node.sessions
         self._grants = node.grants
         self._counters = node.counters
@@ -107,6 +107,6 @@ class CopyCommands:
             self._counters.copy_hits += int(times)
             primary = self._served.get(token)
             if primary is not None:
-                self._lru.touch(primary.data, key)
+                self._store.touch(primary.data, key)
                 self._grants.used(primary, key, int(times))
         return _OK

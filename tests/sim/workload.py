@@ -146,7 +146,7 @@ class Workload:
     async def _read_in_a_row(self, name: str, loop: NodeLoop, routes: Routes) -> None:
         """One key, maybe several times: if the master has a copy, that is within one turn of its loop."""
         key = self._random.choice(self.keys)
-        for _ in range(self._random.choice((1, 1, 3))):
+        for _ in range(self._random.choice((1, 2, 6))):
             await self._read(_Call(self, name, loop, routes, self._deadline_s()), key)
 
     async def _get(self, call: _Call) -> None:
