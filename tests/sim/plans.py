@@ -168,24 +168,22 @@ def _planned(random: Random, nodes: list[str]) -> list[Fault]:
 
 
 def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
-    """Nodes that die while a master hangs, or hears nothing of them or of anybody, for as long as it may trust what they have told it."""
+    """Masters that stop in the middle of a turn; and nodes that die while a master hangs, or hears nothing of them or of
+    anybody, for as long as it may trust what they have told it.
+    """
     faults = []
     for _ in range(random.choice((1, 2, 3))):
         at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
-        master = f"m{random.randrange(masters) + 1}"
+        master, node = f"m{random.randrange(masters) + 1}", random.choice(nodes)
+        if random.random() < 0.4:
+            long_s, reads = random.uniform(1.6, 3.0), random.randrange(1, 60)
+            faults.append(Fault(at, "freeze-at-read", master, seconds=long_s, number=reads))
+            continue
         seconds = random.uniform(0.4, 1.0)
-        kinds = random.choice(
-            (("freeze-master",), ("isolate", "store-cut"), ("isolate", "store-cut"))
-        )
-        faults += [Fault(at, kind, master, seconds=seconds) for kind in kinds]
-        faults.append(
-            Fault(
-                at + random.uniform(0.0, 0.1),
-                "crash",
-                random.choice(nodes),
-                seconds=random.uniform(1.0, 3.0),
-            )
-        )
+        kinds = random.choice((("freeze-master",), ("isolate", "store-cut"), ("cut",)))
+        faults += [Fault(at, kind, master, node, seconds=seconds) for kind in kinds]
+        at += random.uniform(0.0, 0.1)
+        faults.append(Fault(at, "crash", node, seconds=random.uniform(1.0, 3.0)))
     return faults
 
 
