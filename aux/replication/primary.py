@@ -7,28 +7,22 @@ go to `Waiter`s. Every write becomes a numbered entry (term, seq). It is committ
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol
 
-from aux.replication.pending import Grant, Granter, Pending, Recall, Waiter, Watcher
-from aux.storage.expiry import is_expired
+from aux.replication.pending import Pending, Waiter, Watcher
+from aux.replication.shared_overlay import SharedOverlay
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
 from ringmaster.protocol.hashing import token_of
 from ringmaster.protocol.tag_records import (
-    CONTROL,
     HOLDERS,
     REMOVALS,
-    is_dead,
     is_record,
     pack_keys,
     pack_names,
     pack_record,
-    record_key,
-    tag_of_record,
-    tags_of,
     unpack_keys,
 )
 
@@ -37,8 +31,6 @@ UNKNOWN = b"-UNKNOWN the partition was lost after the write was sequenced\r\n"
 _UNDECIDED: Final = b"AGAIN the key has expired, but a write that found it alive is under way\r\n"
 UNDECIDED: Final = b"-" + _UNDECIDED
 """To a read of an expired entry that `Primary.in_overlay`: whether the key is absent is known once the write is committed (R8)."""
-
-_NO_ENTRY: Final = pack_record(0, 0, 0)
 
 TRY_AGAIN: Final = b"-TRY" + _UNDECIDED
 """The same as Redis says it."""
@@ -110,15 +102,12 @@ class Outlet(Protocol):
         """Queue one entry for `copy`, in order; `seq` 0 is a scanned entry of a fill."""
 
 
-class Primary:
-    """One partition in one term; `token` names it on the wire. `data` stays the store's; entries of the overlay are not in it yet.
+class Primary(SharedOverlay):
+    """One partition in one term; `token` names it on the wire.
 
     `serving`: it answers clients. `restoring`: a snapshot is being loaded into `data`; `lost_term` is the term of the
     copies that were lost, 0 if there were none. `in_sync`: the copies its view lists in sync, itself included.
-    `watcher`, if set, hears what becomes of its keys. `held`: the keys of which masters have copies, which `granter` takes back before
-    what changes them is committed (R13). `gated`: nothing is committed, since masters may answer from copies of an earlier term;
-    `hidden`: what there is may be older than these, so reads wait as well.
-    `pending_bytes`: about what is kept for entries that are not committed; the node sheds writes before it is too much.
+    `watcher`, if set, hears what becomes of its keys.
     `lease_held()` is asked before a write that no copy has to acknowledge is answered (R3).
     """
 
@@ -131,10 +120,10 @@ class Primary:
         outlet: Outlet,
         lease_held: Callable[[], bool],
     ) -> None:
+        super().__init__(data)
         self.number = number
         self.term = term
         self.token = token_of(number, term)
-        self.data = data
         self.seq = 0
         self.committed = 0
         self.copies: dict[str, Copy] = {}
@@ -142,65 +131,14 @@ class Primary:
         self.restoring = False
         self.lost_term = 0
         self.in_sync = 1
-        self.pending_bytes = 0
         self.watcher: Watcher | None = None
-        self.granter: Granter | None = None
-        self.held: dict[bytes, Grant] = {}
-        self.gated = False
-        self.hidden = False
-        # The masters that may be given copies: all copies of the partition know their names.
-        self.named: frozenset[str] = frozenset()
-        self._returning: list[Recall] = []
-        # Keys whose copies are asked back although the keys themselves do not change: their entries are about to be dead.
-        self._asked: dict[bytes, Recall] = {}
-        # Whether anything is held, gated, or waits behind what is.
-        self._holding = False
         self._store = store
         self._outlet = outlet
         self._lease_held = lease_held
         self._required = 0
-        self._pending: deque[Pending] = deque()
-        self._overlay: dict[bytes, Pending] = {}
-        self.tags = dict(data.tags)
-        """Records of invalidated tags by key, those that are not committed included."""
-
-        # Records that entries may have been written behind, so that the next invalidation of the tag needs another.
-        self._recarried = set(self.tags)
 
     def __repr__(self) -> str:
         return f"<Primary {self.number}.{self.term} seq {self.seq} committed {self.committed}>"
-
-    # What writes look at.
-
-    def newest(self, key: bytes) -> bytes | None:
-        """The newest entry of `key`, committed or not; expiry is the caller's concern."""
-        pending = self._overlay.get(key)
-        return self.data.entries.get(key) if pending is None else pending.entry
-
-    def in_overlay(self, key: bytes) -> bool:
-        """Whether `key` has an uncommitted entry."""
-        return key in self._overlay
-
-    def overlay_keys(self) -> list[bytes]:
-        """Keys of clients that have an uncommitted entry."""
-        return [key for key in self._overlay if not key.startswith(CONTROL)]
-
-    def overlay_entries(self) -> list[bytes]:
-        """Uncommitted entries of clients' keys, removals left out."""
-        return [
-            pending.entry
-            for key, pending in self._overlay.items()
-            if pending.entry is not None and not key.startswith(CONTROL)
-        ]
-
-    def is_gone(self, newest: bytes, now_ms: int) -> bool:
-        """Whether `newest`, an entry of this partition, is there no more for who writes: expired, or dead by its tags."""
-        return is_expired(newest, now_ms) or (bool(self.tags) and is_dead(newest, self.tags))
-
-    @property
-    def pending(self) -> int:
-        """Entries sequenced and not committed."""
-        return len(self._pending)
 
     @property
     def is_alone(self) -> bool:
@@ -209,11 +147,6 @@ class Primary:
         Who answers a write then asks for the lease once more (R3), as `submit` does for a waiter.
         """
         return not (self._required or self._holding)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether masters may answer from copies of what there is, or was in an earlier term."""
-        return self.gated or bool(self.held)
 
     @property
     def next_seq(self) -> int:
@@ -268,16 +201,6 @@ class Primary:
         if waiter is not None:
             waiter.resolve(reply if self._lease_held() else UNKNOWN)
 
-    def answer(self, key: bytes, reply: bytes, waiter: Waiter) -> None:
-        """Give `reply` to a write that changes nothing, once what it rests on is committed."""
-        pending = self._overlay.get(key)
-        if pending is None:
-            waiter.resolve(reply)
-        elif pending.more is None:
-            pending.more = [(waiter, reply)]
-        else:
-            pending.more.append((waiter, reply))
-
     def evict(self, key: bytes) -> bool:
         """Remove a committed entry and tell the copies; False if a write of it is pending, or nothing may be committed now."""
         if key in self._overlay or (self.gated and not self.hidden):
@@ -306,79 +229,13 @@ class Primary:
         self.data.holders = names
         self.submit(HOLDERS, pack_names(names), b"", waiter, applied=True)
 
-    def grant(self, key: bytes, grant: Grant) -> None:
-        """Masters have copies of `key` from now on."""
-        self.held[key] = grant
-        self._holding = True
-
-    def shut(self, *, hidden: bool) -> None:
-        """Commit nothing until `open`. `hidden`: serve nothing either."""
-        self.gated = self._holding = True
-        self.hidden = hidden
-
-    def open(self) -> None:
-        """No master answers from a copy of an earlier term any more."""
-        self.gated = self.hidden = False
-        self.advance()
-
-    def inherit(self, old: Primary) -> None:
-        """Go on with the copies of `old`, which was primary here in an earlier term and is abandoned."""
-        self.held, old.held = old.held, {}
-        self._holding = bool(self.held)
-
-    def may_be_held(self, key: bytes) -> bool:
-        """Whether a master may answer from a copy of `key`."""
-        if self.gated or key in self.held:
-            return True
-        recall = self._asked.get(key) if self._asked else None
-        return recall is not None and recall.waiting > 0
-
     def is_undecided(self, key: bytes) -> bool:
         """Whether a read of `key`, whose entry is gone, cannot say so yet: of a write or removal on its way, or of a copy."""
         if self._holding and self.may_be_held(key) and key in self.data.entries:
             self.expire(key)
         return key in self._overlay
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether nothing is pending, and no master may answer from a copy."""
-        if self._pending or self.held or self.gated:
-            return False
-        return all(not recall.waiting for recall in self._returning)
-
-    def take_back(self) -> None:
-        """Have all copies of masters dropped; `is_clear` says when that is done."""
-        recall = self._recall(list(self.held))
-        if recall is not None:
-            self._returning.append(recall)
-
-    def recalled(self) -> None:
-        """See `Holding`."""
-        self.advance()
-        self._returning = [recall for recall in self._returning if recall.waiting]
-        if self._asked:
-            self._asked = {key: each for key, each in self._asked.items() if each.waiting}
-        if self.granter is not None:
-            self.granter.progressed(self)
-
-    def _recall(self, keys: Iterable[bytes]) -> Recall | None:
-        """Take back the copies of those of `keys` that are held."""
-        grants: dict[bytes, Grant] = {}
-        for key in keys:
-            grant = self.held.pop(key, None)
-            if grant is not None:
-                grants[key] = grant
-        if not grants or self.granter is None:
-            return None
-        return self.granter.recall(self, grants)
-
     # Tags.
-
-    def carry(self, tags: tuple[str, ...]) -> None:
-        """An entry with these tags is about to be sequenced."""
-        self.data.carry(tags)
-        if self.tags:
-            self._recarried.update(map(record_key, tags))
 
     def invalidate(self, tag: str, key: bytes, digest: int, now_ms: int, waiter: Waiter) -> bool:
         """Have what carries `tag` now be dead (R11). False if nothing here may carry it; else `waiter` hears when it is so.
@@ -408,15 +265,6 @@ class Primary:
             self._store.set_tag(self.data, key, record)
         self.submit(key, record, b"", waiter, applied=True, control=True)
 
-    def _recall_carriers(self, record: bytes) -> Recall | None:
-        """Take back the copies of entries that carry the tag of the record with this key."""
-        entries, tag = self.data.entries, tag_of_record(record)
-        keys = [key for key in self.held if tag in tags_of(entries.get(key, _NO_ENTRY))]
-        recall = self._recall(keys)
-        if recall is not None:
-            self._asked.update(dict.fromkeys(keys, recall))
-        return recall
-
     def remove_dead(self, keys: list[bytes]) -> int:
         """Remove those of `keys`, which are dead, that no write is about to replace; how many."""
         removed = [
@@ -431,11 +279,6 @@ class Primary:
         for key in [key for key in keys if key in self.held]:
             self.evict(key)
         return len(removed)
-
-    def tags_loaded(self) -> None:
-        """The records in `data` came from a snapshot."""
-        self.tags = dict(self.data.tags)
-        self._recarried = set(self.tags)
 
     # Copies.
 
@@ -549,11 +392,7 @@ class Primary:
         if self.watcher is not None:
             self.watcher.abandoned()
             self.watcher = None
-        for recall in self._returning:
-            if recall.waiting:
-                self.held |= recall.grants
-        self._returning = []
-        self._asked.clear()
+        self._hold_again()
         self.copies.clear()
         self._required = 0
         return keys
