@@ -150,13 +150,6 @@ def _left_with_masters(primary: Primary, key: bytes) -> None:
 
 
 @mutant
-def removals_do_not_wait_for_copies() -> Iterator[None]:
-    """R13: an eviction or expiry is seen while masters have the entry."""
-    with patch.object(Primary, "_remove", _left_with_masters):
-        yield
-
-
-@mutant
 def copies_expire_by_the_wall_clock() -> Iterator[None]:
     """R13: a copy's time to live is that of the node's wall clock, and nothing else ends it."""
     offer = Grants.offer
