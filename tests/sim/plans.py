@@ -175,16 +175,28 @@ def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
     for _ in range(random.choice((1, 2, 3))):
         at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
         master, node = f"m{random.randrange(masters) + 1}", random.choice(nodes)
+        if random.random() < 0.8:
+            faults += _unheard(random, master, node)
         if random.random() < 0.4:
             long_s, reads = random.uniform(1.6, 3.0), random.randrange(1, 60)
             faults.append(Fault(at, "freeze-at-read", master, seconds=long_s, number=reads))
             continue
-        seconds = random.uniform(0.4, 1.0)
-        kinds = random.choice((("freeze-master",), ("isolate", "store-cut"), ("cut",)))
-        faults += [Fault(at, kind, master, node, seconds=seconds) for kind in kinds]
+        kind = random.choice(("freeze-master", "cut"))
+        faults.append(Fault(at, kind, master, node, seconds=random.uniform(0.4, 1.0)))
         at += random.uniform(0.0, 0.1)
         faults.append(Fault(at, "crash", node, seconds=random.uniform(1.0, 3.0)))
     return faults
+
+
+def _unheard(random: Random, master: str, node: str) -> list[Fault]:
+    """`node` dies, and `master` hears nothing of anybody meanwhile."""
+    at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
+    seconds = random.uniform(0.5, 1.0)
+    return [
+        Fault(at, "isolate", master, node, seconds=seconds),
+        Fault(at, "store-cut", master, node, seconds=seconds),
+        Fault(at + random.uniform(0.0, 0.1), "crash", node, seconds=random.uniform(1.0, 3.0)),
+    ]
 
 
 def _losses(random: Random, nodes: list[str], masters: int, *, calm: bool) -> list[Fault]:
