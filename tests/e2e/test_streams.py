@@ -36,6 +36,7 @@ COMMANDS: dict[str, list[str]] = {
     "delete": ["b"],
     "invalidate": ["t"],
     "status": [],
+    "eviction": [],
     "locate": ["a"],
     "drain": ["aux1"],
     "undrain": ["aux1"],
@@ -54,7 +55,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 """Arguments that end soon, by command."""
 
-PRINTING = ["", "get", "status", "locate", "drain", "token create", "token list"]
+PRINTING = ["", "get", "status", "eviction", "locate", "drain", "token create", "token list"]
 """Those that have something to say about a cluster that answers, and of tokens."""
 
 FULL, CLOSED = "/dev/full", ""
