@@ -243,7 +243,7 @@ def test_a_cluster_serves_and_stops(new_cluster: NewCluster, nginx: str) -> None
         assert client.put("a/b?c", b"value")
         assert client.get("a/b?c") == b"value"
     # It is ready when every partition has a primary; the copies follow.
-    wait_until(lambda: cluster.status()["health"] == "ok", "every partition has its copies")
+    wait_until(lambda: cluster.status()["health"] == "ok", "every partition has its copies", 30)
     nodes = [node["id"] for node in cluster.status()["nodes"]]
     assert sorted(nodes) == ["aux1", "aux2", "aux3"]
     with urlopen(f"{cluster.url}/cluster/events", timeout=10) as stream:  # noqa: S310 - http

@@ -111,11 +111,13 @@ class Losses:
         """`primary` serves from now on."""
         loss = self._open.pop(primary.number, None)
         found = {**primary.data.tags, **primary.data.entries}
-        if primary not in self._loaded:
+        # It may have been loaded by another, which handed it over before it had served.
+        others = [each for each in self._loaded if each.number != primary.number]
+        if len(others) == len(self._loaded):
             if loss is not None and not found and any(each.entries for each in loss.newest):
                 self._fail(f"{primary} began empty, and there is a snapshot of {loss.version}")
             return
-        self._loaded.remove(primary)
+        self._loaded = others
         if loss is None:
             if found:
                 self._fail(f"{primary} brought back what was not lost: {sorted(found)}")
