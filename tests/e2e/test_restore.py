@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ringmaster.chaos.target import is_at_rest
 from ringmaster.snapshot.archive import Archive
 from tests.e2e.cluster import RINGMASTER, Cluster
 from tests.e2e.conftest import NewCluster
@@ -197,6 +198,8 @@ def test_restore_off_starts_empty(new_cluster: NewCluster) -> None:
 
 def test_two_nodes_lost_at_once_come_back_from_their_snapshots(new_cluster: NewCluster) -> None:
     cluster = new_cluster(*FLAGS)
+    # A node that starts much later than the others has to be given its share first.
+    wait_until(lambda: is_at_rest(cluster.status(), 3), "every node has its share", 30)
     keys = range(300)
     versions = write(cluster, keys)
     wait_saved(cluster)
