@@ -103,7 +103,11 @@ class Shedding:
             self.least_wait_s = least_s
             if most <= _NO_QUEUE and not pressed:
                 base_s = self._base_s
-                self._base_s = base_s + (least_s - base_s) * _BASE_WEIGHT if base_s else least_s
+                if not base_s or least_s < base_s:
+                    # One that was quick is enough: what was slow before waited for something else, as while a cluster starts.
+                    self._base_s = least_s
+                else:
+                    self._base_s = base_s + (least_s - base_s) * _BASE_WEIGHT
         if self.active:
             self.active = pressed
         elif least_s > self.target_s and self._target_s:
