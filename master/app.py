@@ -169,6 +169,9 @@ class Master:
             gate=gate,
             admission=admission,
             rates=self._rates,
+            front=networks_of(settings.trusted_proxies or "")
+            if settings.front == "nginx"
+            else None,
             fast=settings.fastpath,
         )
         if self.tokens is not None:

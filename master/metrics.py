@@ -115,6 +115,16 @@ class MasterCollector:
             "The least time that any request took in the last tenth of a second in which one was answered.",
             overload.shedding.least_wait_s,
         )
+        yield _gauge(
+            "front_wait_seconds",
+            "How long requests wait in nginx and here, by the connections it uses; 0.05 is as much as is ever found.",
+            overload.front.wait_s,
+        )
+        yield _gauge(
+            "front_refused_part",
+            "The part of the requests through nginx that is refused for it.",
+            overload.front.part if overload.front.active else 0.0,
+        )
         yield _gauge("in_flight_requests", "Requests without a reply.", overload.in_flight)
         yield _gauge(
             "held_connections",

@@ -162,7 +162,7 @@ class Connection(Intake):
         found = sheddable_alone(self, data)
         if found is None:
             self._parse(data, now, now)
-        elif not self.context.overload.admits(now, self.late):
+        elif not self.context.overload.admits(now, self.late, self.fronted):
             self.shed(found[0], now, write=found[1])
             self.since = now
             self.reading_changed()
@@ -321,7 +321,7 @@ class Connection(Intake):
         """Refuse the request at `at`, whose head ends at `end`, if too much waits. Returns where it ends, 0 if it may go on."""
         context = self.context
         found = sheddable(context, data, at, end)
-        if found is None or context.overload.admits(now, self.late):
+        if found is None or context.overload.admits(now, self.late, self.fronted):
             return 0
         method, write, following = found
         if following == CLOSE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -13,6 +13,7 @@ from master.fastpath.header_cache import Heads
 from master.fastpath.overload import Held, Overload
 from master.http.access import EVERYTHING, Gate
 from master.http.bulk_body import BulkReads
+from master.http.client_address import Network
 from master.http.json_bodies import parse_item
 from master.http.limits import Limits
 from master.http.origin_check import Authority
@@ -63,6 +64,7 @@ class Context:
         "clock",
         "copies",
         "counters",
+        "front",
         "get_hit",
         "get_miss",
         "get_same",
@@ -91,9 +93,12 @@ class Context:
         clock: ClusterClock,
         admission: Admission,
         rates: RateLimits,
+        front: Sequence[Network] | None = None,
     ) -> None:
         self.admission = admission
         self.rates = rates
+        # Where nginx passes requests on from, besides the unix socket; None: it does not.
+        self.front = front
         # Called when a client leaves much unread, and often besides.
         self.shed_slow_readers: Callable[[], None] = _nothing
         self.router = router

@@ -12,6 +12,7 @@ from master.fastpath.header_cache import ALL_KEYS, SOME_KEYS, without_fill_token
 from master.fastpath.peer import Peer
 from master.fastpath.requests import PlainGet, Refused
 from master.fastpath.special_gets import begin_special
+from master.http.client_address import is_proxy
 from master.http.problem import Problem
 from master.http.rate_limits import Ticket
 from ringmaster.net.admission import address_of
@@ -52,6 +53,8 @@ class Intake(Peer):
         if not refusal:
             self._address = address
             self._admitted = True
+            front = self.context.front
+            self.fronted = front is not None and is_proxy(address, front)
         return refusal
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -21,7 +21,7 @@ class Peer(Client):
     `paused`: it does not take what we write. `since`: when it last went idle, began what is incomplete, or stopped
     reading; or when we began to part. `ended`: it has shut its sending side. `parting`: so have we, or are about to;
     what still comes is thrown away. `held`: it was refused because others wait, and is not read for a moment; `late`: it was, and what
-    comes now may have been sent meanwhile.
+    comes now may have been sent meanwhile. `fronted`: nginx passes on by it what others ask.
     """
 
     __slots__ = (
@@ -31,6 +31,7 @@ class Peer(Client):
         "_reading",
         "_tokens",
         "ended",
+        "fronted",
         "held",
         "late",
         "parting",
@@ -52,6 +53,7 @@ class Peer(Client):
         self._tokens: dict[bytes, str] = {}
         self.held = False
         self.late = False
+        self.fronted = False
         # Dropped: what it has not taken is as good as gone.
         self._aborted = False
 
@@ -104,14 +106,14 @@ class Peer(Client):
         """Reply that too much is asked, when it is this request's turn; call `reading_changed` then."""
         overload = self.context.overload
         begins = self.context.clock.boottime()
-        raw = overload.refusal(method, write=write)
+        raw = overload.refusal(method, write=write, fronted=self.fronted)
         if self.waiting:
             refused = Refused(self, method.encode(), now)
             refused.raw = raw
             self.waiting.append(refused)
         elif self.transport is not None:
             self.transport.write(raw)
-        if overload.must_wait(self, begins):
+        if not self.fronted and overload.must_wait(self, begins):
             self.held = True
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ without an aiohttp request: the fast path. Every other request is handed to an a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, cast
 
 import structlog
@@ -16,6 +17,7 @@ from master.fastpath.context import Context
 from master.fastpath.handoff import Fallback
 from master.fastpath.peer import Peer
 from master.http.access import Gate
+from master.http.client_address import Network
 from master.http.limits import Limits
 from master.http.origin_check import Authority
 from master.http.rate_limits import RateLimits
@@ -40,7 +42,8 @@ class FastPath:
     `fast` it answers everything.
 
     Give `protocol` to the listener, keep `run()` running. Without a `gate` no tokens are in use, without an `admission` every client
-    is let in, without `rates` it may send as fast as it can.
+    is let in, without `rates` it may send as fast as it can. `front`: the networks from which nginx passes requests on, besides the unix
+    socket; None if it does not.
     """
 
     def __init__(
@@ -56,13 +59,14 @@ class FastPath:
         gate: Gate | None = None,
         admission: Admission | None = None,
         rates: RateLimits | None = None,
+        front: Sequence[Network] | None = None,
         fast: bool = True,
     ) -> None:
         gate = Gate() if gate is None else gate
         admission = Admission() if admission is None else admission
         rates = RateLimits() if rates is None else rates
         self.context = Context(
-            router, replies, counters, authority, gate, limits, clock, admission, rates
+            router, replies, counters, authority, gate, limits, clock, admission, rates, front
         )
         self.context.shed_slow_readers = self._shed_slow_readers
         self._fallback = fallback
@@ -84,10 +88,17 @@ class FastPath:
         """Enforce deadlines, until cancelled: one coarse sweep instead of a timer per request."""
         calm_s = max(SWEEP_S, min(CALM_SWEEP_S, self.context.limits.deadline_s))
         while True:
-            busy = any(connection.waiting or connection.paused for connection in self.connections)
+            overload = self.context.overload
+            busy = overload.active or any(
+                connection.waiting or connection.paused for connection in self.connections
+            )
+            began = self.context.clock.boottime()
             await asyncio.sleep(SWEEP_S if busy else calm_s)
             now = self.context.clock.boottime()
-            self.context.overload.tick(now)
+            overload.tick(now)
+            # Before the sweep, which says of those that wait that they are used now.
+            used = [each.fronted for each in self.connections if each.since >= began]
+            overload.look_at_clients(now, len(used), sum(used))
             for connection in list(self.connections):
                 connection.sweep(now)
             self._shed_slow_readers()

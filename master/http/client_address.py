@@ -31,7 +31,7 @@ def client_name(peer: str, forwarded: str, trusted: Sequence[Network] = ()) -> s
     `X-Forwarded-For`. Each proxy appends whom it heard, so the client is the last that no trusted proxy is.
     """
     known = _address(peer)
-    if peer and (known is None or not _is_in(known, trusted)):
+    if not is_proxy(peer, trusted):
         return peer if known is None else _name(known)
     for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
         address = _address(hop.strip(" \t"))
@@ -41,6 +41,14 @@ def client_name(peer: str, forwarded: str, trusted: Sequence[Network] = ()) -> s
         if not _is_in(address, trusted):
             break
     return LOCAL if known is None else _name(known)
+
+
+def is_proxy(peer: str, trusted: Sequence[Network]) -> bool:
+    """Whether the other end of a connection stands for others: that of a unix socket does (empty `peer`), and who is in `trusted`."""
+    if not peer:
+        return True
+    address = _address(peer)
+    return address is not None and _is_in(address, trusted)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

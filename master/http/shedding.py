@@ -28,7 +28,10 @@ _NO_QUEUE: Final = 8
 """With so few in flight none waits for others."""
 
 _BASE_FACTOR: Final = 3.0
-_BASE_WEIGHT: Final = 0.125
+_RESTS: Final = 8
+"""What an answer takes without any queue is the least of so many intervals at rest. In fewer all may have waited for something else, as
+while a cluster starts."""
+
 _MOST_TARGET_S: Final = 0.1
 """Where an answer takes long without any queue, as over a slow network, the target is so many times that, but no more than this."""
 
@@ -46,6 +49,7 @@ class Shedding:
         "_interval_s",
         "_least_s",
         "_rates",
+        "_rests",
         "_target_s",
         "active",
         "ends",
@@ -64,6 +68,7 @@ class Shedding:
         self._least_s = -1.0
         # What an answer takes when nothing queues; 0 while that is not known.
         self._base_s = 0.0
+        self._rests: deque[float] = deque(maxlen=_RESTS)
         self._rates: deque[float] = deque(maxlen=_RATES)
         self.active = False
         self.window = LEAST_WINDOW
@@ -78,6 +83,12 @@ class Shedding:
         """A request that was answered now had waited for so long."""
         if seconds < self._least_s or self._least_s < 0.0:
             self._least_s = max(seconds, 0.0)
+
+    def begin(self) -> None:
+        """There is a queue that none of the waits shows."""
+        if self._target_s:
+            self.active = True
+            self._widen()
 
     def late(self, most: int, answered: int) -> int:
         """How many requests that have waited long already may be answered in the next interval.
@@ -102,15 +113,16 @@ class Shedding:
         if least_s >= 0.0:
             self.least_wait_s = least_s
             if most <= _NO_QUEUE and not pressed:
-                base_s = self._base_s
-                if not base_s or least_s < base_s:
-                    # One that was quick is enough: what was slow before waited for something else, as while a cluster starts.
-                    self._base_s = least_s
-                else:
-                    self._base_s = base_s + (least_s - base_s) * _BASE_WEIGHT
+                self._rests.append(least_s)
+                if len(self._rests) == _RESTS:
+                    self._base_s = min(self._rests)
         if self.active:
             self.active = pressed
-        elif least_s > self.target_s and self._target_s:
+        elif least_s > self.target_s and most > _NO_QUEUE and self._target_s:
             self.active = True
-        if self.active and self._rates:
+        if self.active:
+            self._widen()
+
+    def _widen(self) -> None:
+        if self._rates:
             self.window = max(LEAST_WINDOW, int(max(self._rates) * self.target_s))

@@ -169,6 +169,8 @@ class LocalCluster:
         own = ["--port", str(port), "--unix", str(self.socket(name))]
         if self.nginx is None:
             own += ["--shared-listen", advertised_literal(settings.host, settings.port)]
+        else:
+            own += ["--front", "nginx"]
         return self._service("master", name, port, own, ServingSettings, stop_timeout_s=10.0)
 
     def _node(self, index: int, name: str) -> Program:

@@ -127,6 +127,13 @@ class MasterSettings(ServingSettings, ServiceSettings):
             description="A second `host:port` to listen on, shared with other masters (SO_REUSEPORT)."
         ),
     ] = None
+    front: Annotated[
+        Literal["none", "nginx"],
+        Field(
+            description="What passes requests on by the unix socket or from `--trusted-proxies`: `nginx`, if it does what "
+            "`X-Accel-Limit-Rate` says. Then requests are refused for what waits there as well, and the end of a refusal is a second late."
+        ),
+    ] = "none"
     tls_listen: Annotated[
         Address | None,
         Field(

@@ -1,11 +1,13 @@
 """The front door: what passes through it, what is tried again, and what is said of a write that failed."""
 
 import asyncio
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from master.fastpath.overload import problem_of_overload, slowed
 from ringmaster.cli import nginx as front
 from tests.e2e.fake_master import (
     Received,
@@ -187,6 +189,36 @@ async def test_a_masters_own_errors_pass_unchanged(door: Front) -> None:
     reply = await door.ask("GET", "/data/a")
     assert (reply.status, reply.body) == (503, own)
     assert len(door.received()) == 2
+
+
+async def test_the_end_of_a_refusal_comes_a_second_after_its_head_and_delays_nothing_else(
+    door: Front,
+) -> None:
+    refusal = slowed(problem_of_overload(write=False).raw(b"Date: Mon, 30 Nov 2026 00:00:00 GMT"))
+    clock = asyncio.get_running_loop().time
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    late_s = 0.0
+    # One that came in the last moment of a second is passed on whole.
+    for _ in range(5):
+        if late_s < 0.5:
+            door.both_answer(answer_raw(refusal))
+            began = clock()
+            writer.write(request("GET", "/data/a"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert clock() - began < 0.5
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nRetry-After: 1\r\n" in head
+            assert b"X-Accel" not in head
+            came = clock()
+            assert json.loads(await reader.readuntil(b"}"))["status"] == 503
+            late_s = clock() - came
+        door.both_answer(answer_ok)
+        began = clock()
+        writer.write(request("GET", "/data/a"))
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        assert clock() - began < 0.5
+    writer.transport.abort()
+    assert 0.5 < late_s < 3.0
 
 
 async def test_reply_headers_pass_unchanged(door: Front) -> None:

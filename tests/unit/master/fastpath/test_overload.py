@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 
 import pytest
 
 from master.fastpath.overload import RELEASE_S
-from master.http.shedding import INTERVAL_S, TARGET_S
+from master.fastpath.server import SWEEP_S
+from master.http.front_queue import FEW
+from master.http.shedding import INTERVAL_S, LEAST_WINDOW, TARGET_S
 from tests.unit.fake_wire import ticks, until
 from tests.unit.master.fastpath.world import HOST, Client, World, entry, get, post, put, statuses
 
 NEVER = float("inf")
+DIRECT = "127.0.0.1"
 
 
 def press(world: World, room: int = 0) -> None:
@@ -194,7 +199,7 @@ async def test_what_is_malformed_hears_that(world: World) -> None:
 
 def refused_and_held(world: World) -> Client:
     press(world)
-    client = world.client()
+    client = world.client(DIRECT)
     client.receive(get())
     client.said()
     assert client.reading
@@ -243,18 +248,100 @@ async def test_a_held_client_that_leaves_is_forgotten(world: World) -> None:
     await until(lambda: world.path.context.overload._timer is None, 20 * RELEASE_S)
 
 
+async def test_a_connection_of_nginx_is_read_on_and_its_client_hears_the_end_late(
+    world: World,
+) -> None:
+    press(world)
+    nginx, direct = world.client(), world.client(DIRECT)
+    spend(world)
+    for client in (nginx, direct):
+        client.receive(get())
+    slow, plain = nginx.said(), direct.said()
+    assert is_refusal(slow)
+    assert is_refusal(plain)
+    assert nginx.reading
+    assert not direct.reading
+    found = re.search(rb"^X-Accel-Limit-Rate: (\d+)\r$", slow, re.MULTILINE)
+    assert found
+    # The head goes at once, and not all of it.
+    assert plain.index(b"\r\n\r\n") + 4 < int(found[1]) < len(plain)
+    assert b"X-Accel" not in plain
+
+
+async def test_what_waits_in_nginx_is_refused_to_its_clients_only(world: World) -> None:
+    overload = world.path.context.overload
+    overload.front.active = overload.active = True
+    overload.front.part = 1.0
+    nginx, direct = world.client(), world.client(DIRECT)
+    nginx.receive(get())
+    assert is_refusal(nginx.said())
+    direct.receive(get())
+    assert len(await world.asked()) == 1
+    world.aux.receive(entry(b"1"))
+    assert statuses(direct.said()) == [200]
+    overload.front.part = 0.0
+    nginx.receive(get())
+    assert len(await world.asked()) == 1
+
+
+async def test_what_waits_in_nginx_is_told_by_the_connections_it_uses(world: World) -> None:
+    overload = world.path.context.overload
+    clients = [world.client() for _ in range(FEW + 1)]
+    sweep = asyncio.create_task(world.path.run())
+    try:
+        now = world.clock.boottime()
+        while not overload.front.part:
+            assert world.clock.boottime() < now + 10
+            for client in clients:
+                client.receive(get())
+            await world.asked()
+            for client in clients:
+                world.aux.receive(entry(b"1"))
+                client.said()
+            await asyncio.sleep(SWEEP_S / 2)
+        assert overload.front.active
+        assert overload.active
+        await until(lambda: not overload.active)
+    finally:
+        sweep.cancel()
+
+
+@pytest.mark.parametrize(("rest", "begins"), [(0.0, True), (0.2, False)])
+async def test_it_begins_when_many_ask_of_a_loop_that_has_no_rest(
+    world: World, rest: float, begins: bool
+) -> None:
+    overload = world.path.context.overload
+    wanted_s = 0.0
+    overload._wanted = lambda: wanted_s
+    now = world.clock.boottime()
+    for _ in range(3):
+        now += SWEEP_S
+        wanted_s += SWEEP_S * (1.0 - rest)
+        overload.answered += 200
+        overload.look_at_clients(now, LEAST_WINDOW + 1, 0)
+    assert overload.active is begins
+    world.clock.ahead += INTERVAL_S
+    overload.tick(world.clock.boottime())
+    assert overload.active is begins
+    world.clock.ahead += INTERVAL_S
+    overload.tick(world.clock.boottime())
+    assert not overload.active
+
+
 async def test_it_begins_when_replies_take_long_and_ends_when_nobody_is_refused(
     world: World,
 ) -> None:
     overload = world.path.context.overload
-    client = world.client()
+    clients = [world.client() for _ in range(12)]
 
     async def ask(took_s: float) -> None:
-        client.receive(get())
-        assert len(await world.asked()) == 1
+        for client in clients:
+            client.receive(get())
+        assert len(await world.asked()) == 12
         world.clock.ahead += took_s
-        world.aux.receive(entry(b"1"))
-        assert statuses(client.said()) == [200]
+        for client in clients:
+            world.aux.receive(entry(b"1"))
+            assert statuses(client.said()) == [200]
 
     await ask(TARGET_S / 10)
     world.clock.ahead += INTERVAL_S

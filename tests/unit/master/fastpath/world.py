@@ -151,6 +151,7 @@ class World:
             gate=self.gate,
             admission=admission,
             rates=rates,
+            front=(),
         )
 
     def fall_back(self, on_reply: Callable[[], None]) -> Fallback:

@@ -102,6 +102,29 @@ def test_the_target_has_a_bound_and_is_not_learnt_under_load() -> None:
     assert shedding.target_s == 0.1
 
 
+def test_a_few_slow_answers_do_not_make_the_target_longer() -> None:
+    """As while a cluster starts: what is asked first waits for its node."""
+    shedding = Shedding(0.0)
+    for _ in range(7):
+        interval(shedding, 0.03, most=1)
+    assert shedding.target_s == TARGET_S
+    assert not shedding.active
+    interval(shedding, 0.03)
+    assert shedding.active
+
+
+def test_a_queue_that_no_wait_shows_is_overload_until_nobody_is_refused() -> None:
+    shedding = Shedding(0.0)
+    interval(shedding, 0.0, answered=4000)
+    shedding.begin()
+    assert shedding.active
+    assert shedding.window == int(4000 / INTERVAL_S * TARGET_S)
+    interval(shedding, 0.0, pressed=True)
+    assert shedding.active
+    interval(shedding, 0.0)
+    assert not shedding.active
+
+
 def test_with_a_target_of_0_nobody_is_ever_refused() -> None:
     shedding = Shedding(0.0, target_s=0.0)
     interval(shedding, 60.0)
