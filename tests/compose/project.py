@@ -124,7 +124,7 @@ class Project:
 
     def __enter__(self) -> Self:
         try:
-            self.up_output = self.compose("up", "--build", "-d")
+            self.up_output = self.compose("up", "--build", "-d", timeout_s=1100.0)
         except BaseException:
             self._remove()
             raise
