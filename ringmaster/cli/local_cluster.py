@@ -43,6 +43,7 @@ _OF_ONE_PROCESS: Final = frozenset(
         "UNIX",
         "UNIX_DIR",
         "SHARED_LISTEN",
+        "TLS_LISTEN",
         "ADVERTISE",
         "CONFIG",
         "TOKEN",
@@ -223,8 +224,8 @@ def check_settings(cluster: LocalCluster) -> None:
     """
     settings = cluster.settings
     address = f"{LOOPBACK}:1"
-    of_masters: dict[str, object] = {"unix": "/", "shared_listen": address}
-    of_nodes: dict[str, object] = {"unix_dir": "/", "http_port": 1}
+    of_masters: dict[str, object] = {"unix": "/", "shared_listen": address, "tls_listen": None}
+    of_nodes: dict[str, object] = {"unix_dir": "/", "http_port": 1, "tls_listen": None}
     for kind, common, name, own in (
         (MasterSettings, ServingSettings, cluster.masters[0], of_masters),
         (AuxSettings, NodeSettings, cluster.nodes[0], of_nodes),
