@@ -30,6 +30,7 @@ from ringmaster.config.settings import (
     load_settings,
 )
 from ringmaster.errors import SettingsError
+from ringmaster.net.tls import MutualTls
 
 LOOPBACK: Final = "127.0.0.1"
 NGINX: Final = "nginx"
@@ -220,12 +221,12 @@ def check_services() -> None:
 
 def check_settings(cluster: LocalCluster) -> None:
     """Raises `SettingsError` for what a master or a node would refuse when it starts: their own tables of the settings file
-    and their variables among it, and folders that cannot be written.
+    and their variables among it, certificates that cannot be used, and folders that cannot be written.
     """
     settings = cluster.settings
     address = f"{LOOPBACK}:1"
-    of_masters: dict[str, object] = {"unix": "/", "shared_listen": address, "tls_listen": None}
-    of_nodes: dict[str, object] = {"unix_dir": "/", "http_port": 1, "tls_listen": None}
+    of_masters: dict[str, object] = {"unix": "/", "shared_listen": address}
+    of_nodes: dict[str, object] = {"unix_dir": "/", "http_port": 1}
     for kind, common, name, own in (
         (MasterSettings, ServingSettings, cluster.masters[0], of_masters),
         (AuxSettings, NodeSettings, cluster.nodes[0], of_nodes),
@@ -237,6 +238,8 @@ def check_settings(cluster: LocalCluster) -> None:
             load_settings(kind, **shared, **chosen, **own)
         except SettingsError as error:
             raise SettingsError(f"{name} would refuse its settings: {error}") from error
+    if settings.link_files is not None:
+        MutualTls(*settings.link_files)
     private_folder(settings.snapshot_path, "--snapshot-dir")
     private_folder(settings.lease_path, "--lease-dir")
 
