@@ -25,6 +25,9 @@ compiled: setup ## compile the hot modules ahead of time for up, bench and test-
 	@tooling/debian-packages $$($(BIN)/python tooling/compile.py --missing)
 	@$(BIN)/python tooling/compile.py
 
+wheel: compiled ## build a wheel of services, library and command, compiled for this Python and machine, into dist/
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(BIN)/python -m hatchling build --target wheel --directory dist
+
 up: setup ## run a local cluster; options in ARGS="--aux 5"
 	@tooling/debian-packages nginx
 	@PYTHONPATH="$$($(BIN)/python tooling/compile.py --path)" $(BIN)/ringmaster up $(ARGS)
@@ -86,4 +89,4 @@ clean: ## remove what these targets made; a cluster's data stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup compiled up test test-compiled test-fast test-slow test-nightly test-peers test-compose fuzz sbom audit check format bench sim lock clean
+.PHONY: help setup compiled wheel up test test-compiled test-fast test-slow test-nightly test-peers test-compose fuzz sbom audit check format bench sim lock clean

@@ -62,7 +62,7 @@ class AuxProcess:
         tls = None if settings.link_files is None else MutualTls(*settings.link_files)
         renewing = None if tls is None else asyncio.create_task(tls.run(), name="certificates")
         try:
-            port = await health.start(settings.host, settings.http_port)
+            port = await _open_health(health, settings, tls)
             cluster = await find_cluster(coordinator, settings.partitions, clock, self._stop)
             if cluster is None:
                 return
@@ -166,6 +166,16 @@ async def _keep_footprint(incarnation: Incarnation) -> None:
 def _report_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         _log.error("memory is not measured any more", exc_info=task.exception())
+
+
+async def _open_health(health: HealthServer, settings: AuxSettings, tls: MutualTls | None) -> int:
+    """Open its doors; the port of the one that others reach."""
+    if settings.tls_listen is None or tls is None:
+        return await health.start(settings.host, settings.http_port)
+    # That of a container's own health check; everybody else comes by TLS.
+    await health.start("127.0.0.1", settings.http_port)
+    await health.start_tls(settings.tls_listen, tls.server)
+    return int(settings.tls_listen.rpartition(":")[2])
 
 
 def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:

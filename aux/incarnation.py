@@ -31,6 +31,7 @@ from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
 from ringmaster.runtime.cluster_clock import ClusterClock
+from ringmaster.runtime.compiled import is_compiled
 
 _DRAIN_POLL_S = 0.1
 
@@ -142,7 +143,11 @@ class Incarnation:
         )
         self.node.clock.lease = self._keeper
         _log.info(
-            "node registered", id=info.id, incarnation=self.node.incarnation, address=info.address
+            "node registered",
+            id=info.id,
+            incarnation=self.node.incarnation,
+            address=info.address,
+            compiled=is_compiled(),
         )
         self._own(self._keeper.run(), "lease")
         self._own(self._follow(), "follower")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from aux.incarnation import Incarnation
 from aux.snapshots.service import SnapshotService
 from ringmaster.errors import SettingsError
+from ringmaster.net.tls import HANDSHAKE_S
 
 _COUNTERS: Final = ("hits", "misses", "writes", "evictions", "expirations", "invalidations")
 
@@ -176,6 +179,7 @@ class HealthServer:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises `SettingsError`."""
@@ -192,8 +196,29 @@ class HealthServer:
         bound: int = self._runner.addresses[0][1]
         return bound
 
+    async def start_tls(self, address: str, context: ssl.SSLContext) -> None:
+        """Listen at `address` by TLS, too, once `start` has returned. Raises `SettingsError`."""
+        host, _, port = address.rpartition(":")
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._server(),
+                host.strip("[]"),
+                int(port),
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {address}: {error}") from error
+
+    def _server(self) -> web.Server:
+        if self._runner is None or self._runner.server is None:
+            raise RuntimeError("it was not started")
+        return self._runner.server
+
     async def close(self) -> None:
         """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -54,6 +54,7 @@ from ringmaster.net.tls import HANDSHAKE_S, MutualTls
 from ringmaster.runtime.allocator import give_back_memory
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
+from ringmaster.runtime.compiled import is_compiled
 from ringmaster.runtime.gc_tuning import settle_collector
 from ringmaster.runtime.logging import audit_log
 from ringmaster.runtime.rate import Rate, parse_rate
@@ -214,7 +215,12 @@ class Master:
             )
         elif settings.unix is not None:
             await self._listen(f"unix:{settings.unix}", shared=False)
-        _log.info("listening", addresses=self.addresses, fastpath=settings.fastpath)
+        _log.info(
+            "listening",
+            addresses=self.addresses,
+            fastpath=settings.fastpath,
+            compiled=is_compiled(),
+        )
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Raises what ended the runtime, such as `DuplicateId`."""

@@ -5,6 +5,7 @@
 #   $LINKS/ca.pem, link.pem, link.key       for masters and nodes; owned by $LINKS_OWNER
 #   $FRONT/ca.pem, link.pem, link.key       nginx's, towards the masters, and chain.pem, front.key for clients; owned by $FRONT_OWNER
 #   $MONITOR/ca.pem, link.pem, link.key     Prometheus'; owned by $MONITOR_OWNER
+#   $STORE/ca.pem, link.pem, link.key       etcd's, for the names in $STORE_NAMES; owned by $STORE_OWNER. Only where $STORE is set
 #
 # Keys have mode 0600. A chain.pem and front.key that somebody else put there, such as those of a public authority, are left
 # alone. Needs openssl (3.0 or later). Runs as root, to give the files to those who use them; run again, it changes nothing that is still good.
@@ -14,6 +15,9 @@ set -eu
 : "${LINKS:=/links}"
 : "${FRONT:=/front}"
 : "${MONITOR:=/monitor}"
+: "${STORE:=}"
+: "${STORE_NAMES:=etcd1,etcd2,etcd3,localhost,127.0.0.1}"
+: "${STORE_OWNER:=10001:10001}"
 : "${LINKS_OWNER:=10001:10001}"
 : "${FRONT_OWNER:=101:101}"
 : "${MONITOR_OWNER:=65534:65534}"
@@ -79,20 +83,24 @@ if ! is_good "$AUTHORITY/ca.pem"; then
         -addext 'basicConstraints=critical,CA:TRUE,pathlen:0' -addext 'keyUsage=critical,keyCertSign,cRLSign' \
         -keyout "$AUTHORITY/ca.key" -out "$AUTHORITY/ca.pem" 2>>"$work/log"
     chmod 0644 "$AUTHORITY/ca.pem"
-    rm -f "$LINKS/link.pem" "$FRONT/link.pem" "$MONITOR/link.pem"
+    rm -f "$LINKS/link.pem" "$FRONT/link.pem" "$MONITOR/link.pem" ${STORE:+"$STORE/link.pem"}
     say "made the authority"
 fi
 
-for each in "$LINKS $LINKS_OWNER" "$FRONT $FRONT_OWNER" "$MONITOR $MONITOR_OWNER"; do
-    folder=${each% *}
-    owner=${each##* }
-    chown "$owner" "$folder"
-    chmod 0700 "$folder"
-    cmp -s "$AUTHORITY/ca.pem" "$folder/ca.pem" || place "$AUTHORITY/ca.pem" "$folder/ca.pem" 0644 "$owner"
-    if is_due "$folder/link.pem" || [ ! -s "$folder/link.key" ]; then
-        sign "$folder/link.pem" "$folder/link.key" ringmaster "$owner"
+# equip FOLDER OWNER NAMES: the authority's certificate, and a pair for these names.
+equip() {
+    chown "$2" "$1"
+    chmod 0700 "$1"
+    cmp -s "$AUTHORITY/ca.pem" "$1/ca.pem" || place "$AUTHORITY/ca.pem" "$1/ca.pem" 0644 "$2"
+    if is_due "$1/link.pem" || [ ! -s "$1/link.key" ]; then
+        sign "$1/link.pem" "$1/link.key" "$3" "$2"
     fi
-done
+}
+
+equip "$LINKS" "$LINKS_OWNER" ringmaster
+equip "$FRONT" "$FRONT_OWNER" ringmaster
+equip "$MONITOR" "$MONITOR_OWNER" ringmaster
+[ -z "$STORE" ] || equip "$STORE" "$STORE_OWNER" "$STORE_NAMES"
 if is_due "$FRONT/chain.pem"; then
     sign "$FRONT/chain.pem" "$FRONT/front.key" "$RINGMASTER_TLS_NAMES" "$FRONT_OWNER"
 fi

@@ -18,6 +18,10 @@ class BadRequest(RingmasterError):
     """The caller's mistake: `detail` says which, why, and how to do it right. Nothing has changed."""
 
 
+class TokenRefused(BadRequest):
+    """The cluster wants a token, and none was sent or it does not know the one that was."""
+
+
 class WireError(RingmasterError):
     """A peer sent bytes that are not the protocol. The connection is closed."""
 

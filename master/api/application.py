@@ -16,7 +16,7 @@ from aiohttp.http import HttpVersion11
 from master.api.protocol import HttpProtocol
 from master.api.request import CHANGES, Exchange
 from master.api.response import Reply
-from master.http.access import Gate
+from master.http.access import Gate, Unauthorized
 from master.http.limits import BodyBudget, Limits
 from master.http.origin_check import Authority
 from master.http.problem import Problem, problem_of
@@ -229,13 +229,20 @@ class Application:
             "audit",
             change=change,
             path=exchange.path[:_LOGGED],
-            by=exchange.access.name,
+            by=self._who(exchange),
             client=_sender(exchange.request),
             forwarded_for=exchange.request.headers.get("X-Forwarded-For", "")[:_LOGGED],
             flags=flags,
             status=status,
             outcome="done" if status < 300 else "refused" if status < 500 else "failed",
         )
+
+    def _who(self, exchange: Exchange) -> str:
+        """The name of the sender's token, also where the request was refused before its token was looked at."""
+        try:
+            return self._gate.admit(exchange.header("Authorization")).name
+        except Unauthorized:
+            return exchange.access.name
 
     def _options(self, exchange: Exchange) -> Reply:
         if exchange.request.raw_path == "*":

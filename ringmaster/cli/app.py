@@ -9,7 +9,6 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from ringmaster import __version__
 from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
@@ -18,6 +17,7 @@ from ringmaster.cli.scale import scale
 from ringmaster.cli.streams import USAGE
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
+from ringmaster.runtime.compiled import full_version
 
 _PASS_ON: Final = {
     "ignore_unknown_options": True,
@@ -38,11 +38,16 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and whether the hot modules are compiled."
+        ),
+    ] = False,
 ) -> None:
     """A distributed cache with an HTTP API that never serves a stale value."""
     if version:
-        typer.echo(f"ringmaster {__version__}")
+        typer.echo(f"ringmaster {full_version()}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

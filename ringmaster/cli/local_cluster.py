@@ -30,6 +30,7 @@ from ringmaster.config.settings import (
     load_settings,
 )
 from ringmaster.errors import SettingsError
+from ringmaster.net.tls import MutualTls
 
 LOOPBACK: Final = "127.0.0.1"
 NGINX: Final = "nginx"
@@ -43,6 +44,7 @@ _OF_ONE_PROCESS: Final = frozenset(
         "UNIX",
         "UNIX_DIR",
         "SHARED_LISTEN",
+        "TLS_LISTEN",
         "ADVERTISE",
         "CONFIG",
         "TOKEN",
@@ -221,7 +223,7 @@ def check_services() -> None:
 
 def check_settings(cluster: LocalCluster) -> None:
     """Raises `SettingsError` for what a master or a node would refuse when it starts: their own tables of the settings file
-    and their variables among it, and folders that cannot be written.
+    and their variables among it, certificates that cannot be used, and folders that cannot be written.
     """
     settings = cluster.settings
     address = f"{LOOPBACK}:1"
@@ -238,6 +240,8 @@ def check_settings(cluster: LocalCluster) -> None:
             load_settings(kind, **shared, **chosen, **own)
         except SettingsError as error:
             raise SettingsError(f"{name} would refuse its settings: {error}") from error
+    if settings.link_files is not None:
+        MutualTls(*settings.link_files)
     private_folder(settings.snapshot_path, "--snapshot-dir")
     private_folder(settings.lease_path, "--lease-dir")
 

@@ -14,6 +14,7 @@ from ringmaster.cli.supervisor import Child
 from ringmaster.cli.tables import children_table, cluster_table, summary
 from ringmaster.client.aio import AsyncClient
 from ringmaster.errors import RingmasterError
+from ringmaster.runtime.compiled import full_version
 
 POLL_S: Final = 1.0
 STARTING_POLL_S: Final = 0.1
@@ -47,6 +48,7 @@ class Monitor:
 
     async def run(self, children: Callable[[], tuple[Child, ...]]) -> None:
         """Say when the cluster is ready, then show it, and the `children` there are, until cancelled."""
+        self.report(f"ringmaster {full_version()}")
         self.report(f"starting: {', '.join(child.program.name for child in children())}")
         async with AsyncClient(
             self._url, timeout_s=3.0, connections=1, token=self._token

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from ringmaster.errors import SettingsError
 
-TEMPLATE: Final = Path(__file__).parents[2] / "nginx" / "ringmaster.conf.template"
+_TEMPLATE: Final = "ringmaster.conf.template"
 BULK_LIMIT_BYTES: Final = 32 * 2**20
 SHUTDOWN_TIMEOUT_S: Final = 2
 """Event streams never end by themselves; a local cluster that is told to stop does not wait for them."""
@@ -21,6 +21,13 @@ LEAST_READ_TIMEOUT_S: Final = 8
 """Event streams say something every 5 s."""
 _FRAMING_BYTES: Final = 64 * 1024
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+
+
+def template_path() -> Path:
+    """Beside this file in a wheel that holds the services; in a checkout that of the image."""
+    here = Path(__file__)
+    shipped = here.with_name(_TEMPLATE)
+    return shipped if shipped.is_file() else here.parents[2] / "nginx" / _TEMPLATE
 
 
 class Certificate(NamedTuple):
@@ -97,7 +104,7 @@ def write_configuration(
         "READ_TIMEOUT": str(max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)),
     }
     try:
-        template = TEMPLATE.read_text(encoding="utf-8")
+        template = template_path().read_text(encoding="utf-8")
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / "nginx.conf").write_text(render(template, values), encoding="utf-8")
         (folder / "upstream.conf").write_text(server_lines(masters), encoding="utf-8")

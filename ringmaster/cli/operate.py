@@ -22,7 +22,7 @@ from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
 from ringmaster.config.eviction import EvictionPolicy
 from ringmaster.config.quantities import parse_duration
-from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsError
+from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsError, TokenRefused
 
 MISS: Final = 1
 UNAVAILABLE: Final = 3
@@ -227,6 +227,12 @@ def ending() -> Iterator[None]:
     """Errors of ours end the command with one line and the exit code for them."""
     try:
         yield
+    except TokenRefused as error:
+        complain(
+            "error",
+            f"{error}; commands take it from --token, RINGMASTER_TOKEN or RINGMASTER_TOKEN_FILE",
+        )
+        raise typer.Exit(USAGE) from None
     except (BadRequest, SettingsError) as error:
         complain("error", str(error))
         raise typer.Exit(USAGE) from None

@@ -54,9 +54,20 @@ def scale(
         if aux < len(nodes):
             _remove(client, data_dir, nodes[aux:], force=force)
         elif aux > len(nodes):
+            _check_access(client)
             found = ask_up(data_dir, {"do": "scale", "aux": aux})["nodes"]
             _wait_until_up(client, list(found)[len(nodes) :])
     typer.echo(f"{aux} nodes")
+
+
+def _check_access(client: Client) -> None:
+    """Raises `BadRequest` if the cluster would not show what becomes of new nodes. Whether it answers just now does not matter."""
+    try:
+        client.cluster()
+    except BadRequest:
+        raise
+    except RingmasterError:
+        pass
 
 
 def _remove(client: Client, data_dir: Path, names: list[str], *, force: bool) -> None:
@@ -111,6 +122,6 @@ def _wait_until_up(client: Client, names: list[str]) -> None:
                 held = sum(row["primaries"] + row["replicas"] for row in found)
                 progress.show(f"{', '.join(names)}: {held} copies so far")
             if time.monotonic() >= deadline:
-                complain("scale", f"{', '.join(names)} do not take part after {JOIN_S:g} s")
+                complain("scale", f"after {JOIN_S:g} s not all take part: {', '.join(names)}")
                 raise typer.Exit(UNAVAILABLE)
             time.sleep(POLL_S)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 from rich.console import Console
@@ -45,6 +45,13 @@ from ringmaster.errors import (
 )
 from ringmaster.runtime.clock import SystemClock
 
+_FILES: Final = (
+    *("tokens", "tls_cert", "tls_key"),
+    *("link_ca", "link_cert", "link_key"),
+    *("etcd_ca", "etcd_cert", "etcd_key"),
+)
+"""Settings that name files, which children find wherever they run."""
+
 
 def up(settings: UpSettings) -> None:
     """Run a local cluster: nodes, masters, and nginx in front where it is installed. Ctrl-C stops all of it.
@@ -74,7 +81,7 @@ def up(settings: UpSettings) -> None:
         if settings.log_format == "auto":
             # The logs are files here, but people read them.
             resolved["log_format"] = "text"
-        for name in ("tokens", "tls_cert", "tls_key", "link_ca", "link_cert", "link_key"):
+        for name in _FILES:
             path: Path | None = getattr(settings, name)
             if path is not None:
                 resolved[name] = path.absolute()

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from ringmaster.errors import BadRequest, OutcomeUnknown, SettingsError, Unserved
+from ringmaster.errors import BadRequest, OutcomeUnknown, SettingsError, TokenRefused, Unserved
 from ringmaster.runtime.decoding import decode_json
 
 _LONGEST_WAIT_S: Final = 3600.0
@@ -131,7 +131,7 @@ def checked(reply: Reply, method: str) -> Reply:
     """The reply, if it is a success, a miss (404) or a failed condition (412).
 
     Raises `OutcomeUnknown` for a write that may have run (any 5xx that does not say that it has not), `Unserved` for
-    what can be tried again (408, 429, 5xx), else `BadRequest`. A redirect, or a 404 that is not a master's, is a
+    what can be tried again (408, 429, 5xx), `TokenRefused` for 401, else `BadRequest`. A redirect, or a 404 that is not a master's, is a
     `BadRequest` too: it must not pass for a success or a miss.
     """
     if reply.status < 300 or reply.status in (304, 412):
@@ -153,6 +153,8 @@ def checked(reply: Reply, method: str) -> Reply:
         unserved = Unserved(detail)
         unserved.retry_after_s = _retry_after_s(reply, problem)
         raise unserved
+    if reply.status == 401:
+        raise TokenRefused(detail)
     raise BadRequest(detail)
 
 

@@ -56,9 +56,15 @@ class ClusterSettings(BaseSettings):
         ),
     ] = None
     etcd_cert: Annotated[
-        Path | None, Field(description="PEM file of the client certificate for etcd.")
+        Path | None,
+        Field(
+            description="PEM file of the client certificate for etcd. With it, or `--etcd-ca`, connections to etcd are encrypted."
+        ),
     ] = None
-    etcd_key: Annotated[Path | None, Field(description="PEM file of its private key.")] = None
+    etcd_key: Annotated[
+        Path | None,
+        Field(description="PEM file of its private key. Unset: it is in `--etcd-cert`."),
+    ] = None
     lease_dir: Annotated[
         Path | None,
         Field(
@@ -174,6 +180,12 @@ class ClusterSettings(BaseSettings):
         files = (self.link_ca, self.link_cert, self.link_key)
         if any(files) and not all(files):
             raise ValueError("--link-ca, --link-cert and --link-key go together")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_certificate_to_the_key(self) -> Self:
+        if self.etcd_key is not None and self.etcd_cert is None:
+            raise ValueError("--etcd-key goes with --etcd-cert")
         return self
 
     @model_validator(mode="after")

@@ -114,6 +114,15 @@ class ServiceSettings(ClusterSettings):
         return self
 
 
+_Service = TypeVar("_Service", bound=ServiceSettings)
+
+
+def _with_link_files(settings: _Service, tls_listen: str | None) -> _Service:
+    if tls_listen is not None and settings.link_files is None:
+        raise ValueError("--tls-listen needs --link-ca, --link-cert and --link-key")
+    return settings
+
+
 class MasterSettings(ServingSettings, ServiceSettings):
     """One master process (`ringmaster master`)."""
 
@@ -147,9 +156,7 @@ class MasterSettings(ServingSettings, ServiceSettings):
 
     @model_validator(mode="after")
     def _has_a_certificate_to_listen_with(self) -> Self:
-        if self.tls_listen is not None and self.link_files is None:
-            raise ValueError("--tls-listen needs --link-ca, --link-cert and --link-key")
-        return self
+        return _with_link_files(self, self.tls_listen)
 
     @property
     def _is_guarded(self) -> bool:
@@ -172,6 +179,13 @@ class AuxSettings(NodeSettings, ServiceSettings):
 
     port: Annotated[Port, Field(description="Port for RESP.")] = 7001
     http_port: Annotated[Port, Field(description="Port for health and metrics.")] = 7501
+    tls_listen: Annotated[
+        Address | None,
+        Field(
+            description="A `host:port` for health and metrics as well: speaks TLS with `--link-cert`, and serves only who shows a certificate "
+            "that `--link-ca` has signed. With it `--http-port` is on loopback alone."
+        ),
+    ] = None
     unix_dir: Annotated[
         Path | None,
         Field(
@@ -194,6 +208,10 @@ class AuxSettings(NodeSettings, ServiceSettings):
             description="Its share of the partitions, relative to other nodes: one of weight 2 gets twice as many.",
         ),
     ] = 1.0
+
+    @model_validator(mode="after")
+    def _has_a_certificate_to_listen_with(self) -> Self:
+        return _with_link_files(self, self.tls_listen)
 
 
 class UpSettings(ServingSettings, NodeSettings):

@@ -95,8 +95,8 @@ WITHOUT_TOKENS: Final = (
     "--file tokens.toml --name NAME --rights read,write`) and give --tokens tokens.toml (RINGMASTER_TOKENS)"
 )
 NODES_TRAFFIC: Final = (
-    "what nodes and masters say to each other is not encrypted, and a node's health and metrics are open to anyone; have "
-    "them on a network that nobody else is on"
+    "what nodes and masters say to each other is not encrypted, and a node's health and metrics are open to anyone; give "
+    "--link-ca, --link-cert and --link-key (and --tls-listen for health and metrics), or have them on a network that nobody else is on"
 )
 """Why an address is refused, and what to do about it."""
 

@@ -7,7 +7,7 @@ linearizable (etcd's default). etcd's own leases are not used: all engines share
 from __future__ import annotations
 
 import asyncio
-import ssl
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringmaster.coordinator import Commit, Record
+from ringmaster.coordinator.etcd_tls import EtcdTls
 from ringmaster.coordinator.gateway import Gateway, GatewayError, NotSent, TimedOut
-from ringmaster.errors import CoordinatorUnavailable, SettingsError
+from ringmaster.errors import CoordinatorUnavailable
 
 _RETRY_S: Final = 0.05
 
@@ -25,7 +26,8 @@ _RETRY_S: Final = 0.05
 class EtcdOptions:
     """`cluster`: this cluster's name below `/ringmaster/`. `user` and `password`: etcd's authentication.
 
-    PEM files: `ca` has the authorities to trust instead of the system's, `certificate` and `key` are the client's own.
+    PEM files, read again when they change: `ca` has the authorities to trust instead of the system's, `certificate` and `key` are the
+    client's own.
     """
 
     cluster: str = "default"
@@ -183,13 +185,7 @@ def _range_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
-def _tls(endpoints: Sequence[str], options: EtcdOptions) -> ssl.SSLContext | None:
+def _tls(endpoints: Sequence[str], options: EtcdOptions) -> EtcdTls | None:
     if not any(endpoint.startswith("https:") for endpoint in endpoints):
         return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca)
-        if options.certificate is not None:
-            context.load_cert_chain(options.certificate, options.key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"the TLS files for etcd cannot be used: {error}") from error
-    return context
+    return EtcdTls(options.ca, options.certificate, options.key, time.monotonic)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
 import orjson
 
+from ringmaster.coordinator.etcd_tls import EtcdTls
 from ringmaster.errors import RingmasterError
 
 _CONNECT_S: Final = 1.0
@@ -38,7 +38,7 @@ class Gateway:
     """`endpoints` are the base URLs of one etcd cluster's members. Deadlines are absolute, by the running loop's clock."""
 
     def __init__(
-        self, endpoints: Sequence[str], user: str, password: str, tls: ssl.SSLContext | None
+        self, endpoints: Sequence[str], user: str, password: str, tls: EtcdTls | None
     ) -> None:
         self._endpoints = list(endpoints)
         self._current = 0
@@ -141,15 +141,16 @@ class Gateway:
         self, index: int, path: str, request: dict[str, Any], token: str
     ) -> aiohttp.client._RequestContextManager:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=64, ssl=True if self._tls is None else self._tls)
+            connector = aiohttp.TCPConnector(limit=64)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = token
         url = self._endpoints[index] + path
+        tls = True if self._tls is None else self._tls.context()
         return self._session.post(
-            url, data=orjson.dumps(request), headers=headers, allow_redirects=False
+            url, data=orjson.dumps(request), headers=headers, allow_redirects=False, ssl=tls
         )
 
     async def _authenticated(self, deadline: float) -> str:

@@ -29,6 +29,11 @@ TLS_FILES = (
     FILES[1],
     "tests/compose/docker-compose.tls-build.yml",
 )
+ETCD_TLS_FILES = (
+    *(FILES[0], "docker-compose.etcd.yml", "docker-compose.tls.yml", "docker-compose.etcd-tls.yml"),
+    *(ETCD_FILES[2:]),
+    TLS_FILES[-1],
+)
 DOCKERFILES = ("Dockerfile", "nginx/Dockerfile", "prometheus/Dockerfile", "grafana/Dockerfile")
 ETCD_DOCKERFILES = (*DOCKERFILES, "etcd/Dockerfile")
 
@@ -124,7 +129,7 @@ class Project:
 
     def __enter__(self) -> Self:
         try:
-            self.up_output = self.compose("up", "--build", "-d")
+            self.up_output = self.compose("up", "--build", "-d", timeout_s=1100.0)
         except BaseException:
             self._remove()
             raise

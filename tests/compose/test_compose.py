@@ -39,6 +39,16 @@ def test_masters_and_nodes_become_healthy(project: Project) -> None:
     wait_for("healthy containers", all_healthy)
 
 
+def test_the_services_run_compiled_and_their_images_hold_no_compiler(project: Project) -> None:
+    for name in ("master", "aux"):
+        inside = ("exec", project.containers(name)[0]["Id"])
+        assert "(compiled)" in project.docker(*inside, "ringmaster", "--version")
+        script = (
+            "command -v gcc cc; find / -xdev -name Python.h -o -xdev -name mypyc -o -xdev -name cc1"
+        )
+        assert project.docker(*inside, "sh", "-c", f"{script}; true") == ""
+
+
 def test_only_the_three_doors_are_published_and_only_on_loopback(project: Project) -> None:
     published = {
         (name, port["HostIp"], int(port["HostPort"]))

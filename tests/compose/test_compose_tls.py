@@ -25,6 +25,10 @@ def project() -> Iterator[Project]:
 @pytest.fixture(scope="module")
 def trust(project: Project) -> ssl.SSLContext:
     """What a client has that was given the authority's certificate."""
+    return authority_of(project)
+
+
+def authority_of(project: Project) -> ssl.SSLContext:
     run = ("run", "--rm", "--entrypoint", "cat", "certificates", "/authority/ca.pem")
     told = project.compose(*run)
     return ssl.create_default_context(cadata=told[told.index("-----BEGIN") :])
@@ -81,12 +85,25 @@ def test_keys_are_their_users_and_in_no_variable(project: Project) -> None:
             assert "PRIVATE" not in json.dumps(container)
 
 
-def test_prometheus_reaches_all(project: Project) -> None:
-    def look() -> bool:
-        url = f"http://127.0.0.1:{project.prometheus_port}/api/v1/targets"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=5) as reply:
-            targets: list[dict[str, Any]] = json.load(reply)["data"]["activeTargets"]
-        return len(targets) == 7 and all(each["health"] == "up" for each in targets)
+def test_nodes_show_their_health_to_nobody_without_a_certificate(
+    project: Project, trust: ssl.SSLContext
+) -> None:
+    wait_for("it is ready", lambda: is_ready(project, trust), 90)
+    curl = "curl --silent --noproxy '*' --max-time 3 --output /dev/null --write-out '%{http_code}' "
+    assert inside(project, "nginx", curl + "http://aux:7501/metrics || true") == "000"
+    assert inside(project, "nginx", curl + "-k https://aux:7443/metrics || true") == "000"
+    shown = "--cert /certificates/link.pem --key /certificates/link.key "
+    assert inside(project, "nginx", curl + "-k " + shown + "https://aux:7443/metrics") == "200"
 
-    wait_for("all targets are up", look, 60)
+
+def targets_up(project: Project) -> bool:
+    """Whether Prometheus reaches three masters, three nodes and itself."""
+    url = f"http://127.0.0.1:{project.prometheus_port}/api/v1/targets"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as reply:
+        targets: list[dict[str, Any]] = json.load(reply)["data"]["activeTargets"]
+    return len(targets) == 7 and all(each["health"] == "up" for each in targets)
+
+
+def test_prometheus_reaches_all(project: Project) -> None:
+    wait_for("all targets are up", lambda: targets_up(project), 60)

@@ -351,6 +351,8 @@ def test_every_request_that_would_change_the_cluster_leaves_a_line(
     ask(front, "nobody", "DELETE", "/cluster/nodes/aux1", None, ("X-Forwarded-For", "192.0.2.7"))
     ask(front, "root", "POST", "/cluster/nodes/nobody/drain?force=1")
     ask(front, "root", "GET", "/snapshots")
+    elsewhere = ("Origin", "http://elsewhere.example")
+    ask(front, "root", "POST", "/cluster/rebalance/pause", None, elsewhere)
     lines = audit_lines(guarded_cluster)[before:]
     assert [(each["change"], each["by"], each["status"], each["outcome"]) for each in lines] == [
         ("pause", "root", 204, "done"),
@@ -358,6 +360,7 @@ def test_every_request_that_would_change_the_cluster_leaves_a_line(
         ("pause", "reader", 403, "refused"),
         ("forget", "anonymous", 401, "refused"),
         ("drain", "root", 404, "refused"),
+        ("pause", "root", 403, "refused"),
     ]
     assert lines[3]["forwarded_for"] == "192.0.2.7"
     assert lines[4]["flags"] == ["force"]

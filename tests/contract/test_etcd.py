@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,80 +220,6 @@ async def test_user_and_password_are_sent_and_an_expired_token_is_renewed(
     assert record.value == b"x"
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`ca.pem` and, signed by it for 127.0.0.1, `server.pem` and `client.pem` with `.key` files."""
-    directory = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(
-            ["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=60
-        )
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        "req",
-        "-x509",
-        *new_key,
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.pem",
-        "-subj",
-        "/CN=ca",
-        "-days",
-        "2",
-    )
-    (directory / "names").write_text(
-        "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
-    )
-    for name in ("server", "client"):
-        openssl(
-            "req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
-        )
-        ca = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-        openssl(
-            "x509",
-            "-req",
-            "-in",
-            f"{name}.csr",
-            *ca,
-            "-out",
-            f"{name}.pem",
-            "-days",
-            "2",
-            "-extfile",
-            "names",
-        )
-    return directory
-
-
-async def test_tls_checks_both_sides(tmp_path: Path, opener: Opener, certificates: Path) -> None:
-    tls = [
-        "--cert-file",
-        str(certificates / "server.pem"),
-        "--key-file",
-        str(certificates / "server.key"),
-    ]
-    cluster = EtcdCluster(
-        tmp_path,
-        tls=[*tls, "--trusted-ca-file", str(certificates / "ca.pem"), "--client-cert-auth"],
-    )
-    ca, certificate, key = (certificates / name for name in ("ca.pem", "client.pem", "client.key"))
-    cluster.client = (certificate, key)
-    try:
-        cluster.start()
-        members = cluster.members
-        coordinator = opener(members, EtcdOptions(ca=ca, certificate=certificate, key=key))
-        assert await put(coordinator, "view", b"v", 10.0)
-        with pytest.raises(CoordinatorUnavailable):
-            await opener(members, EtcdOptions(ca=ca)).read("view", 0.3)
-        with pytest.raises(CoordinatorUnavailable, match="certificate"):
-            await opener(members, EtcdOptions(certificate=certificate, key=key)).read("view", 0.3)
-    finally:
-        cluster.stop()
-
-
 @pytest.mark.parametrize(
     ("url", "options", "expected"),
     [
@@ -321,11 +246,6 @@ def test_a_sqlite_url_names_its_directory(tmp_path: Path) -> None:
 def test_other_urls_are_refused_with_a_reason(url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="coordinator"):
         open_coordinator(url, tmp_path)
-
-
-def test_tls_files_that_cannot_be_read_are_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="TLS files"):
-        open_coordinator("etcds://a:1", tmp_path, None, EtcdOptions(ca=tmp_path / "missing"))
 
 
 def test_a_password_is_in_no_repr() -> None:

@@ -89,7 +89,8 @@ class Cluster:
     """Started by `with`, ended by its end whatever happens; `options` go to `ringmaster up`.
 
     `folder` is made if none is given, and removed then. `environment` is added to this process's own. With
-    `default_lease_dir`, `ringmaster up` chooses the lease dir. `room`: ports for so many nodes more.
+    `default_lease_dir`, `ringmaster up` chooses the lease dir. `room`: ports for so many nodes more. `program`: what is called as
+    `ringmaster`.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Cluster:
         environment: dict[str, str] | None = None,
         default_lease_dir: bool = False,
         room: int = 0,
+        program: Sequence[str] = RINGMASTER,
     ) -> None:
         self._made = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="rm-e2e-"))
@@ -114,6 +116,7 @@ class Cluster:
         self.options = options
         self.sizes = (masters, aux)
         self.nginx = nginx
+        self.program = program
         self.cwd = cwd
         self.environment = environment or {}
         self._choose_ports(room)
@@ -169,7 +172,7 @@ class Cluster:
             "nginx": self.nginx,
         }
         given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
-        return [*RINGMASTER, "up", *given, *self.options]
+        return [*self.program, "up", *given, *self.options]
 
     def start(self) -> None:
         """Run `ringmaster up`; returns at once."""

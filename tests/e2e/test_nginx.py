@@ -333,7 +333,7 @@ async def test_the_container_follows_the_masters_name(tmp_path: Path) -> None:
         "RINGMASTER_UPSTREAM": f"master:{free_port()}",
         "RINGMASTER_LISTEN": f"127.0.0.1:{port}",
         "RINGMASTER_NGINX_RUN_DIR": str(run),
-        "RINGMASTER_NGINX_TEMPLATE": str(front.TEMPLATE),
+        "RINGMASTER_NGINX_TEMPLATE": str(front.template_path()),
         "RINGMASTER_RESOLVE_EVERY": "0.05",
         "RINGMASTER_NGINX_WORKERS": "1",
     }

@@ -15,7 +15,7 @@ from ringmaster.client import AsyncClient, Client
 from ringmaster.errors import LinkDown
 from tests.e2e.cluster import RINGMASTER, Cluster
 from tests.e2e.conftest import NewCluster
-from tests.e2e.waiting import wait_until
+from tests.e2e.waiting import free_port, wait_until
 
 MISSING = [tool for tool in ("openssl", "curl") if shutil.which(tool) is None]
 if find_nginx() is None:
@@ -206,6 +206,15 @@ def ping(cluster: Cluster, *options: str) -> str:
     return done.stdout + done.stderr
 
 
+def metrics(port: int, authority: Authority | None) -> str:
+    """What a node's TLS port tells who shows a certificate of `authority`, or none; empty if that is nothing."""
+    shown = (
+        [] if authority is None else ["--cert", str(authority.chain), "--key", str(authority.key)]
+    )
+    words = ["curl", "-sS", "--insecure", *shown, f"https://127.0.0.1:{port}/metrics"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout
+
+
 @pytest.mark.skipif(shutil.which("redis-cli") is None, reason="not installed: redis-cli")
 def test_links_take_certificates_of_the_cluster_s_authority_and_no_other(
     new_cluster: NewCluster, tmp_path: Path
@@ -220,9 +229,16 @@ def test_links_take_certificates_of_the_cluster_s_authority_and_no_other(
         assert "NOAUTH" not in ping(cluster)
         assert "NOAUTH" not in ping(cluster, *other.for_redis_cli)
         # One that masters reach by TCP only.
-        cluster.add_node("aux9", *ours.options)
-        wait_until(lambda: cluster.status()["nodes"][-1]["primaries"], "it has partitions", 30)
+        health = free_port()
+        cluster.add_node("aux9", *ours.options, "--tls-listen", f"127.0.0.1:{health}")
+
+        def shares() -> dict[str, int]:
+            return {each["id"]: each["primaries"] for each in cluster.status()["nodes"]}
+
+        wait_until(lambda: shares().get("aux9"), "it has partitions", 30)
         assert all(client.get(f"k{number}") == b"v" for number in range(50))
+        assert "ringmaster_aux_epoch" in metrics(health, ours)
+        assert metrics(health, other) == metrics(health, None) == ""
         ours.sign()
         said = "the certificate for links was renewed"
         wait_until(lambda: all(said in cluster.log(name) for name in ("aux1", "master1")), said, 15)

@@ -35,7 +35,7 @@ class Made:
         self.folder = folder
         owner = f"{os.getuid()}:{os.getgid()}"
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/bin"}
-        for name in ("authority", "links", "front", "monitor"):
+        for name in ("authority", "links", "front", "monitor", "store"):
             (folder / name).mkdir(parents=True)
             self.environment[name.upper()] = str(folder / name)
             self.environment[f"{name.upper()}_OWNER"] = owner
@@ -69,9 +69,12 @@ def made(tmp_path: Path) -> Made:
 
 def test_certificates_are_made_once_and_keys_are_the_owner_s(made: Made) -> None:
     before = {path: path.read_bytes() for path in made.folder.rglob("*.*")}
-    assert len(before) == 13
+    assert len(before) == 16
     for path in before:
         assert path.stat().st_mode & 0o777 == (0o600 if path.suffix == ".key" else 0o644), path
+    names = ("-in", str(made.folder / "store" / "link.pem"), "-noout", "-ext", "subjectAltName")
+    shown = subprocess.run(["openssl", "x509", *names], capture_output=True, check=True, timeout=30)
+    assert b"DNS:etcd1, DNS:etcd2, DNS:etcd3, DNS:localhost, IP Address:127.0.0.1" in shown.stdout
     assert made.make() == []
     assert {path: path.read_bytes() for path in made.folder.rglob("*.*")} == before
 
@@ -100,10 +103,11 @@ def test_another_authority_signs_all_anew(tmp_path: Path) -> None:
         "links/link.pem",
         "front/link.pem",
         "monitor/link.pem",
+        "store/link.pem",
         "front/chain.pem",
     ]
     ours = (certificates.folder / "authority" / "ca.pem").read_bytes()
-    for name in ("links", "front", "monitor"):
+    for name in ("links", "front", "monitor", "store"):
         assert (certificates.folder / name / "ca.pem").read_bytes() == ours
     assert certificates.make() == []
 
@@ -147,7 +151,7 @@ def nginx(tmp_path: Path, made: Made, port: int, upstream: int) -> Iterator[None
         "RINGMASTER_UPSTREAM": f"master:{upstream}",
         "RINGMASTER_LISTEN": f"127.0.0.1:{port}",
         "RINGMASTER_NGINX_RUN_DIR": str(tmp_path / "run"),
-        "RINGMASTER_NGINX_TEMPLATE": str(front.TEMPLATE),
+        "RINGMASTER_NGINX_TEMPLATE": str(front.template_path()),
         "RINGMASTER_NGINX_WORKERS": "1",
         "RINGMASTER_TLS_CERT": str(made.folder / "front" / "chain.pem"),
         "RINGMASTER_TLS_KEY": str(made.folder / "front" / "front.key"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ringmaster import __version__
 from ringmaster.cli.app import app
+from ringmaster.runtime.compiled import full_version
 from tests.fakes.http_cluster import HARD_KEYS, STATUS, FakeCluster
 
 
@@ -171,7 +171,7 @@ def test_locate_says_where_a_key_is(cluster: FakeCluster) -> None:
 
 
 def test_the_version() -> None:
-    assert run("--version").stdout == f"ringmaster {__version__}\n"
+    assert run("--version").stdout == f"ringmaster {full_version()}\n"
 
 
 COMMANDS = [

@@ -44,9 +44,11 @@ def test_what_is_meant_for_up_does_not_reach_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RINGMASTER_PORT", "9000")
+    monkeypatch.setenv("RINGMASTER_TLS_LISTEN", "0.0.0.0:443")
     monkeypatch.setenv("RINGMASTER_WEIGHT", "2")
     environment = local(tmp_path).programs()[-1].environment
     assert "RINGMASTER_PORT" not in environment
+    assert "RINGMASTER_TLS_LISTEN" not in environment
     assert environment["RINGMASTER_WEIGHT"] == "2"
 
 
@@ -65,6 +67,12 @@ def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
     for name in ("snapshot_dir", "lease_dir"):
         with pytest.raises(SettingsError, match="is a file, a folder is needed"):
             check_settings(local(tmp_path, **{name: tmp_path / "file" / "x"}))
+
+
+def test_certificates_for_links_are_read_before_anything_starts(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("link_ca", "link_cert", "link_key")}
+    with pytest.raises(SettingsError, match="cannot use --link-ca, --link-cert and --link-key"):
+        check_settings(local(tmp_path, **files))
 
 
 def test_variables_of_a_service_are_checked_but_not_those_that_are_chosen_for_it(

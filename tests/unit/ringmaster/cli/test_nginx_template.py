@@ -9,7 +9,7 @@ from ringmaster.cli import nginx as front
 from ringmaster.errors import SettingsError
 
 ENTRYPOINT = Path(__file__).parents[4] / "nginx" / "entrypoint.sh"
-TEMPLATE = front.TEMPLATE.read_text()
+TEMPLATE = front.template_path().read_text()
 
 
 def written(folder: Path, max_value_bytes: int = 2**23, deadline_s: float = 6.0) -> str:
