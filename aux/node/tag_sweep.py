@@ -14,8 +14,9 @@ from aux.node.counters import NodeCounters
 from aux.replication.primary import Primary
 from aux.storage.store import Store
 from aux.storage.tags import TagFilter
-from ringmaster.protocol.entry import FLAGS_OFFSET, META
-from ringmaster.protocol.tag_records import is_dead, tags_of
+from ringmaster.protocol.entry import FLAGS_OFFSET, META, raw_meta, version_of
+from ringmaster.protocol.entry_meta import unpack_meta
+from ringmaster.protocol.tag_records import record_key, tags_of
 
 SLICE: Final = 500
 """Entries looked at in one turn of the loop, of one partition or of several: half a millisecond if all carry tags and are dead."""
@@ -31,6 +32,54 @@ LOOK_S: Final = 0.1
 """Between two passes: a pass takes the records of all tags that were invalidated meanwhile."""
 
 
+_MOST_METAS: Final = 1000
+_NEVER_KILLED: Final = (0, 0)
+
+
+class _Verdicts:
+    """What a packed meta means for the entries that have it: decoded once where many have the same.
+
+    `carriers` is told of the tags of those that live. Bounded: forgets everything when it is full.
+    """
+
+    __slots__ = ("_carriers", "_killed", "_noted", "_records")
+
+    def __init__(self, records: dict[bytes, bytes], carriers: TagFilter) -> None:
+        self._records = {key: version_of(record) for key, record in records.items()}
+        self._carriers = carriers
+        self._killed: dict[bytes, tuple[int, int]] = {}
+        self._noted: set[bytes] = set()
+
+    def is_dead(self, entry: bytes) -> bool:
+        """What `ringmaster.protocol.tag_records.is_dead` says of an entry with meta; the tags of one that lives are noted.
+
+        `test_a_sweep_finds_dead_what_readers_find_dead` compares the two.
+        """
+        meta = raw_meta(entry)
+        killed = self._killed.get(meta)
+        if killed is None:
+            killed = self._look(meta)
+        if killed[0] and version_of(entry) < killed:
+            return True
+        if meta not in self._noted:
+            self._noted.add(meta)
+            self._carriers.add(unpack_meta(meta).tags)
+        return False
+
+    def _look(self, meta: bytes) -> tuple[int, int]:
+        """The version of the newest record of one of the tags, `_NEVER_KILLED` if there is none."""
+        if len(self._killed) >= _MOST_METAS:
+            self._killed.clear()
+            self._noted.clear()
+        killed = _NEVER_KILLED
+        for tag in unpack_meta(meta).tags:
+            record = self._records.get(record_key(tag))
+            if record is not None and record > killed:
+                killed = record
+        self._killed[meta] = killed
+        return killed
+
+
 class Sweep:
     """One pass over `primary`, for the records that are committed when it begins. No I/O, no clock."""
 
@@ -40,23 +89,20 @@ class Sweep:
         self._records = dict(data.tags)
         self._keys = list(data.entries)
         self._carriers = data.next_carriers = TagFilter()
+        self._verdicts = _Verdicts(self._records, self._carriers)
         for entry in primary.overlay_entries():
             self._carriers.add(tags_of(entry))
 
     def step(self, most: int) -> int:
         """Look at `most` more entries, at most; how many were removed."""
-        entries, records, carriers = self.primary.data.entries, self._records, self._carriers
+        entries, verdicts = self.primary.data.entries, self._verdicts
         keys = self._keys[-most:]
         del self._keys[-most:]
         dead: list[bytes] = []
         for key in keys:
             entry = entries.get(key)
-            if entry is None or not entry[FLAGS_OFFSET] & META:
-                continue
-            if is_dead(entry, records):
+            if entry is not None and entry[FLAGS_OFFSET] & META and verdicts.is_dead(entry):
                 dead.append(key)
-            else:
-                carriers.add(tags_of(entry))
         return self.primary.remove_dead(dead) if dead else 0
 
     @property

@@ -267,17 +267,16 @@ class Primary(SharedOverlay):
 
     def remove_dead(self, keys: list[bytes]) -> int:
         """Remove those of `keys`, which are dead, that no write is about to replace; how many."""
-        removed = [
-            key
-            for key in keys
-            if key not in self._overlay
-            and key not in self.held
-            and self._store.remove(self.data, key) is not None
-        ]
+        overlay, held = self._overlay, self.held
+        free = keys
+        if overlay or held:
+            free = [key for key in keys if key not in overlay and key not in held]
+        removed = self._store.remove_many(self.data, free)
         if removed:
             self.submit(REMOVALS, pack_keys(removed), applied=True)
-        for key in [key for key in keys if key in self.held]:
-            self.evict(key)
+        if held:
+            for key in [key for key in keys if key in held]:
+                self.evict(key)
         return len(removed)
 
     # Copies.

@@ -25,7 +25,7 @@ class Replica:
 
     `fill_session`: the view's session number while it is being filled, 0 once the view lists it in
     sync. `filled`: a fill has been opened in that session. `tail` holds (seq, key) above the last known
-    commit; `carried` the uncommitted keys of older terms that no newer primary has restated yet.
+    commit, many removed keys in their packed form behind `REMOVALS`; `carried` the uncommitted keys of older terms that no newer primary has restated yet.
     """
 
     __slots__ = (
@@ -50,7 +50,13 @@ class Replica:
 
     def uncommitted_keys(self) -> list[bytes]:
         """Keys above the last known commit, each once, oldest first."""
-        return list(self.carried | dict.fromkeys(key for _, key in self.tail))
+        found = dict(self.carried)
+        for _, key in self.tail:
+            if key.startswith(REMOVALS):
+                found |= dict.fromkeys(unpack_keys(key[len(REMOVALS) :]))
+            else:
+                found[key] = None
+        return list(found)
 
     def open_fill(self, term: int, session: int, base: int) -> None:
         """Start from nothing; entries from `base` + 1 on follow."""
@@ -80,19 +86,17 @@ class Replica:
 
         `seq` 0 is a scanned entry of a fill: state as of now, without a number of its own.
         """
-        if session != self.session:
+        if session != self.session or (seq and seq != self.seq + 1):
             return False
+        removed = unpack_keys(entry or b"") if key == REMOVALS else None
         if seq:
-            if seq != self.seq + 1:
-                return False
             self.seq = seq
-            if key == REMOVALS:
-                self.tail.extend([(seq, removed) for removed in unpack_keys(entry or b"")])
-            else:
-                self.tail.append((seq, key))
+            self.tail.append((seq, key if removed is None else REMOVALS + (entry or b"")))
             if self.carried:
                 self.carried.pop(key, None)
-        if key.startswith(CONTROL):
+        if removed is not None:
+            self.store.remove_many(self.data, removed)
+        elif key.startswith(CONTROL):
             self._apply_control(key, entry)
         elif entry is None:
             self.store.remove(self.data, key)
@@ -113,11 +117,8 @@ class Replica:
                 tail.popleft()
 
     def _apply_control(self, key: bytes, entry: bytes | None) -> None:
-        """The record of a tag, the removal of many keys, or who has copies (`ringmaster/protocol/tag_records.py`)."""
-        if key == REMOVALS:
-            for removed in unpack_keys(entry or b""):
-                self.store.remove(self.data, removed)
-        elif key == HOLDERS:
+        """The record of a tag, or who has copies (`ringmaster/protocol/tag_records.py`)."""
+        if key == HOLDERS:
             self.data.holders = unpack_names(entry or b"\x90")
         else:
             self.store.set_tag(self.data, key, entry)

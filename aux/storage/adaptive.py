@@ -7,7 +7,7 @@ of traits, and moves nothing. Beside those a slot has its entry's key and cost, 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from itertools import islice
 from typing import Final
 
@@ -165,6 +165,21 @@ class Adaptive(Policy):
         self._traits[slot] = _NOWHERE
         self.ticks[slot] = self._free
         self._free = slot
+
+    def release_many(self, keys: Sequence[bytes], entries: Sequence[bytes]) -> None:
+        """`release` for each key and the slot of its entry, in their order."""
+        ticks, traits, held, free = self.ticks, self._traits, self._keys, self._free
+        ghosts = None if self._shadows is None else self._ghosts
+        for key, entry in zip(keys, entries, strict=True):
+            # `unpack_slot` byte by byte: compiled that makes no objects.
+            slot = entry[0] | entry[1] << 8 | entry[2] << 16 | entry[3] << 24
+            if ghosts is not None:
+                ghosts.add(hash_of(key), ticks[slot], traits[slot] & (_KIND | _FREQUENCY))
+            held[slot] = None
+            traits[slot] = _NOWHERE
+            ticks[slot] = free
+            free = slot
+        self._free = free
 
     def forget_slots(self) -> None:
         """No entry is left anywhere: the arrays go."""

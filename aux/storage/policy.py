@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from typing import Final
 
 from aux.storage.partition_data import PartitionData
-from ringmaster.protocol.entry import expires_ms_of
+from ringmaster.protocol.entry import expires_ms_of, unpack_slot
 
 _NO_SLOT: Final = (1 << 32) - 1
 LOADED_TICKS: Final = 1 << 32
@@ -77,6 +77,11 @@ class Policy:
         """The entry of `slot` is gone."""
         self.ticks[slot] = self._free
         self._free = slot
+
+    def release_many(self, keys: Sequence[bytes], entries: Sequence[bytes]) -> None:
+        """`release` for each key and the slot of its entry, in their order."""
+        for key, entry in zip(keys, entries, strict=True):
+            self.release(key, unpack_slot(entry)[0])
 
     def forget_slots(self) -> None:
         """No entry is left anywhere: the arrays go."""

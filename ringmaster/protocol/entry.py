@@ -116,6 +116,13 @@ def unnamed_header(entry: bytes) -> tuple[int, int, int, int, int]:
     return seq_hi << 32 | seq_lo, term, exp_hi << 32 | exp_lo, written_s, flags
 
 
+def version_of(entry: bytes) -> tuple[int, int]:
+    """(term, seq) of `entry`, byte by byte: compiled that makes no objects but the pair."""
+    term = entry[10] | entry[11] << 8 | entry[12] << 16 | entry[13] << 24
+    low = entry[4] | entry[5] << 8 | entry[6] << 16 | entry[7] << 24
+    return term, low | entry[8] << 32 | entry[9] << 40
+
+
 def value_offset(entry: bytes) -> int:
     """Where the value begins; `entry` may be cut off anywhere behind the meta."""
     if entry[FLAGS_OFFSET] & META:

@@ -97,6 +97,15 @@ class StoreMachine(RuleBasedStateMachine):
         entry = self.store.remove(self.store.get(number), key)
         assert unslotted(entry) == self.model.pop((number, key), None)
 
+    @precondition(lambda self: self.evictable)
+    @rule(data=st.data(), keys=st.lists(KEYS, max_size=8))
+    def remove_many(self, data, keys):
+        number = data.draw(st.sampled_from(sorted(self.evictable)))
+        there = [key for key in dict.fromkeys(keys) if (number, key) in self.model]
+        assert self.store.remove_many(self.store.get(number), keys) == there
+        for key in there:
+            del self.model[number, key]
+
     def expected_victim(self, among) -> tuple[int, bytes] | None:
         for number, key in self.model:
             if self.evictable[number] and number in among:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from xxhash import xxh3_64_intdigest
+
 from aux.node.tag_sweep import Sweep
 from aux.replication.primary import Primary
 from ringmaster.protocol.entry_meta import Meta, pack_meta
-from ringmaster.protocol.tag_records import record_key
+from ringmaster.protocol.tag_records import is_dead, record_key
 from ringmaster.protocol.write_options import Status, WriteOptions, encode_options
 from tests.fakes.nodes import Answer, TestNode, World, row
 
@@ -170,6 +173,38 @@ async def test_a_sweep_removes_what_is_dead_everywhere_and_then_the_records() ->
             assert world[name].node.store.tagged == 0
         assert untag(node, b"t").reply == []
         assert primary_of(node).pending == 0
+
+
+async def test_a_sweep_finds_dead_what_readers_find_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same tags on both sides of a record, tags that were never invalidated, and more metas than are remembered."""
+    monkeypatch.setattr("aux.node.tag_sweep._MOST_METAS", 3)
+    async with World("ab") as world:
+        node = await pair(world)
+        primary = primary_of(node)
+        sets = [("t",), ("u",), ("t", "u"), ("v",), ("v", "t"), ("w", "u"), ("w",)]
+        for turn, tags in enumerate(2 * sets):
+            put(node, b"early%d" % turn, *tags)
+        untag(node, b"t")
+        for turn, tags in enumerate(2 * sets):
+            put(node, b"between%d" % turn, *tags)
+        untag(node, b"u", b"nothing")
+        for turn, tags in enumerate(2 * sets):
+            put(node, b"late%d" % turn, *tags)
+        await world.settle()
+        expected = {
+            key
+            for key, entry in primary.data.entries.items()
+            if not is_dead(entry, primary.data.tags)
+        }
+        sweep = Sweep(primary)
+        while not sweep.is_over:
+            sweep.step(4)
+        sweep.end()
+        await world.settle()
+        assert set(primary.data.entries) == set(world["b"].holds()) == expected
+        carriers = primary.data.carriers
+        assert carriers is not None
+        assert all(carriers.has(xxh3_64_intdigest(tag)) for tag in (b"t", b"u", b"v", b"w"))
 
 
 async def test_a_sweep_keeps_the_record_of_a_tag_that_was_invalidated_meanwhile() -> None:

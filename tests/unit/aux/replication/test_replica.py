@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from aux.replication.replica import Replica
 from aux.storage.store import Store
 from ringmaster.protocol import entry as entries
+from ringmaster.protocol.tag_records import REMOVALS, pack_keys
 
 
 def value(text: bytes) -> bytes:
@@ -100,6 +104,28 @@ def test_an_empty_entry_removes() -> None:
     assert replica.apply(1, 2, 1, b"k", None)
     assert replica.apply(1, 3, 1, b"never there", None)
     assert holds(replica) == {}
+
+
+def test_keys_that_were_removed_together_are_named_one_by_one() -> None:
+    replica = make()
+    replica.open_sync(1, 1, 0)
+    for seq, key in enumerate([b"a", b"b", b"c"], 1):
+        replica.apply(1, seq, seq, key, value(b"1"))
+    assert replica.apply(1, 4, 3, REMOVALS, pack_keys([b"c", b"never there", b"a"]))
+    assert holds(replica) == {b"b": b"1"}
+    replica.apply(1, 5, 3, b"a", value(b"2"))
+    assert replica.uncommitted_keys() == [b"c", b"never there", b"a"]
+    replica.learn_commit(4)
+    assert replica.uncommitted_keys() == [b"a"]
+
+
+def test_a_list_of_removed_keys_that_is_none_changes_nothing() -> None:
+    replica = make()
+    replica.open_sync(1, 1, 0)
+    replica.apply(1, 1, 1, b"a", value(b"1"))
+    with pytest.raises(msgspec.DecodeError):
+        replica.apply(1, 2, 1, REMOVALS, b"\xc1")
+    assert (holds(replica), replica.seq, replica.uncommitted_keys()) == ({b"a": b"1"}, 1, [])
 
 
 def test_the_tail_is_no_longer_than_what_is_not_known_committed() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from aux.storage.memory_accounting import ProcessAccounting
+from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
 from bench.traces import replay
 from ringmaster.config.eviction import DEFAULT_POLICY, POLICIES
@@ -110,6 +111,34 @@ def test_a_change_of_policy_keeps_all_entries_and_each_can_be_evicted_after_it(p
             store.remove(victim[0], victim[1])
             gone += 1
         assert gone == 225
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_many_removals_are_single_removals(policy: str):
+    def filled() -> tuple[Store, list[PartitionData]]:
+        store = Store(40_000, 2, accounting=ProcessAccounting(pymalloc=False), policy=policy)
+        data = [store.open(number, evictable=number == 0) for number in range(2)]
+        for number in range(120):
+            store.put(data[number % 2], b"%d" % number, entry_of(b"x" * number))
+            store.touch(data[0], b"%d" % (number // 3))
+        return store, data
+
+    for removed in ([b"0", b"7", b"8", b"none", b"8", b"118"], [b"%d" % n for n in range(120)]):
+        (one, single), (many, whole) = filled(), filled()
+        for left, right in zip(single, whole, strict=True):
+            gone = [key for key in removed if one.remove(left, key) is not None]
+            assert many.remove_many(right, removed) == gone
+            assert (left.entries, left.bytes) == (right.entries, right.bytes)
+        assert (one.entries, one.bytes, one.over_bytes()) == (
+            many.entries, many.bytes, many.over_bytes(),
+        )  # fmt: skip
+        assert one.policy.ticks == many.policy.ticks
+        for number in range(30):
+            one.put(single[0], b"%d" % number, entry_of())
+            many.put(whole[0], b"%d" % number, entry_of())
+        assert single[0].entries == whole[0].entries
+        assert one.victim() is not None
+        assert [one.victim()[1:]] == [many.victim()[1:]]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
