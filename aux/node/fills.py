@@ -55,10 +55,10 @@ class Asked(NamedTuple):
 class _Fill:
     """`fill_token`: the live one, the `number`th of its partition; empty for none. `left`: its holder has gone.
 
-    `holder`: the master that was told of it, after so many `renewals`.
+    `holder`: the master that was told of it, after so many `renewals`. `tags`: of the entry that was there then.
     """
 
-    __slots__ = ("fill_token", "holder", "left", "number", "renewals", "waiting")
+    __slots__ = ("fill_token", "holder", "left", "number", "renewals", "tags", "waiting")
 
     def __init__(self) -> None:
         self.fill_token = ""
@@ -66,6 +66,7 @@ class _Fill:
         self.left = False
         self.holder: Asker | None = None
         self.renewals = 0
+        self.tags: tuple[str, ...] = ()
         self.waiting: dict[Asker, None] = {}
 
 
@@ -77,6 +78,8 @@ class PartitionFills:
         self._primary = primary
         self._fills: dict[bytes, _Fill] = {}
         self._granted = 0
+        # The keys with a live token whose entries carry a tag.
+        self._carriers: dict[str, dict[bytes, None]] = {}
         # Tags invalidated while there are fills, each with the number of the token that was the last before.
         self._invalidated: dict[str, int] = {}
 
@@ -128,7 +131,7 @@ class PartitionFills:
         fill = self._fills.get(key)
         if fill is None or fill.fill_token != fill_token:
             return False
-        fill.fill_token = ""
+        self._void(key, fill)
         self.settle(key)
         return True
 
@@ -190,7 +193,7 @@ class PartitionFills:
         """A write or delete of `key` has its place in the order: the token was for what was there before."""
         fill = self._fills.get(key)
         if fill is not None:
-            fill.fill_token = ""
+            self._void(key, fill)
 
     def committed(self, key: bytes) -> None:
         """`key` is as reads will see it."""
@@ -202,10 +205,10 @@ class PartitionFills:
             return
         self._invalidated[tag] = self._granted
         every = len(self._invalidated) > MAX_INVALIDATED
-        for key, fill in list(self._fills.items()):
-            entry = self._primary.newest(key) if fill.fill_token and not every else None
-            if every or (entry is not None and tag in tags_of(entry)):
-                fill.fill_token = ""
+        for key in list(self._fills if every else self._carriers.get(tag, ())):
+            fill = self._fills.get(key)
+            if fill is not None:
+                self._void(key, fill)
                 self.settle(key)
         if every:
             self._invalidated.clear()
@@ -214,6 +217,7 @@ class PartitionFills:
         """The term is over, and with it every token; masters ask again where the partition is now."""
         self._all.keys -= len(self._fills)
         self._fills.clear()
+        self._carriers.clear()
 
     # Parts.
 
@@ -237,6 +241,17 @@ class PartitionFills:
         self._all.keys += 1
         return fill
 
+    def _void(self, key: bytes, fill: _Fill) -> None:
+        """The token of `fill` is good no more, if there is one."""
+        fill.fill_token = ""
+        for tag in fill.tags:
+            keys = self._carriers.get(tag)
+            if keys is not None:
+                keys.pop(key, None)
+                if not keys:
+                    del self._carriers[tag]
+        fill.tags = ()
+
     def _drop_idle(self, key: bytes, fill: _Fill) -> None:
         if fill.fill_token or fill.waiting or self._fills.get(key) is not fill:
             return
@@ -249,9 +264,15 @@ class PartitionFills:
         """A new token for `asker`, empty if there is a live one whose holder has not gone."""
         if fill.fill_token and not fill.left:
             return ""
+        self._void(key, fill)
         self._granted += 1
         self._all.granted += 1
         fill.left = False
+        entry = self._primary.newest(key)
+        if entry is not None:
+            fill.tags = tags_of(entry)
+            for tag in fill.tags:
+                self._carriers.setdefault(tag, {})[key] = None
         fill.holder, fill.renewals = asker, asker.renewals
         fill.number = self._granted
         # Unique for ever: no other primary has this partition in this term.
