@@ -218,6 +218,7 @@ class PartitionFills:
         self._all.keys -= len(self._fills)
         self._fills.clear()
         self._carriers.clear()
+        self._rest()
 
     # Parts.
 
@@ -239,6 +240,7 @@ class PartitionFills:
     def _add(self, key: bytes) -> _Fill:
         fill = self._fills[key] = _Fill()
         self._all.keys += 1
+        self._all.busy[self._primary.number] = self
         return fill
 
     def _void(self, key: bytes, fill: _Fill) -> None:
@@ -259,6 +261,13 @@ class PartitionFills:
         self._all.keys -= 1
         if not self._fills:
             self._invalidated.clear()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nobody asks for any key here."""
+        number = self._primary.number
+        if self._all.busy.get(number) is self:
+            del self._all.busy[number]
 
     def _take(self, key: bytes, fill: _Fill, asker: Asker) -> str:
         """A new token for `asker`, empty if there is a live one whose holder has not gone."""
@@ -288,6 +297,8 @@ class Fills:
         self.clock = clock
         self.keys = 0
         self.granted = 0
+        self.busy: dict[int, PartitionFills] = {}
+        """By number: the partitions with keys that have a token or somebody who waits."""
         self._primaries = primaries
         # Tokens by when they end: all live equally long.
         self._ends: deque[tuple[float, PartitionFills, bytes, str]] = deque()

@@ -55,6 +55,8 @@ class Roles:
     ) -> None:
         self.view: View | None = None
         self.served: dict[bytes, Primary] = {}
+        self.served_changes = 0
+        """How often `served` has changed: what was found there by then still holds."""
         self.primaries: dict[int, Primary] = {}
         self.replicas: dict[int, Replica] = {}
         self.awaiting: dict[int, Partition] = {}
@@ -121,7 +123,7 @@ class Roles:
     def abandon(self) -> None:
         """Serve nothing and adopt no view from now on: answer who waits, forget all data."""
         self._abandoned = True
-        self.served.clear()
+        self._serve_nothing()
         for primary in self.primaries.values():
             self._drop_copies(primary)
             primary.abandon()
@@ -181,7 +183,7 @@ class Roles:
             lost_term = old.lost_term
             self._store.drop(number)
         elif old is not None:
-            self.served.pop(old.token, None)
+            self._stop_serving(old)
             self._drop_copies(old)
             keys, data = old.abandon(), old.data
         replica = self.replicas.pop(number, None)
@@ -243,7 +245,7 @@ class Roles:
 
     def _drain(self, primary: Primary, row: Partition) -> None:
         """Planned handover: no new requests; once all is committed, release (R6)."""
-        self.served.pop(primary.token, None)
+        self._stop_serving(primary)
         primary.serving = False
         self._follow_copies(primary, row)
         self.releasing.begin(primary.number)
@@ -260,7 +262,7 @@ class Roles:
 
     def _demote(self, number: int, primary: Primary, row: Partition) -> None:
         """From primary to replica, or to nothing where the row does not list us in sync."""
-        self.served.pop(primary.token, None)
+        self._stop_serving(primary)
         self._drop_copies(primary)
         # Whatever a master hears of us from now on, it has dropped its copies before.
         primary.take_back()
@@ -331,7 +333,7 @@ class Roles:
     def seal(self) -> None:
         """Serve nothing from now on; what was sequenced is still committed. For the last snapshot."""
         self.sealed = True
-        self.served.clear()
+        self._serve_nothing()
 
     def advance_serving(self) -> None:
         """Serve every primary that is ready: all required copies merged and nothing pending (R6)."""
@@ -355,6 +357,15 @@ class Roles:
         ):
             primary.serving = True
             self.served[primary.token] = primary
+            self.served_changes += 1
+
+    def _stop_serving(self, primary: Primary) -> None:
+        if self.served.pop(primary.token, None) is not None:
+            self.served_changes += 1
+
+    def _serve_nothing(self) -> None:
+        self.served.clear()
+        self.served_changes += 1
 
     def advance_releases(self) -> None:
         """Release what is drained, and tell successors that have not heard yet (R6)."""

@@ -19,7 +19,20 @@ from aux.storage.tags import MAX_RECORDS
 from ringmaster.protocol.entry_meta import MAX_TAG_BYTES
 from ringmaster.protocol.tag_records import record_key
 
+_MOST_LISTS: Final = 8
 _TOO_MANY: Final = b"-SHED too many invalidations wait to be swept\r\n"
+
+
+class _Asked:
+    """Which partitions a list of tokens names. `served`: as bits; `refused`: the tokens of others. Good until `changes`."""
+
+    __slots__ = ("changes", "primaries", "refused", "served")
+
+    def __init__(self, changes: int) -> None:
+        self.changes = changes
+        self.served = 0
+        self.primaries: dict[int, Primary] = {}
+        self.refused: list[bytes] = []
 
 
 class TagCommands:
@@ -27,8 +40,12 @@ class TagCommands:
 
     def __init__(self, node: Node, data: DataCommands) -> None:
         self._clock = node.clock
-        self._served = node.roles.served
+        self._roles = node.roles
+        self._index = node.store.tag_index
+        self._fills = node.fills
         self._data = data
+        # A master names the same partitions as long as it has the same view.
+        self._asked: dict[bytes, _Asked] = {}
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
@@ -43,28 +60,16 @@ class TagCommands:
         if not tags or not all(0 < len(tag) <= MAX_TAG_BYTES for tag in command[2:]):
             raise ValueError("RM.UNTAG takes tags")
         marks = [(tag, record_key(tag), xxh3_64_intdigest(tag.encode())) for tag in tags]
-        refused: list[bytes] = []
-        concerned: list[Primary] = []
-        served = self._served
-        most = MAX_RECORDS - len(tags)
-        for token in command[1].split(b"\n"):
-            primary = served.get(token)
-            if primary is None:
-                self._data.moved(token)  # ValueError for what is no token
-                refused.append(token)
-                continue
-            # Most partitions have nothing to do with a tag.
-            if primary.watcher is None and not self._may_carry(primary, marks):
-                continue
+        asked = self._partitions(command[1])
+        concerned = self._concerned(asked, marks)
+        for primary in concerned:
             if (refusal := self._data.refusal(primary)) is not None:
                 return refusal
-            if len(primary.tags) > most:
+            if len(primary.tags) > MAX_RECORDS - len(tags):
                 return _TOO_MANY
-            concerned.append(primary)
-        head = b"*%d\r\n" % len(refused)
-        reply = head + b"".join([b"$%d\r\n%b\r\n" % (len(each), each) for each in refused])
+        refused = b"".join([b"$%d\r\n%b\r\n" % (len(each), each) for each in asked.refused])
         now_ms = self._clock.now_ms()
-        tally = _Tally(client, reply)
+        tally = _Tally(client, b"*%d\r\n%b" % (len(asked.refused), refused))
         for primary in concerned:
             for tag, key, digest in marks:
                 tally.begin()
@@ -72,14 +77,47 @@ class TagCommands:
                     tally.resolve(b"")
         return tally.close()
 
-    @staticmethod
-    def _may_carry(primary: Primary, marks: Sequence[tuple[str, bytes, int]]) -> bool:
-        """Whether one of these tags has a record in the partition, or may be carried by an entry."""
-        records, carriers = primary.tags, primary.data.carriers
+    def _partitions(self, tokens: bytes) -> _Asked:
+        """What `tokens` name. Raises `ValueError` for what is no token."""
+        changes = self._roles.served_changes
+        asked = self._asked.get(tokens)
+        if asked is not None and asked.changes == changes:
+            return asked
+        asked = _Asked(changes)
+        served = self._roles.served
+        for token in tokens.split(b"\n"):
+            primary = served.get(token)
+            if primary is None:
+                self._data.moved(token)
+                asked.refused.append(token)
+            else:
+                asked.primaries[primary.number] = primary
+                asked.served |= 1 << primary.number
+        if len(self._asked) >= _MOST_LISTS:
+            self._asked.clear()
+        self._asked[tokens] = asked
+        return asked
+
+    def _concerned(self, asked: _Asked, marks: Sequence[tuple[str, bytes, int]]) -> list[Primary]:
+        """Most partitions have nothing to do with a tag: those in which an entry may carry one, or somebody may fill a key."""
+        concerned = {
+            number: asked.primaries[number]
+            for number in self._fills.busy
+            if number in asked.primaries
+        }
+        index, primaries = self._index, asked.primaries
         for _, key, digest in marks:
-            if key in records or (carriers is not None and carriers.has(digest)):
-                return True
-        return False
+            named = index.partitions(digest) & asked.served
+            while named:
+                number = named.bit_length() - 1
+                named ^= 1 << number
+                primary = primaries[number]
+                carriers = primary.data.carriers
+                if key in primary.tags or (carriers is not None and carriers.has(digest)):
+                    concerned[number] = primary
+                else:
+                    index.correct(digest, number, carriers)
+        return list(concerned.values())
 
 
 class _Tally:

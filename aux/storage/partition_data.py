@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aux.storage.tags import TagFilter
+from aux.storage.tags import TagFilter, TagIndex
 
 NEVER: Final = 1 << 62
 """An expiry in milliseconds that never comes."""
@@ -19,7 +19,8 @@ class PartitionData:
     `bytes`: what its entries and their table cost. `evictable`: this node is its primary.
     `next_due_ms`: nothing in it expires before that cluster time; below `NEVER` as well while there are `tags`.
     `tags`: records of invalidated tags by key, see `ringmaster/protocol/tag_records.py`. `carriers`: the tags that its entries may carry,
-    those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it. `holders`: the masters
+    those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it. `index`: knows of the
+    bits of `carriers`. `holders`: the masters
     that may have copies of entries by a grant of this node or an earlier primary (R13).
     """
 
@@ -31,6 +32,7 @@ class PartitionData:
         "front",
         "front_tick",
         "holders",
+        "index",
         "next_carriers",
         "next_due_ms",
         "number",
@@ -41,7 +43,7 @@ class PartitionData:
         "tags",
     )
 
-    def __init__(self, number: int, *, evictable: bool) -> None:
+    def __init__(self, number: int, *, evictable: bool, index: TagIndex | None = None) -> None:
         self.number = number
         self.evictable = evictable
         self.entries: dict[bytes, bytes] = {}
@@ -55,6 +57,7 @@ class PartitionData:
         self.rescan_ms = 0
         self.tags: dict[bytes, bytes] = {}
         self.holders: frozenset[str] = frozenset()
+        self.index = TagIndex() if index is None else index
         self.carriers: TagFilter | None = None
         self.next_carriers: TagFilter | None = None
 
@@ -63,7 +66,8 @@ class PartitionData:
         if tags:
             if self.carriers is None:
                 self.carriers = TagFilter()
-            self.carriers.add(tags)
+            for bit in self.carriers.add(tags):
+                self.index.add(bit, self.number)
             if self.next_carriers is not None:
                 self.next_carriers.add(tags)
 

@@ -19,6 +19,7 @@ from aux.storage.memory_accounting import Accounting, ProcessAccounting
 from aux.storage.partition_data import LOOK, NEVER, PartitionData
 from aux.storage.policies import make_policy
 from aux.storage.policy import LOADED_TICKS
+from aux.storage.tags import TagIndex
 from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.protocol.entry import (
     EXPIRY_MASK,
@@ -56,6 +57,7 @@ class Store:
         self.entries = 0
         self.tagged = 0
         """Open partitions that have records of invalidated tags."""
+        self.tag_index = TagIndex()
         self._overhead_bytes = overhead_bytes
         self._accounting = accounting or ProcessAccounting()
         self._cost = self._accounting.entry
@@ -91,7 +93,9 @@ class Store:
         """Opens `partition` empty. ValueError if it is open."""
         if partition in self._open:
             raise ValueError(f"partition {partition} is open")
-        data = self._open[partition] = PartitionData(partition, evictable=evictable)
+        data = self._open[partition] = PartitionData(
+            partition, evictable=evictable, index=self.tag_index
+        )
         self._evictable += evictable
         self._share()
         return data

@@ -273,6 +273,20 @@ async def test_partitions_that_are_not_served_are_named() -> None:
         assert node.get(b"k1") is None
 
 
+async def test_a_partition_that_has_moved_since_the_last_invalidation_is_named() -> None:
+    async with World("ab") as world:
+        node = await pair(world)
+        token = node.token()
+        for _ in range(2):
+            untag(node, b"t")
+            await world.settle()
+        world.adopt(world.view(2, row("b", term=2)))
+        await world.settle()
+        assert node.ask(b"RM.UNTAG", token, b"t").reply == [token]
+        assert world["b"].ask(b"RM.UNTAG", token, b"t").reply == [token]
+        assert untag(world["b"], b"t").reply == []
+
+
 async def test_one_that_loses_its_role_says_that_it_does_not_know() -> None:
     async with World("ab") as world:
         node = await pair(world)

@@ -42,6 +42,49 @@ def test_a_filter_says_no_of_nearly_all_others() -> None:
     assert wrong < 0.06 * 3000
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.one_of(st.lists(tags, max_size=3), st.just(None))),
+        max_size=30,
+    ),
+    st.lists(tags, min_size=1, max_size=20),
+)
+def test_an_index_names_every_partition_whose_filter_says_yes(
+    steps: list[tuple[int, list[str] | None]], asked: list[str]
+) -> None:
+    """None: the partition is dropped and opened again, or a sweep made its filter anew."""
+    store = Store(10**6, 4)
+    datas = [store.open(number, evictable=True) for number in range(3)]
+    for turn, (number, carried) in enumerate(steps):
+        if carried is not None:
+            datas[number].carry(tuple(carried))
+        elif turn % 2:
+            store.drop(number)
+            datas[number] = store.open(number, evictable=False)
+        else:
+            datas[number].carriers = TagFilter()
+        for tag in asked:
+            named = store.tag_index.partitions(digest(tag))
+            for data in datas:
+                has = data.carriers is not None and data.carriers.has(digest(tag))
+                assert named >> data.number & 1 or not has
+                if not has:
+                    store.tag_index.correct(digest(tag), data.number, data.carriers)
+                    named = store.tag_index.partitions(digest(tag))
+                    assert not named >> data.number & 1
+
+
+def test_an_index_forgets_what_it_is_told() -> None:
+    store = Store(10**6, 4)
+    data = store.open(0, evictable=True)
+    for number in range(1000):
+        data.carry((f"t{number}",))
+    store.drop(0)
+    for number in range(1000):
+        store.tag_index.correct(digest(f"t{number}"), 0, None)
+    assert len(store.tag_index) == 0
+
+
 def test_an_entry_is_dead_by_a_newer_record_of_one_of_its_tags() -> None:
     records = {record_key("t"): pack_record(2, 5, 1000)}
     assert is_dead(entry(4, "s", "t", term=2), records)
