@@ -29,7 +29,12 @@ REST_S: Final = 0.001
 """Between two slices: clients come first."""
 
 LOOK_S: Final = 0.1
-"""Between two passes: a pass takes the records of all tags that were invalidated meanwhile."""
+"""Between two passes, at least: a pass takes the records of all tags that were invalidated meanwhile."""
+
+REST: Final = 3.0
+MOST_REST_S: Final = 1.0
+"""The pause after a pass, as a multiple of what the pass took, and at most: where tags are invalidated all the time, many of
+them share a pass over large partitions."""
 
 
 _MOST_METAS: Final = 1000
@@ -137,14 +142,17 @@ class TagSweeper:
 
     async def run(self) -> None:
         """Until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             if self._store.tagged:
                 left = SLICE
                 for primary in list(self._primaries.values()):
                     # `tags` is empty once the removal of all records is on its way.
                     if primary.data.tags and primary.tags and self._is_served(primary):
                         left = await self._sweep(primary, left)
-            await asyncio.sleep(LOOK_S)
+            took_s = loop.time() - began
+            await asyncio.sleep(min(MOST_REST_S, max(LOOK_S, REST * took_s)))
 
     async def _sweep(self, primary: Primary, left: int) -> int:
         """Sweep `primary`; of a slice `left` may be used before the next rest. Returns what is left of the last one."""

@@ -8,6 +8,7 @@ from master.fastpath.bulk_get import GetMany
 from master.fastpath.context import Client
 from master.fastpath.header_cache import NO_KEYS, Head
 from master.fastpath.requests import Get, PlainGet, PlainPost, Refused, Write
+from master.fastpath.tagged import begin_invalidation, put_options
 from master.http.access import Access
 from master.http.bulk_body import FIRST_SLICE, distinct_keys, plain_keys
 from master.http.json_bodies import (
@@ -18,16 +19,18 @@ from master.http.json_bodies import (
     plain_keys_of,
 )
 from master.http.limits import Limits
-from master.http.target import PLAIN_KEY, key_of_target, key_of_text, seconds_of_text
+from master.http.target import PLAIN_KEY, Parameters, key_of_target, key_of_text
 from master.http.write_rules import check_size, item_options
 from ringmaster.errors import BadRequest, TooLarge
-from ringmaster.protocol.write_options import PLAIN, WriteOptions, encode_options
+from ringmaster.protocol.write_options import PLAIN, encode_options
 
 MAX_BODY: Final = 64 * 1024
 """Larger bodies are left to aiohttp, which counts them against the budget for bodies."""
 
 PLAIN_PATH: Final = rb"/data/(" + PLAIN_KEY + rb")"
 """Pattern of a target whose key (its group) needs no decoding, and no escapes in a JSON string."""
+
+NO_PARAMETERS: Final[Parameters] = {}
 
 _GET: Final = b"GET /data/"
 _VERSION: Final = b" HTTP/1.1\r\n"
@@ -135,8 +138,9 @@ def begin(
 
     `fill_token`: what a write said in its header; empty for none. What a token of access does not permit is such a doubt: aiohttp says what is missing.
     """
-    ttl_ms = 0
     access = head.access
+    parameters = NO_PARAMETERS
+    options: bytes | None = b""
     try:
         if method == b"POST":
             if target == b"/data/bulk/get":
@@ -144,38 +148,42 @@ def begin(
             return target == b"/data" and _post(connection, access, body, now, fill_token)
         if key is None:
             key, parameters = key_of_target(target or b"")
-            ttl = parameters.pop("ttl", None) if method == b"PUT" else None
-            if key is None or parameters or (ttl is not None and len(ttl) > 1):
-                return False
-            ttl_ms = 0 if ttl is None else seconds_of_text(ttl[0])
+        if key is None:
+            invalidates = method == b"DELETE" and not fill_token and "tag" in parameters
+            return invalidates and begin_invalidation(connection, head, parameters, now)
+        if method == b"PUT":
+            options = put_options(head, parameters, fill_token)
+        elif parameters:
+            return False
     except (BadRequest, TooLarge) as error:
         refused = Refused(connection, method, now)
         connection.waiting.append(refused)
         refused.fail(error)
         return True
+    if options is None:
+        return False
     if access is not None and not access.permits("read" if method == b"GET" else "write", key):
         return False
-    context = connection.context
     if method == b"GET":
         get = Get(connection, key, now)
         connection.waiting.append(get)
-        context.router.get_nowait(key, get)
+        connection.context.router.get_nowait(key, get)
     elif method == b"PUT":
-        options = head.put_options
-        if ttl_ms or fill_token:
-            options = encode_options(
-                WriteOptions(ttl_ms=ttl_ms, flags=0, meta=head.meta, fill_token=fill_token)
-            )
+        replies = connection.context.replies
         args = (body, options)
-        _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, context.replies.put))
-    elif fill_token:
-        given_up = Write(
-            connection, key, now, "DELETE", b"RM.GIVEUP", (fill_token.encode(),), context.deleted
-        )
-        _send(connection, given_up)
+        _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, replies.put))
     else:
-        _send(connection, Write(connection, key, now, "DELETE", b"RM.DEL", (), context.deleted))
+        _send(connection, _deletion(connection, key, now, fill_token))
     return True
+
+
+def _deletion(connection: Client, key: bytes, now: float, fill_token: str) -> Write:
+    """Of the entry, or of a token that is given up."""
+    deleted = connection.context.deleted
+    if fill_token:
+        args = (fill_token.encode(),)
+        return Write(connection, key, now, "DELETE", b"RM.GIVEUP", args, deleted)
+    return Write(connection, key, now, "DELETE", b"RM.DEL", (), deleted)
 
 
 def _post_with_more(connection: Client, body: bytes, now: float) -> bool:

@@ -61,7 +61,7 @@ _ONCE: Final = frozenset(
 class Head:
     """A plain header block. `length`: of the body, -1 where none is announced.
 
-    `put_options`: encoded `WriteOptions` of a PUT with this content type and without a ttl. `access`: what is to be asked
+    `put_options`: encoded `WriteOptions` of a PUT with this content type and no parameters. `access`: what is to be asked
     about each key, None if its sender may read and write all of them. What that says of the two usual requests is
     settled here: `gets`: which keys a GET may read, `NO_KEYS` also where a body is announced; `matches_plain`: see `Access`;
     `post_length`: `length`, or -2 unless all keys may be written.
@@ -69,6 +69,7 @@ class Head:
 
     __slots__ = (
         "access",
+        "content_type",
         "gets",
         "length",
         "matches_plain",
@@ -87,9 +88,8 @@ class Head:
             self.gets = ALL_KEYS if all_keys else SOME_KEYS
         self.matches_plain = access.matches_plain
         self.post_length = length if writes and all_keys else -2
-        self.meta = pack_meta(
-            Meta(content_type="" if content_type == _DEFAULT_TYPE else content_type)
-        )
+        self.content_type = "" if content_type == _DEFAULT_TYPE else content_type
+        self.meta = pack_meta(Meta(content_type=self.content_type))
         self.put_options = encode_options(WriteOptions(flags=0, meta=self.meta))
 
     def may_get(self, key: bytes) -> bool:

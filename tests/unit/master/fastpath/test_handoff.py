@@ -36,7 +36,7 @@ from tests.unit.master.fastpath.world import (
         get(more=b"Content-Length: 3\r\n") + b"abc",
         put(b"v", more=b"If-Match: *\r\n"),
         put(b"v", more=b"Expect: 100-continue\r\n"),
-        put(b"v", b"/data/a?ttl=1&tag=x"),
+        put(b"v", b"/data/a?ttl=1&other=x"),
         put(b"v", b"/data/a?ttl=1&ttl=1"),
         b"PUT /data/a HTTP/1.1\r\n" + HOST + b"\r\n",
         put(b"x" * 300_000),

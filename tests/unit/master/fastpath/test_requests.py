@@ -6,6 +6,7 @@ import pytest
 
 from master.fastpath.connection import MAX_PIPELINE
 from master.http.limits import Limits
+from ringmaster.protocol.entry_meta import Meta, unpack_meta
 from ringmaster.protocol.write_options import WriteOptions, decode_options
 from tests.unit.fake_wire import ticks, until
 from tests.unit.master.fastpath.world import (
@@ -73,6 +74,55 @@ async def test_writes(world: World) -> None:
         ("PUT", 1),
         ("DELETE", 1),
     ]
+
+
+async def test_a_put_with_ttl_swr_and_tags(world: World) -> None:
+    client = world.client()
+    target = b"/data/p?tag=a&ttl=1.5&swr=2&tag=b%20c&tag=a"
+    client.receive(put(b"v", target, b"Content-Type: text/plain\r\n"))
+    [[command, _, key, value, raw]] = await world.asked()
+    options = decode_options(raw)
+    meta = Meta(content_type="text/plain", tags=("a", "b c"), swr_ms=2000)
+    assert (command, key, value) == (b"RM.SET", b"p", b"v")
+    assert (options.ttl_ms, options.flags, unpack_meta(options.meta)) == (1500, 0, meta)
+    world.aux.receive(WRITTEN % 0)
+    for wrong in (b"?tag=", b"?swr=1", b"?swr=1&ttl=0", b"?tag=%b" % (b"x" * 129), b"?ttl=-1"):
+        client.receive(put(b"v", b"/data/p" + wrong))
+    assert await world.asked() == []
+    assert statuses(client.said()) == [204, 400, 400, 400, 400, 400]
+
+
+async def test_an_invalidation_of_tags(world: World) -> None:
+    client = world.client()
+    client.receive(b"DELETE /data?tag=a&tag=b+c HTTP/1.1\r\n" + HOST + b"\r\n" + get(b"/data/p"))
+    await ticks()
+    assert await world.asked() == [[b"RM.UNTAG", b"0.1", b"a", b"b c"]]
+    assert client.said() == b""
+    world.aux.receive(b"*0\r\n")
+    await ticks()
+    assert [words[0] for words in await world.asked()] == [b"RM.GET"]
+    world.aux.receive(b"$-1\r\n")
+    assert statuses(client.said()) == [204, 404]
+    for wrong in (
+        b"?tag=",
+        b"?tag=a&tag=%b" % (b"x" * 129),
+        b"?tag=%b" % b"&tag=".join([b"a"] * 17),
+    ):
+        client.receive(b"DELETE /data" + wrong + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert await world.asked() == []
+    assert statuses(client.said()) == [400, 400, 400]
+    assert not world.fallbacks
+
+
+async def test_an_invalidation_that_may_be_half_done_says_so(world: World) -> None:
+    client = world.client()
+    client.receive(b"DELETE /data?tag=a HTTP/1.1\r\n" + HOST + b"\r\n")
+    await world.asked()
+    world.aux.receive(b"-SHED too many invalidations wait to be swept\r\n")
+    await ticks()
+    raw = client.said()
+    assert statuses(raw) == [503]
+    assert b'"outcome":"unknown"' in raw
 
 
 REPLIES = {
