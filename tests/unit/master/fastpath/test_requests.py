@@ -114,6 +114,18 @@ async def test_an_invalidation_of_tags(world: World) -> None:
     assert not world.fallbacks
 
 
+async def test_a_delete_may_say_that_it_has_no_body(world: World) -> None:
+    client = world.client()
+    client.receive(b"DELETE /data/p HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\n\r\n" + get())
+    assert await world.asked() == [[b"RM.DEL", b"0.1", b"p"]]
+    world.aux.receive(WRITTEN % 3)
+    assert [words[0] for words in await world.asked()] == [b"RM.GET"]
+    client.receive(b"DELETE /data/p HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx")
+    world.aux.receive(b"$-1\r\n")
+    assert await world.asked() == []
+    assert len(world.fallbacks) == 1
+
+
 async def test_an_invalidation_that_may_be_half_done_says_so(world: World) -> None:
     client = world.client()
     client.receive(b"DELETE /data?tag=a HTTP/1.1\r\n" + HOST + b"\r\n")
