@@ -84,6 +84,7 @@ sed -e "s|@USER_LINE@|$user_line|" \
     -e "s|@LISTEN@|$RINGMASTER_LISTEN|" \
     -e "s|@BODY_LIMIT@|$RINGMASTER_BODY_LIMIT|g" \
     -e "s|@READ_TIMEOUT@|$RINGMASTER_READ_TIMEOUT|" \
+    -e "s|@NEXT_TIMEOUT@|$((RINGMASTER_READ_TIMEOUT + 2))|" \
     -e "s|@SHUTDOWN_TIMEOUT@|$RINGMASTER_SHUTDOWN_TIMEOUT|" \
     "$RINGMASTER_NGINX_TEMPLATE" >"$run/nginx.conf"
 

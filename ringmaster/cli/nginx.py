@@ -89,6 +89,7 @@ def write_configuration(
     certificate: Certificate | None = None,
 ) -> None:
     """Write `nginx.conf` and `upstream.conf` into `folder`, made with mode 0700. Raises `SettingsError`."""
+    read_timeout_s = max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)
     values = {
         # The masters' sockets are root's then, and nginx would give its rights up.
         "USER_LINE": "user root root;" if os.geteuid() == 0 else "",
@@ -101,7 +102,8 @@ def write_configuration(
         "UPSTREAM_TLS": "",
         "BODY_LIMIT": str(body_limit(max_value_bytes)),
         "SHUTDOWN_TIMEOUT": str(SHUTDOWN_TIMEOUT_S),
-        "READ_TIMEOUT": str(max(LEAST_READ_TIMEOUT_S, math.ceil(deadline_s) + 2)),
+        "READ_TIMEOUT": str(read_timeout_s),
+        "NEXT_TIMEOUT": str(read_timeout_s + 2),
     }
     try:
         template = template_path().read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -317,6 +318,32 @@ async def test_a_master_that_hangs_does_not_hold_up_the_other(door: Front) -> No
         assert (await door.ask("PUT", "/data/a", b"x")).status == 200
     release.set()
     assert {(await each).status for each in waiting} == {200}
+
+
+async def test_a_read_that_waits_leaves_a_frozen_master_when_its_time_is_over(door: Front) -> None:
+    """Nothing else says so: another read took 45 s, and was refused then. Side by side, since each takes as long as it waits for."""
+    thawed = asyncio.Event()
+
+    async def freeze(request: Received, writer: Writer) -> bool:
+        await thawed.wait()
+        return False
+
+    door.a.answer = freeze
+
+    async def read(wait: str) -> tuple[int, float]:
+        began = time.monotonic()
+        asked = request("GET", "/data/a", None, f"Prefer: {wait}")
+        reply = await exchange(door.port, asked, timeout_s=20)
+        return reply.status, time.monotonic() - began
+
+    # Two of each: the second of a pair goes to the other master.
+    asked = ["wait=3", 'wait="3"', "WAIT=0", "wait=9"]
+    found = await asyncio.gather(*[read(wait) for wait in asked for _ in range(2)])
+    assert {status for status, _ in found} == {200}
+    assert max(took for _, took in found[:6]) < 11
+    assert max(took for _, took in found[6:]) < 15
+    assert len(door.a.received) >= 3
+    thawed.set()
 
 
 async def test_the_container_follows_the_masters_name(tmp_path: Path) -> None:

@@ -49,7 +49,17 @@ def test_the_body_limit_is_the_largest_of_the_masters(tmp_path: Path) -> None:
 def test_a_master_has_its_deadline_and_more_to_answer(
     tmp_path: Path, deadline_s: float, timeout_s: int
 ) -> None:
-    assert f"proxy_read_timeout {timeout_s}s;" in written(tmp_path, deadline_s=deadline_s)
+    conf = written(tmp_path, deadline_s=deadline_s)
+    assert f"proxy_read_timeout {timeout_s}s;" in conf
+    assert f"proxy_next_upstream_timeout {timeout_s + 2}s;" in conf
+
+
+def test_after_a_master_that_was_silent_for_too_long_there_is_time_to_ask_another() -> None:
+    patient = re.findall(r"location @patient(\d+) \{(.*?)\}", TEMPLATE, re.DOTALL)
+    assert [int(wait_s) for wait_s, _ in patient] == [10, 20, 30]
+    for wait_s, lines in patient:
+        assert f"proxy_read_timeout {int(wait_s) + 2}s;" in lines
+        assert f"proxy_next_upstream_timeout {int(wait_s) + 4}s;" in lines
 
 
 def test_writes_have_a_location_that_never_tries_again() -> None:
@@ -59,7 +69,7 @@ def test_writes_have_a_location_that_never_tries_again() -> None:
 
 
 def test_targets_are_passed_on_as_they_came() -> None:
-    assert re.findall(r"proxy_pass ([^;]+);", TEMPLATE) == ["@SCHEME@://masters"] * 4
+    assert re.findall(r"proxy_pass ([^;]+);", TEMPLATE) == ["@SCHEME@://masters"] * 7
     assert "rewrite " not in TEMPLATE
 
 
