@@ -88,6 +88,7 @@ class PartitionFills:
 
     def ask(self, key: bytes, asker: Asker, callers: int) -> Asked | None:
         """Read `key` for an asker with so many callers who would wait. None: whether the key is there is not decided yet."""
+        self._all.asked += 1
         entry = self._live(key)
         if entry is not None and not self._is_stale(entry):
             return Asked(entry)
@@ -291,12 +292,15 @@ class PartitionFills:
 
 
 class Fills:
-    """The fills of one node. `keys`: how many keys have a token or somebody who waits. `granted`: tokens since start."""
+    """The fills of one node. `keys`: how many keys have a token or somebody who waits. `granted`: tokens since start, `asked`: how often
+    somebody asked for one.
+    """
 
     def __init__(self, clock: NodeClock, primaries: Mapping[int, Primary]) -> None:
         self.clock = clock
         self.keys = 0
         self.granted = 0
+        self.asked = 0
         self.busy: dict[int, PartitionFills] = {}
         """By number: the partitions with keys that have a token or somebody who waits."""
         self._primaries = primaries

@@ -24,7 +24,6 @@ class FillCommands:
         self._fills = node.fills
         self._grants = node.grants
         self._sessions = node.sessions
-        self._counters = node.counters
         self._data = data
 
     def leased(self) -> dict[bytes, Handler]:
@@ -52,12 +51,11 @@ class FillCommands:
         if asked is None:
             return _UNDECIDED
         entry, fill_token, waits = asked
+        # Neither a hit nor a miss: the masters have read the key before they ask.
         if entry is None:
-            self._counters.misses += 1
             found = b"$-1"
         else:
             self._store.policy.touch(primary.data, key)
-            self._counters.hits += 1
             self._grants.read(primary, key, entry)
             found = b"$%d\r\n%b" % (len(entry), entry)
         return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (

@@ -132,9 +132,13 @@ class DataApi:
         return Reply.of_bytes(self._replies.hit(key, entry, node, more))
 
     async def _read_or_wait(self, exchange: Exchange, key: bytes, wait_s: int) -> Filled:
-        """What became of a read that waits. Who asks is the one to fill the key, or waits for that (R12)."""
+        """What became of a read that waits. Who misses is the one to fill the key, or waits for that (R12)."""
         fills = self._router.fills
         answer_by, until = exchange.patience(wait_s)
+        # A node counts hits and misses of reads; who asks for a place in the line has been counted.
+        entry = await self._router.read(key, min(answer_by, until))
+        if entry is not None and not self._replies.is_stale(entry):
+            return Filled(entry)
         ask = fills.begin(key, waits=wait_s > 0)
         gone = partial(fills.drop, ask)
         exchange.when_lost(gone)

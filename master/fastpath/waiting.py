@@ -5,7 +5,6 @@ from __future__ import annotations
 from master.fastpath.context import Client
 from master.fastpath.requests import Get
 from master.http.preferences import applied
-from ringmaster.protocol.entry import expires_ms_of
 from ringmaster.protocol.resp import Reply
 from ringmaster.routing.fills import Ask
 
@@ -34,7 +33,7 @@ class WaitingGet(Get):
             return
         self.connection = None
         context = connection.context
-        if isinstance(reply, bytes) and not self._is_stale(connection, reply):
+        if isinstance(reply, bytes) and not context.replies.is_stale(reply):
             route = self.route
             node = b"" if route is None else route.node
             raw = context.replies.hit(self.key, reply, node, applied(self.wait_s))
@@ -51,10 +50,6 @@ class WaitingGet(Get):
         ask = self.ask
         if ask is not None:
             self._fills.drop(ask)
-
-    def _is_stale(self, connection: Client, entry: bytes) -> bool:
-        expires_ms = expires_ms_of(entry)
-        return expires_ms > 0 and connection.context.clock.now_ms() >= expires_ms
 
     async def _wait(self, connection: Client) -> bytes:
         context = connection.context

@@ -21,6 +21,7 @@ from ringmaster.protocol.entry import (
     META,
     RESTORED,
     Header,
+    expires_ms_of,
     header,
     meta_of,
     unnamed_header,
@@ -157,6 +158,11 @@ class Replies:
             key,
             entry[HEADER_SIZE:],
         )
+
+    def is_stale(self, entry: bytes) -> bool:
+        """Whether the time of `entry` is over: it is served for a while, and to be written anew."""
+        expires_ms = expires_ms_of(entry)
+        return expires_ms > 0 and self._clock.now_ms() >= expires_ms
 
     def hit(self, key: bytes, entry: bytes, node: bytes, more: bytes = b"") -> bytes:
         """200 with the value of `entry`, which node `node` gave. `more`: header lines."""

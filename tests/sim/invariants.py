@@ -391,7 +391,8 @@ def _held(data: PartitionData) -> dict[bytes, bytes]:
 
 def requests_of(node: Node) -> int:
     """Requests for data that `node` has answered."""
-    return node.counters.hits + node.counters.misses + node.counters.writes
+    counters = node.counters
+    return counters.hits + counters.misses + counters.writes + node.fills.asked
 
 
 def _stands(node: Node, number: int) -> Version | None:

@@ -59,7 +59,9 @@ async def pair(world: World) -> TestNode:
 def write(
     node: TestNode, token: bytes = b"", value: bytes = b"v", *tags: str, **more: Any
 ) -> Answer:
-    options = WriteOptions(meta=pack_meta(Meta(tags=tags)), fill_token=token.decode(), **more)
+    options = WriteOptions(
+        **{"meta": pack_meta(Meta(tags=tags)), "fill_token": token.decode(), **more}
+    )
     return node.ask(b"RM.SET", node.token(), b"k", value, encode_options(options))
 
 
@@ -84,6 +86,21 @@ async def test_who_waits_is_told_when_every_copy_has_the_value_and_not_before() 
         assert [seen(event) for event in second.events] == [(b"value", b"v")]
         assert first.events == []
         assert node.node.fills.keys == 0
+
+
+async def test_who_asks_for_a_token_has_read_the_key_and_is_counted_no_second_time() -> None:
+    async with World("ab") as world:
+        node = await pair(world)
+        master = Master(node)
+        assert node.get(b"k") is None
+        master.fill()
+        write(node, b"", b"old", ttl_ms=1000, meta=pack_meta(Meta(swr_ms=5000)))
+        await world.settle()
+        node.clock.now += 2
+        assert node.get(b"k") == b"old"
+        master.fill()
+        assert (node.node.counters.hits, node.node.counters.misses) == (1, 1)
+        assert node.node.fills.asked == 2
 
 
 async def test_while_a_write_is_under_way_nobody_gets_a_token() -> None:

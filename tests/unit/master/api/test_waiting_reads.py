@@ -9,6 +9,7 @@ import pytest
 
 from master.api.data import DataApi
 from master.api.request import Exchange
+from master.http.responses import Replies
 from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.fakes.router import FakeRouter
 from tests.unit.master.fastpath.world import ShiftedClock
@@ -29,7 +30,7 @@ class FakeExchange:
 
 
 async def wait(router: FakeRouter, exchange: FakeExchange) -> Any:
-    api = DataApi(cast(Any, router), cast(Any, None))
+    api = DataApi(cast(Any, router), Replies(ClusterClock(ShiftedClock())))
     return await api._read_or_wait(cast(Exchange, exchange), b"k", 1)
 
 
