@@ -209,7 +209,7 @@ class DataApi:
         if_match, if_none_match = self._conditions(exchange)
         fill_token = exchange.fill_token()
         if fill_token:
-            if if_match or if_none_match:
+            if if_match is not None or if_none_match is not None:
                 raise BadRequest("a DELETE with Fill-Token gives that up; leave conditions out")
             await self._send(b"RM.GIVEUP", key, [fill_token.encode()], exchange)
         else:
@@ -224,7 +224,7 @@ class DataApi:
         check_parameters(parameters, "tag")
         if key is not None:
             raise BadRequest("an entry is deleted by its key or by its tags; leave one of them out")
-        if any(self._conditions(exchange)) or exchange.fill_token():
+        if self._conditions(exchange) != (None, None) or exchange.fill_token():
             raise BadRequest(
                 "conditions and fill tokens go with a key, not with tags; leave them out"
             )

@@ -170,7 +170,8 @@ def _decoded_text(raw: bytes, what: str) -> str:
 
 
 def _bad_duration(name: str, value: object) -> NoReturn:
+    without = "that it never expires" if name == "ttl" else "none"
     raise BadRequest(
         f"{name} is {str(value)[:40]!r}; write seconds as a number such as 60 or 0.5, "
-        "or 0 or nothing for no limit"
+        f"or 0 or nothing for {without}"
     )

@@ -280,8 +280,9 @@ def test_a_token_goes_with_one_key(front: Front, key: str) -> None:
         ("POST", "/data/bulk", b'[{"key":"x","value":1}]'),
     ):
         assert_problem(front.request(method, target, more, body), 400)
-    more.append(("If-Match", "*"))
-    assert_problem(front.request("DELETE", f"/data/{key}", more), 400)
+    for condition in ("*", '"of-nobody"'):
+        both = [*more, ("If-Match", condition)]
+        assert_problem(front.request("DELETE", f"/data/{key}", both), 400)
 
 
 def put_stale(front: Front, key: str, **more: Any) -> None:

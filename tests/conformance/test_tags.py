@@ -114,8 +114,16 @@ def test_a_bad_invalidation_is_400(front: Front, query: str) -> None:
 def test_a_bad_tag_of_a_put_is_400(front: Front, key: str) -> None:
     assert_problem(front.request("PUT", f"/data/{key}?tag=", body=b"1"), 400)
     assert_problem(front.request("DELETE", f"/data/{key}?tag=t"), 400)
-    assert_problem(front.request("DELETE", "/data?tag=t", [("If-Match", "*")]), 400)
     assert status(front, key) == 404
+
+
+def test_a_condition_goes_with_a_key_and_not_with_tags(front: Front, key: str, tag: str) -> None:
+    post(front, key, 1, tags=[tag])
+    for name in ("If-Match", "If-None-Match"):
+        for condition in ("*", '"of-nobody"'):
+            refused = front.request("DELETE", f"/data?tag={tag}", [(name, condition)])
+            assert "with tags" in str(assert_problem(refused, 400)["detail"])
+    assert status(front, key) == 200
 
 
 def test_a_bulk_item_with_a_bad_tag_leaves_the_others_alone(front: Front, key: str) -> None:
