@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.write_options import WriteOptions, encode_options
 from tests.fakes.nodes import TestNode, World, row
 
 
@@ -72,6 +74,25 @@ async def test_a_get_is_an_mget_of_one_key(world: World) -> None:
                 )
             assert seen[0] == seen[1], key
         node.clock.now += 0.2
+
+
+async def test_a_stale_value_is_read_until_its_grace_is_over_or_its_tag_invalidated(
+    node: TestNode,
+) -> None:
+    meta = pack_meta(Meta(tags=("t",), swr_ms=60_000))
+    options = encode_options(WriteOptions(ttl_ms=1000, meta=meta))
+    for key in (b"k", b"l"):
+        node.ask(b"RM.SET", node.token(), key, b"old", options)
+    node.clock.now += 30
+    assert node.ask(b"GET", b"k").reply == b"old"
+    assert node.ask(b"MGET", b"k", b"l").reply == [b"old", b"old"]
+    assert node.ask(b"EXISTS", b"k").reply == 1
+    node.clock.now += 40
+    assert node.ask(b"MGET", b"k", b"l").reply == [None, None]
+    node.ask(b"RM.SET", node.token(), b"k", b"new", options)
+    node.clock.now += 30
+    node.ask(b"RM.UNTAG", node.token(), b"t")
+    assert node.ask(b"GET", b"k").reply is None
 
 
 async def test_a_read_of_a_key_that_expires_under_a_write_waits_for_it(world: World) -> None:

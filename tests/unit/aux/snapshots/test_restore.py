@@ -5,9 +5,11 @@ import errno
 import random
 
 import pytest
+from xxhash import xxh3_64_intdigest
 
 from aux.node.status_report import status_of
-from ringmaster.protocol.entry import RESTORED, header
+from ringmaster.protocol.entry import RESTORED, header, pack
+from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.snapshot.names import BundleName, ManifestName, Version1Name
 from tests.fakes.snapshot_node import SnapshotNode, next_node, started
 from tests.fakes.snapshot_store import MemoryStore
@@ -81,6 +83,26 @@ async def test_expired_entries_stay_out(store: MemoryStore) -> None:
     first.clock.now += 60
     second = await next_node(store, clock=first.clock)
     assert list(second.data(0)) == [*KEYS, b"later"]
+
+
+async def test_what_is_served_stale_comes_back_until_that_is_over(store: MemoryStore) -> None:
+    first = await started(store, incarnation="first")
+    primary = first.node.roles.primaries[0]
+    now_ms = int(first.clock.wall() * 1000)
+    for key, swr_ms in ((b"stale", 600_000), (b"over", 30_000)):
+        graced = pack(
+            slot=0, term=primary.term, seq=primary.next_seq, expires_ms=now_ms + 20_000, written_s=0,
+            flags=0, meta=pack_meta(Meta(tags=("t",), swr_ms=swr_ms)), value=b"1",
+        )  # fmt: skip
+        primary.carry(("t",))
+        primary.submit(key, graced)
+    await first.cycle()
+    first.clock.now += 60
+    second = await next_node(store, clock=first.clock)
+    assert list(second.data(0)) == [b"stale"]
+    carriers = second.node.roles.primaries[0].data.carriers
+    assert carriers is not None
+    assert carriers.has(xxh3_64_intdigest(b"t"))
 
 
 async def test_the_highest_term_and_sequence_is_the_newest_whatever_its_date(
