@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from master.api.advice import AdviceApi
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
@@ -154,6 +155,7 @@ class Master:
             HealthApi(lambda: self.runtime.view, self.runtime.statuses, exposition),
             DocsApi(),
             SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
+            AdviceApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
         )
         application = Application(
             table, authority, gate, self._rates, self._limits, budget, clock, counters, audit_log()

@@ -25,6 +25,7 @@ class FillCommands:
         self._grants = node.grants
         self._sessions = node.sessions
         self._counters = node.counters
+        self._advisor = node.advisor
         self._data = data
 
     def leased(self) -> dict[bytes, Handler]:
@@ -54,10 +55,14 @@ class FillCommands:
         entry, fill_token, waits = asked
         if entry is None:
             self._counters.misses += 1
+            if primary.data.sampled:
+                self._advisor.missed(primary.data, key, primary.data.entries.get(key))
             found = b"$-1"
         else:
             self._store.policy.touch(primary.data, key)
             self._counters.hits += 1
+            if primary.data.sampled:
+                self._advisor.read(primary.data, key, entry)
             self._grants.read(primary, key, entry)
             found = b"$%d\r\n%b" % (len(entry), entry)
         return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (

@@ -20,7 +20,7 @@ class PartitionData:
     `next_due_ms`: nothing in it expires before that cluster time; below `NEVER` as well while there are `tags`.
     `tags`: records of invalidated tags by key, see `ringmaster/protocol/tag_records.py`. `carriers`: the tags that its entries may carry,
     those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it. `holders`: the masters
-    that may have copies of entries by a grant of this node or an earlier primary (R13).
+    that may have copies of entries by a grant of this node or an earlier primary (R13). `sampled`: some of its keys are (`aux/advice`).
     """
 
     __slots__ = (
@@ -35,6 +35,7 @@ class PartitionData:
         "next_due_ms",
         "number",
         "rescan_ms",
+        "sampled",
         "scan",
         "scan_due_ms",
         "table_bytes",
@@ -57,6 +58,7 @@ class PartitionData:
         self.holders: frozenset[str] = frozenset()
         self.carriers: TagFilter | None = None
         self.next_carriers: TagFilter | None = None
+        self.sampled = False
 
     def carry(self, tags: tuple[str, ...]) -> None:
         """An entry with these tags is on its way into it, or there."""

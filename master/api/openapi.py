@@ -245,6 +245,12 @@ def _cluster_paths() -> Node:
         },
         "/cluster/locate": {"get": {**locate, "parameters": [{**KEY_QUERY, "required": True}]}},
         "/cluster/locate/{key}": {"parameters": [KEY], "get": locate},
+        "/cluster/advice": {
+            "get": operation(
+                "What the hit ratio would be with other sizes and policies",
+                {"200": says("As far as the nodes' samples can tell.", _advice())},
+            )
+        },
         "/cluster/events": {
             "get": operation(
                 "Every new view, as it comes",
@@ -276,6 +282,35 @@ def _cluster_paths() -> Node:
         "/cluster/rebalance/pause": {"post": operation("Pause rebalancing", quiet)},
         "/cluster/rebalance/resume": {"post": operation("Resume it", quiet)},
     }
+
+
+def _advice() -> Node:
+    nullable: Node = {"type": ["number", "null"]}
+    prospect = exactly(
+        policy={"enum": list(POLICIES)},
+        memory={"type": "number"},
+        node_count=INTEGER,
+        entry_bytes=INTEGER,
+        hit_ratio=nullable,
+        gain=nullable,
+        error=nullable,
+        filled={"type": "number"},
+    )
+    return exactly(
+        policy=STRING,
+        window_s={"type": "number"},
+        reads=INTEGER,
+        sampled=INTEGER,
+        hit_ratio=nullable,
+        entry_bytes=INTEGER,
+        busy_ratio={"type": "number"},
+        enough={"type": "boolean"},
+        reason={"type": ["string", "null"]},
+        unreachable=list_of(STRING),
+        sizes=list_of(prospect),
+        scaling=list_of(prospect),
+        policies=list_of(prospect),
+    )
 
 
 def _snapshot_paths() -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from master.api.advice import AdviceApi
 from master.api.application import Endpoint, Handler, Routes
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
@@ -30,6 +31,7 @@ def routes(
     health: HealthApi,
     docs: DocsApi,
     snapshots: SnapshotsApi,
+    advice: AdviceApi,
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
@@ -46,6 +48,7 @@ def routes(
             "/data/bulk/delete": {"POST": Endpoint(bulk.delete, WRITE, write=True)},
             "/cluster": {"GET": Endpoint(cluster.show, READ)},
             "/cluster/locate": {"GET": Endpoint(cluster.locate, READ)},
+            "/cluster/advice": {"GET": Endpoint(advice.show, READ)},
             "/cluster/events": {"GET": Endpoint(events.stream, READ)},
             "/cluster/rebalance/pause": {"POST": _change(cluster.pause, "pause")},
             "/cluster/rebalance/resume": {"POST": _change(cluster.resume, "resume")},

@@ -166,6 +166,10 @@ class AsyncClient:
         """`GET /cluster`."""
         return await self._send(calls.cluster())
 
+    async def advice(self) -> Any:
+        """`GET /cluster/advice`."""
+        return await self._send(calls.advice())
+
     async def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return await self._send(calls.locate(key))

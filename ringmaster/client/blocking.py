@@ -141,6 +141,10 @@ class Client:
         """`GET /cluster`."""
         return self._send(calls.cluster())
 
+    def advice(self) -> Any:
+        """`GET /cluster/advice`."""
+        return self._send(calls.advice())
+
     def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return self._send(calls.locate(key))

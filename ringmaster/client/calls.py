@@ -123,6 +123,11 @@ def cluster() -> Call[Any]:
     return Call("GET", "/cluster", Reply.json)
 
 
+def advice() -> Call[Any]:
+    """`GET /cluster/advice`."""
+    return Call("GET", "/cluster/advice", Reply.json)
+
+
 def locate(key: str) -> Call[Any]:
     """Where `key` belongs."""
     return Call("GET", f"/cluster/locate/{path_segment(key)}", Reply.json)

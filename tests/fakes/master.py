@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from master.api.advice import AdviceApi
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
@@ -100,6 +101,7 @@ class FakeMaster:
             health,
             DocsApi(),
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
+            AdviceApi(lambda: self.view, lambda _: None, clock),
         )
         self._replies = replies
         self._authority = Authority(["cache.example"] if grants is None else ["*"])
