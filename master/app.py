@@ -24,6 +24,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.hot_keys import HotKeysApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
@@ -156,6 +157,7 @@ class Master:
             DocsApi(),
             SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
             AdviceApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
+            HotKeysApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
         )
         application = Application(
             table, authority, gate, self._rates, self._limits, budget, clock, counters, audit_log()

@@ -74,8 +74,7 @@ class BulkCommands:
             return self._array(found, undecided)
         self._counters.hits += len(hits)
         self._counters.misses += len(found) - len(hits)
-        if self._grants.are_wanted:
-            self._count(tokens, keys, found)
+        self._count(tokens, keys, found)
         if bare and (text := bare_values(found, hits)) is not None:
             return b"$%d\r\n%b\r\n" % (len(text), text)
         replies = [

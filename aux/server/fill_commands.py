@@ -63,7 +63,7 @@ class FillCommands:
             self._counters.hits += 1
             if primary.data.sampled:
                 self._advisor.read(primary.data, key, entry)
-            self._grants.read(primary, key, entry)
+            self._grants.read(primary, key, entry, 1)
             found = b"$%d\r\n%b" % (len(entry), entry)
         return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
             found, len(fill_token), fill_token.encode(), waits,

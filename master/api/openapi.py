@@ -52,6 +52,7 @@ from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
 from master.http.problem import TITLES
 from ringmaster import __version__
 from ringmaster.access.grant import RIGHTS
+from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, HotKey
 from ringmaster.config.eviction import POLICIES
 
 
@@ -221,6 +222,7 @@ def _cluster_paths() -> Node:
         term=INTEGER,
         epoch=INTEGER,
     )
+    hot_keys = exactly(hot_keys=list_of(struct(HotKey)), unreachable=list_of(STRING))
     accepted = exactly(node=STRING, becomes=STRING, progress=STRING)
     taken = {
         "202": says("Asked for; GET /cluster shows the progress.", accepted),
@@ -249,6 +251,17 @@ def _cluster_paths() -> Node:
             "get": operation(
                 "What the hit ratio would be with other sizes and policies",
                 {"200": says("As far as the nodes' samples can tell.", _advice())},
+            )
+        },
+        "/cluster/hotkeys": {
+            "get": operation(
+                "The keys that are read most, of those that the token is good for",
+                {"200": says("The most often read first.", hot_keys)},
+                query(
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": MOST_HOT_KEYS, "default": 20},
+                    "How many at most.",
+                ),
             )
         },
         "/cluster/events": {

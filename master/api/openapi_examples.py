@@ -123,6 +123,12 @@ _ADVICE: Final = {
     "scaling": [{**_PROSPECT, "memory": 1.3333, "node_count": 4, "hit_ratio": 0.4015}],
     "policies": [{**_PROSPECT, "policy": "lru", "memory": 1.0, "hit_ratio": 0.3307}],
 }
+_HOT_KEYS: Final = {
+    "hot_keys": [
+        {"key": "user/7", "reads_per_s": 812.4, "node": "aux1", "partition": 17, "copies": 2}
+    ],
+    "unreachable": [],
+}
 _FORECAST: Final = {
     "node": "aux2",
     "copies": 683,
@@ -192,6 +198,9 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
         "curl localhost:8080/cluster/locate/user/7", reply=_PLACE
     ),
     ("get", "/cluster/advice"): Example("curl localhost:8080/cluster/advice", reply=_ADVICE),
+    ("get", "/cluster/hotkeys"): Example(
+        "curl 'localhost:8080/cluster/hotkeys?limit=10'", reply=_HOT_KEYS
+    ),
     ("get", "/cluster/events"): Example("curl -N localhost:8080/cluster/events"),
     ("post", "/cluster/nodes/{id}/drain"): Example(
         "curl -X POST 'localhost:8080/cluster/nodes/aux2/drain?dry_run=1'", reply=_FORECAST
@@ -237,7 +246,7 @@ MEANINGS: Final[dict[str, str]] = {
     "cluster": "The id of the cluster, 32 hex digits.",
     "count": "How many.",
     "controller": "The id of the master that decides now; null: none.",
-    "copies": "Partitions of which it holds a copy, in sync or being filled.",
+    "copies": "Partitions of which it holds a copy, in sync or being filled; of a key: masters that answer it from a copy.",
     "cursor": "Give it back as ?cursor= for the next page; null: this was the last.",
     "damaged": "Partitions whose snapshots cannot be read, and why.",
     "deleted": "How many of them were there.",
@@ -257,6 +266,7 @@ MEANINGS: Final[dict[str, str]] = {
     "health": "ok; recovering: copies are being made; degraded: somebody should look; down.",
     "gain": "By how much the hit ratio would be higher than it is.",
     "hit_ratio": "Reads that find something, of all reads, 0 to 1; null: not known yet.",
+    "hot_keys": "The keys that are read most.",
     "hits": "Reads of keys that were there, since the node started.",
     "id": "The id.",
     "if_match": 'As If-Match: "*" only replaces; a version, or a list of them, one of which must be current.',
@@ -287,6 +297,7 @@ MEANINGS: Final[dict[str, str]] = {
     "primary": "The node that serves it; null: none just now.",
     "process_bytes": "Resident memory of the node's process.",
     "progress": "Where to see how it goes.",
+    "reads_per_s": "Reads a second lately, an estimate.",
     "reads": "Reads in that time.",
     "reason": "Why nothing can be said; null: something can.",
     "reasons": "Why the health is not ok, a sentence each.",

@@ -12,6 +12,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.hot_keys import HotKeysApi
 from master.api.snapshots import SnapshotsApi
 
 OPEN: Final = ""
@@ -32,6 +33,7 @@ def routes(
     docs: DocsApi,
     snapshots: SnapshotsApi,
     advice: AdviceApi,
+    hot_keys: HotKeysApi,
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
@@ -49,6 +51,7 @@ def routes(
             "/cluster": {"GET": Endpoint(cluster.show, READ)},
             "/cluster/locate": {"GET": Endpoint(cluster.locate, READ)},
             "/cluster/advice": {"GET": Endpoint(advice.show, READ)},
+            "/cluster/hotkeys": {"GET": Endpoint(hot_keys.show, READ)},
             "/cluster/events": {"GET": Endpoint(events.stream, READ)},
             "/cluster/rebalance/pause": {"POST": _change(cluster.pause, "pause")},
             "/cluster/rebalance/resume": {"POST": _change(cluster.resume, "resume")},

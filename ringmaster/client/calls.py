@@ -128,6 +128,11 @@ def advice() -> Call[Any]:
     return Call("GET", "/cluster/advice", Reply.json)
 
 
+def hot_keys(limit: int) -> Call[Any]:
+    """`GET /cluster/hotkeys`."""
+    return Call("GET", f"/cluster/hotkeys?limit={limit}", Reply.json)
+
+
 def locate(key: str) -> Call[Any]:
     """Where `key` belongs."""
     return Call("GET", f"/cluster/locate/{path_segment(key)}", Reply.json)

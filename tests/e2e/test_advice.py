@@ -47,3 +47,28 @@ def test_every_master_and_the_command_line_say_what_other_sizes_would_hit(
         for each in (*found["sizes"], *found["scaling"], *found["policies"]):
             assert each["hit_ratio"] == pytest.approx(found["hit_ratio"], abs=0.05)
     assert "with other memory" in advise(cluster.url)
+
+
+def test_the_keys_that_are_read_most_are_listed_answers_from_copies_included(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster("--partitions", "16", "--snapshot-interval", "0")
+    with Client(cluster.url) as client:
+        for key in ("hot", "cold"):
+            client.put(key, b"v")
+        client.get("cold")
+        for _ in range(300):
+            client.get("hot")
+
+        def listed() -> bool:
+            row = next(iter(client.hot_keys()["hot_keys"]), None)
+            return row is not None and row["key"] == "hot" and row["copies"] == 2
+
+        wait_until(listed, "the hot key is listed, with its copies", 10)
+        # Most reads were answered by masters, which say so every 0.9 s.
+        wait_until(
+            lambda: client.hot_keys(1)["hot_keys"][0]["reads_per_s"] >= 5, "all are counted", 10
+        )
+    command = [sys.executable, "-m", "ringmaster.cli", "hotkeys", "--url", cluster.url]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+    assert text.splitlines()[1].split()[-1] == "hot"

@@ -18,6 +18,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.hot_keys import HotKeysApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
@@ -102,6 +103,7 @@ class FakeMaster:
             DocsApi(),
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
             AdviceApi(lambda: self.view, lambda _: None, clock),
+            HotKeysApi(lambda: self.view, lambda _: None, clock),
         )
         self._replies = replies
         self._authority = Authority(["cache.example"] if grants is None else ["*"])
