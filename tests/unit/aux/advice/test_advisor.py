@@ -42,7 +42,7 @@ def sized(count: int, keys: int, seed: int) -> Requests:
 
 
 def assert_right(requests: Requests, capacity: int, policy: str, *, by_entries: bool) -> None:
-    """Every prospect is within 2 points of a full replay, or two of the standard errors it states, where those are more."""
+    """Every prospect is within 2 points of a full replay, or three of the standard errors it states, where those are more."""
     advised = AdvisedReplay(capacity, by_entries=by_entries, policy=policy)
     found = advised.run(requests)
     said = {(each.policy, each.memory) for each in found}
@@ -52,7 +52,7 @@ def assert_right(requests: Requests, capacity: int, policy: str, *, by_entries: 
         full = replay(
             requests, int(capacity * each.memory), by_entries=by_entries, partitions=1024, policy=each.policy
         ).object_percent  # fmt: skip
-        assert 100 * each.ratio == pytest.approx(full, abs=max(2.0, 200 * each.error)), (
+        assert 100 * each.ratio == pytest.approx(full, abs=max(2.0, 300 * each.error)), (
             each.policy,
             each.memory,
         )
