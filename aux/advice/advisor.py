@@ -23,11 +23,11 @@ from ringmaster.config.eviction import POLICIES
 from ringmaster.protocol.entry import FLAGS_OFFSET, META, expires_ms_of, meta_of
 from ringmaster.protocol.hashing import hash_of
 
-SIZES: Final = (0.5, 1.0, 2.0, 4.0)
+SIZES: Final = [0.5, 1.0, 2.0, 4.0]
 """Of what the node's entries may take, at every one of which the policy of the cluster is modelled."""
 
-RULE_KEYS: Final = 640
-POLICY_KEYS: Final = 640
+RULE_KEYS: Final = 512
+POLICY_KEYS: Final = 576
 """Keys of a model, at most: all of them together stay below 1 MiB (`tests/unit/aux/advice/test_advisor.py` measures it)."""
 
 MOST_SHARE: Final = 0.01

@@ -49,15 +49,15 @@ def estimate(
     if reads <= 0:
         return 0.0, 0.0
     groups = len(misses)
-    mean, known_mean = sum(misses) / groups, sum(node_misses) / groups
-    both = sum(
+    mean, known_mean = math.fsum(misses) / groups, math.fsum(node_misses) / groups
+    both = math.fsum(
         (each - mean) * (known - known_mean)
         for each, known in zip(misses, node_misses, strict=True)
     )
-    square = sum((known - known_mean) ** 2 for known in node_misses)
+    square = math.fsum((known - known_mean) ** 2 for known in node_misses)
     slope = min(_MOST_SLOPE, max(0.0, both / square)) if square > 0 else 0.0
-    total = sum(misses) + slope * (known_misses - sum(node_misses))
-    rest = sum(
+    total = math.fsum(misses) + slope * (known_misses - math.fsum(node_misses))
+    rest = math.fsum(
         (each - mean - slope * (known - known_mean)) ** 2
         for each, known in zip(misses, node_misses, strict=True)
     )
