@@ -80,6 +80,15 @@ class NodeCollector:
             "Partitions whose writes wait until all masters follow their new term.",
             grants.gates,
         )
+        advisor = node.advisor
+        yield _counter(
+            "advice_sampled_reads", "Reads of keys that the advisor samples.", advisor.sampled_reads
+        )
+        yield _counter("advice_seconds", "Processor time of the advisor.", advisor.spent_s)
+        yield _gauge(
+            "advice_keys", "Keys in the models of the advisor.",
+            sum(model.miniature.entries for model in advisor.models),
+        )  # fmt: skip
         yield _gauge("event_sessions", "Masters that listen to events.", len(node.sessions))
         yield _counter(
             "refused_connections",
@@ -161,7 +170,7 @@ def _snapshots(service: SnapshotService | None) -> Iterator[Metric]:
     )
 
 
-def _counter(name: str, text: str, value: int) -> CounterMetricFamily:
+def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(f"ringmaster_aux_{name}", text, value=value)
 
 

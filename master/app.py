@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from master.api.advice import AdviceApi
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
@@ -23,6 +24,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.hot_keys import HotKeysApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
@@ -154,6 +156,8 @@ class Master:
             HealthApi(lambda: self.runtime.view, self.runtime.statuses, exposition),
             DocsApi(),
             SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
+            AdviceApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
+            HotKeysApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
         )
         application = Application(
             table, authority, gate, self._rates, self._limits, budget, clock, counters, audit_log()

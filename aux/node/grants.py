@@ -26,6 +26,9 @@ SAMPLE_MASK: Final = 3
 HOT: Final = 3
 """So many counted reads since the last write of a key, and it is granted."""
 
+MOST_VIEWED: Final = 1024
+"""Keys of which it is known how often they are read."""
+
 AGAIN: Final = 16
 """Of so many counted reads of a key that some masters have, one looks for others that have not."""
 
@@ -75,6 +78,9 @@ class Grants:
         on_progress: Callable[[Primary], None],
     ) -> None:
         self.hot = HotKeys()
+        self.reads = HotKeys(MOST_VIEWED)
+        """How often keys are read, answers from copies included, for people: writes do not begin it anew."""
+
         self.granted = 0
         self.recalled = 0
         self._clock = clock
@@ -90,7 +96,8 @@ class Grants:
         self._gates: list[Gate] = []
         # Partitions whose copies are about to hear of more masters, or fewer.
         self._naming: set[int] = set()
-        self._halved = 0.0
+        self._halved = clock.boottime()
+        self._halvings = 0
         self._looked = 0.0
 
     @property
@@ -99,19 +106,24 @@ class Grants:
         return sum(len(primary.held) for primary in self._primaries.values())
 
     @property
-    def are_wanted(self) -> bool:
-        """Whether any master takes copies."""
-        return bool(self._takers)
-
-    @property
     def gates(self) -> int:
         """How many partitions wait for masters to follow their new term."""
         return len(self._gates)
 
+    @property
+    def counted_s(self) -> float:
+        """The seconds that the counts in `reads` stand for: those before a halving count half, and so on."""
+        now = self._clock.boottime()
+        earlier = HALVE_S * (1 - 0.5**self._halvings)
+        return max(1.0, now - self._halved + earlier)
+
     # What is read.
 
-    def read(self, primary: Primary, key: bytes, entry: bytes) -> None:
-        """`key` was read, one of so many times: grant it if it is hot."""
+    def read(
+        self, primary: Primary, key: bytes, entry: bytes, times: int = SAMPLE_MASK + 1
+    ) -> None:
+        """`key` was read, one of `times` that are counted: grant it if it is hot."""
+        self.reads.add(key, times)
         if not self._takers:
             return
         count = self.hot.add(key)
@@ -125,6 +137,7 @@ class Grants:
 
     def used(self, primary: Primary, key: bytes, times: int) -> None:
         """A master has answered from its copy so many times."""
+        self.reads.add(key, times)
         if key in primary.held:
             self.hot.add(key, 1 + times // (SAMPLE_MASK + 1))
 
@@ -299,7 +312,9 @@ class Grants:
                 self._open(gate)
         if now - self._halved >= HALVE_S:
             self._halved = now
+            self._halvings += 1
             self.hot.halve()
+            self.reads.halve()
         if now - self._looked >= _LOOK_S:
             self._looked = now
             self._keys = self.keys

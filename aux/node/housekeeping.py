@@ -6,6 +6,7 @@ import asyncio
 from operator import attrgetter
 from typing import Final
 
+from aux.advice.advisor import Advisor
 from aux.node.counters import NodeCounters
 from aux.node.event_sessions import EventSessions
 from aux.node.eviction import Eviction
@@ -20,6 +21,9 @@ from ringmaster.runtime.clock import Clock
 TICK_S: Final = 0.05
 IDLE_TICKS: Final = 4
 """When idle, tick so many times less often. Sending to a copy ends the idle period at once."""
+
+ADVICE_S: Final = 1.0
+"""How often the advisor looks at what it may take."""
 
 STALL_S: Final = 0.5
 """A gap between ticks above which this process was stopped itself: nobody else is to blame."""
@@ -43,6 +47,7 @@ class Housekeeping:
         sessions: EventSessions,
         grants: Grants,
         counters: NodeCounters,
+        advisor: Advisor,
         clock: Clock,
     ) -> None:
         self.overloaded = False
@@ -54,6 +59,8 @@ class Housekeeping:
         self._sessions = sessions
         self._grants = grants
         self._counters = counters
+        self._advisor = advisor
+        self._advised = 0.0
         self._clock = clock
         self._last_tick = 0.0
         self._lag_measured = 0.0
@@ -89,6 +96,9 @@ class Housekeeping:
         self._sessions.tick(now)
         self._grants.tick(now)
         self._fills.tick(now)
+        if now - self._advised >= ADVICE_S:
+            self._advised = now
+            self._advise()
         writes, self._writes_seen = self._writes_seen, self._counters.writes
         return writes == self._writes_seen and not (
             pending_bytes
@@ -97,6 +107,13 @@ class Housekeeping:
             or roles.is_moving()
             or self._grants.gates
         )
+
+    def _advise(self) -> None:
+        view = self._roles.view
+        if view is not None:
+            nodes = sum(node.up for node in view.nodes.values())
+            served = [primary.data for primary in self._roles.served.values()]
+            self._advisor.tick(served, nodes)
 
     def _measure_lag(self, now: float, *, stalled: bool) -> None:
         self._lag_measured = now

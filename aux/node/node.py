@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 
+from aux.advice.advisor import Advisor
+from aux.advice.model import Totals
 from aux.node.counters import NodeCounters
 from aux.node.event_sessions import EventSession, EventSessions
 from aux.node.eviction import Eviction
@@ -47,6 +50,9 @@ class Node:
         self.filler = Filler(
             self.peers, clock, options.fill_bytes_per_s, _require, lambda: self.roles.view
         )
+        self.advisor = Advisor(
+            store, self._totals, clock.boottime, self.clock.now_ms, time.perf_counter
+        )
         self.eviction = Eviction(store, self.roles.primaries, self.counters, self.clock.now_ms)
         self.fills = Fills(self.clock, self.roles.primaries)
         self.sessions = EventSessions(self._session_ended, self._session_lapsed)
@@ -57,9 +63,9 @@ class Node:
         self.listings = Listings(secrets.randbits(62))
         self.housekeeping = Housekeeping(
             self.roles, self.peers, self.eviction, self.listings, self.fills, self.sessions,
-            self.grants, self.counters, clock,
+            self.grants, self.counters, self.advisor, clock,
         )  # fmt: skip
-        self.sweeper = TagSweeper(store, self.roles.primaries, self.counters)
+        self.sweeper = TagSweeper(store, self.roles.primaries, self.counters, self.advisor)
         self.heard_of: Callable[[int], None] = _nobody_asks
         """Told the epoch of each view that a master pushed."""
         self._on_void = on_void
@@ -97,6 +103,12 @@ class Node:
     def progressed(self, copy: Copy) -> None:
         """A session opened or an acknowledgement came."""
         self.roles.progressed(copy)
+
+    def _totals(self) -> Totals:
+        counters = self.counters
+        reads = counters.hits + counters.misses + counters.copy_hits
+        uses = counters.hits + counters.writes
+        return Totals(reads, counters.misses, uses, self.clock.boottime())
 
     def _session_ended(self, session: EventSession) -> None:
         self.fills.forget(session)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from aux.advice.advisor import Advisor
 from aux.node.counters import NodeCounters
 from aux.replication.primary import Primary
 from aux.storage.store import Store
@@ -88,9 +89,10 @@ class _Verdicts:
 class Sweep:
     """One pass over `primary`, for the records that are committed when it begins. No I/O, no clock."""
 
-    def __init__(self, primary: Primary) -> None:
+    def __init__(self, primary: Primary, advisor: Advisor | None = None) -> None:
         data = primary.data
         self.primary = primary
+        self._advisor = advisor
         self._records = dict(data.tags)
         self._keys = list(data.entries)
         self._carriers = data.next_carriers = TagFilter()
@@ -108,6 +110,9 @@ class Sweep:
             entry = entries.get(key)
             if entry is not None and entry[FLAGS_OFFSET] & META and verdicts.is_dead(entry):
                 dead.append(key)
+        if self._advisor is not None and self.primary.data.sampled:
+            for key in dead:
+                self._advisor.removed(self.primary.data, key)
         return self.primary.remove_dead(dead) if dead else 0
 
     @property
@@ -134,11 +139,16 @@ class TagSweeper:
     """Sweeps `primaries` that have records, one after another, while they serve."""
 
     def __init__(
-        self, store: Store, primaries: Mapping[int, Primary], counters: NodeCounters
+        self,
+        store: Store,
+        primaries: Mapping[int, Primary],
+        counters: NodeCounters,
+        advisor: Advisor,
     ) -> None:
         self._store = store
         self._primaries = primaries
         self._counters = counters
+        self._advisor = advisor
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -156,7 +166,7 @@ class TagSweeper:
 
     async def _sweep(self, primary: Primary, left: int) -> int:
         """Sweep `primary`; of a slice `left` may be used before the next rest. Returns what is left of the last one."""
-        sweep = Sweep(primary)
+        sweep = Sweep(primary, self._advisor)
         while not sweep.is_over:
             if left <= 0:
                 await asyncio.sleep(REST_S)

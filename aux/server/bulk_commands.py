@@ -36,9 +36,9 @@ class BulkCommands:
         self._moved = moved
         self._served = node.roles.served
         self._store = node.store
-        self._store = node.store
         self._counters = node.counters
         self._grants = node.grants
+        self._advisor = node.advisor
         self._turn = 0
 
     def table(self) -> dict[bytes, Handler]:
@@ -74,8 +74,7 @@ class BulkCommands:
             return self._array(found, undecided)
         self._counters.hits += len(hits)
         self._counters.misses += len(found) - len(hits)
-        if self._grants.are_wanted:
-            self._count(tokens, keys, found)
+        self._count(tokens, keys, found)
         if bare and (text := bare_values(found, hits)) is not None:
             return b"$%d\r\n%b\r\n" % (len(text), text)
         replies = [
@@ -130,7 +129,16 @@ class BulkCommands:
             for index, (data, entry) in enumerate(zip(datas, found, strict=True)):
                 if entry is not None and data.tags and is_dead(entry, data.tags):
                     found[index] = None
+        for index, data in enumerate(datas):
+            if data.sampled and index not in undecided:
+                self._advise(data, keys[index], found[index])
         return found, undecided
+
+    def _advise(self, data: PartitionData, key: bytes, entry: bytes | None) -> None:
+        if entry is not None:
+            self._advisor.read(data, key, entry)
+        else:
+            self._advisor.missed(data, key, data.entries.get(key))
 
     def _array(self, found: Sequence[bytes | None], refused: dict[int, bytes]) -> bytes:
         """A reply for each of `found`, those in `refused` instead; `AGAIN` behind `MAX_REPLY_BYTES`."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from aux.node.advice_report import advice_of
 from aux.node.handlers import Client, Command, Handler
+from aux.node.hot_key_report import hot_keys_of
 from aux.node.node import Node
 from aux.node.status_report import status_of
+from ringmaster.cluster.advice import encode_advice
+from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, encode_hot_keys
 from ringmaster.cluster.node_status import encode_status
 from ringmaster.cluster.view import decode_head
 from ringmaster.cluster.view_delta import decode_step
@@ -24,13 +28,30 @@ class ControlCommands:
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
-        return {b"RM.STATUS": self.status, b"RM.VIEW": self.view, b"RM.STEP": self.step}
+        return {
+            b"RM.STATUS": self.status,
+            b"RM.VIEW": self.view,
+            b"RM.STEP": self.step,
+            b"RM.ADVICE": self.advice,
+            b"RM.HOTKEYS": self.hot_keys,
+        }
 
     def status(self, _client: Client, command: Command) -> bytes:
         """`RM.STATUS [now_ms]`: with the asking master's cluster time."""
         if len(command) > 1:
             self._node.clock.hear(int(command[1]))
         raw = encode_status(status_of(self._node))
+        return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+    def advice(self, _client: Client, _command: Command) -> bytes:
+        """`RM.ADVICE`: what this node's cache would hit with other sizes and policies."""
+        raw = encode_advice(advice_of(self._node))
+        return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+    def hot_keys(self, _client: Client, command: Command) -> bytes:
+        """`RM.HOTKEYS most`: the keys that are read most."""
+        most = min(MOST_HOT_KEYS, max(0, int(command[1])))
+        raw = encode_hot_keys(hot_keys_of(self._node, most))
         return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
     def view(self, _client: Client, command: Command) -> bytes:

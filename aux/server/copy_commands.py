@@ -24,6 +24,7 @@ class CopyCommands:
         self._sessions = node.sessions
         self._grants = node.grants
         self._counters = node.counters
+        self._advisor = node.advisor
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
@@ -107,6 +108,8 @@ class CopyCommands:
             self._counters.copy_hits += int(times)
             primary = self._served.get(token)
             if primary is not None:
-                self._store.touch(primary.data, key)
+                entry = self._store.touch(primary.data, key)
+                if primary.data.sampled and entry is not None:
+                    self._advisor.read(primary.data, key, entry, int(times))
                 self._grants.used(primary, key, int(times))
         return _OK

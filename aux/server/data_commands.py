@@ -53,6 +53,7 @@ class DataCommands:
         self._listings = node.listings
         self._fills = node.fills
         self._grants = node.grants
+        self._advisor = node.advisor
         self._dice = 1
         self._min_in_sync = node.options.min_in_sync
         self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
@@ -84,10 +85,14 @@ class DataCommands:
             if entry is not None and primary.is_undecided(command[2]):
                 return UNDECIDED
             self._counters.misses += 1
+            if data.sampled:
+                self._advisor.missed(data, command[2], entry)
             return NIL
         if len(entry) > LARGE and client.is_shared:
             return b"-LARGE %d\r\n" % len(entry)
         self._counters.hits += 1
+        if data.sampled:
+            self._advisor.read(data, command[2], entry)
         dice = self._dice = (self._dice * _LCG_FACTOR + _LCG_STEP) & _LCG_MASK
         if not dice >> 8 & SAMPLE_MASK:
             self._grants.read(primary, command[2], entry)
@@ -145,6 +150,8 @@ class DataCommands:
         term, seq = primary.term, primary.next_seq
         entry = entries.pack_json(term, seq, now_ms, value)
         self._counters.writes += 1
+        if primary.data.sampled:
+            self._advisor.wrote(primary.data, key, entry)
         reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (newest is None, term, seq)
         if primary.is_alone:
             primary.submit(key, entry)
@@ -243,6 +250,8 @@ class DataCommands:
         if outcome.changes:
             if outcome.entry is not None and outcome.entry[entries.FLAGS_OFFSET] & entries.META:
                 primary.carry(tags_of(outcome.entry))
+            if primary.data.sampled:
+                self._advisor.wrote(primary.data, key, outcome.entry)
             if primary.is_alone:
                 primary.submit(key, outcome.entry)
                 return render(outcome) if self._clock.lease_held() else UNKNOWN

@@ -56,7 +56,7 @@ class FillCommands:
             found = b"$-1"
         else:
             self._store.policy.touch(primary.data, key)
-            self._grants.read(primary, key, entry)
+            self._grants.read(primary, key, entry, 1)
             found = b"$%d\r\n%b" % (len(entry), entry)
         return b"*3\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
             found, len(fill_token), fill_token.encode(), waits,

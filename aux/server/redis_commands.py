@@ -53,6 +53,7 @@ class RedisCommands:
         self._primaries = node.roles.primaries
         self._store = node.store
         self._counters = node.counters
+        self._advisor = node.advisor
         self._data = data
         self._connections = connections
         self._late_reads = LateReads(node.clock)
@@ -329,8 +330,12 @@ class RedisCommands:
             if entry is not None and primary.is_undecided(key):
                 return TRY_AGAIN
             self._counters.misses += 1
+            if data.sampled:
+                self._advisor.missed(data, key, entry)
             return NIL
         self._counters.hits += 1
+        if data.sampled:
+            self._advisor.read(data, key, entry)
         value = entry[entries.value_offset(entry) :]
         return b"%b%b\r\n" % (bulk_head(len(value)), value)
 

@@ -110,6 +110,11 @@ class Adaptive(Policy):
     def name(self) -> str:
         return "adaptive"
 
+    @property
+    def model(self) -> ReuseModel:
+        """What it knows of reuse times, in ticks: one for each use of an entry."""
+        return self._model
+
     def touch(self, data: PartitionData, key: bytes) -> bytes | None:
         """The entry of `key`, which is used now; in a replica a plain look-up."""
         entry = data.entries.get(key)

@@ -21,7 +21,7 @@ class PartitionData:
     `tags`: records of invalidated tags by key, see `ringmaster/protocol/tag_records.py`. `carriers`: the tags that its entries may carry,
     those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it. `index`: knows of the
     bits of `carriers`. `holders`: the masters
-    that may have copies of entries by a grant of this node or an earlier primary (R13).
+    that may have copies of entries by a grant of this node or an earlier primary (R13). `sampled`: some of its keys are (`aux/advice`).
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class PartitionData:
         "next_due_ms",
         "number",
         "rescan_ms",
+        "sampled",
         "scan",
         "scan_due_ms",
         "table_bytes",
@@ -60,6 +61,7 @@ class PartitionData:
         self.index = TagIndex() if index is None else index
         self.carriers: TagFilter | None = None
         self.next_carriers: TagFilter | None = None
+        self.sampled = False
 
     def carry(self, tags: tuple[str, ...]) -> None:
         """An entry with these tags is on its way into it, or there."""

@@ -19,16 +19,20 @@ MAX_OCTAVE: Final = 31
 BUCKETS: Final = 64
 """Ages up to 2**32, two buckets to the octave."""
 
-_GROUPS: Final = 8
-_PRIOR: Final = 4.0
+GROUPS: Final = 8
+PRIOR: Final = 4.0
 """The weight, in accesses, of what is known of a class from all classes."""
 
-_DECAY: Final = 0.9
+DECAY: Final = 0.9
+"""What is left of a count after as many accesses as there are entries."""
+
 _MAX_CORRECTION: Final = 8.0
-_LEAST_PERIOD: Final = 4096
-_FIRST_PERIOD: Final = 1000
-_GROWTH: Final = 0.3
-_TINY: Final = 1e-9
+LEAST_PERIOD: Final = 4096
+FIRST_PERIOD: Final = 1000
+GROWTH: Final = 0.3
+"""In accesses, how long to learn: first, and then as long as that, up to one for each entry."""
+
+TINY: Final = 1e-9
 
 
 def reused(before: int, age: int) -> int:
@@ -56,28 +60,72 @@ def begin_of(bucket: int) -> float:
     return math.ldexp(1 + (bucket & 1) / 2, bucket >> 1) - 1
 
 
+_WIDTHS: Final = [begin_of(n + 1) - begin_of(n) for n in range(BUCKETS)]
+
+
+def corrections(elapsed: int, span: float) -> list[float]:
+    """What to multiply counts by at each age, `elapsed` accesses after the first: those used a moment ago cannot have been reused late."""
+    rate = -math.log(DECAY) / span
+    whole = 1 - math.exp(-rate * elapsed)
+    found = []
+    for n in range(BUCKETS):
+        seen_for = elapsed - begin_of(n + 1)
+        if seen_for <= 0:
+            found.append(_MAX_CORRECTION)
+        else:
+            share = max(TINY, 1 - math.exp(-rate * seen_for))
+            found.append(min(_MAX_CORRECTION, whole / share))
+    return found
+
+
+def class_values(
+    counted: list[float], seen: float, prior: list[float], correction: list[float]
+) -> list[float]:
+    """The Gittins index of a class at each age: neighbouring ages are merged while waiting longer is worth more per access.
+
+    `counted`: its reuses by age, of `seen` uses. `prior`: the reuses of one use in all classes like it.
+    """
+    hits, waits = [0.0] * BUCKETS, [0.0] * BUCKETS
+    left = seen + PRIOR
+    for n in range(BUCKETS):
+        reuses = counted[n] * correction[n] + PRIOR * prior[n]
+        after = max(TINY, left - reuses)
+        hits[n] = reuses
+        waits[n] = _WIDTHS[n] * (left + after) / 2 + 1e-12
+        left = after
+    values = [0.0] * BUCKETS
+    ends: list[int] = []
+    for n in range(BUCKETS - 1, -1, -1):
+        while ends and hits[ends[-1]] * waits[n] > hits[n] * waits[ends[-1]]:
+            end = ends.pop()
+            hits[n] += hits[end]
+            waits[n] += waits[end]
+        ends.append(n)
+        values[n] = hits[n] / waits[n]
+    return values
+
+
 class ReuseModel:
     """Counts reuses by class and age, and values both. Pure; `learn` takes about 2 ms (20 ms interpreted).
 
     `values[class * BUCKETS + bucket]`: hits per access waited, of an entry of that class and age.
     """
 
-    __slots__ = ("_began", "_learned_at", "_next", "_reuses", "_seen", "_span", "_widths", "values")
+    __slots__ = ("_began", "_learned_at", "_next", "_reuses", "_seen", "_span", "values")
 
     def __init__(self) -> None:
         self._reuses = [0.0] * (CLASSES * BUCKETS)
         self._seen = [0.0] * CLASSES
-        self._widths = [begin_of(n + 1) - begin_of(n) for n in range(BUCKETS)]
         self._began = self._learned_at = 0
-        self._next = _FIRST_PERIOD
-        self._span = float(_LEAST_PERIOD)
+        self._next = FIRST_PERIOD
+        self._span = float(LEAST_PERIOD)
         recency = [1 / (1 + begin_of(n)) for n in range(BUCKETS)]
         self.values: list[float] = recency * CLASSES
 
     def begin(self, now: int) -> None:
         """What is counted begins at access number `now`."""
         self._began = self._learned_at = now
-        self._next = now + _FIRST_PERIOD
+        self._next = now + FIRST_PERIOD
 
     def used(self, kind: int) -> None:
         """An entry was used, and is of class `kind` now."""
@@ -93,12 +141,12 @@ class ReuseModel:
 
     def learn(self, now: int, entries: int) -> None:
         """Value anew what a cache of `entries` keeps, and let older counts fade: by a tenth in as many accesses as it has entries."""
-        correction = self._corrections(now)
-        total, totals = 0.0, [0.0] * _GROUPS
-        pooled, grouped = [0.0] * BUCKETS, [0.0] * (_GROUPS * BUCKETS)
+        correction = corrections(now - self._began, self._span)
+        total, totals = 0.0, [0.0] * GROUPS
+        pooled, grouped = [0.0] * BUCKETS, [0.0] * (GROUPS * BUCKETS)
         for kind in range(CLASSES):
             seen = self._seen[kind]
-            if seen <= _TINY:
+            if seen <= TINY:
                 continue
             total += seen
             group = kind >> 5
@@ -109,21 +157,26 @@ class ReuseModel:
                     reuses *= correction[n]
                     pooled[n] += reuses
                     grouped[group * BUCKETS + n] += reuses
-        if total <= _TINY:
+        if total <= TINY:
             return
-        for group in range(_GROUPS):
-            weight = totals[group] + _PRIOR
+        for group in range(GROUPS):
+            weight = totals[group] + PRIOR
             for n in range(BUCKETS):
                 at = group * BUCKETS + n
-                grouped[at] = (grouped[at] + _PRIOR * pooled[n] / total) / weight
-        unseen = [
-            -1
-        ] * _GROUPS  # the first such class of each group: all of them are worth the same
+                grouped[at] = (grouped[at] + PRIOR * pooled[n] / total) / weight
+        unseen = [-1] * GROUPS  # the first such class of each group: all of them are worth the same
         for kind in range(CLASSES):
             group = kind >> 5
-            if self._seen[kind] > _TINY or unseen[group] < 0:
-                self._value(kind, correction, grouped)
-                if self._seen[kind] <= _TINY:
+            if self._seen[kind] > TINY or unseen[group] < 0:
+                base = kind * BUCKETS
+                prior = group * BUCKETS
+                self.values[base : base + BUCKETS] = class_values(
+                    self._reuses[base : base + BUCKETS],
+                    self._seen[kind],
+                    grouped[prior : prior + BUCKETS],
+                    correction,
+                )
+                if self._seen[kind] <= TINY:
                     unseen[group] = kind
             else:
                 like = unseen[group] * BUCKETS
@@ -131,44 +184,8 @@ class ReuseModel:
                     self.values[kind * BUCKETS + n] = self.values[like + n]
         self._fade(now, entries)
 
-    def _corrections(self, now: int) -> list[float]:
-        """What to multiply counts by at each age: an entry used a moment ago cannot have been reused at a great age yet."""
-        rate = -math.log(_DECAY) / self._span
-        whole = 1 - math.exp(-rate * (now - self._began))
-        found = []
-        for n in range(BUCKETS):
-            seen_for = now - self._began - begin_of(n + 1)
-            if seen_for <= 0:
-                found.append(_MAX_CORRECTION)
-            else:
-                share = max(_TINY, 1 - math.exp(-rate * seen_for))
-                found.append(min(_MAX_CORRECTION, whole / share))
-        return found
-
-    def _value(self, kind: int, correction: list[float], grouped: list[float]) -> None:
-        """The Gittins index at each age: neighbouring ages are merged while waiting longer is worth more per access."""
-        base, prior = kind * BUCKETS, (kind >> 5) * BUCKETS
-        seen = self._seen[kind]
-        hits, waits = [0.0] * BUCKETS, [0.0] * BUCKETS
-        left = seen + _PRIOR
-        for n in range(BUCKETS):
-            reuses = self._reuses[base + n] * correction[n] + _PRIOR * grouped[prior + n]
-            after = max(_TINY, left - reuses)
-            hits[n] = reuses
-            waits[n] = self._widths[n] * (left + after) / 2 + 1e-12
-            left = after
-        values = self.values
-        ends: list[int] = []
-        for n in range(BUCKETS - 1, -1, -1):
-            while ends and hits[ends[-1]] * waits[n] > hits[n] * waits[ends[-1]]:
-                end = ends.pop()
-                hits[n] += hits[end]
-                waits[n] += waits[end]
-            ends.append(n)
-            values[base + n] = hits[n] / waits[n]
-
     def _fade(self, now: int, entries: int) -> None:
-        kept = math.exp(math.log(_DECAY) / self._span * (now - self._learned_at))
+        kept = math.exp(math.log(DECAY) / self._span * (now - self._learned_at))
         for kind in range(CLASSES):
             if self._seen[kind] <= 0.0:
                 continue
@@ -176,7 +193,7 @@ class ReuseModel:
             for at in range(kind * BUCKETS, (kind + 1) * BUCKETS):
                 self._reuses[at] *= kept
         self._learned_at = now
-        self._span = float(max(_LEAST_PERIOD, entries))
-        wanted = now + max(_LEAST_PERIOD, entries)
-        grown = now + _FIRST_PERIOD + int(_GROWTH * (now - self._began))
+        self._span = float(max(LEAST_PERIOD, entries))
+        wanted = now + max(LEAST_PERIOD, entries)
+        grown = now + FIRST_PERIOD + int(GROWTH * (now - self._began))
         self._next = min(wanted, grown)

@@ -6,16 +6,15 @@ simulations", ATC 2017).
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from typing import Final
 
 from aux.storage.reuse_model import NEW, ReuseModel, reused
+from aux.storage.rule_contest import RuleContest
 from aux.storage.scoring import (
     FREQUENCY,
     RECENCY,
     REUSE,
-    RULES,
     InflationClock,
     score,
 )
@@ -25,20 +24,9 @@ SAMPLED: Final = 2048
 
 MAX_FREQUENCY: Final = 15
 
-_ALL: Final = (1 << RULES) - 1
 _REMEMBERED: Final = 4
 """Keys that are followed, for each key in a cache."""
 
-_HORIZON: Final = 10.0
-"""Hits fade by a factor of e in the time of so many accesses for each entry."""
-
-_MARGIN: Final = 0.003
-"""By how much more of the requests another rule must hit to be taken."""
-
-_SIGMAS: Final = 2.0
-"""By how many standard deviations more, besides: in a small sample a rule may hit more by chance."""
-
-_MAX_UNIT: Final = 1e12
 _LOOKS: Final = 12
 _LOOKED_AT: Final = 96
 
@@ -147,15 +135,11 @@ class ShadowCaches:
     """
 
     __slots__ = (
-        "_counted",
+        "_contest",
         "_followed",
-        "_hits",
         "_recent",
         "_recent_bytes",
         "_sampled",
-        "_unit",
-        "_variances",
-        "_weight",
         "best",
         "model",
         "shift",
@@ -169,11 +153,7 @@ class ShadowCaches:
         self._recent: OrderedDict[int, Followed] = OrderedDict()
         self._recent_bytes = 0
         self._sampled = [SampledCache(FREQUENCY, now), SampledCache(REUSE, now)]
-        self._hits = [0.0] * RULES
-        self._weight = 0.0
-        self._variances = [0.0] * RULES
-        self._unit = 1.0
-        self._counted = 0
+        self._contest = RuleContest(best)
 
     @property
     def inflation(self) -> float:
@@ -207,47 +187,14 @@ class ShadowCaches:
         f.tick = now
         if cost > share_bytes:
             return
-        self._count(f)
+        contest = self._contest
+        contest.count(f.inside, len(self._recent))
+        self.best = contest.best
         self._keep(f, now, share_bytes)
         if len(self._followed) > _REMEMBERED * (len(self._recent) + 16):
             self._forget()
         if model.is_due(now):
             model.learn(now, len(self._recent) << self.shift)
-
-    def _count(self, f: Followed) -> None:
-        """Count hits, and look whether another rule has more."""
-        # Later hits weigh more, instead of earlier ones less: one addition.
-        self._unit = unit = self._unit * (1 + 1 / (_HORIZON * max(100, len(self._recent))))
-        self._weight += unit
-        hits, inside = self._hits, f.inside
-        if inside & 1:
-            hits[0] += unit
-        if inside & 2:
-            hits[1] += unit
-        if inside & 4:
-            hits[2] += unit
-        if inside not in {0, _ALL}:
-            unlike = inside ^ (_ALL if inside >> self.best & 1 else 0)
-            for rule in range(RULES):
-                if unlike >> rule & 1:
-                    self._variances[rule] += unit * unit
-        self._counted += 1
-        if self._counted & 15:
-            return
-        best, before = self.best, self.best
-        least = hits[before] + _MARGIN * self._weight
-        for rule in range(RULES):
-            ahead = hits[rule] - least - _SIGMAS * math.sqrt(self._variances[rule])
-            if ahead > 0 and (best == before or hits[rule] > hits[best]):
-                best = rule
-        if best != before:
-            self.best = best
-            self._variances = [0.0] * RULES
-        if unit > _MAX_UNIT:
-            self._hits = [value / unit for value in hits]
-            self._weight /= unit
-            self._variances = [value / unit / unit for value in self._variances]
-            self._unit = 1.0
 
     def _keep(self, f: Followed, now: int, share_bytes: int) -> None:
         values = self.model.values

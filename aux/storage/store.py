@@ -84,6 +84,15 @@ class Store:
         """Bytes of the budget that the rest of the process uses."""
         return self._overhead_bytes
 
+    @property
+    def primary_share(self) -> int:
+        """Bytes that evictable entries and their tables may take."""
+        return self._primary_share
+
+    def cost_of(self, key: builtins.bytes, entry: builtins.bytes) -> int:
+        """Bytes of the budget that they take, their partition's table left out."""
+        return self._cost(len(key), len(entry))
+
     def set_overhead(self, overhead_bytes: int) -> None:
         """Takes `overhead_bytes` off the budget from now on: resident memory less `bytes`, where measured."""
         self._overhead_bytes = max(0, overhead_bytes)

@@ -52,6 +52,7 @@ from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
 from master.http.problem import TITLES
 from ringmaster import __version__
 from ringmaster.access.grant import RIGHTS
+from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, HotKey
 from ringmaster.config.eviction import POLICIES
 
 
@@ -221,6 +222,7 @@ def _cluster_paths() -> Node:
         term=INTEGER,
         epoch=INTEGER,
     )
+    hot_keys = exactly(hot_keys=list_of(struct(HotKey)), unreachable=list_of(STRING))
     accepted = exactly(node=STRING, becomes=STRING, progress=STRING)
     taken = {
         "202": says("Asked for; GET /cluster shows the progress.", accepted),
@@ -245,6 +247,23 @@ def _cluster_paths() -> Node:
         },
         "/cluster/locate": {"get": {**locate, "parameters": [{**KEY_QUERY, "required": True}]}},
         "/cluster/locate/{key}": {"parameters": [KEY], "get": locate},
+        "/cluster/advice": {
+            "get": operation(
+                "What the hit ratio would be with other sizes and policies",
+                {"200": says("As far as the nodes' samples can tell.", _advice())},
+            )
+        },
+        "/cluster/hotkeys": {
+            "get": operation(
+                "The keys that are read most, of those that the token is good for",
+                {"200": says("The most often read first.", hot_keys)},
+                query(
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": MOST_HOT_KEYS, "default": 20},
+                    "How many at most.",
+                ),
+            )
+        },
         "/cluster/events": {
             "get": operation(
                 "Every new view, as it comes",
@@ -276,6 +295,35 @@ def _cluster_paths() -> Node:
         "/cluster/rebalance/pause": {"post": operation("Pause rebalancing", quiet)},
         "/cluster/rebalance/resume": {"post": operation("Resume it", quiet)},
     }
+
+
+def _advice() -> Node:
+    nullable: Node = {"type": ["number", "null"]}
+    prospect = exactly(
+        policy={"enum": list(POLICIES)},
+        memory={"type": "number"},
+        node_count=INTEGER,
+        entry_bytes=INTEGER,
+        hit_ratio=nullable,
+        gain=nullable,
+        error=nullable,
+        filled={"type": "number"},
+    )
+    return exactly(
+        policy=STRING,
+        window_s={"type": "number"},
+        reads=INTEGER,
+        sampled=INTEGER,
+        hit_ratio=nullable,
+        entry_bytes=INTEGER,
+        busy_ratio={"type": "number"},
+        enough={"type": "boolean"},
+        reason={"type": ["string", "null"]},
+        unreachable=list_of(STRING),
+        sizes=list_of(prospect),
+        scaling=list_of(prospect),
+        policies=list_of(prospect),
+    )
 
 
 def _snapshot_paths() -> Node:

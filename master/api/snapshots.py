@@ -5,21 +5,21 @@ So any master answers for a snapshot that another one ordered.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from master.api.ask_nodes import AskLink, ask_nodes
 from master.api.cluster import JSON_HEADERS
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import Problem
 from ringmaster.cluster.view import View
 from ringmaster.config.quantities import rfc3339
-from ringmaster.errors import RingmasterError, Unserved
+from ringmaster.errors import Unserved
 from ringmaster.protocol.resp import encode
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.snapshot.report import (
@@ -31,13 +31,6 @@ from ringmaster.snapshot.report import (
 
 _ID = re.compile(r"/snapshots/([A-Za-z0-9._-]{1,64})")
 _T = TypeVar("_T")
-
-
-class AskLink(Protocol):
-    """What this needs of `ringmaster.net.link.Link`."""
-
-    async def request(self, frame: bytes, timeout_s: float) -> object:
-        """The reply. Raises `RingmasterError`."""
 
 
 class SnapshotsApi:
@@ -109,17 +102,7 @@ class SnapshotsApi:
     ) -> dict[str, _T | None]:
         """The answer of every node that is up; None from those that gave none in time."""
         timeout_s = max(0.001, exchange.deadline() - self._clock.boottime())
-
-        async def ask(node: str) -> _T | None:
-            link = self._link_of(node)
-            try:
-                raw = None if link is None else await link.request(frame, timeout_s)
-                return decode(raw) if isinstance(raw, bytes) else None
-            except (RingmasterError, msgspec.DecodeError):
-                return None
-
-        nodes = [node for node, info in self._view().nodes.items() if info.up]
-        return dict(zip(nodes, await asyncio.gather(*map(ask, nodes)), strict=True))
+        return await ask_nodes(self._view(), self._link_of, frame, decode, timeout_s)
 
 
 def _ask_for(name: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from master.api.advice import AdviceApi
 from master.api.application import Endpoint, Handler, Routes
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
@@ -11,6 +12,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.hot_keys import HotKeysApi
 from master.api.snapshots import SnapshotsApi
 
 OPEN: Final = ""
@@ -30,6 +32,8 @@ def routes(
     health: HealthApi,
     docs: DocsApi,
     snapshots: SnapshotsApi,
+    advice: AdviceApi,
+    hot_keys: HotKeysApi,
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
@@ -46,6 +50,8 @@ def routes(
             "/data/bulk/delete": {"POST": Endpoint(bulk.delete, WRITE, write=True)},
             "/cluster": {"GET": Endpoint(cluster.show, READ)},
             "/cluster/locate": {"GET": Endpoint(cluster.locate, READ)},
+            "/cluster/advice": {"GET": Endpoint(advice.show, READ)},
+            "/cluster/hotkeys": {"GET": Endpoint(hot_keys.show, READ)},
             "/cluster/events": {"GET": Endpoint(events.stream, READ)},
             "/cluster/rebalance/pause": {"POST": _change(cluster.pause, "pause")},
             "/cluster/rebalance/resume": {"POST": _change(cluster.resume, "resume")},

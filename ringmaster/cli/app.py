@@ -10,7 +10,9 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from ringmaster.cli import nodes, operate, snapshots, token
+from ringmaster.cli.advice import advise
 from ringmaster.cli.chaos import chaos
+from ringmaster.cli.hot_keys import hotkeys
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
 from ringmaster.cli.redis_password import redis_password
 from ringmaster.cli.scale import scale
@@ -80,6 +82,8 @@ app.command("locate", short_help="Show which nodes hold a key.")(operate.locate)
 app.command("eviction", short_help="Show or change how nodes choose what to evict.")(
     operate.eviction
 )
+app.command("advise", short_help="Say what other sizes and policies would hit.")(advise)
+app.command("hotkeys", short_help="Show which keys are read most.")(hotkeys)
 app.command("drain", short_help="Move everything off a node, to stop it.")(nodes.drain)
 app.command("undrain")(nodes.undrain)
 app.command("forget", short_help="Strike a node that is gone off the list.")(nodes.forget)

@@ -166,6 +166,14 @@ class AsyncClient:
         """`GET /cluster`."""
         return await self._send(calls.cluster())
 
+    async def advice(self) -> Any:
+        """`GET /cluster/advice`."""
+        return await self._send(calls.advice())
+
+    async def hot_keys(self, limit: int = 20) -> Any:
+        """`GET /cluster/hotkeys`."""
+        return await self._send(calls.hot_keys(limit))
+
     async def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return await self._send(calls.locate(key))

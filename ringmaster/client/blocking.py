@@ -141,6 +141,14 @@ class Client:
         """`GET /cluster`."""
         return self._send(calls.cluster())
 
+    def advice(self) -> Any:
+        """`GET /cluster/advice`."""
+        return self._send(calls.advice())
+
+    def hot_keys(self, limit: int = 20) -> Any:
+        """`GET /cluster/hotkeys`."""
+        return self._send(calls.hot_keys(limit))
+
     def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return self._send(calls.locate(key))

@@ -123,6 +123,16 @@ def cluster() -> Call[Any]:
     return Call("GET", "/cluster", Reply.json)
 
 
+def advice() -> Call[Any]:
+    """`GET /cluster/advice`."""
+    return Call("GET", "/cluster/advice", Reply.json)
+
+
+def hot_keys(limit: int) -> Call[Any]:
+    """`GET /cluster/hotkeys`."""
+    return Call("GET", f"/cluster/hotkeys?limit={limit}", Reply.json)
+
+
 def locate(key: str) -> Call[Any]:
     """Where `key` belongs."""
     return Call("GET", f"/cluster/locate/{path_segment(key)}", Reply.json)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from master.api.advice import AdviceApi
 from master.api.application import Application
 from master.api.bulk import BulkApi
 from master.api.cluster import ClusterApi
@@ -17,6 +18,7 @@ from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
+from master.api.hot_keys import HotKeysApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.url_map import routes
@@ -100,6 +102,8 @@ class FakeMaster:
             health,
             DocsApi(),
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
+            AdviceApi(lambda: self.view, lambda _: None, clock),
+            HotKeysApi(lambda: self.view, lambda _: None, clock),
         )
         self._replies = replies
         self._authority = Authority(["cache.example"] if grants is None else ["*"])
