@@ -30,7 +30,7 @@ from ringmaster.runtime.processor_time import wanted_time
 
 LOOK_S: Final = 0.001
 
-SHARE: Final = 0.1
+SHARE: Final = 0.0625
 """Of a master's processor time that refusals may take."""
 
 _COST_S: Final = 0.000_01
@@ -272,7 +272,8 @@ class Overload:
             self._refill()
         if now < self.shedding.ends:
             return
-        answered = self._all_answered
+        # What nodes answered is counted as what they have; a request may be several there, or none.
+        answered = max(self.answered + self._router.answered, self._all_answered)
         had = self.shedding.active
         self.shedding.close_interval(
             now,
@@ -292,9 +293,8 @@ class Overload:
 
     @property
     def _all_answered(self) -> int:
-        """Requests answered since start, by nodes, from copies, and by aiohttp."""
-        router = self._router
-        return self.answered + router.answered + router.copies.hits
+        """Requests answered since start, whatever they asked of nodes; not those that were refused here."""
+        return self._counters.answered
 
     def _refill(self) -> None:
         """Add the share of the processor time that has passed."""

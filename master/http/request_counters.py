@@ -74,6 +74,11 @@ class Counters:
         return iter(list(self._series.values()))
 
     @property
+    def answered(self) -> int:
+        """Requests that were not refused because of overload."""
+        return sum(series.count for series in self if series.outcome != SHED)
+
+    @property
     def hits(self) -> int:
         """Values read that were there."""
         return self.bulk_hits + sum(series.count for series in self if series.outcome == "hit")
