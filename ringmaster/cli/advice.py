@@ -32,11 +32,11 @@ def advice_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     """`GET /cluster/advice` for people."""
     ratio = answer.get("hit_ratio")
     measured = (
-        "no reads yet" if ratio is None else f"{ratio:.1%} of {answer.get('reads'):,} reads hit"
+        "no reads yet" if ratio is None else f"{ratio:.1%} of {answer.get('reads') or 0:,} reads hit"
     )
     yield (
         f"{answer.get('policy')}, {readable_bytes(answer.get('entry_bytes') or 0)} for entries: {measured} "
-        f"in {answer.get('window_s', 0):,.0f} s, {answer.get('sampled'):,} of them sampled"
+        f"in {answer.get('window_s') or 0:,.0f} s, {answer.get('sampled') or 0:,} of them sampled"
     )
     if unreachable := answer.get("unreachable"):
         yield f"no answer from {', '.join(unreachable)}"

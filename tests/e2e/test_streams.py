@@ -37,6 +37,8 @@ COMMANDS: dict[str, list[str]] = {
     "invalidate": ["t"],
     "status": [],
     "eviction": [],
+    "advise": [],
+    "hotkeys": [],
     "locate": ["a"],
     "drain": ["aux1"],
     "undrain": ["aux1"],
