@@ -32,7 +32,9 @@ def advice_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     """`GET /cluster/advice` for people."""
     ratio = answer.get("hit_ratio")
     measured = (
-        "no reads yet" if ratio is None else f"{ratio:.1%} of {answer.get('reads') or 0:,} reads hit"
+        "no reads yet"
+        if ratio is None
+        else f"{ratio:.1%} of {answer.get('reads') or 0:,} reads hit"
     )
     yield (
         f"{answer.get('policy')}, {readable_bytes(answer.get('entry_bytes') or 0)} for entries: {measured} "
