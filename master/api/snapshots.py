@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
-from master.api.ask_nodes import AskLink, ask_nodes
+from master.api.ask_nodes import NodesApi
 from master.api.cluster import JSON_HEADERS
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import Problem
-from ringmaster.cluster.view import View
 from ringmaster.config.quantities import rfc3339
 from ringmaster.errors import Unserved
 from ringmaster.protocol.resp import encode
-from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.snapshot.report import (
     RequestReport,
     SnapshotReport,
@@ -33,18 +31,8 @@ _ID = re.compile(r"/snapshots/([A-Za-z0-9._-]{1,64})")
 _T = TypeVar("_T")
 
 
-class SnapshotsApi:
-    """`link_of(node)`: the link to it, None if there is none."""
-
-    def __init__(
-        self,
-        view: Callable[[], View],
-        link_of: Callable[[str], AskLink | None],
-        clock: ClusterClock,
-    ) -> None:
-        self._view = view
-        self._link_of = link_of
-        self._clock = clock
+class SnapshotsApi(NodesApi):
+    """What nodes have written, and are to write."""
 
     async def show(self, exchange: Exchange) -> Reply:
         """`GET /snapshots`: the newest section of each partition and its file, what is damaged, and how writing goes."""
@@ -96,13 +84,6 @@ class SnapshotsApi:
         if match is None or not any(found.values()):
             raise Problem(404, "no-such-snapshot", "no node remembers a snapshot with this id")
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(_progress(match[1], found)))
-
-    async def _ask_all(
-        self, exchange: Exchange, frame: bytes, decode: Callable[[bytes], _T]
-    ) -> dict[str, _T | None]:
-        """The answer of every node that is up; None from those that gave none in time."""
-        timeout_s = max(0.001, exchange.deadline() - self._clock.boottime())
-        return await ask_nodes(self._view(), self._link_of, frame, decode, timeout_s)
 
 
 def _ask_for(name: str) -> bytes:

@@ -191,7 +191,7 @@ class Overload:
     def look_at_clients(self, now: float, used: int, fronted: int) -> None:
         """So many connections were used since this was called last, 50 ms or so ago, and so many of them were nginx's."""
         seconds, self._looked_at = now - self._looked_at, now
-        answered, self._answered_then = self._answered_then, self._all_answered
+        answered, self._answered_then = self._answered_then, self._counters.answered
         answered = max(0, self._answered_then - answered)
         self.front.close_interval(now, fronted, answered)
         # Little's law: what is in the system, by what leaves it in a second. Clients that pause between requests are none that wait, unless
@@ -273,7 +273,7 @@ class Overload:
         if now < self.shedding.ends:
             return
         # What nodes answered is counted as what they have; a request may be several there, or none.
-        answered = max(self.answered + self._router.answered, self._all_answered)
+        answered = max(self.answered + self._router.answered, self._counters.answered)
         had = self.shedding.active
         self.shedding.close_interval(
             now,
@@ -290,11 +290,6 @@ class Overload:
         self._answered = answered
         self._pressed = False
         self._most = 0
-
-    @property
-    def _all_answered(self) -> int:
-        """Requests answered since start, whatever they asked of nodes; not those that were refused here."""
-        return self._counters.answered
 
     def _refill(self) -> None:
         """Add the share of the processor time that has passed."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 import typer
 
-from ringmaster.cli.operate import Json, Timeout, Token, Url, connected
+from ringmaster.cli.operate import Json, Timeout, Token, Url, connected, print_json
 from ringmaster.cli.tables import readable_bytes
 from ringmaster.client.reply import DEFAULT_URL
 
@@ -22,7 +21,7 @@ def advise(
     with connected(url, timeout, token) as client:
         answer = client.advice()
     if json or not isinstance(answer, dict):
-        typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+        print_json(answer)
         return
     for line in advice_lines(answer):
         typer.echo(line)

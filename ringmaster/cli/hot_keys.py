@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
-from ringmaster.cli.operate import Json, Timeout, Token, Url, connected
+from ringmaster.cli.operate import Json, Timeout, Token, Url, connected, print_json
 from ringmaster.client.reply import DEFAULT_URL
 
 
@@ -24,7 +23,7 @@ def hotkeys(
     with connected(url, timeout, token) as client:
         answer = client.hot_keys(limit)
     if json or not isinstance(answer, dict):
-        typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+        print_json(answer)
         return
     typer.echo(f"{'reads/s':>10}  {'copies':>6}  {'partition':>9}  {'node':<12}  key")
     for row in answer.get("hot_keys") or []:

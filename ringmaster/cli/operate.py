@@ -184,7 +184,7 @@ def status(
     with connected(url, timeout, token) as client:
         answer = client.cluster()
         if json or not isinstance(answer, dict):
-            _print_json(answer)
+            print_json(answer)
         else:
             # Only a terminal has a width.
             width = Console().width if sys.stdout.isatty() else None
@@ -203,7 +203,7 @@ def locate(
     with connected(url, timeout, token) as client:
         place = client.locate(key)
     if json or not isinstance(place, dict):
-        _print_json(place)
+        print_json(place)
         return
     copies = ", ".join(place.get("replicas") or []) or "none"
     typer.echo(
@@ -268,7 +268,8 @@ def _ttl_s(text: str | None) -> float | None:
         raise SettingsError(f"--ttl: {error}") from error
 
 
-def _print_json(answer: Any) -> None:
+def print_json(answer: Any) -> None:
+    """What was asked for, for a program; indented."""
     typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
 
 

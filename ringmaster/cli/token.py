@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from ringmaster.access.grant import RIGHTS, Grant, digest_of, make_grant, new_token
 from ringmaster.access.token_file import add_token, read_tokens, remove_token
-from ringmaster.cli.operate import Json, ending
+from ringmaster.cli.operate import Json, ending, print_json
 from ringmaster.cli.streams import text_of
 
 _DEFAULT: Final = Path("tokens.toml")
@@ -112,7 +111,7 @@ def show(file: TokensFile = _DEFAULT, json: Json = False) -> None:
             }
             for each in grants
         ]
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        print_json(rows)
         return
     for each in grants:
         typer.echo(f"{each.name}: {_scope(each)}{f'; made {each.created}' if each.created else ''}")
