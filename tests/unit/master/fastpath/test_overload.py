@@ -272,6 +272,8 @@ async def test_what_waits_in_nginx_is_refused_to_its_clients_only(world: World) 
     overload = world.path.context.overload
     overload.front.active = overload.active = True
     overload.front.part = 1.0
+    # Nothing waits here: the window is of no interest.
+    overload.shedding.window = 0
     nginx, direct = world.client(), world.client(DIRECT)
     nginx.receive(get())
     assert is_refusal(nginx.said())
