@@ -6,7 +6,7 @@ from collections import deque
 
 from aux.replication.pending import Pending, Waiter
 from aux.storage.expiry import is_expired
-from aux.storage.partition_data import PartitionData
+from aux.storage.partition_data import NEVER, PartitionData
 from ringmaster.protocol.tag_records import CONTROL, is_dead, record_key
 
 
@@ -47,6 +47,12 @@ class Overlay:
             for key, pending in self._overlay.items()
             if pending.entry is not None and not key.startswith(CONTROL)
         ]
+
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether any newest entry may have expired, or be dead: worth a look."""
+        data = self.data
+        return data.next_due_ms < NEVER or bool(data.scan or self._overlay or self.tags)
 
     def is_gone(self, newest: bytes, now_ms: int) -> bool:
         """Whether `newest`, an entry of this partition, is there no more for who writes: expired, or dead by its tags."""

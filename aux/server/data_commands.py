@@ -143,16 +143,18 @@ class DataCommands:
             return self.refusal(primary)
         now_ms = self._clock.now_ms()
         newest = primary.newest(key)
-        if newest is not None and primary.is_gone(newest, now_ms):
+        if newest is not None and primary.may_be_gone and primary.is_gone(newest, now_ms):
             primary.expire(key)
             self._counters.expirations += 1
             newest = None
+        status, slot = (1, 0) if newest is None else (0, entries.slot_of(newest))
         term, seq = primary.term, primary.next_seq
-        entry = entries.pack_json(term, seq, now_ms, value)
+        # With the slot that the store would give it, it is stored as it is.
+        entry = entries.pack_json(term, seq, now_ms, value, slot)
         self._counters.writes += 1
         if primary.data.sampled:
             self._advisor.wrote(primary.data, key, entry)
-        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (newest is None, term, seq)
+        reply = b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:0\r\n" % (status, term, seq)
         if primary.is_alone:
             primary.submit(key, entry)
             return reply if self._clock.lease_held() else UNKNOWN

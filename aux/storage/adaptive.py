@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Container, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from aux.storage.ghosts import Ghosts
 from aux.storage.partition_data import PartitionData
@@ -17,7 +17,7 @@ from aux.storage.policy import LOADED_TICKS, Policy, Victim
 from aux.storage.reuse_model import MAX_OCTAVE, ReuseModel, reused
 from aux.storage.scoring import FREQUENCY, InflationClock, score
 from aux.storage.shadow_caches import SAMPLED, ShadowCaches, is_sampled
-from ringmaster.protocol.entry import unpack_slot
+from ringmaster.protocol.entry import slot_of, unpack_slot
 from ringmaster.protocol.hashing import hash_of
 
 # By slot: class (8 bits), frequency (4), whether the key may be in the sample, partition (17; a free slot or one that is not
@@ -45,6 +45,9 @@ _RUN: Final = 8
 _TAKEN_IN: Final = 16
 _MOST_SKIPPED: Final = 32
 """For each entry wanted so many slots are passed over, at most, that are free or of replicas; then partitions are gone through."""
+
+_UNLEARNT: Final = 3
+"""Before half of the budget is used, one of four uses is learnt from: nothing goes yet."""
 
 _THINNER: Final = 3
 
@@ -119,7 +122,7 @@ class Adaptive(Policy):
         """The entry of `key`, which is used now; in a replica a plain look-up."""
         entry = data.entries.get(key)
         if entry is not None and data.evictable:
-            self._use(unpack_slot(entry)[0], key)
+            self._use(slot_of(entry), key)
         return entry
 
     def stamp(self, data: PartitionData, key: bytes, cost: int) -> int:
@@ -176,8 +179,7 @@ class Adaptive(Policy):
         ticks, traits, held, free = self.ticks, self._traits, self._keys, self._free
         ghosts = None if self._shadows is None else self._ghosts
         for key, entry in zip(keys, entries, strict=True):
-            # `unpack_slot` byte by byte: compiled that makes no objects.
-            slot = entry[0] | entry[1] << 8 | entry[2] << 16 | entry[3] << 24
+            slot = slot_of(entry)
             if ghosts is not None:
                 ghosts.add(hash_of(key), ticks[slot], traits[slot] & (_KIND | _FREQUENCY))
             held[slot] = None
@@ -297,20 +299,26 @@ class Adaptive(Policy):
         ticks = self.ticks
         tick = self._tick + 1
         self._tick = tick
-        octave = (tick - ticks[slot] + 1).bit_length() - 1
-        ticks[slot] = tick
+        # Compiled, an index into an array is an object: one for all.
+        place: Any = slot
+        if tick & _UNLEARNT and self._shadows is None:
+            ticks[place] = tick
+            return
+        before: int = ticks[place]
+        octave = (tick - before + 1).bit_length() - 1
+        ticks[place] = tick
         if octave > MAX_OCTAVE:
             octave = MAX_OCTAVE
         elif octave < 0:  # an entry that is loaded again
             octave = 0
-        traits = self._traits[slot]
+        traits: int = self._traits[place]
         if traits & _FREQUENCY != _FREQUENCY:
             traits += _ONE_USE
-        self._traits[slot] = traits & ~_KIND | _AFTER[traits & _KIND] | octave
+        self._traits[place] = traits & ~_KIND | _AFTER[traits & _KIND] | octave
         if traits & _IN_SAMPLE and self._shadows is not None:
-            place = hash_of(key)
-            if is_sampled(place, self._shift):
-                self._observe(place, max(1, traits >> _COST_SHIFT))
+            digest = hash_of(key)
+            if is_sampled(digest, self._shift):
+                self._observe(digest, max(1, traits >> _COST_SHIFT))
             else:
                 self._traits[slot] &= ~_IN_SAMPLE
 

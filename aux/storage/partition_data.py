@@ -6,8 +6,8 @@ from typing import Final
 
 from aux.storage.tags import TagFilter, TagIndex
 
-NEVER: Final = 1 << 62
-"""An expiry in milliseconds that never comes."""
+NEVER: Final = 1 << 61
+"""An expiry in milliseconds that never comes. No larger: compiled code has such numbers without an object."""
 
 LOOK: Final = NEVER - 1
 """One that never comes either, but has whoever reads look at the entry."""

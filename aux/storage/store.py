@@ -22,11 +22,11 @@ from aux.storage.policy import LOADED_TICKS
 from aux.storage.tags import TagIndex
 from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.protocol.entry import (
-    EXPIRY_MASK,
     SLOT_SIZE,
+    expires_ms_of,
     pack_slot,
+    slot_of,
     unpack_slot,
-    unpack_slot_and_expiry,
 )
 
 _COPIED_AT_ONCE: Final = 4096
@@ -165,23 +165,22 @@ class Store:
         """Stores `entry` under `key`, most recently used. What is stored differs from `entry` in the slot only."""
         entries = data.entries
         old = entries.pop(key, None) if self._ordered else entries.get(key)
-        given, expires_ms = unpack_slot_and_expiry(entry)
         size = len(entry)
         if old is None:
             delta = self._cost(len(key), size)
             slot = self.policy.stamp(data, key, delta)
         else:
-            (slot,) = unpack_slot(old)
+            slot = slot_of(old)
             old_size = len(old)
             delta = 0 if size == old_size else self._cost(0, size) - self._cost(0, old_size)
             self.policy.renew(data, key, slot, delta)
-        if given != slot:
+        if slot_of(entry) != slot:
             if size < _COPIED_AT_ONCE:
                 entry = pack_slot(slot) + entry[SLOT_SIZE:]
             else:
                 entry = b"".join((pack_slot(slot), memoryview(entry)[SLOT_SIZE:]))
         entries[key] = entry
-        expires_ms &= EXPIRY_MASK
+        expires_ms = expires_ms_of(entry)
         if expires_ms and expires_ms < data.next_due_ms:
             data.next_due_ms = expires_ms
         if not slot & 15:

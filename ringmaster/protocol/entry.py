@@ -20,6 +20,8 @@ RESTORED: Final = 4
 
 # slot, sequence (32 low and 16 high bits), term, expiry (32 low and 16 high bits), time written, flags
 _HEADER: Final = struct.Struct("<IIHIIHIB")
+# The same of an entry that never expires.
+_PLAIN: Final = struct.Struct("<IIHI6xIB")
 HEADER_SIZE: Final = 25
 SLOT_SIZE: Final = 4
 """The slot comes first."""
@@ -32,11 +34,6 @@ _META_SIZE: Final = struct.Struct("<I")
 _SLOT: Final = struct.Struct("<I")
 unpack_slot: Final = _SLOT.unpack_from
 pack_slot: Final = _SLOT.pack
-unpack_slot_and_expiry: Final = struct.Struct("<I10xQ").unpack_from
-"""The expiry's 48 bits come with 16 of the next field above them: see `EXPIRY_MASK`."""
-
-EXPIRY_MASK: Final = (1 << 48) - 1
-_unpack_expiry: Final = struct.Struct("<14xQ").unpack_from
 
 
 class Header(NamedTuple):
@@ -87,18 +84,23 @@ def pack(
     return head + value
 
 
-def pack_json(term: int, seq: int, now_ms: int, value: bytes) -> bytes:
+def pack_json(term: int, seq: int, now_ms: int, value: bytes, slot: int = 0) -> bytes:
     """What `pack` makes of a JSON value without meta that never expires, in half the time.
 
     `test_a_plain_entry_is_what_pack_makes` compares the two.
     """
-    return _HEADER.pack(0, seq & 0xFFFFFFFF, seq >> 32, term, 0, 0, now_ms // 1000, JSON) + value
+    return _PLAIN.pack(slot, seq & 0xFFFFFFFF, seq >> 32, term, now_ms // 1000, JSON) + value
+
+
+def slot_of(entry: bytes) -> int:
+    """The slot of `entry`, byte by byte: compiled that makes no objects."""
+    return entry[0] | entry[1] << 8 | entry[2] << 16 | entry[3] << 24
 
 
 def expires_ms_of(entry: bytes) -> int:
-    """When `entry` expires, in cluster time (milliseconds); 0 for never."""
-    expires_ms: int = _unpack_expiry(entry)[0]
-    return expires_ms & EXPIRY_MASK
+    """When `entry` expires, in cluster time (milliseconds); 0 for never. As `slot_of`."""
+    low = entry[14] | entry[15] << 8 | entry[16] << 16 | entry[17] << 24
+    return low | entry[18] << 32 | entry[19] << 40
 
 
 def header(entry: bytes) -> Header:

@@ -6,7 +6,6 @@ The only importer of hiredis. See `docs/internals.md` for the commands.
 from __future__ import annotations
 
 import re
-from itertools import chain
 from typing import Any, Final
 
 import hiredis
@@ -40,9 +39,16 @@ _large_aggregate = re.compile(rb"[*%~>|]\d{5}").search
 _large_array = re.compile(rb"\*\d{5}").search
 
 
+_PERCENT: Final = 0x25
+_TILDE: Final = 0x7E
+_GREATER: Final = 0x3E
+_BAR: Final = 0x7C
+
+
 def _is_suspicious(data: bytes) -> bool:
     """Whether `data` may announce a large array, map, set, push or attribute."""
-    if b"%" in data or b"~" in data or b">" in data or b"|" in data:
+    # CPython looks for a number at once, and words an error first if it is given bytes to look for.
+    if _PERCENT in data or _TILDE in data or _GREATER in data or _BAR in data:
         return _large_aggregate(data) is not None
     return _large_array(data) is not None
 
@@ -241,14 +247,19 @@ class CommandReader:
         return commands + self.feed(data) if data else commands
 
 
-def _checked(commands: list[Command]) -> list[Command]:
+def _checked(commands: list[Any]) -> list[Command]:
     """`commands` without empty arrays. Raises `WireError` unless all are arrays of bulk strings."""
-    if {*map(type, commands)} != {list}:
-        raise WireError("a command is an array of bulk strings")
-    kinds = {*map(type, chain.from_iterable(commands))}
-    if kinds != {bytes} and kinds:
-        raise WireError("a command's arguments are bulk strings")
-    return commands if all(commands) else [command for command in commands if command]
+    empty = False
+    for command in commands:
+        # What is said unasked is a list of another type.
+        if not isinstance(command, list) or type(command) is Push:
+            raise WireError("a command is an array of bulk strings")
+        if not command:
+            empty = True
+        for arg in command:
+            if not isinstance(arg, bytes):
+                raise WireError("a command's arguments are bulk strings")
+    return [command for command in commands if command] if empty else commands
 
 
 class _Walk:

@@ -18,14 +18,15 @@ DEFAULT_BYTES: Final = 32 * 2**20
 COPY_BYTES: Final = 900
 """What a copy takes beside its key, its entry, and a whole reply with both."""
 
-REPORT_S: Final = 0.9
+REPORT_S: Final = 1.2
 """From one report of what was used to the next."""
 
-IDLE_REPORTS: Final = 60
+IDLE_REPORTS: Final = 45
 """A copy that was not used for so many reports is given back."""
 
-_MAX_USED: Final = 1_000
-"""Keys in one report."""
+_SLICES: Final = 25
+_LEAST_SLICE: Final = 100
+"""Copies are gone through a slice at a time: to report 10,000 at once took a node 15 ms, and those who waited for it noticed."""
 
 
 class Copy:
@@ -59,7 +60,7 @@ class Copies:
     """
 
     __slots__ = (
-        "_by_session", "_clock", "_reported", "_route_of", "bytes", "dropped", "given", "held", "hits", "most_bytes"
+        "_clock", "_left", "_reported", "_route_of", "_slice", "bytes", "dropped", "given", "held", "hits", "most_bytes"
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,9 @@ class Copies:
         self._clock = clock
         self._route_of = route_of
         self._reported = 0.0
+        # Keys that this round of reports has still to come to, and how many at a time.
+        self._left: list[bytes] = []
+        self._slice = 0
 
     def find(self, key: bytes) -> Copy | None:
         """The copy of `key`, if this master may answer with it. To be called once the bytes of the request are here."""
@@ -123,7 +127,7 @@ class Copies:
             if copy is not None and copy.session is session:
                 self._drop(key)
                 self.dropped += 1
-            session.tell(b"RM.DROPPED", number)
+            session.dropped(number)
         else:
             return False
         return True
@@ -165,27 +169,33 @@ class Copies:
             if copy.session is session:
                 self._drop(key)
 
-    def tick(self, now: float) -> None:
-        """At `now` (boot time), often: tell nodes what was used, give back what was not."""
-        if now - self._reported < REPORT_S:
-            return
-        self._reported = now
+    def tick(self, now: float) -> bool:
+        """At `now` (boot time), often: tell nodes what was used, give back what was not. True: to be called again soon, there is more."""
+        if not self._left:
+            if now - self._reported < REPORT_S or not self.held:
+                return False
+            self._reported = now
+            self._left = list(self.held)
+            self._left.reverse()
+            self._slice = max(_LEAST_SLICE, len(self._left) // _SLICES + 1)
+        keys = self._left[-self._slice :]
+        del self._left[-self._slice :]
         used: dict[Session, list[bytes]] = {}
-        for key, copy in list(self.held.items()):
+        for key in reversed(keys):
+            copy = self.held.get(key)
+            if copy is None:
+                continue
             if copy.used:
                 words = used.setdefault(copy.session, [])
                 words += (copy.route.token, key, b"%d" % copy.used)
                 copy.used = copy.idle = 0
-                if len(words) >= 3 * _MAX_USED:
-                    copy.session.tell(b"RM.USED", *words)
-                    words.clear()
                 continue
             copy.idle += 1
             if copy.idle > IDLE_REPORTS or now >= copy.until:
                 self._give_back(key, copy)
         for session, words in used.items():
-            if words:
-                session.tell(b"RM.USED", *words)
+            session.tell(b"RM.USED", *words)
+        return bool(self._left)
 
     def clear(self) -> None:
         """Drop all."""

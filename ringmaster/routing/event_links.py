@@ -23,6 +23,9 @@ RENEW_S: Final = 0.3
 TRUST_S: Final = 0.9
 """From when a renewal was sent; less than the second for which the node counts it."""
 
+_STEPS: Final = 10
+"""From one renewal to the next, where there is something to be done in between."""
+
 END_S: Final = 0.2
 """How long a node may take to hear that a session ends."""
 
@@ -62,6 +65,8 @@ class Session:
         self._renewals = 0
         # The last renewal that was answered on this connection: what the node said before has come.
         self._heard = 0
+        # Up to which event all that was asked back is dropped, if the node is about to be told.
+        self._dropped = b""
 
     def __repr__(self) -> str:
         return f"<Session {self._number} with {self.owner[0]}>"
@@ -75,6 +80,7 @@ class Session:
         """The link is up: a session begins."""
         self._number += 1
         self._heard = 0
+        self._dropped = b""
         self._send(b"RM.SESSION", self._master, self._number, self._follows(), int(self._copies))
         self._on_change(self, True)
 
@@ -117,6 +123,17 @@ class Session:
         """`ask`, where no reply is waited for."""
         self.ask(encode(*command), _nothing)
 
+    def dropped(self, number: bytes) -> None:
+        """What the events up to that `number` asked back is dropped. The node is told once of all that came together."""
+        if not self._dropped:
+            asyncio.get_running_loop().call_soon(self._say_dropped)
+        self._dropped = number
+
+    def _say_dropped(self) -> None:
+        number, self._dropped = self._dropped, b""
+        if number:
+            self.tell(b"RM.DROPPED", number)
+
     def _send(self, *command: bytes | int) -> None:
         on_reply = partial(self._replied, self._number, self._clock.boottime())
         self.ask(encode(*command), on_reply)
@@ -132,7 +149,7 @@ class Session:
 class EventLinks:
     """The sessions of one master, by the incarnation they are with. `master`: names it to nodes, and no other process ever.
 
-    `on_tick(now)` is called every `RENEW_S`. For the rest see `Session`.
+    `on_tick(now)` is called every `RENEW_S`, and while it returns True a tenth of that later. For the rest see `Session`.
     """
 
     def __init__(
@@ -143,7 +160,7 @@ class EventLinks:
         on_event: Callable[[Session, list[Any]], None],
         on_change: Callable[[Session, bool], None],
         follows: Callable[[], int],
-        on_tick: Callable[[float], None],
+        on_tick: Callable[[float], bool],
         *,
         copies: bool,
     ) -> None:
@@ -190,11 +207,15 @@ class EventLinks:
 
     async def run(self) -> None:
         """Renew what is open, until cancelled."""
+        left = _STEPS
         while True:
-            await asyncio.sleep(RENEW_S)
-            for session in self._sessions.values():
-                session.renew()
-            self._on_tick(self._clock.boottime())
+            steps = 1 if self._on_tick(self._clock.boottime()) else left
+            await asyncio.sleep(RENEW_S / _STEPS * steps)
+            left -= steps
+            if not left:
+                left = _STEPS
+                for session in self._sessions.values():
+                    session.renew()
 
     async def close(self) -> None:
         """End every session; the copies that came on it are dropped already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Protocol
 
 
@@ -21,8 +22,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def boottime(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    # Called for every request: not a function of Python's.
+    boottime = staticmethod(partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 
     def wall(self) -> float:
         return time.time()

@@ -10,7 +10,7 @@ import pytest_asyncio
 from ringmaster.net.link import Link
 from ringmaster.protocol.entry import pack_json
 from ringmaster.protocol.resp import Command
-from ringmaster.routing.copies import COPY_BYTES, IDLE_REPORTS, Copies
+from ringmaster.routing.copies import COPY_BYTES, IDLE_REPORTS, REPORT_S, Copies
 from ringmaster.routing.event_links import TRUST_S, Session
 from ringmaster.routing.table import Route
 from tests.unit.fake_wire import FakeNetwork, ticks, until
@@ -116,7 +116,8 @@ async def test_a_copy_that_is_asked_back_is_dropped_before_that_is_said(world: W
     assert await world.taken() == [[b"RM.DROPPED", b"7"]]
     assert world.copies.bytes == 0
     assert world.copies.event(world.session, [b"drop", b"0.1", KEY, b"8"])
-    assert await world.taken() == [[b"RM.DROPPED", b"8"]]
+    assert world.copies.event(world.session, [b"drop", b"0.1", b"other", b"9"])
+    assert await world.taken() == [[b"RM.DROPPED", b"9"]]
 
 
 async def test_a_copy_of_another_term_or_from_another_node_is_given_back(world: World) -> None:
@@ -174,14 +175,29 @@ async def test_what_was_used_is_reported_and_what_was_not_is_given_back(world: W
     world.give(b"idle", 2)
     world.copies.entry_of(KEY)
     world.copies.entry_of(KEY)
-    world.clock.now += 1
+    world.clock.now += REPORT_S + 0.01
     world.copies.tick(world.clock.now)
     world.copies.tick(world.clock.now)
     assert await world.taken() == [[b"RM.USED", b"0.1", KEY, b"2"]]
     for _ in range(IDLE_REPORTS):
-        world.clock.now += 1
+        world.clock.now += REPORT_S + 0.01
         world.copies.tick(world.clock.now)
     assert await world.taken() == [[b"RM.RETURN", b"0.1", b"idle", b"2"]]
+
+
+async def test_many_copies_are_reported_some_at_a_time(world: World) -> None:
+    keys = [b"%03d" % number for number in range(250)]
+    for number, key in enumerate(keys):
+        world.give(key, number)
+        world.copies.entry_of(key)
+    world.clock.now += REPORT_S + 0.01
+    reported = []
+    for more in (True, True, False):
+        assert world.copies.tick(world.clock.now) is more
+        [command] = await world.taken()
+        reported.append(command[2::3])
+    assert [len(slice_) for slice_ in reported] == [100, 100, 50]
+    assert [key for slice_ in reported for key in slice_] == keys
 
 
 async def test_other_events_are_not_for_copies(world: World) -> None:
