@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.peers import SERVER_CORE, Missing, Peer, Ringmaster, Webdis
-from bench.plan import ENTRIES, Case, Entry
+from bench.plan import ENTRIES, LEAD_S, Case, Entry
 from bench.report import as_json, machine, markdown, plot
 from bench.wrk import Measurement, redis_benchmark, wrk
 
@@ -68,6 +68,7 @@ def play(entry: Entry, seconds: float, zipf: Path, measured: Measured) -> None:
             peer.load(prefix, keys, size)
         measure(entry, peer, entry.cases[0], entry.warm_s, zipf)
         for case in entry.cases:
+            measure(entry, peer, case, LEAD_S, zipf)
             found = measure(entry, peer, case, seconds, zipf)
             measured.setdefault((entry.label, case.name), []).append(found)
             sys.stderr.write(

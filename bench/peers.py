@@ -128,6 +128,26 @@ class Peer:
         self.spawn(*front.command(nginx, folder))
         return port
 
+    def plain_front_door(self, upstream: str) -> int:
+        """Start nginx as somebody else would set it up: two workers, TCP, connections kept, nothing that we know of; its port."""
+        nginx = front.find_nginx()
+        if nginx is None:
+            raise Missing("nginx is not installed")
+        port = free_ports(1)[0]
+        folder = self.folder / "nginx"
+        folder.mkdir()
+        (folder / "nginx.conf").write_text(
+            f"worker_processes 2;\npid {folder}/nginx.pid;\nerror_log stderr crit;\n"
+            "events { worker_connections 4096; }\n"
+            f"http {{ access_log off; keepalive_requests 1000000; {_temporary(folder)}\n"
+            f"  upstream cache {{ server {upstream}; keepalive 128; keepalive_requests 1000000; }}\n"
+            f"  server {{ listen 127.0.0.1:{port}; client_max_body_size 64m;\n"
+            "    location / { proxy_pass http://cache; proxy_http_version 1.1; proxy_set_header Connection ''; }\n"
+            "  }\n}\n"
+        )
+        self.spawn(*front.command(nginx, folder))
+        return port
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -164,7 +184,7 @@ def compiled_path() -> str:
 
 
 class Ringmaster(Peer):
-    """One master and `nodes` aux from `ringmaster up`; behind nginx if `nginx`. Compiled, or as it is if not `compiled`."""
+    """One master and `nodes` aux from `ringmaster up`; behind nginx if `nginx`, or a plain one if `plain`. Compiled, or as it is if not `compiled`."""
 
     def __init__(
         self,
@@ -173,6 +193,7 @@ class Ringmaster(Peer):
         replicas: int = 1,
         fastpath: bool = True,
         nginx: bool = False,
+        plain: bool = False,
         nodes: int = 2,
         compiled: bool = True,
     ) -> None:
@@ -182,6 +203,7 @@ class Ringmaster(Peer):
         self._replicas = replicas
         self._fastpath = fastpath
         self._nginx = nginx
+        self._plain = plain
         self._compiled = compiled
         self.aux_port = 0
 
@@ -213,6 +235,9 @@ class Ringmaster(Peer):
         self.spawn(sys.executable, "-P", "-m", "ringmaster.cli", "up", *given, PYTHONPATH=path)
         self.port = base
         wait_for(lambda: answers(f"{self.url}/readyz"), "ringmaster")
+        if self._plain:
+            self.port = self.plain_front_door(f"127.0.0.1:{self.port}")
+            wait_for(lambda: answers(f"{self.url}/readyz"), "nginx")
 
     def load(self, prefix: str, count: int, size: int) -> None:
         value = "x" * size
@@ -241,12 +266,13 @@ class Ringmaster(Peer):
 
 
 class Webdis(Peer):
-    """webdis in front of Redis, both of Debian; behind nginx if `nginx`."""
+    """webdis in front of Redis, both of Debian; behind nginx if `nginx`, or a plain one if `plain`."""
 
-    def __init__(self, cores: str, *, nginx: bool = False) -> None:
+    def __init__(self, cores: str, *, nginx: bool = False, plain: bool = False) -> None:
         super().__init__(cores)
         self.name = "webdis"
         self._nginx = nginx
+        self._plain = plain
         self.redis_port = 0
 
     def get_path(self, key: str) -> str:
@@ -276,8 +302,11 @@ class Webdis(Peer):
         self.spawn("webdis", str(path))
         self.port = http_port
         wait_for(lambda: answers(f"{self.url}/PING"), "webdis")
-        if self._nginx:
-            self.port = self.front_door([f"127.0.0.1:{http_port}"])
+        if self._nginx or self._plain:
+            address = f"127.0.0.1:{http_port}"
+            self.port = (
+                self.plain_front_door(address) if self._plain else self.front_door([address])
+            )
             wait_for(lambda: answers(f"{self.url}/PING"), "nginx")
 
     def load(self, prefix: str, count: int, size: int) -> None:
@@ -313,9 +342,7 @@ class NginxSelf(Peer):
         (folder / "nginx.conf").write_text(
             f"worker_processes 1;\npid {folder}/nginx.pid;\nerror_log stderr crit;\n"
             "events { worker_connections 4096; }\n"
-            "http { access_log off; keepalive_requests 1000000; default_type application/json;\n"
-            f"  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;"
-            f" uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n"
+            f"http {{ access_log off; keepalive_requests 1000000; default_type application/json; {_temporary(folder)}\n"
             f'  server {{ listen {address}; location / {{ return 200 \'{{"key":"k1","value":"{"x" * 100}"}}\'; }} }}\n'
             "}\n"
         )
@@ -351,6 +378,12 @@ class Etcd(Peer):
         for number in range(count):
             key = b64encode(f"{prefix}{number}".encode()).decode()
             post(f"{self.url}/v3/kv/put", json.dumps({"key": key, "value": value}).encode())
+
+
+def _temporary(folder: Path) -> str:
+    """Have nginx keep its files in `folder`."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
 
 
 def _redis_set(key: bytes, value: bytes) -> bytes:

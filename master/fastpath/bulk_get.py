@@ -38,9 +38,21 @@ class GetMany(InFlight):
         return "POST"
 
     def send(self) -> None:
-        """Ask the nodes."""
-        if self.connection is not None:
-            self._batches = self.connection.context.router.get_many_nowait(self.keys, self._gather)
+        """Ask the nodes, unless all values are here."""
+        connection = self.connection
+        if connection is None:
+            return
+        context = connection.context
+        values = context.copies.values_of(self.keys) if context.copies.held else None
+        if values is None:
+            self._batches = context.router.get_many_nowait(self.keys, self._gather)
+            return
+        self.connection = None
+        try:
+            raw = self._join(context, values)
+        except Problem as problem:
+            raw = context.problem(self, problem)
+        connection.finish(self, raw)
 
     def expire(self) -> None:
         """The deadline passed: what has come is the reply, with an error for each of the others."""
@@ -58,10 +70,7 @@ class GetMany(InFlight):
         context, replies = connection.context, self._gather.replies
         try:
             if self._gather.all_bare:
-                values, most = cast("list[bytes]", replies), context.limits.max_bulk
-                raw = self._framed(
-                    context, context.reads.join(self.keys, values, most, plain=self._plain)
-                )
+                raw = self._join(context, cast("list[bytes]", replies))
             elif {*map(type, self._gather.as_entries())} <= _ENTRIES:
                 raw = self._reply(context, cast("Sequence[Answer]", replies))
             else:
@@ -83,6 +92,10 @@ class GetMany(InFlight):
             for index, answer in zip(missing, found, strict=True):
                 answers[index] = answer
         return self._reply(context, cast("Sequence[Answer]", answers))
+
+    def _join(self, context: Context, values: list[bytes]) -> bytes:
+        most = context.limits.max_bulk
+        return self._framed(context, context.reads.join(self.keys, values, most, plain=self._plain))
 
     def _reply(self, context: Context, answers: Sequence[Answer]) -> bytes:
         return self._framed(

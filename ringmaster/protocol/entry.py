@@ -139,6 +139,11 @@ def meta_of(entry: bytes) -> Meta:
     return NO_META
 
 
+def is_bare(entry: bytes) -> bool:
+    """Whether `entry` is a JSON text behind a header, without meta. Nothing else may follow the header: an empty one is none."""
+    return entry[FLAGS_OFFSET] & ~RESTORED == JSON and len(entry) > HEADER_SIZE
+
+
 def raw_meta(entry: bytes) -> bytes:
     """The packed meta of `entry`, as `pack` takes it."""
     if entry[FLAGS_OFFSET] & META:

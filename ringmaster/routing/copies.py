@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ringmaster.protocol.entry import HEADER_SIZE, is_bare
 from ringmaster.routing.event_links import Session
 from ringmaster.routing.table import Route, Table
 from ringmaster.runtime.clock import Clock
@@ -112,6 +113,27 @@ class Copies:
                 found[index] = copy.entry
         self.hits += len(found)
         return found
+
+    def values_of(self, keys: Sequence[bytes]) -> list[bytes] | None:
+        """The JSON texts of all of `keys`; None if this master may not answer with one of them, or one is of another type."""
+        held = self.held
+        now = self._clock.boottime()
+        copies: list[Copy] = []
+        for key in keys:
+            copy = held.get(key)
+            if copy is None or now >= copy.until or now >= copy.session.trusted_until:
+                return None
+            copies.append(copy)
+        values: list[bytes] = []
+        for copy in copies:
+            entry = copy.entry
+            if not is_bare(entry):
+                return None
+            values.append(entry[HEADER_SIZE:])
+        for copy in copies:
+            copy.used += 1
+        self.hits += len(copies)
+        return values
 
     # What nodes say.
 

@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from ringmaster.errors import DeadlineExceeded, LinkDown, PeerError, RingmasterError, WireError
 from ringmaster.net.link import Link
-from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, RESTORED, pack
+from ringmaster.protocol.entry import HEADER_SIZE, JSON, is_bare, pack
 from ringmaster.protocol.resp import Reply, bulk_head, encode
 from ringmaster.routing.pending import MOVED, PendingRequest
 from ringmaster.routing.table import Route, Table
@@ -91,9 +91,8 @@ class Gather:
         """These were here, by index."""
         bare = []
         for index, entry in entries.items():
-            value = entry[HEADER_SIZE:]
-            if entry[FLAGS_OFFSET] & ~RESTORED == JSON and value:
-                self.replies[index] = value
+            if is_bare(entry):
+                self.replies[index] = entry[HEADER_SIZE:]
                 bare.append(index)
             else:
                 self.replies[index] = entry

@@ -7,7 +7,11 @@ import pytest
 
 from master.fastpath.bulk_get import GetMany
 from master.http.limits import Limits
+from ringmaster.protocol.entry import pack_json
+from ringmaster.routing.copies import Copy
+from ringmaster.routing.event_links import Session
 from ringmaster.routing.scatter_gather import Gather, KeyBatch
+from ringmaster.routing.table import Route
 from tests.unit.fake_wire import ticks, until
 from tests.unit.master.fastpath.world import HOST, World, canonical, entry, statuses
 
@@ -35,6 +39,54 @@ async def test_one_command_asks_for_all_keys_and_each_is_asked_for_once(world: W
     world.aux.receive(b"*3\r\n" + entry(b"[1]") + b"$-1\r\n" + entry(b'"x"'))
     assert body_of(client.said()) == {"values": {"a": [1], "c": "x"}, "errors": {}}
     assert (world.counters.hits, world.counters.misses) == (2, 1)
+
+
+def hold(world: World, **values: bytes) -> Session:
+    """Have the master hold copies of these; the session with which they came."""
+    copies = world.router.copies
+    session = Session(
+        ("aux1", "1"), "m", world.clock, lambda *_: None, lambda *_: None, lambda: 1, copies=True
+    )
+    session.trusted_until = float("inf")
+    link = world.router.link_of("aux1")
+    assert link is not None
+    route = Route(0, 1, session.owner, link)
+    for key, value in values.items():
+        held = Copy(pack_json(26, 43, 0, value), route, session, b"1", float("inf"))
+        copies.held[key.encode()] = held
+    return session
+
+
+async def test_what_this_master_holds_is_answered_without_asking_as_what_a_node_says(
+    world: World,
+) -> None:
+    client = world.client()
+    client.receive(bulk("a", "b"))
+    await world.asked()
+    world.aux.receive(entries_of(b"[1]", b'"x"'))
+    said = client.said()
+    session = hold(world, a=b"[1]", b=b'"x"')
+    client.receive(bulk("a", "b"))
+    assert client.said() == said
+    assert not await world.asked()
+    assert (world.counters.hits, world.router.copies.hits) == (4, 2)
+    client.receive(bulk("a", "c", "b"))
+    assert await world.asked() == [[b"RM.VALUES", b"0.1", b"c"]]
+    world.aux.receive(texts(b"2"))
+    assert body_of(client.said())["values"] == {"a": [1], "b": "x", "c": 2}
+    session.trusted_until = 0.0
+    client.receive(bulk("a", "b"))
+    assert await world.asked() == [[b"RM.VALUES", b"0.1\n0.1", b"a\nb"]]
+
+
+async def test_copies_that_are_together_too_large_are_refused() -> None:
+    world = World(Limits(max_bulk=2**20))
+    await world.start()
+    hold(world, **{f"k{number}": b'"%b"' % (b"x" * 40_000) for number in range(50)})
+    client = world.client()
+    client.receive(bulk(*(f"k{number}" for number in range(50))))
+    assert statuses(client.said()) == [413]
+    await world.router.close()
 
 
 async def test_a_read_that_is_answered_leaves_nothing_to_the_garbage_collector(

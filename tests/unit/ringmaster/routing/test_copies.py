@@ -8,7 +8,7 @@ from typing import Any
 import pytest_asyncio
 
 from ringmaster.net.link import Link
-from ringmaster.protocol.entry import pack_json
+from ringmaster.protocol.entry import pack, pack_json
 from ringmaster.protocol.resp import Command
 from ringmaster.routing.copies import COPY_BYTES, IDLE_REPORTS, REPORT_S, Copies
 from ringmaster.routing.event_links import TRUST_S, Session
@@ -98,6 +98,22 @@ async def test_a_copy_is_used_while_its_session_is_trusted(world: World) -> None
     await world.renew()
     assert world.copies.entry_of(KEY) == ENTRY
     assert world.copies.hits == 3
+
+
+async def test_values_are_those_of_all_keys_or_none(world: World) -> None:
+    world.give(b"a")
+    world.give(b"b", 2)
+    assert world.copies.values_of([b"b", b"a"]) == [b'"v"', b'"v"']
+    assert world.copies.hits == 2
+    assert world.copies.values_of([b"a", b"c"]) is None
+    raw = pack(
+        slot=0, term=1, seq=1, expires_ms=0, written_s=0, flags=0, meta=b"", value=b"no JSON"
+    )
+    assert world.copies.event(world.session, [b"copy", b"0.1", b"c", raw, b"3", b"0"])
+    assert world.copies.values_of([b"a", b"c"]) is None
+    assert world.copies.hits == 2
+    world.clock.now += TRUST_S + 0.01
+    assert world.copies.values_of([b"b", b"a"]) is None
 
 
 async def test_a_renewal_is_trusted_from_when_it_was_sent_and_not_at_all_if_it_is_refused(
