@@ -16,7 +16,7 @@ import structlog
 from aux.replication.primary import Copy, CopyState
 from ringmaster.cluster.view import NodeInfo, View
 from ringmaster.errors import PeerError, RingmasterError
-from ringmaster.net.link import OnReply
+from ringmaster.net.link_connection import OnReply
 from ringmaster.protocol.resp import Reply, encode
 
 ENTRY_HEAD: Final = struct.Struct("<IQQQ")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -170,7 +169,8 @@ class ClientConnection:
         self._queued_bytes = 0
         # Bytes of events since the last flush.
         self._pushed = 0
-        self._backlog: list[Command] = []
+        # There may be commands that were not run yet: the replies to those before them were long.
+        self._behind = False
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         # A flush is due in this tick of the loop.
@@ -196,35 +196,47 @@ class ClientConnection:
         self._authorization.left(self)
         self._queue.clear()
         self._out.clear()
-        self._backlog.clear()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
         try:
-            commands = self._reader.feed(data)
+            self._reader.take(data)
         except WireError as error:
-            self._reply(b"-ERR Protocol error: %b\r\n" % str(error).encode())
-            self._closing = True
-            self._flush()
+            self._refuse(error)
             return
-        if self._backlog:
-            self._backlog += commands
-        else:
-            self._serve(commands)
+        if not self._behind:
+            self._serve()
 
-    def _serve(self, commands: Sequence[Command]) -> None:
-        """Run `commands`; those behind `MAX_TURN_BYTES` of replies stay in the backlog."""
-        node = self._node
-        live = node.clock.lease_held()
+    def _serve(self) -> None:
+        """Run what came; what lies behind `MAX_TURN_BYTES` of replies has to wait for the next turn."""
+        self._running = True
+        self._behind = False
+        try:
+            self._run_all()
+        except WireError as error:
+            self._running = False
+            self._refuse(error)
+            return
+        self._running = False
+        self._node.eviction.trim()
+        if self._behind:
+            self._pause_reading("behind")
+        self._flush()
+        if len(self._queue) > MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
+            self._pause_reading("queue")
+        if self._behind and len(self._paused) == 1:
+            self._loop.call_soon(self._go_on)
+
+    def _run_all(self) -> None:
+        """Run what the reader has; raises `WireError` behind the last command that it understands."""
+        live = self._node.clock.lease_held()
         # Most commands need nothing but their handler; `_run` knows the others, and runs these in the same way:
         # `test_a_command_is_run_in_the_same_way_in_any_case` compares the two.
         leased = self._leased if live and self._authorized else {}
-        out, queue = self._out, self._queue
-        self._running = True
+        out, queue, reader = self._out, self._queue, self._reader
         size = 0
-        rest = iter(commands)
-        for command in rest:
+        while (command := reader.next()) is not None:
             handler = leased.get(command[0])
             if handler is None:
                 reply = self._run(command, live=live)
@@ -241,26 +253,22 @@ class ClientConnection:
                 else:
                     out.append(reply)
                 if size > MAX_TURN_BYTES or self._closing:
-                    break
-        self._running = False
-        self._backlog = [] if self._closing else list(rest)
-        node.eviction.trim()
-        if self._backlog:
-            self._pause_reading("backlog")
+                    self._behind = not self._closing
+                    return
+
+    def _refuse(self, error: WireError) -> None:
+        """What came is no RESP: say so, behind the replies to what came before, and close."""
+        self._reply(b"-ERR Protocol error: %b\r\n" % str(error).encode())
+        self._closing = True
         self._flush()
-        if len(self._queue) > MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
-            self._pause_reading("queue")
-        if self._backlog and len(self._paused) == 1:
-            self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Run the backlog, unless something else holds it up (it comes back here then)."""
-        if self._transport is None or self._paused != {"backlog"}:
+        """Run what is left, unless something else holds it up (it comes back here then)."""
+        if self._transport is None or self._paused != {"behind"}:
             return
-        commands, self._backlog = self._backlog, []
-        self._serve(commands)
-        if not self._backlog:
-            self._resume_reading("backlog")
+        self._serve()
+        if not self._behind:
+            self._resume_reading("behind")
 
     def eof_received(self) -> None:
         """The other side sends no more: None has the transport close."""
@@ -430,5 +438,5 @@ class ClientConnection:
             return
         if not self._paused:
             self._transport.resume_reading()
-        elif self._paused == {"backlog"}:
+        elif self._paused == {"behind"}:
             self._loop.call_soon(self._go_on)

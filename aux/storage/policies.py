@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aux.storage.adaptive import Adaptive
+from aux.storage.fifo_policies import S3Fifo, Sieve
 from aux.storage.lru import Lru
 from aux.storage.policy import Policy
-from aux.storage.queues import S3Fifo, Sieve, WTinyLfu
+from aux.storage.wtinylfu import WTinyLfu
 
 
 def make_policy(name: str, partitions: int, cost: Callable[[int, int], int]) -> Policy:

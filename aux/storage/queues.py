@@ -1,6 +1,6 @@
-"""Policies of queues: SIEVE (Zhang et al., NSDI 2024), S3-FIFO (Yang et al., SOSP 2023) and W-TinyLFU (Einziger et al., TOS 2017).
+"""What policies of queues share: linked lists over slots, in arrays.
 
-The queues are linked lists over slots, in arrays. Entries of replicas are in none; those of a partition that becomes evictable join
+Entries of replicas are in none; those of a partition that becomes evictable join
 little by little, as those that another policy left.
 """
 
@@ -10,17 +10,16 @@ from array import array
 from collections.abc import Callable, Container
 from typing import Final
 
-from aux.storage.frequency_sketch import FrequencySketch
-from aux.storage.ghosts import Ghosts
 from aux.storage.partition_data import PartitionData
 from aux.storage.policy import Policy, Victim
 from ringmaster.protocol.entry import unpack_slot
-from ringmaster.protocol.hashing import hash_of
 
-_NONE: Final = (1 << 32) - 1
+NONE: Final = (1 << 32) - 1
+"""No slot."""
+
 _TAKEN_IN: Final = 16
-_MOST_USES: Final = 3
-_UNLISTED: Final = 0
+UNLISTED: Final = 0
+"""In no queue."""
 
 
 class Queues(Policy):
@@ -52,8 +51,8 @@ class Queues(Policy):
         self._where = bytearray()
         self._uses = bytearray()
         self._keys: list[bytes | None] = []
-        self._heads = [_NONE] * (queues + 1)
-        self._tails = [_NONE] * (queues + 1)
+        self._heads = [NONE] * (queues + 1)
+        self._tails = [NONE] * (queues + 1)
         self._used = [0] * (queues + 1)
         self._of: dict[int, PartitionData] = {}
         self._waiting: list[tuple[PartitionData, list[bytes]]] = []
@@ -75,9 +74,9 @@ class Queues(Policy):
             self._keys.append(key)
             self._costs.append(cost)
             self._homes.append(data.number)
-            self._next.append(_NONE)
-            self._previous.append(_NONE)
-            self._where.append(_UNLISTED)
+            self._next.append(NONE)
+            self._previous.append(NONE)
+            self._where.append(UNLISTED)
             self._uses.append(0)
         else:
             self._keys[slot] = key
@@ -100,7 +99,7 @@ class Queues(Policy):
 
     def release(self, key: bytes, slot: int) -> None:
         """The entry of `slot` is gone."""
-        if self._where[slot] != _UNLISTED:
+        if self._where[slot] != UNLISTED:
             self._gone(key, slot)
             self._unlink(slot)
         self._keys[slot] = None
@@ -137,7 +136,7 @@ class Queues(Policy):
             return self._oldest_written(among)
         while True:
             slot = self._choose()
-            if slot != _NONE:
+            if slot != NONE:
                 found = self._entry_at(slot)
                 if found is not None:
                     return found
@@ -160,7 +159,7 @@ class Queues(Policy):
         """The entry, which is still in its queue, is removed."""
 
     def _choose(self) -> int:
-        """The slot of the victim, which stays in its queue; `_NONE` if all queues are empty."""
+        """The slot of the victim, which stays in its queue; `NONE` if all queues are empty."""
         raise NotImplementedError
 
     # Queues.
@@ -168,8 +167,8 @@ class Queues(Policy):
     def _push(self, queue: int, slot: int) -> None:
         last = self._tails[queue]
         self._previous[slot] = last
-        self._next[slot] = _NONE
-        if last == _NONE:
+        self._next[slot] = NONE
+        if last == NONE:
             self._heads[queue] = slot
         else:
             self._next[last] = slot
@@ -180,15 +179,15 @@ class Queues(Policy):
     def _unlink(self, slot: int) -> None:
         queue = self._where[slot]
         before, after = self._previous[slot], self._next[slot]
-        if before == _NONE:
+        if before == NONE:
             self._heads[queue] = after
         else:
             self._next[before] = after
-        if after == _NONE:
+        if after == NONE:
             self._tails[queue] = before
         else:
             self._previous[after] = before
-        self._where[slot] = _UNLISTED
+        self._where[slot] = UNLISTED
         self._used[queue] -= self._costs[slot]
 
     def _move(self, queue: int, slot: int) -> None:
@@ -203,7 +202,7 @@ class Queues(Policy):
         self._uses = bytearray(slots)
         self._keys = [None] * slots
         for queue in range(len(self._heads)):
-            self._heads[queue] = self._tails[queue] = _NONE
+            self._heads[queue] = self._tails[queue] = NONE
             self._used[queue] = 0
 
     def _entry_at(self, slot: int) -> Victim | None:
@@ -245,214 +244,5 @@ class Queues(Policy):
                 self._keys[slot] = key
                 self._homes[slot] = data.number
                 self._costs[slot] = max(1, self._cost(len(key), len(entry)))
-            if data.evictable and self._where[slot] == _UNLISTED:
+            if data.evictable and self._where[slot] == UNLISTED:
                 self._push(self._first_queue(key), slot)
-
-
-class Sieve(Queues):
-    """One queue, and a hand that spares who was used since it came by."""
-
-    __slots__ = ("_hand",)
-
-    def __init__(self, cost: Callable[[int, int], int]) -> None:
-        super().__init__(1, cost)
-        self._hand = _NONE
-
-    @property
-    def name(self) -> str:
-        return "sieve"
-
-    def _unlink(self, slot: int) -> None:
-        if slot == self._hand:
-            self._hand = self._next[slot]
-        super()._unlink(slot)
-
-    def _choose(self) -> int:
-        hand = self._hand if self._hand != _NONE else self._heads[1]
-        while hand != _NONE and self._uses[hand]:
-            self._uses[hand] = 0
-            hand = self._next[hand]
-            if hand == _NONE:
-                hand = self._heads[1]
-        self._hand = hand
-        return hand
-
-
-_SMALL: Final = 1
-_MAIN: Final = 2
-_SMALL_SHARE: Final = 10
-
-
-class S3Fifo(Queues):
-    """A small queue that new entries pass through, a main one, and ghosts."""
-
-    __slots__ = ("_ghosts",)
-
-    def __init__(self, cost: Callable[[int, int], int]) -> None:
-        super().__init__(2, cost)
-        self._ghosts = Ghosts()
-
-    @property
-    def name(self) -> str:
-        return "s3fifo"
-
-    def grown(self, entries: int, used_bytes: int) -> None:
-        """There are about so many evictable entries now."""
-        self._ghosts.fit(entries)
-
-    def _first_queue(self, key: bytes) -> int:
-        return _SMALL if self._ghosts.take(hash_of(key), self._tick) is None else _MAIN
-
-    def _hit(self, key: bytes, slot: int) -> None:
-        if self._uses[slot] < _MOST_USES:
-            self._uses[slot] += 1
-
-    def _gone(self, key: bytes, slot: int) -> None:
-        if self._where[slot] == _SMALL:
-            self._ghosts.add(hash_of(key), self._tick, 1)
-
-    def _choose(self) -> int:
-        while True:
-            slot = self._heads[_SMALL]
-            if slot != _NONE and (
-                self._used[_SMALL] * _SMALL_SHARE >= self.share_bytes or self._heads[_MAIN] == _NONE
-            ):
-                if self._uses[slot] <= 1:
-                    return slot
-                self._uses[slot] = 0
-                self._move(_MAIN, slot)
-                continue
-            slot = self._heads[_MAIN]
-            if slot == _NONE or not self._uses[slot]:
-                return slot
-            self._uses[slot] -= 1
-            self._move(_MAIN, slot)
-
-
-_WINDOW: Final = 1
-_PROBATION: Final = 2
-_PROTECTED: Final = 3
-_PROTECTED_SHARE: Final = 0.8
-_LEAST_WINDOW: Final = 0.01
-_MOST_WINDOW: Final = 0.8
-_STEP: Final = 0.0625
-_STEP_DECAY: Final = 0.98
-_RESTART: Final = 0.05
-_PERIOD: Final = 10
-_SPILLED: Final = 16
-_LEAST_PERIOD: Final = 1000
-
-
-class WTinyLfu(Queues):
-    """A window of new entries that are admitted if they are used more often, per byte, than who would have to go.
-
-    The window grows or shrinks as long as hits become more by it (Einziger et al., "Adaptive software cache management",
-    Middleware 2018).
-    """
-
-    __slots__ = (
-        "_entries",
-        "_hits",
-        "_loser",
-        "_ratio",
-        "_requests",
-        "_sketch",
-        "_step",
-        "_window",
-    )
-
-    def __init__(self, cost: Callable[[int, int], int]) -> None:
-        super().__init__(3, cost)
-        self._sketch = FrequencySketch()
-        self._entries = 0
-        self._window = _LEAST_WINDOW
-        self._loser = _NONE
-        self._step = _STEP
-        self._ratio = -1.0
-        self._hits = self._requests = 0
-
-    @property
-    def name(self) -> str:
-        return "wtinylfu"
-
-    def grown(self, entries: int, used_bytes: int) -> None:
-        """There are about so many evictable entries now."""
-        self._entries = entries
-        self._sketch.fit(entries)
-
-    def _first_queue(self, key: bytes) -> int:
-        self._sketch.add(hash_of(key))
-        self._count(0)
-        self._spill()
-        return _WINDOW
-
-    def _spill(self) -> None:
-        """While there is room for all, what the window has too much of is admitted."""
-        used = self._used
-        most = int(self._window * self.share_bytes)
-        if used[_WINDOW] + used[_PROBATION] + used[_PROTECTED] >= self.share_bytes:
-            return
-        for _ in range(_SPILLED):
-            if used[_WINDOW] <= most:
-                return
-            self._move(_PROBATION, self._heads[_WINDOW])
-
-    def _hit(self, key: bytes, slot: int) -> None:
-        self._sketch.add(hash_of(key))
-        self._count(1)
-        queue = self._where[slot]
-        if queue == _UNLISTED:
-            return
-        self._move(_WINDOW if queue == _WINDOW else _PROTECTED, slot)
-        most = _PROTECTED_SHARE * (1 - self._window) * self.share_bytes
-        while self._used[_PROTECTED] > most and self._heads[_PROTECTED] != self._tails[_PROTECTED]:
-            self._move(_PROBATION, self._heads[_PROTECTED])
-
-    def _unlink(self, slot: int) -> None:
-        if slot == self._loser:
-            self._loser = _NONE
-        super()._unlink(slot)
-
-    def _choose(self) -> int:
-        if self._loser == _NONE:
-            self._loser = self._duel()
-        return self._loser
-
-    def _duel(self) -> int:
-        main = self._heads[_PROBATION]
-        if main == _NONE:
-            main = self._heads[_PROTECTED]
-        candidate = self._heads[_WINDOW]
-        if candidate == _NONE or (
-            main != _NONE and self._used[_WINDOW] <= self._window * self.share_bytes
-        ):
-            return main
-        if main in {_NONE, candidate}:
-            return candidate
-        if self._worth(candidate) <= self._worth(main):
-            return candidate
-        self._move(_PROBATION, candidate)
-        return main
-
-    def _worth(self, slot: int) -> float:
-        key = self._keys[slot]
-        return 0.0 if key is None else self._sketch.count(hash_of(key)) / self._costs[slot]
-
-    def _count(self, hit: int) -> None:
-        """Count a request, and change the window when enough have been counted."""
-        self._hits += hit
-        self._requests += 1
-        if self._requests < max(_LEAST_PERIOD, _PERIOD * self._entries):
-            return
-        ratio = self._hits / self._requests
-        self._hits = self._requests = 0
-        if self._ratio >= 0:
-            change = ratio - self._ratio
-            if change < 0:
-                self._step = -self._step
-            if abs(change) >= _RESTART:
-                self._step = _STEP if self._step > 0 else -_STEP
-            else:
-                self._step *= _STEP_DECAY
-            self._window = min(_MOST_WINDOW, max(_LEAST_WINDOW, self._window + self._step))
-        self._ratio = ratio

@@ -12,13 +12,11 @@ from master.fastpath.tagged import begin_invalidation, put_options
 from master.http.access import Access
 from master.http.bulk_body import FIRST_SLICE, distinct_keys, plain_keys
 from master.http.json_bodies import (
-    item_before_more,
     parse_item,
     parse_keys,
-    plain_item,
-    plain_keys_of,
 )
 from master.http.limits import Limits
+from master.http.plain_bodies import item_before_more, plain_item, plain_keys_of
 from master.http.target import PLAIN_KEY, Parameters, key_of_target, key_of_text
 from master.http.write_rules import check_size, item_options
 from ringmaster.errors import BadRequest, TooLarge

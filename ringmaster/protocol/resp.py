@@ -6,6 +6,7 @@ The only importer of hiredis. See `docs/internals.md` for the commands.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Any, Final
 
 import hiredis
@@ -130,11 +131,16 @@ class Reader:
 class CommandReader:
     """Commands out of the bytes of one client: arrays of bulk strings, or lines typed by hand.
 
+    `take` some bytes, then ask for the `next` command until there is none: so one command is in memory at a time. Both raise `WireError`
+    if this is no RESP command, exceeds a bound, or is a browser's HTTP request (cross-protocol attack): close the connection.
+
     Bounded: `max_bulk` bytes per argument, `max_args` arguments, `max_buffer` bytes per command.
     What announces more is refused before anything is allocated for it.
     """
 
-    __slots__ = ("_clean", "_held", "_line", "_max_buffer", "_pending", "_reader", "_tail", "_walk")
+    __slots__ = (
+        "_clean", "_exhausted", "_found", "_held", "_later", "_line", "_lines", "_max_buffer", "_pending", "_reader", "_size", "_tail", "_walk"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -147,11 +153,19 @@ class CommandReader:
         self._held = 0
         # Between two commands, so that the next byte begins one.
         self._clean = True
+        # All commands that were complete have been asked for; else what comes is taken later.
+        self._exhausted = True
+        self._later: deque[bytes] = deque()
+        # Of what was taken last: how much it was, and whether it completed a command.
+        self._size = 0
+        self._found = False
         # What hiredis has already and the walk has not, and its last bytes.
         self._pending: list[bytes] = []
         self._tail = b""
         self._walk = _Walk(max_bulk, max_args)
+        # A line that has not ended, and commands from those that have.
         self._line = b""
+        self._lines: deque[Command] = deque()
 
     def allow(self, max_args: int = MAX_ARGS, max_buffer: int = MAX_BUFFER) -> None:
         """Change these bounds, from the next bytes on."""
@@ -159,21 +173,74 @@ class CommandReader:
         self._walk.max_args = max_args
 
     def feed(self, data: bytes) -> list[Command]:
-        """The commands that `data` completes, in order.
+        """The commands that `data` completes, in order, all at once."""
+        self.take(data)
+        commands: list[Command] = []
+        while (command := self.next()) is not None:
+            commands.append(command)
+        return commands
 
-        Raises `WireError` if this is no RESP command, exceeds a bound, or is a browser's HTTP
-        request (cross-protocol attack): close the connection.
-        """
+    def take(self, data: bytes) -> None:
+        """These bytes have come."""
+        if self._exhausted:
+            self._begin(data)
+        else:
+            self._later.append(data)
+
+    def next(self) -> Command | None:
+        """The next command that is complete, None if there is none."""
+        if self._exhausted:
+            return None
+        reader = self._reader
+        while True:
+            if self._lines:
+                return self._lines.popleft()
+            if not self._clean:
+                command = reader.gets()
+                if command is not _UNFINISHED:
+                    self._found = True
+                    if not reader.has_data():
+                        self._clean = True
+                        self._pending.clear()
+                        self._walk.reset()
+                    checked = _checked(command)
+                    if checked:
+                        return checked
+                    continue
+                self._hold()
+            if not self._later:
+                self._exhausted = True
+                return None
+            self._begin(self._later.popleft())
+
+    def _begin(self, data: bytes) -> None:
+        self._exhausted = False
         if self._clean and (self._line or data[:1] != b"*"):
-            return self._inline(data)
+            self._inline(data)
+            return
         if len(data) > _PIPE_END_SIZE and data[-_PIPE_END_SIZE:-22] == _PIPE_END:
             # Cut in two it is understood; if these bytes are part of a value, cutting them changes nothing.
-            return self._arrays(data[:-_PIPE_END_SIZE]) + self.feed(data[-_PIPE_END_SIZE:])
-        return self._arrays(data)
+            self._later.appendleft(data[-_PIPE_END_SIZE:])
+            data = data[:-_PIPE_END_SIZE]
+        self._array(data)
 
-    def _arrays(self, data: bytes) -> list[Command]:
+    def _array(self, data: bytes) -> None:
         self._check(data)
-        return self._commands(data)
+        self._reader.feed(data)
+        if self._clean:
+            self._held = 0
+            self._clean = False
+        self._size = len(data)
+        self._found = False
+
+    def _hold(self) -> None:
+        """What was taken ends within a command."""
+        if self._found:
+            self._held = self._size
+            return
+        self._held += self._size
+        if self._held > self._max_buffer:
+            raise WireError(f"a command exceeds {self._max_buffer} bytes")
 
     def _check(self, data: bytes) -> None:
         """Raise `WireError` rather than let hiredis see an announcement that is out of bounds.
@@ -201,65 +268,36 @@ class CommandReader:
                 self._walk.feed(each)
             pending.clear()
 
-    def _commands(self, data: bytes) -> list[Command]:
-        reader = self._reader
-        reader.feed(data)
-        commands: list[Command] = []
-        clean = False
-        command = reader.gets()
-        while command is not _UNFINISHED:
-            commands.append(command)
-            if not reader.has_data():
-                clean = True
-                break
-            command = reader.gets()
-        self._clean = clean
-        if clean:
-            self._pending.clear()
-            self._walk.reset()
-            self._held = 0
-        elif commands:
-            self._held = len(data)
-        else:
-            self._held += len(data)
-            if self._held > self._max_buffer:
-                raise WireError(f"a command exceeds {self._max_buffer} bytes")
-        return _checked(commands) if commands else commands
-
-    def _inline(self, data: bytes) -> list[Command]:
+    def _inline(self, data: bytes) -> None:
         """Lines of words. An array may follow them; after an array only arrays do until it is complete."""
         data = self._line + data
         self._line = b""
-        commands: list[Command] = []
         while data and data[0] != 42:  # an asterisk
             line, newline, rest = data.partition(b"\n")
             if not newline or len(line) > _MAX_INLINE:
                 if len(line) > min(_MAX_INLINE, self._max_buffer):
                     raise WireError("a line of this length is no command")
                 self._line = line
-                return commands
+                return
             data = rest
             words = line.split()
             if words and words[0].lower() in _BROWSER:
                 raise WireError("an HTTP request was sent to a RESP port")
             if words:
-                commands.append(words)
-        return commands + self.feed(data) if data else commands
+                self._lines.append(words)
+        if data:
+            self._array(data)
 
 
-def _checked(commands: list[Any]) -> list[Command]:
-    """`commands` without empty arrays. Raises `WireError` unless all are arrays of bulk strings."""
-    empty = False
-    for command in commands:
-        # What is said unasked is a list of another type.
-        if not isinstance(command, list) or type(command) is Push:
-            raise WireError("a command is an array of bulk strings")
-        if not command:
-            empty = True
-        for arg in command:
-            if not isinstance(arg, bytes):
-                raise WireError("a command's arguments are bulk strings")
-    return [command for command in commands if command] if empty else commands
+def _checked(command: object) -> Command:
+    """`command`, which may be empty. Raises `WireError` unless it is an array of bulk strings."""
+    # What is said unasked is a list of another type.
+    if not isinstance(command, list) or type(command) is Push:
+        raise WireError("a command is an array of bulk strings")
+    for arg in command:
+        if not isinstance(arg, bytes):
+            raise WireError("a command's arguments are bulk strings")
+    return command
 
 
 class _Walk:

@@ -14,7 +14,8 @@ from typing import Any, Final
 import structlog
 
 from ringmaster.errors import RingmasterError
-from ringmaster.net.link import Link, OnReply
+from ringmaster.net.link import Link
+from ringmaster.net.link_connection import OnReply
 from ringmaster.protocol.resp import Reply, encode
 from ringmaster.routing.links import NodeLinks, Owner
 from ringmaster.runtime.clock import Clock

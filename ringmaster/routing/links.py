@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ringmaster.cluster.view import NodeInfo, View
-from ringmaster.net.link import ConnectCounts, Link, OnPush
+from ringmaster.net.link import ConnectCounts, Link
+from ringmaster.net.link_connection import OnPush
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ringmaster.errors import PeerError
-from ringmaster.net.link import ReplyHandler
+from ringmaster.net.link_connection import ReplyHandler
 from ringmaster.routing.table import Route, Table
 
 MOVED: Final = PeerError("MOVED", "0")

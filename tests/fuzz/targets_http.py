@@ -11,15 +11,13 @@ from master.http.chunked import MAX_TRAILERS, Chunks
 from master.http.conditions import parse_header
 from master.http.framing import CHUNKED, check_beginning, frame, parse_fields
 from master.http.json_bodies import (
-    item_before_more,
     parse_item,
     parse_items,
     parse_keys,
-    plain_item,
-    plain_keys_of,
 )
 from master.http.limits import Limits
 from master.http.origin_check import Authority
+from master.http.plain_bodies import item_before_more, plain_item, plain_keys_of
 from master.http.target import (
     MAX_TTL_S,
     check_parameters,

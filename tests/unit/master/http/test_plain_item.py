@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.http.json_bodies import Item, item_before_more, parse_item, plain_item
+from master.http.json_bodies import Item, parse_item
+from master.http.plain_bodies import item_before_more, plain_item
 from master.http.target import key_of_text
 from ringmaster.errors import BadRequest
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from master.http.bulk_body import distinct_keys, plain_keys
-from master.http.json_bodies import parse_keys, plain_keys_of
+from master.http.json_bodies import parse_keys
+from master.http.plain_bodies import plain_keys_of
 from ringmaster.errors import BadRequest
 
 MOST = 20

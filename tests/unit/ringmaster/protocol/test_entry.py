@@ -113,3 +113,16 @@ def test_a_meta_flag_given_without_meta_is_cleared(flag):
     )
     assert layout.header(entry).flags == flag
     assert layout.meta_of(entry) == Meta()
+
+
+def test_bare_is_a_json_text_without_meta_restored_or_not():
+    def entry(flags: int, value: bytes = b"1", meta: bytes = b"") -> bytes:
+        return layout.pack(
+            slot=0, term=1, seq=1, expires_ms=0, written_s=0, flags=flags, meta=meta, value=value
+        )
+
+    assert layout.is_bare(entry(layout.JSON))
+    assert layout.is_bare(entry(layout.JSON | layout.RESTORED))
+    assert not layout.is_bare(entry(0))
+    assert not layout.is_bare(entry(layout.JSON, b""))
+    assert not layout.is_bare(entry(layout.JSON, meta=b"m"))
