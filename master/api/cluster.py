@@ -15,6 +15,7 @@ from master.api.drain import DrainForecast, forecast_drain
 from master.api.request import Exchange
 from master.api.response import Reply
 from master.api.summary import summarize
+from master.api.view_tally import Tallies
 from master.http.problem import Problem
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, View
@@ -56,16 +57,19 @@ class ClusterApi:
         self._view = view
         self._statuses = statuses
         self._master_id = master_id
+        self._tallies = Tallies()
 
     async def show(self, exchange: Exchange) -> Reply:
         """`GET /cluster`."""
+        view = self._view()
         summary = summarize(
-            self._view(),
+            view,
             self._statuses(),
             masters=self._cluster_watch.masters,
             controller=self._cluster_watch.controller,
             coordinator_available=self._cluster_watch.available,
             eta_s=self._cluster_watch.eta_s,
+            counted=self._tallies.of(view),
         )
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(summary))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from master.api.view_tally import Tally, tally
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.view import NodeInfo, View
@@ -110,27 +111,24 @@ def summarize(
     controller: str | None,
     coordinator_available: bool,
     eta_s: float | None,
+    counted: Tally | None = None,
 ) -> Summary:
-    """`statuses`: the latest answer of each node that answers this master; a node without one is unreachable."""
-    counts = {node: [0, 0, 0] for node in view.nodes}
-    moving = 0
-    for row in view.table:
-        holders = (
-            (row.primary,) if row.primary else (),
-            row.replicas,
-            tuple(f.node for f in row.filling),
-        )
-        for kind, held_by in enumerate(holders):
-            for node in held_by:
-                counts.setdefault(node, [0, 0, 0])[kind] += 1
-        moving += len(row.filling) + (row.awaits is not None)
-    awaited = {row.awaits for row in view.table}
+    """`statuses`: the latest answer of each node that answers this master; a node without one is unreachable.
+
+    `counted`: the tally of `view`, if it is there already.
+    """
+    counted = counted or tally(view)
+    moving, under_replicated = counted.moving, counted.under_replicated
     nodes = [
-        _node_row(info, statuses.get(info.id), counts[info.id], has_released=info.id not in awaited)
+        _node_row(
+            info,
+            statuses.get(info.id),
+            counted.copies.get(info.id, (0, 0, 0)),
+            has_released=info.id not in counted.awaited,
+        )
         for info in view.nodes.values()
     ]
-    under_replicated = sum(len(row.in_sync) < view.replicas for row in view.table)
-    restoring = _restoring(view, statuses)
+    restoring = _restoring(view, statuses, counted.primaries)
     eta_s = eta_s if moving or under_replicated else 0.0
     suspended = _suspended(view, statuses)
     faults = _faults(view, nodes, under_replicated, coordinator_available=coordinator_available)
@@ -177,10 +175,10 @@ def summarize(
     )
 
 
-def _restoring(view: View, statuses: Mapping[str, NodeStatus]) -> int:
-    """Partitions that their primaries are loading from snapshots, or about to: appointed anew, and not heard of since."""
+def _restoring(view: View, statuses: Mapping[str, NodeStatus], primaries: Collection[str]) -> int:
+    """Partitions that their `primaries` are loading from snapshots, or about to: appointed anew, and not heard of since."""
     found = 0
-    for node in {row.primary for row in view.table if row.primary is not None}:
+    for node in primaries:
         status = statuses.get(node)
         if status is None or status.incarnation != view.incarnation(node):
             continue
@@ -197,9 +195,9 @@ def unready(view: View, statuses: Mapping[str, NodeStatus]) -> list[str]:
     """Why not every partition can be served through this master; empty when all can."""
     without = sum(row.primary is None for row in view.table)
     reasons = [] if without == 0 else [f"{without} of {view.partitions} partitions have no primary"]
-    if restoring := _restoring(view, statuses):
-        reasons.append(f"restoring {restoring} of {view.partitions} partitions from snapshots")
     primaries = {row.primary for row in view.table if row.primary is not None}
+    if restoring := _restoring(view, statuses, primaries):
+        reasons.append(f"restoring {restoring} of {view.partitions} partitions from snapshots")
     silent = sorted(node for node in primaries if not _answers(view, statuses, node))
     if silent:
         reasons.append(f"no answer from {', '.join(silent)}")
@@ -235,7 +233,7 @@ def node_state(info: NodeInfo, *, drains: bool, holds: bool) -> str:
 
 
 def _node_row(
-    info: NodeInfo, status: NodeStatus | None, counts: list[int], *, has_released: bool
+    info: NodeInfo, status: NodeStatus | None, counts: tuple[int, int, int], *, has_released: bool
 ) -> NodeSummary:
     if status is not None and status.incarnation != info.incarnation:
         status = None

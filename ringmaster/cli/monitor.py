@@ -17,6 +17,9 @@ from ringmaster.errors import RingmasterError
 from ringmaster.runtime.compiled import full_version
 
 POLL_S: Final = 1.0
+QUIET_POLL_S: Final = 2.0
+"""Where only changes are printed."""
+
 STARTING_POLL_S: Final = 0.1
 SLOW_START_S: Final = 20.0
 
@@ -62,7 +65,7 @@ class Monitor:
                         await asyncio.sleep(POLL_S)
             while True:
                 self._tell(await self._status(client))
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(QUIET_POLL_S)
 
     async def _wait_until_ready(self, client: AsyncClient) -> None:
         loop = asyncio.get_running_loop()
