@@ -142,7 +142,7 @@ class Peer:
             f"http {{ access_log off; keepalive_requests 1000000; {_temporary(folder)}\n"
             f"  upstream cache {{ server {upstream}; keepalive 128; keepalive_requests 1000000; }}\n"
             f"  server {{ listen 127.0.0.1:{port}; client_max_body_size 64m;\n"
-            "    location / { proxy_pass http://cache; proxy_http_version 1.1; proxy_set_header Connection ''; }\n"
+            "    location / { proxy_pass http://cache; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host; }\n"
             "  }\n}\n"
         )
         self.spawn(*front.command(nginx, folder))
