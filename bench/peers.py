@@ -137,6 +137,8 @@ class Peer:
         folder = self.folder / "nginx"
         folder.mkdir()
         (folder / "nginx.conf").write_text(
+            # Workers of another user could not keep a large body in this folder.
+            f"{'user root root;' if os.geteuid() == 0 else ''}\n"
             f"worker_processes 2;\npid {folder}/nginx.pid;\nerror_log stderr crit;\n"
             "events { worker_connections 4096; }\n"
             f"http {{ access_log off; keepalive_requests 1000000; {_temporary(folder)}\n"

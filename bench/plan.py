@@ -131,7 +131,7 @@ _MANY, _WEBMANY = "ringmaster, one core, 1 M keys", "webdis + redis, one core, 1
 
 GOALS: Final = (
     Goal("GET, one core, against webdis + Redis", (_ONE, GET.name), (_WEB, GET.name), 2.2, p99=True),
-    Goal("GET, one core, Zipf 0.99 of 1 M keys, against webdis + Redis", (_MANY, ZIPF.name), (_WEBMANY, ZIPF.name), 1.8, p99=True),
+    Goal("GET, one core, Zipf 0.99 of 1 M keys, against webdis + Redis", (_MANY, ZIPF.name), (_WEBMANY, ZIPF.name), 1.8),
     Goal(
         "GET behind a plain nginx, against nginx → webdis → Redis",
         (_PLAIN, GET.name), (_WEBPLAIN, GET.name), 1.3, p99=True,

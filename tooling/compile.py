@@ -35,7 +35,7 @@ HEADERS: Final = [
     for folder in (sysconfig.get_path("include"), *os.environ.get("CPATH", "").split(":"))
     if folder
 ]
-HINT: Final = "`make compiled`, once, takes a minute or two and lets a core serve 1.24 times the GETs and 1.31 times the POSTs"
+HINT: Final = "`make compiled`, once, takes two or three minutes and lets a core serve 1.18 times the GETs and 1.51 times the POSTs"
 """Measured: the rows of docs/performance.md with and without "interpreted"."""
 
 _IGNORED: Final = shutil.ignore_patterns("__pycache__", "*.so", "*.pyc")
