@@ -47,7 +47,8 @@ _MOST_SKIPPED: Final = 32
 """For each entry wanted so many slots are passed over, at most, that are free or of replicas; then partitions are gone through."""
 
 _UNLEARNT: Final = 3
-"""Before half of the budget is used, one of four uses is learnt from: nothing goes yet."""
+_EMPTY: Final = 4
+"""Before a quarter of the budget is used, one of four uses is learnt from: nothing goes for long."""
 
 _THINNER: Final = 3
 
@@ -72,6 +73,7 @@ class Adaptive(Policy):
         "_entries",
         "_evictable",
         "_ghosts",
+        "_is_empty",
         "_keys",
         "_left",
         "_model",
@@ -106,6 +108,7 @@ class Adaptive(Policy):
         self._narrow: Container[int] | None = None
         self._narrow_pool: list[Candidate] = []
         self._seed = 12345
+        self._is_empty = False
         self._waiting: list[tuple[PartitionData, list[bytes]]] = []
         """Partitions, and which of their keys another policy left."""
 
@@ -243,6 +246,7 @@ class Adaptive(Policy):
     def grown(self, entries: int, used_bytes: int) -> None:
         """There are about so many evictable entries now, of `used_bytes`: whether, and how thinly, to sample."""
         self._entries = entries
+        self._is_empty = _EMPTY * used_bytes <= self.share_bytes
         shift = (entries // SAMPLED).bit_length()
         shadows = self._shadows
         if shadows is None or shift > shadows.shift or shift + _THINNER < shadows.shift:
@@ -301,7 +305,7 @@ class Adaptive(Policy):
         self._tick = tick
         # Compiled, an index into an array is an object: one for all.
         place: Any = slot
-        if tick & _UNLEARNT and self._shadows is None:
+        if tick & _UNLEARNT and self._is_empty:
             ticks[place] = tick
             return
         before: int = ticks[place]
