@@ -343,6 +343,22 @@ async def test_a_browser_is_sent_away(alone: World, head: bytes) -> None:
     assert client.transport.closed
 
 
+async def test_what_came_before_malformed_bytes_is_run_and_answered(world: World) -> None:
+    client = Client(world["a"].server)
+    client.send(
+        encode(b"RM.SET", b"0.1", b"k", b"1"), encode(b"PING"), b"*1\r\n:5\r\n", encode(b"PING")
+    )
+    await ticks()
+    assert client.replies() == []
+    world.wire("a", "b").deliver()
+    await ticks()
+    written, pong, error = client.replies()
+    assert written == [1, 1, 1, 0]
+    assert pong in (b"PONG", "PONG")
+    assert str(error).startswith("ERR Protocol error")
+    assert client.transport.closed
+
+
 async def test_an_unknown_command_is_named_in_one_line(alone: World) -> None:
     client = Client(alone["a"].server)
     reply = client.ask(b"no\r\nsuch" + b"x" * 500)

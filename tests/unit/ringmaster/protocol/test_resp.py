@@ -79,6 +79,18 @@ def test_commands_split_anywhere_arrive_whole() -> None:
         ] == wanted
 
 
+def test_commands_come_one_by_one_and_what_is_taken_meanwhile_comes_after_them() -> None:
+    reader = CommandReader()
+    assert reader.next() is None
+    reader.take(encode(b"A") + encode(b"B") + encode(b"C")[:5])
+    assert reader.next() == [b"A"]
+    reader.take(encode(b"C")[5:])
+    reader.take(b"typed by hand\r\n" + encode(b"D"))
+    assert [reader.next() for _ in range(5)] == [
+        [b"B"], [b"C"], [b"typed", b"by", b"hand"], [b"D"], None,
+    ]  # fmt: skip
+
+
 def test_a_value_that_looks_like_a_huge_array_is_only_a_value() -> None:
     value = b"\r\n*4000000000\r\n$99999999999\r\nPOST / \r\n"
     data = encode(b"SET", b"k", value) * 3 + GET
