@@ -82,4 +82,14 @@ def test_a_listing_ends_with_every_key_once_while_all_about_it_moves(
     assert cursor is None, "the listing does not end"
     assert len(views) > 1
     staying = [key for key in listed if key.startswith("list:stays")]
-    assert len(staying) == len(set(staying)) == STAYING
+    assert len(staying) == len(set(staying)) == STAYING, _what_happened(cluster)
+
+
+def _what_happened(cluster: Cluster) -> str:
+    """The state of the cluster, how many of the keys are there by single reads, and the ends of all logs."""
+    with cluster.client() as client:
+        there = sum(client.get(f"list:stays{number}") is not None for number in range(STAYING))
+    logs = [
+        f"--- {name}\n{cluster.log(name)[-4000:]}" for name in (*cluster.masters, *cluster.nodes)
+    ]
+    return "\n".join([f"{there} are there", str(cluster.status()), cluster.output, *logs])
