@@ -46,9 +46,14 @@ _TAKEN_IN: Final = 16
 _MOST_SKIPPED: Final = 32
 """For each entry wanted so many slots are passed over, at most, that are free or of replicas; then partitions are gone through."""
 
-_UNLEARNT: Final = 3
 _EMPTY: Final = 4
-"""Before a quarter of the budget is used, one of four uses is learnt from: nothing goes for long."""
+"""Before a quarter of the budget is used for the first time, one of four uses is learnt from: nothing goes for long."""
+
+# The C library's old generator (POSIX's example of rand).
+_LCG_FACTOR: Final = 1103515245
+_LCG_STEP: Final = 12345
+_LCG_MASK: Final = 0x7FFFFFFF
+_LEARNT: Final = (_LCG_MASK + 1) // 4
 
 _THINNER: Final = 3
 
@@ -246,9 +251,10 @@ class Adaptive(Policy):
     def grown(self, entries: int, used_bytes: int) -> None:
         """There are about so many evictable entries now, of `used_bytes`: whether, and how thinly, to sample."""
         self._entries = entries
-        self._is_empty = _EMPTY * used_bytes <= self.share_bytes
         shift = (entries // SAMPLED).bit_length()
         shadows = self._shadows
+        # What the shadows see must not be thinned out once more.
+        self._is_empty = shadows is None and _EMPTY * used_bytes <= self.share_bytes
         if shadows is None or shift > shadows.shift or shift + _THINNER < shadows.shift:
             self._shift = shift
         if shadows is None:
@@ -305,9 +311,12 @@ class Adaptive(Policy):
         self._tick = tick
         # Compiled, an index into an array is an object: one for all.
         place: Any = slot
-        if tick & _UNLEARNT and self._is_empty:
-            ticks[place] = tick
-            return
+        if self._is_empty:
+            # By chance, and not one tick in four: what is asked for in turns would always have the same ones.
+            self._seed = seed = (self._seed * _LCG_FACTOR + _LCG_STEP) & _LCG_MASK
+            if seed >= _LEARNT:
+                ticks[place] = tick
+                return
         before: int = ticks[place]
         octave = (tick - before + 1).bit_length() - 1
         ticks[place] = tick
@@ -346,7 +355,7 @@ class Adaptive(Policy):
         found = 0
         if slots:
             for _ in range(looks * _MOST_SKIPPED // _RUN):
-                self._seed = seed = (self._seed * 1103515245 + 12345) & 0x7FFFFFFF
+                self._seed = seed = (self._seed * _LCG_FACTOR + _LCG_STEP) & _LCG_MASK
                 first = seed % slots
                 for slot in range(first, min(first + _RUN, slots)):
                     found += self._look_at(slot, pool, looks, among)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 from unittest.mock import patch
 
+import aux.replication.fill
 from aux.node.grants import Grants
 from aux.node.node_clock import NodeClock
 from aux.replication.primary import Primary
 from aux.replication.replica import Replica
 from aux.server.copy_commands import CopyCommands
+from ringmaster.protocol.entry import HEADER_SIZE, is_bare
 from ringmaster.protocol.tag_records import HOLDERS
 from ringmaster.routing.copies import Copies, Copy
 from ringmaster.routing.event_links import EventLinks
@@ -32,6 +35,18 @@ def copies_outlive_their_session() -> Iterator[None]:
 def _find(copies: Copies, key: bytes) -> Copy | None:
     copy = copies.held.get(key)
     return None if copy is None or copies._clock.boottime() >= copy.until else copy
+
+
+@mutant
+def copies_in_bulk_outlive_their_session() -> Iterator[None]:
+    """R13: a bulk read of which a master has all values is answered although a session is not trusted any more."""
+
+    def values_of(copies: Copies, keys: Sequence[bytes]) -> list[bytes] | None:
+        found = [copy.entry for key in keys if (copy := _find(copies, key)) and is_bare(copy.entry)]
+        return [entry[HEADER_SIZE:] for entry in found] if len(found) == len(keys) else None
+
+    with patch.object(Copies, "values_of", values_of):
+        yield
 
 
 @mutant
@@ -137,6 +152,17 @@ def holders_known_to_one_copy_only() -> Iterator[None]:
             control(replica, key, entry)
 
     with patch.object(Replica, "_apply_control", forgetful):
+        yield
+
+
+@mutant
+def holders_not_filled() -> Iterator[None]:
+    """R13: a fill does not say which masters may have copies."""
+
+    def without(_holders: Any, *others: Any) -> Any:
+        return chain(*others)
+
+    with patch.object(aux.replication.fill, "chain", without):
         yield
 
 

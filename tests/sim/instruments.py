@@ -18,6 +18,7 @@ import aux.node.fills
 import aux.node.grants
 import aux.node.node
 import aux.node.status_report
+import aux.node.tag_sweep
 import aux.server.bulk_commands
 import aux.server.control_commands
 import aux.server.data_commands
@@ -38,6 +39,9 @@ from tests.sim.invariants import Invariants, Served, requests_of
 
 BLOCK_BYTES = 64
 """Of a snapshot: a few entries, so that damage can leave the others."""
+
+SLOW_SWEEP_S = 3.0
+"""From one sweep of dead entries to the next."""
 
 Patch = tuple[Any, str, Any]
 """Whose attribute, its name, and what it is while a run lasts."""
@@ -167,6 +171,8 @@ def _forget(hub: Hub, lapses: list[float]) -> Callable[[Fills, Asker], None]:
 def _of_chance(seed: int) -> list[Patch]:
     """Nothing is secret, blocks are small and tokens short-lived."""
     tokens = random.Random(f"tokens {seed}")
+    # What is dead is swept at once, or stays for as long as it does in large partitions.
+    sweeps_s = random.Random(f"sweeps {seed}").choice((aux.node.tag_sweep.LOOK_S, SLOW_SWEEP_S))
     return [
         (secrets, "token_hex", lambda size=32: tokens.randbytes(size).hex()),
         (secrets, "token_bytes", tokens.randbytes),
@@ -176,6 +182,8 @@ def _of_chance(seed: int) -> list[Patch]:
         (aux.server.data_commands, "SAMPLE_MASK", 0),
         (aux.server.bulk_commands, "SAMPLE_MASK", 0),
         (aux.node.grants, "HOT", 1),
+        (aux.node.tag_sweep, "LOOK_S", sweeps_s),
+        (aux.node.tag_sweep, "MOST_REST_S", max(sweeps_s, aux.node.tag_sweep.MOST_REST_S)),
     ]
 
 

@@ -15,6 +15,7 @@ from ringmaster.cluster.view import View, decode_view
 from ringmaster.placement.quotas import quotas_of
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
+from ringmaster.protocol.tag_records import HOLDERS
 from tests.sim.history import UNKNOWN, Operation, Version
 from tests.sim.loop import NodeLoop
 from tests.sim.losses import Losses
@@ -304,9 +305,9 @@ class Invariants:
             return
         for number in range(view.partitions):
             if self._lost(view, number):
-                copies = [view.incarnation(name) for name in view.table[number].in_sync]
+                copies = frozenset(view.incarnation(name) for name in view.table[number].in_sync)
                 stood = min(self._stood.get((each, number), (0, 0)) for each in copies)
-                self.losses.lost(number, stood=stood)
+                self.losses.lost(number, copies, stood=stood)
 
     def set_back(self, view: View | None) -> None:
         """The coordinator knows no more than `view`, and nothing of what came after exists."""
@@ -385,8 +386,10 @@ class Invariants:
 
 
 def _held(data: PartitionData) -> dict[bytes, bytes]:
-    """Entries without their slots, and the records of tags."""
-    return {key: entry[4:] for key, entry in {**data.tags, **data.entries}.items()}
+    """Entries without their slots, the records of tags, and the masters that may have copies."""
+    found = {key: entry[4:] for key, entry in {**data.tags, **data.entries}.items()}
+    found[HOLDERS] = ",".join(sorted(data.holders)).encode()
+    return found
 
 
 def requests_of(node: Node) -> int:

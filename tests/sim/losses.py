@@ -35,6 +35,7 @@ _FLAGS = entries.FLAGS_OFFSET
 class Loss:
     """Every listed copy of `partition` was destroyed at `at`.
 
+    `copies`: their incarnations; `again`: of copies of what came back, which were destroyed in their turn before it was served.
     `newest`: the sections one of which is to come back; `known`: those that may instead. `served_at`, `restored`: when a primary that held nothing before began to serve
     again, in which term and with what. `stood`: up to where each of those copies had everything, when it was destroyed. `set_back`: the coordinator forgot everything since; terms up to `known_term` are in snapshots.
     """
@@ -43,6 +44,8 @@ class Loss:
     partition: int
     newest: list[Section]
     known: list[Section] = field(default_factory=list)
+    copies: frozenset[str] = frozenset()
+    again: frozenset[str] = frozenset()
     sealed: bool = False
     set_back: bool = False
     known_term: int = 0
@@ -71,8 +74,15 @@ class Losses:
         """Whether something lost is not back yet."""
         return bool(self._open)
 
-    def lost(self, partition: int, *, stood: Version = (0, 0), set_back: bool = False) -> None:
-        """Nothing of `partition` is left, every copy of which had what is up to `stood`.
+    def lost(
+        self,
+        partition: int,
+        copies: frozenset[str] = frozenset(),
+        *,
+        stood: Version = (0, 0),
+        set_back: bool = False,
+    ) -> None:
+        """Nothing of `partition` is left, every copy of which (`copies`: their incarnations) had what is up to `stood`.
 
         Until it is served again, more of the same changes nothing.
         """
@@ -80,10 +90,19 @@ class Losses:
         if loss is None:
             cluster = self._cluster
             newest = cluster.volume.newest(partition)
-            loss = Loss(cluster.hub.now, partition, newest, sealed=cluster.sealing, stood=stood)
+            loss = Loss(
+                cluster.hub.now,
+                partition,
+                newest,
+                copies=copies,
+                sealed=cluster.sealing,
+                stood=stood,
+            )
             loss.known = cluster.volume.known(partition, loss.version)
             self._open[partition] = loss
             self.all.append(loss)
+        elif copies != loss.copies:
+            loss.again = copies
         if set_back:
             loss.set_back = True
             loss.known_term = self._cluster.volume.highest_term()
@@ -99,9 +118,15 @@ class Losses:
 
     def survived(self, partition: int) -> None:
         """Nothing of `partition` was lost after all: a copy that no view listed in sync then had everything, and one lists it now."""
-        loss = self._open.pop(partition, None)
-        if loss is not None:
-            self.all.remove(loss)
+        loss = self._open.get(partition)
+        if loss is None:
+            return
+        if loss.again:
+            # What had come back is still there; what was lost before it came stays lost.
+            loss.again = frozenset()
+            return
+        del self._open[partition]
+        self.all.remove(loss)
 
     def loaded(self, primary: Primary) -> None:
         """A primary that held nothing has what there was to restore, if anything."""

@@ -23,8 +23,8 @@ TAG_MUTANTS = mutant = Mutants()
 def records_not_filled() -> Iterator[None]:
     """R11: a fill leaves the records of tags out."""
 
-    def without(_records: Any, *others: Any) -> Any:
-        return chain(*others)
+    def without(holders: Any, _records: Any, *others: Any) -> Any:
+        return chain(holders, *others)
 
     with patch.object(aux.replication.fill, "chain", without):
         yield

@@ -77,6 +77,23 @@ class World:
         return self.losses.judge(History(list(operations)))
 
 
+def test_what_was_lost_before_stays_lost_if_what_came_back_survives() -> None:
+    world = World(section(3, 3))
+    for copies in ("old", "old", "new", "new"):
+        world.losses.lost(0, frozenset({copies}))
+    world.losses.survived(0)
+    assert world.losses.pending
+    assert world.serve(entry(3, flags=JSON | RESTORED)) == []
+
+
+def test_a_loss_that_is_seen_twice_is_none_if_the_copies_survive() -> None:
+    world = World(section(3, 3))
+    for _ in range(2):
+        world.losses.lost(0, frozenset({"old"}))
+    world.losses.survived(0)
+    assert not world.losses.pending
+
+
 def test_the_newest_section_marked_as_restored_is_what_must_come_back() -> None:
     for found, fine in (
         (entry(3, flags=JSON | RESTORED), True),

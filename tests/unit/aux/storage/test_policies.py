@@ -186,6 +186,25 @@ def test_a_scan_does_not_drive_out_what_is_popular(policy: str):
     assert hits(requests, 500, policy) > hits(requests, 500, "lru") + 1
 
 
+def test_what_was_popular_while_there_was_much_room_is_kept_when_there_is_none():
+    store = Store(400_000, 1, accounting=ProcessAccounting(pymalloc=False))
+    data = store.open(0, evictable=True)
+    popular_keys = [b"p%d" % number for number in range(200)]
+    for key in popular_keys:
+        store.put(data, key, entry_of())
+    for _ in range(40):
+        for key in popular_keys:
+            store.touch(data, key)
+    for number in range(6_000):
+        store.put(data, b"once%d" % number, entry_of())
+        while store.over_bytes():
+            victim = store.victim()
+            assert victim is not None
+            store.remove(victim[0], victim[1])
+    assert len(data.entries) < 3_000
+    assert sum(key in data.entries for key in popular_keys) > 190
+
+
 @pytest.mark.parametrize("policy", ["wtinylfu", "adaptive"])
 def test_a_loop_a_little_larger_than_the_cache_hits_where_lru_never_does(policy: str):
     requests = [(b"%d" % (number % 1_100), 1) for number in range(33_000)]
