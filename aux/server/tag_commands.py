@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.replication.pending import Waiter
-from aux.replication.primary import UNKNOWN, Primary
+from aux.replication.primary import Primary
 from aux.server.data_commands import DataCommands
 from aux.storage.tags import MAX_RECORDS
 from ringmaster.protocol.entry_meta import MAX_TAG_BYTES
@@ -52,9 +52,11 @@ class TagCommands:
         return {b"RM.UNTAG": self.invalidate}
 
     def invalidate(self, client: Client, command: Command) -> bytes | None:
-        """`RM.UNTAG pts tag…`: the tokens are joined by LF. Replies with those that are not served, once the others are done.
+        """`RM.UNTAG pts tag…`: the tokens are joined by LF. Replies with those that are not served, or were lost meanwhile, once the others
+        are done.
 
-        A refusal or a malformed tag changes nothing; after `UNKNOWN` some partitions may be done. It can be repeated.
+        A refusal or a malformed tag changes nothing. It is to be repeated for the tokens in the reply, and for no others: what is repeated
+        takes effect again (adr/0017).
         """
         tags = [tag.decode() for tag in command[2:]]
         if not tags or not all(0 < len(tag) <= MAX_TAG_BYTES for tag in command[2:]):
@@ -67,14 +69,13 @@ class TagCommands:
                 return refusal
             if len(primary.tags) > MAX_RECORDS - len(tags):
                 return _TOO_MANY
-        refused = b"".join([b"$%d\r\n%b\r\n" % (len(each), each) for each in asked.refused])
         now_ms = self._clock.now_ms()
-        tally = _Tally(client, b"*%d\r\n%b" % (len(asked.refused), refused))
+        tally = _Tally(client, asked.refused)
         for primary in concerned:
             for tag, key, digest in marks:
-                tally.begin()
-                if not primary.invalidate(tag, key, digest, now_ms, tally):
-                    tally.resolve(b"")
+                part = tally.part(primary.token)
+                if not primary.invalidate(tag, key, digest, now_ms, part):
+                    part.resolve(b"")
         return tally.close()
 
     def _partitions(self, tokens: bytes) -> _Asked:
@@ -121,29 +122,51 @@ class TagCommands:
 
 
 class _Tally:
-    """Hears of each part of a command once, an error or nothing; answers the client when all are done."""
+    """Hears of each part of a command once; answers the client when all are done, with the tokens of those that are not.
 
-    def __init__(self, client: Client, reply: bytes) -> None:
+    `refused`: of partitions that are not served.
+    """
+
+    def __init__(self, client: Client, refused: Sequence[bytes]) -> None:
         self._client = client
-        self._reply = reply
+        self._refused = dict.fromkeys(refused)
         self._missing = 0
         self._waiter: Waiter | None = None
 
-    def begin(self) -> None:
-        """One part more is waited for."""
+    def part(self, token: bytes) -> Waiter:
+        """Who hears of one part more, in the partition with that `token`."""
         self._missing += 1
+        return _Part(self, token)
 
-    def resolve(self, reply: bytes) -> None:
-        """A part is done; `reply` is empty, or an error."""
+    def done(self, token: bytes, reply: bytes) -> None:
+        """A part is done; `reply` is empty, or an error: then it may not be."""
         self._missing -= 1
         if reply:
-            self._reply = UNKNOWN
+            self._refused[token] = None
         if not self._missing and self._waiter is not None:
-            self._waiter.resolve(self._reply)
+            self._waiter.resolve(self._reply())
 
     def close(self) -> bytes | None:
         """No more parts follow. The reply, None if it comes later."""
         if not self._missing:
-            return self._reply
+            return self._reply()
         self._waiter = self._client.waiter()
         return None
+
+    def _reply(self) -> bytes:
+        tokens = [b"$%d\r\n%b\r\n" % (len(token), token) for token in self._refused]
+        return b"*%d\r\n%b" % (len(tokens), b"".join(tokens))
+
+
+class _Part:
+    """Waits for one tag in one partition."""
+
+    __slots__ = ("_tally", "_token")
+
+    def __init__(self, tally: _Tally, token: bytes) -> None:
+        self._tally = tally
+        self._token = token
+
+    def resolve(self, reply: bytes) -> None:
+        """See `Waiter`."""
+        self._tally.done(self._token, reply)

@@ -13,7 +13,7 @@ from ringmaster.errors import LinkFull, PeerError, RingmasterError
 from ringmaster.net.link import Link
 from ringmaster.protocol.resp import Reply, encode
 from ringmaster.routing.outcomes import RETRY, write_outcome
-from ringmaster.routing.pending import MOVED, PendingRequest
+from ringmaster.routing.pending import PendingRequest
 from ringmaster.routing.scatter_gather import Gather, awaitable_gather, completed_within
 from ringmaster.routing.table import Route, Table
 
@@ -49,7 +49,10 @@ class Plan:
 
 
 class NodeBatch(PendingRequest):
-    """One `RM.UNTAG`; only its first reply counts."""
+    """One `RM.UNTAG`; only its first reply counts.
+
+    It is not rerouted: a node that loses some partitions says so when it answers for the others, which must not be asked again (adr/0017).
+    """
 
     __slots__ = ("_gather", "index", "part")
 
@@ -64,13 +67,6 @@ class NodeBatch(PendingRequest):
         if gather is not None:
             gather.replies[self.index] = reply
             gather.arrived(1)
-
-    def rerouted(self, table: Table) -> None:
-        """If one partition moved, all are asked again: repeating is harmless."""
-        for route in self.part.routes:
-            if table[route.partition] is not route:
-                self.replied(MOVED)
-                return
 
 
 async def ask_nodes(plan: Plan, tags: Sequence[bytes], within_s: float) -> list[Reply]:
@@ -87,7 +83,7 @@ async def ask_nodes(plan: Plan, tags: Sequence[bytes], within_s: float) -> list[
 
 
 def left_over(part: NodePart, reply: Reply) -> list[int]:
-    """The partitions of `part` that are to be asked about again after `reply`: it does no harm to repeat what may have been done."""
+    """The partitions of `part` that are to be asked about again after `reply`: those of which it is not known whether it was done."""
     if not isinstance(reply, list):
         return [route.partition for route in part.routes]
     if not reply:

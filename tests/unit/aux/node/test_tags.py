@@ -287,12 +287,19 @@ async def test_a_partition_that_has_moved_since_the_last_invalidation_is_named()
         assert untag(world["b"], b"t").reply == []
 
 
-async def test_one_that_loses_its_role_says_that_it_does_not_know() -> None:
-    async with World("ab") as world:
-        node = await pair(world)
-        told = untag(node, b"t")
-        node.node.roles.adopt(world.view(2, row("b", term=2)))
-        assert told.text.startswith("-UNKNOWN")
+async def test_one_that_loses_a_partition_names_it_and_no_other_that_is_done() -> None:
+    async with World("ab", partitions=2) as world:
+        world.adopt(world.view(1, row("a", "b", term=1), row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"]
+        options = encode_options(WriteOptions(meta=pack_meta(Meta(tags=("t",)))))
+        for number in range(2):
+            node.ask(b"RM.SET", node.token(number), b"k", b"1", options)
+        await world.settle()
+        told = node.ask(b"RM.UNTAG", b"0.1\n1.1", b"t")
+        world.adopt(world.view(2, row("a", "b", term=1), row("b", term=2)))
+        await world.settle()
+        assert told.reply == [b"1.1"]
 
 
 async def test_malformed_commands_change_nothing() -> None:
