@@ -19,7 +19,6 @@ from ringmaster.routing.router import Router
 from tests.sim.coordinator import CoordinatorStore
 from tests.sim.front import fast_path
 from tests.sim.processes import Process
-from tests.sim.workload import DEADLINE_S
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
@@ -67,7 +66,7 @@ class MasterProcess(Process):
             retry=RETRY,
         )
         self.router = runtime.router
-        path = fast_path(runtime.router, self.clock, DEADLINE_S)
+        path = fast_path(runtime.router, self.clock, plan.deadline_s)
         self.ready.set_result(path)
         loop = asyncio.get_running_loop()
         running, stopping = loop.create_task(runtime.run()), loop.create_task(stop.wait())

@@ -15,6 +15,12 @@ LAST_FAULT_S = 9.0
 LONGEST_FREEZE_S = 5.0
 """Shorter than the time after which the sole copy of a partition is given up."""
 
+DEADLINE_S = 6.0
+"""Of most calls."""
+
+IMPATIENT_S = 1.5
+"""Of most calls of clients that go on reading what they can get while a master is cut off."""
+
 WEIGHTS = (1, 2, 5, 10, 20, 40)
 """Of nodes, in tenths."""
 
@@ -46,6 +52,8 @@ class Fault:
 class Plan:
     """What one seed does. `pipelines`: clients send requests without waiting for the replies before. `kind`: faults, planned (only drains, joins, rolling restarts and new weights), loss (of all copies).
 
+    `hot`: they read a few keys again and again; `reader`: those of this master do nothing else.
+
     `one_host`: all processes run under one boot, else each under its own. `walls`: by how much each host's wall clock is wrong from the beginning. `punctual`: nothing keeps snapshots from being written in time.
     """
 
@@ -62,6 +70,8 @@ class Plan:
     fills: bool
     copies: bool
     hot: bool
+    reader: str
+    deadline_s: float
     rates: tuple[float, ...]
     weights: tuple[float, ...]
     walls: tuple[float, ...]
@@ -77,8 +87,8 @@ def plan_for(seed: int) -> Plan:
     """The plan of `seed`: 1 of 8 planned, 1 of 8 about total losses and snapshots, 1 of 16 about leases.
 
     1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines, in
-    2 of 4 values carry tags, and in some clients wait for missing keys and fill them. In half of all masters take copies; in a fifth,
-    nodes die while masters hang or hear nothing, and clients read a few keys again and again.
+    2 of 4 values carry tags, and in some clients wait for missing keys and fill them. In half of all masters take copies; in a quarter,
+    nodes die while masters hang or hear nothing, or a master and a node hear nobody else; and clients read a few keys again and again.
     """
     random = Random(f"plan {seed}")
     planned = seed % 8 == 7
@@ -100,9 +110,15 @@ def plan_for(seed: int) -> Plan:
         faults = _faults(random, nodes, masters, _LEASE_KINDS if leases else _KINDS)
     copies = Random(f"copies {seed}")
     with_copies = copies.random() < 0.5
-    lost_in_time = with_copies and not (planned or loss) and copies.random() < 0.5
+    lost_in_time = with_copies and not (planned or loss) and copies.random() < 0.7
     if lost_in_time:
-        faults += _failovers(copies, nodes, masters)
+        island = copies.random() < 0.25
+        faults = (
+            _island(copies, nodes, masters)
+            if island
+            else faults + _failovers(copies, nodes, masters)
+        )
+    reader = "m1" if lost_in_time and copies.random() < 0.5 else ""
     return Plan(
         kind="planned" if planned else "loss" if loss else "faults",
         snapshots=loss,
@@ -117,6 +133,8 @@ def plan_for(seed: int) -> Plan:
         fills=seed % 8 == 4 or seed % 32 == 15,
         copies=with_copies,
         hot=lost_in_time,
+        reader=reader,
+        deadline_s=IMPATIENT_S if lost_in_time else DEADLINE_S,
         rates=tuple(random.choice(drifts) for _ in range(8)),
         weights=tuple(random.choice((1.0, 1.0, 1.0, 2.0)) for _ in range(8)),
         walls=_walls(Random(f"walls {seed}")),
@@ -168,8 +186,8 @@ def _planned(random: Random, nodes: list[str]) -> list[Fault]:
 
 
 def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
-    """Masters that stop in the middle of a turn; and nodes that die while a master hangs, or hears nothing of them or of
-    anybody, for as long as it may trust what they have told it.
+    """Masters that stop in the middle of a turn; nodes that die while a master hangs, or hears nothing of them or of
+    anybody, for as long as it may trust what they have told it; and moves of which a master is told late.
     """
     faults = []
     for _ in range(random.choice((1, 2, 3))):
@@ -177,6 +195,8 @@ def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
         master, node = f"m{random.randrange(masters) + 1}", random.choice(nodes)
         if random.random() < 0.8:
             faults += _unheard(random, master, node)
+        if random.random() < 0.3:
+            faults += _moved_unheard(random, master, node)
         if random.random() < 0.4:
             long_s, reads = random.uniform(1.6, 3.0), random.randrange(1, 60)
             faults.append(Fault(at, "freeze-at-read", master, seconds=long_s, number=reads))
@@ -188,6 +208,17 @@ def _failovers(random: Random, nodes: list[str], masters: int) -> list[Fault]:
     return faults
 
 
+def _island(random: Random, nodes: list[str], count: int) -> list[Fault]:
+    """A master and a node hear of nobody but each other, for long enough that the node's keys are written elsewhere."""
+    masters = [f"m{number + 1}" for number in range(count)]
+    master, node = masters[0], random.choice(nodes)
+    at, seconds = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 4.8), random.uniform(3.8, 4.8)
+    pairs = [(master, other) for other in (*masters, *nodes) if other not in {master, node}]
+    pairs += [(node, other) for other in masters if other != master]
+    cuts = [Fault(at, "cut", one, other, seconds=seconds) for one, other in pairs]
+    return [Fault(at, "store-cut", name, seconds=seconds) for name in (master, node)] + cuts
+
+
 def _unheard(random: Random, master: str, node: str) -> list[Fault]:
     """`node` dies, and `master` hears nothing of anybody meanwhile."""
     at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 1.5)
@@ -196,6 +227,15 @@ def _unheard(random: Random, master: str, node: str) -> list[Fault]:
         Fault(at, "isolate", master, node, seconds=seconds),
         Fault(at, "store-cut", master, node, seconds=seconds),
         Fault(at + random.uniform(0.0, 0.1), "crash", node, seconds=random.uniform(1.0, 3.0)),
+    ]
+
+
+def _moved_unheard(random: Random, master: str, node: str) -> list[Fault]:
+    """`node` gives its partitions away, and `master` hears of no view meanwhile."""
+    at = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 2.5)
+    return [
+        Fault(at, "drain", node, seconds=random.uniform(1.5, 2.5)),
+        Fault(at, "store-cut", master, seconds=random.uniform(1.0, 2.5)),
     ]
 
 

@@ -80,7 +80,10 @@ class Run:
         if plan.fills:
             mix = replace(mix, fills=True, clients=8, think_s=0.06)
         if plan.hot:
-            mix = replace(mix, hot=True, keys=min(mix.keys, 4), clients=12, think_s=0.05)
+            mix = replace(
+                mix, hot=True, reader=plan.reader, keys=min(mix.keys, 4), clients=12, think_s=0.05
+            )
+        mix = replace(mix, deadline_s=plan.deadline_s)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
         self.workload.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients

@@ -21,8 +21,8 @@ from tests.sim.loop import NodeLoop
 SLACK_S = 0.3
 """A reply may come this much after its deadline (by the master's clock)."""
 
-DEADLINE_S = 6.0
-"""Of most calls, and of all that take a master's fast path."""
+DOUBT_S = 1.5
+"""An impatient client pauses so long after a write of unknown outcome: the checker follows all that are open at a time."""
 
 TTL_FAR_MS = 24 * 3600 * 1000
 
@@ -67,7 +67,7 @@ class Pipelined(Routes, Protocol):
 class Mix:
     """What clients do. `think_s`: mean pause between calls. `short_ttl`: some keys expire soon. `pipelines`: some calls are several
     requests that are sent at once. `tags`: values carry tags, which are invalidated. `fills`: some keys are missing at times, and
-    clients wait for them and fill them. `hot`: most calls read one of the keys.
+    clients wait for them and fill them. `hot`: most calls read one of the keys; `reader`: all of those at this master do.
     """
 
     keys: int = 8
@@ -79,7 +79,8 @@ class Mix:
     tags: bool = False
     fills: bool = False
     hot: bool = False
-    deadline_s: float = DEADLINE_S
+    reader: str = ""
+    deadline_s: float = 6.0
 
 
 class Workload:
@@ -94,6 +95,7 @@ class Workload:
         self.on_ack: Callable[[Operation], None] = lambda _: None
         self.stopped = False
         self.mortals: list[Operation] = []
+        self.in_doubt: set[str] = set()
         self.calls: list[tuple[Operation, NodeLoop]] = []
         self._random = random
         self._values = 0
@@ -110,8 +112,14 @@ class Workload:
             await asyncio.sleep(
                 random.expovariate(1.0 / self.mix.think_s) if self.mix.think_s else 0.0
             )
+            if self.mix.hot and name in self.in_doubt:
+                self.in_doubt.discard(name)
+                await asyncio.sleep(DOUBT_S)
             if self.stopped:
                 return
+            if self.mix.reader and name.endswith(self.mix.reader):
+                await self._read_in_a_row(name, loop, routes)
+                continue
             call = _Call(self, name, loop, routes, self._deadline_s())
             if self.mix.fills and random.random() < 0.6:
                 await self._around_a_fill(name, loop, routes)
@@ -144,10 +152,12 @@ class Workload:
     # What a client may do.
 
     async def _read_in_a_row(self, name: str, loop: NodeLoop, routes: Routes) -> None:
-        """One key, maybe several times: if the master has a copy, that is within one turn of its loop."""
+        """One key or all, maybe several times: if the master has copies, that is within one turn of its loop."""
         key = self._random.choice(self.keys)
+        together = self._random.random() < 0.25
         for _ in range(self._random.choice((1, 2, 6))):
-            await self._read(_Call(self, name, loop, routes, self._deadline_s()), key)
+            call = _Call(self, name, loop, routes, self._deadline_s())
+            await (self._get_many(call) if together else self._read(call, key))
 
     async def _get(self, call: _Call) -> None:
         await self._read(call, self._any_key())
@@ -312,7 +322,7 @@ class Workload:
                 value = requests[at][1]
                 if begun and (value is not None or begun[-1][1].kind == "put"):
                     return
-                call = _Call(self, name, loop, routes, DEADLINE_S)
+                call = _Call(self, name, loop, routes, self.mix.deadline_s)
                 kind = "get" if value is None else "put"
                 begun.append((call, call.begin(kind, key, argument=value)))
                 at += 1
@@ -362,7 +372,8 @@ class Workload:
         return b'"v%d%s"' % (self._values, pad)
 
     def _deadline_s(self) -> float:
-        return self._random.choice((self.mix.deadline_s, self.mix.deadline_s, 1.0))
+        short_s = 0.3 if self.mix.hot else 1.0
+        return self._random.choice((self.mix.deadline_s, self.mix.deadline_s, short_s))
 
     def remember(self, operation: Operation) -> None:
         """A version that a client learned, for compare-and-set."""
@@ -466,6 +477,7 @@ class _Call:
         reads = operation.kind in READS
         if isinstance(error, OutcomeUnknown) and not reads:
             operation.outcome = UNKNOWN
+            self._workload.in_doubt.add(operation.client)
         elif isinstance(error, (Unserved, OutcomeUnknown)):
             operation.outcome = NOT_APPLIED
         else:
