@@ -23,6 +23,7 @@ from master.http.request_counters import Counters
 from master.http.responses import Replies
 from ringmaster.access.grant import digest_of, make_grant, new_token
 from ringmaster.protocol.entry import JSON, pack
+from ringmaster.routing.copies import Copies
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 
@@ -35,6 +36,7 @@ class _Node:
     """A router whose node answers at once."""
 
     in_flight = answered = 0
+    copies = Copies(SystemClock(), lambda _key: None, 0)
 
     def __init__(self) -> None:
         self._entry = pack(
