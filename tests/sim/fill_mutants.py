@@ -42,9 +42,9 @@ def two_tokens_at_once() -> Iterator[None]:
     """R12: everybody who asks for a missing key may fill it."""
     take = PartitionFills._take
 
-    def again(fills: PartitionFills, key: bytes, fill: Any) -> str:
+    def again(fills: PartitionFills, key: bytes, fill: Any, *others: Any) -> str:
         fill.left = True
-        return take(fills, key, fill)
+        return take(fills, key, fill, *others)
 
     with patch.object(PartitionFills, "_take", again):
         yield

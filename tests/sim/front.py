@@ -25,8 +25,8 @@ from ringmaster.protocol.write_options import Status, WriteReply
 from ringmaster.routing.fills import Filled
 from ringmaster.routing.router import Router, Write
 from ringmaster.runtime.clock import Clock
+from tests.sim.calls import Bare
 from tests.sim.loop import NodeLoop
-from tests.sim.workload import Bare
 from tests.unit.fake_wire import FakeTransport
 
 Told = tuple[int, bytes, bytes]

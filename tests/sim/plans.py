@@ -88,7 +88,7 @@ def plan_for(seed: int) -> Plan:
 
     1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines, in
     2 of 4 values carry tags, and in some clients wait for missing keys and fill them. In half of all masters take copies; in a quarter,
-    nodes die while masters hang or hear nothing, or a master and a node hear nobody else; and clients read a few keys again and again.
+    nodes die while masters hang or hear nothing, a master and a node hear nobody else, or a node loses its lease only; and clients read a few keys again and again.
     """
     random = Random(f"plan {seed}")
     planned = seed % 8 == 7
@@ -112,12 +112,13 @@ def plan_for(seed: int) -> Plan:
     with_copies = copies.random() < 0.5
     lost_in_time = with_copies and not (planned or loss) and copies.random() < 0.7
     if lost_in_time:
-        island = copies.random() < 0.25
-        faults = (
-            _island(copies, nodes, masters)
-            if island
-            else faults + _failovers(copies, nodes, masters)
-        )
+        alone = copies.random()
+        if alone < 0.2:
+            faults = _island(copies, nodes, masters)
+        elif alone < 0.35:
+            faults = _outcast(copies, nodes)
+        else:
+            faults += _failovers(copies, nodes, masters)
     reader = "m1" if lost_in_time and copies.random() < 0.5 else ""
     return Plan(
         kind="planned" if planned else "loss" if loss else "faults",
@@ -228,6 +229,12 @@ def _unheard(random: Random, master: str, node: str) -> list[Fault]:
         Fault(at, "store-cut", master, node, seconds=seconds),
         Fault(at + random.uniform(0.0, 0.1), "crash", node, seconds=random.uniform(1.0, 3.0)),
     ]
+
+
+def _outcast(random: Random, nodes: list[str]) -> list[Fault]:
+    """A node loses its lease, and everybody else goes on hearing it."""
+    at, seconds = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 3.5), random.uniform(2.2, 3.4)
+    return [Fault(at, "store-cut", random.choice(nodes), seconds=seconds)]
 
 
 def _moved_unheard(random: Random, master: str, node: str) -> list[Fault]:

@@ -85,7 +85,7 @@ class Run:
             )
         mix = replace(mix, deadline_s=plan.deadline_s)
         self.workload = Workload(self.history, random.Random(f"work {seed}"), mix, plan.partitions)
-        self.workload.on_ack = self.cluster.invariants.acknowledged
+        self.workload.ledger.on_ack = self.cluster.invariants.acknowledged
         self.cluster.on_master = self._add_clients
         self._faults = tuple(fault for index, fault in enumerate(plan.faults) if index not in skip)
         self._clients = 0
@@ -103,7 +103,7 @@ class Run:
                 self.cluster.dispose()
         result.ticks = self.hub.ticks
         result.failures += self.hub.failures
-        result.failures += self.workload.failures
+        result.failures += self.workload.ledger.failures
         self._judge()
         return result
 
@@ -191,10 +191,10 @@ class Run:
             self.history, result.plan.rates, self.cluster.invariants.lapses, calm=calm
         )
         if not self.hub.stopped:
-            result.failures += self.workload.unanswered()
+            result.failures += self.workload.ledger.unanswered()
         if result.plan.kind == "planned":
             result.failures += [
-                f"an error without a fault: {each}" for each in self.workload.errors
+                f"an error without a fault: {each}" for each in self.workload.ledger.errors
             ]
         self.history.operations.sort(key=lambda each: each.invoked)
 

@@ -1,6 +1,7 @@
 """The simulation has teeth: switches that break a rule are caught within 500 seeds."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.sim.mutants import MUTANTS
 
 SEEDS = 500
+_MISFIT = re.compile(r"unhandled in|TypeError|AttributeError|wrong arguments")
 KNOWN = Path(__file__).with_name("mutant_seeds.txt")
 
 
@@ -51,3 +53,5 @@ def test_a_broken_rule_is_caught(name: str) -> None:
         done = run(name, "--seeds", str(SEEDS))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED" in done.stdout, done.stdout + done.stderr
+    # A switch that no longer fits what it patches breaks everything, and shows nothing.
+    assert not _MISFIT.search(done.stdout), done.stdout

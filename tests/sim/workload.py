@@ -4,63 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol, runtime_checkable
 
-from ringmaster.errors import OutcomeUnknown, RingmasterError, Unserved
-from ringmaster.protocol import entry as entries
+from ringmaster.errors import RingmasterError
 from ringmaster.protocol.entry_meta import Meta, pack_meta
-from ringmaster.protocol.hashing import partition_of
-from ringmaster.protocol.write_options import ANY, Status, WriteOptions, WriteReply, encode_options
-from ringmaster.routing.fills import Filled
-from tests.sim.history import NOT_APPLIED, OK, PENDING, READS, UNKNOWN, History, Operation, Version
+from ringmaster.protocol.write_options import ANY, WriteOptions, WriteReply, encode_options
+from tests.sim.calls import Bare, Call, Ledger, Pipelined, Routes, version_of
+from tests.sim.history import History, Operation
 from tests.sim.loop import NodeLoop
-
-SLACK_S = 0.3
-"""A reply may come this much after its deadline (by the master's clock)."""
 
 DOUBT_S = 1.5
 """An impatient client pauses so long after a write of unknown outcome: the checker follows all that are open at a time."""
 
 TTL_FAR_MS = 24 * 3600 * 1000
-
-
-class Bare(bytes):
-    """A value that came without its version."""
-
-    __slots__ = ()
-
-
-class Routes(Protocol):
-    """What the workload uses of `ringmaster.routing.router.Router`; bulk reads may bring values without their versions."""
-
-    async def read(self, key: bytes, deadline: float) -> bytes | None: ...
-    async def head(self, key: bytes, deadline: float) -> tuple[bytes, int] | None: ...
-    async def write(
-        self, command: bytes, key: bytes, args: Sequence[bytes | int], deadline: float
-    ) -> WriteReply: ...
-    async def read_many(
-        self, keys: Sequence[bytes], deadline: float
-    ) -> Sequence[bytes | RingmasterError | None]: ...
-    async def write_many(
-        self, writes: Sequence[tuple[bytes, bytes, Sequence[bytes | int]]], deadline: float
-    ) -> Sequence[WriteReply | RingmasterError]: ...
-    async def invalidate(self, tags: Sequence[bytes], deadline: float) -> None: ...
-    async def fetch(self, key: bytes, wait_s: int, deadline: float) -> Filled: ...
-    def hang_up(self) -> None:
-        """Close the client's connection."""
-
-
-@runtime_checkable
-class Pipelined(Routes, Protocol):
-    """Routes that take several requests in one segment."""
-
-    def pipeline(
-        self, requests: Sequence[tuple[bytes, bytes | None]]
-    ) -> AsyncIterator[WriteReply | bytes | RingmasterError | None]:
-        """For each of (key, JSON to post, or None to read) its reply, when it has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +41,15 @@ class Mix:
 
 
 class Workload:
-    """Keys, unique values and the history of one run. `on_ack` hears of every acknowledged write."""
+    """Keys, unique values and what the clients of one run do. What they saw is in `ledger`."""
 
     def __init__(self, history: History, random: Random, mix: Mix, partitions: int) -> None:
-        self.history = history
+        self.ledger = Ledger(history, partitions)
         self.mix = mix
-        self.partitions = partitions
-        self.failures: list[str] = []
-        self.errors: list[Operation] = []
-        self.on_ack: Callable[[Operation], None] = lambda _: None
         self.stopped = False
         self.mortals: list[Operation] = []
-        self.in_doubt: set[str] = set()
-        self.calls: list[tuple[Operation, NodeLoop]] = []
         self._random = random
         self._values = 0
-        self._versions: dict[bytes, Version] = {}
         self.keys = [b"key-%d" % number for number in range(mix.keys)]
         self.counters = [b"count-%d" % number for number in range(max(1, mix.keys // 4))]
         self.fetched = [b"fill-%d" % number for number in range(2)] if mix.fills else []
@@ -112,15 +62,15 @@ class Workload:
             await asyncio.sleep(
                 random.expovariate(1.0 / self.mix.think_s) if self.mix.think_s else 0.0
             )
-            if self.mix.hot and name in self.in_doubt:
-                self.in_doubt.discard(name)
+            if self.mix.hot and name in self.ledger.in_doubt:
+                self.ledger.in_doubt.discard(name)
                 await asyncio.sleep(DOUBT_S)
             if self.stopped:
                 return
             if self.mix.reader and name.endswith(self.mix.reader):
                 await self._read_in_a_row(name, loop, routes)
                 continue
-            call = _Call(self, name, loop, routes, self._deadline_s())
+            call = Call(self.ledger, name, loop, routes, self._deadline_s())
             if self.mix.fills and random.random() < 0.6:
                 await self._around_a_fill(name, loop, routes)
                 continue
@@ -139,15 +89,7 @@ class Workload:
     async def read_all(self, name: str, loop: NodeLoop, routes: Routes) -> None:
         """Read every key once, after everything has healed."""
         for key in (*self.keys, *self.counters, *self.mortal, *self.fetched):
-            await self._read(_Call(self, name, loop, routes, self.mix.deadline_s), key)
-
-    def unanswered(self) -> list[str]:
-        """Calls that still wait although their master lives: every request ends by its deadline."""
-        return [
-            f"never answered: {operation}"
-            for operation, loop in self.calls
-            if operation.outcome == PENDING and not loop.crashed
-        ]
+            await self._read(Call(self.ledger, name, loop, routes, self.mix.deadline_s), key)
 
     # What a client may do.
 
@@ -156,47 +98,47 @@ class Workload:
         key = self._random.choice(self.keys)
         together = self._random.random() < 0.25
         for _ in range(self._random.choice((1, 2, 6))):
-            call = _Call(self, name, loop, routes, self._deadline_s())
+            call = Call(self.ledger, name, loop, routes, self._deadline_s())
             await (self._get_many(call) if together else self._read(call, key))
 
-    async def _get(self, call: _Call) -> None:
+    async def _get(self, call: Call) -> None:
         await self._read(call, self._any_key())
 
-    async def _head(self, call: _Call) -> None:
+    async def _head(self, call: Call) -> None:
         operation = call.begin("head", self._any_key())
         reply = await call.read(operation, call.routes.head(operation.key, call.deadline))
         if reply is not None:
-            operation.version = _version(reply[0])
+            operation.version = version_of(reply[0])
 
-    async def _put(self, call: _Call) -> None:
+    async def _put(self, call: Call) -> None:
         await call.write(*self._putting(call, self._random.choice(self.keys)))
 
-    async def _add(self, call: _Call) -> None:
+    async def _add(self, call: Call) -> None:
         operation = call.begin("add", self._random.choice(self.keys), argument=self._value())
         options = encode_options(WriteOptions(if_none_match=ANY))
         await call.write(operation, b"RM.SET", (operation.argument or b"", options))
 
-    async def _cas(self, call: _Call) -> None:
+    async def _cas(self, call: Call) -> None:
         key = self._random.choice(self.keys)
-        expected = self._versions.get(key, (1, 1))
+        expected = self.ledger.versions.get(key, (1, 1))
         operation = call.begin("cas", key, argument=self._value(), expected=expected)
         options = encode_options(WriteOptions(if_match=(expected,)))
         await call.write(operation, b"RM.SET", (operation.argument or b"", options))
 
-    async def _delete(self, call: _Call) -> None:
+    async def _delete(self, call: Call) -> None:
         await call.write(call.begin("delete", self._any_key()), b"RM.DEL", ())
 
-    async def _incr(self, call: _Call) -> None:
+    async def _incr(self, call: Call) -> None:
         step = self._random.choice((1, 1, 5, -3))
         key = self._random.choice(self.counters if self._random.random() < 0.9 else self.keys)
         await call.write(call.begin("incr", key, number=step), b"RM.INCR", (step,))
 
-    async def _touch(self, call: _Call) -> None:
+    async def _touch(self, call: Call) -> None:
         operation = call.begin("touch", self._random.choice(self.keys))
         ttl_ms = self._random.choice((0, TTL_FAR_MS))
         await call.write(operation, b"RM.TOUCH", (encode_options(WriteOptions(ttl_ms=ttl_ms)),))
 
-    async def _mortal(self, call: _Call) -> None:
+    async def _mortal(self, call: Call) -> None:
         """A value that expires soon."""
         if not self.mortal:
             await self._get(call)
@@ -207,7 +149,7 @@ class Workload:
         self.mortals.append(operation)
         await call.write(operation, b"RM.SET", (operation.argument or b"", options))
 
-    async def _untag(self, call: _Call) -> None:
+    async def _untag(self, call: Call) -> None:
         """Invalidate a tag: to each key it is an operation of its own."""
         tag = self._random.choice(_TAGS)
         keys = (*self.keys, *self.fetched)
@@ -221,7 +163,7 @@ class Workload:
             for operation in operations:
                 call.returned(operation)
 
-    async def _get_many(self, call: _Call) -> None:
+    async def _get_many(self, call: Call) -> None:
         keys = self._random.sample(self.keys, min(4, len(self.keys)))
         operations = [call.begin("get", key) for key in keys]
         results = await call.many(operations, call.routes.read_many(keys, call.deadline))
@@ -233,9 +175,9 @@ class Workload:
                 if isinstance(result, Bare):
                     operation.kind, operation.value = "peek", result
                 else:
-                    self._saw(operation, result)
+                    self.ledger.saw(operation, result)
 
-    async def _put_many(self, call: _Call) -> None:
+    async def _put_many(self, call: Call) -> None:
         keys = self._random.sample(self.keys, min(3, len(self.keys)))
         writes = [self._putting(call, key) for key in keys]
         batch = [(command, operation.key, args) for operation, command, args in writes]
@@ -254,42 +196,42 @@ class Workload:
         kind = random.choices(("fetch", "get", "put", "delete"), (50, 15, 11, 24))[0]
         wait_s = random.choice((0, 1, 1, 2, 3, 5))
         if kind == "get":
-            await self._read(_Call(self, name, loop, routes, self._deadline_s()), key)
+            await self._read(Call(self.ledger, name, loop, routes, self._deadline_s()), key)
             return
         if kind == "delete":
-            call = _Call(self, name, loop, routes, self._deadline_s())
+            call = Call(self.ledger, name, loop, routes, self._deadline_s())
             await call.write(call.begin("delete", key), b"RM.DEL", ())
             return
         if kind == "put":
-            await self._fill(_Call(self, name, loop, routes, self._deadline_s()), key, "")
+            await self._fill(Call(self.ledger, name, loop, routes, self._deadline_s()), key, "")
             return
-        call = _Call(self, name, loop, routes, wait_s or 1.0)
+        call = Call(self.ledger, name, loop, routes, wait_s or 1.0)
         fetch = call.begin("fetch", key, number=wait_s)
         filled = await call.read(fetch, routes.fetch(key, wait_s, call.deadline))
         if filled is None:
             return
-        self._saw(fetch, filled.entry)
+        self.ledger.saw(fetch, filled.entry)
         fetch.token = filled.fill_token
         if not fetch.token:
             return
         await asyncio.sleep(random.choice((0.0, 0.01, 0.2)))
         what = random.choices(("fill", "give up", "leave", "nothing"), (60, 15, 15, 10))[0]
-        call = _Call(self, name, loop, routes, self._deadline_s())
+        call = Call(self.ledger, name, loop, routes, self._deadline_s())
         if what == "fill":
             if self.mix.tags and random.random() < 0.3:
                 await self._untag(call)
-                call = _Call(self, name, loop, routes, self._deadline_s())
+                call = Call(self.ledger, name, loop, routes, self._deadline_s())
             await self._fill(call, key, fetch.token)
         elif what == "give up":
             operation = call.begin("give-up", key, token=fetch.token)
             await call.write(operation, b"RM.GIVEUP", (fetch.token.encode(),))
         elif what == "leave":
             routes.hang_up()
-            for operation in self.history.operations:
+            for operation in self.ledger.history.operations:
                 # On one connection a client may have been given several.
                 operation.left |= operation.client == name and operation.kind == "fetch"
 
-    async def _fill(self, call: _Call, key: bytes, token: str) -> None:
+    async def _fill(self, call: Call, key: bytes, token: str) -> None:
         """Write a value that may carry tags, and may expire and be served stale for a time."""
         random = self._random
         operation = call.begin("fill" if token else "put", key, argument=self._value(), token=token)
@@ -312,7 +254,7 @@ class Workload:
         key = self._random.choice(self.keys)
         writes = [self._random.random() < 0.5 for _ in range(self._random.randrange(2, 6))]
         requests = [(key, self._value() if write else None) for write in writes]
-        begun: deque[tuple[_Call, Operation]] = deque()
+        begun: deque[tuple[Call, Operation]] = deque()
         at = 0
 
         def begin() -> None:
@@ -322,7 +264,7 @@ class Workload:
                 value = requests[at][1]
                 if begun and (value is not None or begun[-1][1].kind == "put"):
                     return
-                call = _Call(self, name, loop, routes, self.mix.deadline_s)
+                call = Call(self.ledger, name, loop, routes, self.mix.deadline_s)
                 kind = "get" if value is None else "put"
                 begun.append((call, call.begin(kind, key, argument=value)))
                 at += 1
@@ -336,13 +278,13 @@ class Workload:
                 call.wrote(operation, reply)
             else:
                 call.returned(operation)
-                self._saw(operation, reply)
+                self.ledger.saw(operation, reply)
             if not begun:
                 begin()
 
     # Parts
 
-    def _putting(self, call: _Call, key: bytes) -> tuple[Operation, bytes, tuple[bytes, ...]]:
+    def _putting(self, call: Call, key: bytes) -> tuple[Operation, bytes, tuple[bytes, ...]]:
         operation = call.begin("put", key, argument=self._value())
         value = operation.argument or b""
         if not self.mix.tags or self._random.random() < 0.4:
@@ -351,16 +293,9 @@ class Workload:
         meta = pack_meta(Meta(tags=operation.tags))
         return operation, b"RM.SET", (value, encode_options(WriteOptions(meta=meta)))
 
-    async def _read(self, call: _Call, key: bytes) -> None:
+    async def _read(self, call: Call, key: bytes) -> None:
         operation = call.begin("get", key)
-        self._saw(operation, await call.read(operation, call.routes.read(key, call.deadline)))
-
-    def _saw(self, operation: Operation, entry: bytes | None) -> None:
-        if entry is None:
-            return
-        operation.value = entry[entries.value_offset(entry) :]
-        operation.restored = bool(entries.header(entry).flags & entries.RESTORED)
-        operation.version = self._versions[operation.key] = _version(entry)
+        self.ledger.saw(operation, await call.read(operation, call.routes.read(key, call.deadline)))
 
     def _any_key(self) -> bytes:
         return self._random.choice((*self.keys, *self.counters, *self.mortal))
@@ -374,11 +309,6 @@ class Workload:
     def _deadline_s(self) -> float:
         short_s = 0.3 if self.mix.hot else 1.0
         return self._random.choice((self.mix.deadline_s, self.mix.deadline_s, short_s))
-
-    def remember(self, operation: Operation) -> None:
-        """A version that a client learned, for compare-and-set."""
-        if operation.version is not None:
-            self._versions[operation.key] = operation.version
 
 
 _TAGS = ("t1", "t2")
@@ -397,104 +327,3 @@ _KINDS = (
     "put_many",
 )
 _WEIGHTS = (38, 20, 4, 7, 6, 8, 3, 2, 4, 4, 4)
-
-
-class _Call:
-    """One call of a client: its operations, its deadline, and how it ended."""
-
-    def __init__(
-        self, workload: Workload, client: str, loop: NodeLoop, routes: Routes, deadline_s: float
-    ) -> None:
-        self.routes = routes
-        self._workload = workload
-        self._client = client
-        self._loop = loop
-        # Computed without reading the process's clock, which could freeze it.
-        self.deadline = loop.boottime_at(loop.true_now()) + deadline_s
-
-    def begin(self, kind: str, key: bytes, **more: object) -> Operation:
-        operation = Operation(
-            self._client,
-            kind,
-            key,
-            self._loop.true_now(),
-            **more,  # type: ignore[arg-type]
-        )
-        operation.partition = partition_of(key, self._workload.partitions)
-        self._workload.history.operations.append(operation)
-        self._workload.calls.append((operation, self._loop))
-        return operation
-
-    async def read(self, operation: Operation, awaitable: Awaitable[Any]) -> Any:
-        """The result of a read, None if it failed."""
-        try:
-            result = await awaitable
-        except RingmasterError as error:
-            self.failed(operation, error)
-            return None
-        self.returned(operation)
-        return result
-
-    async def write(
-        self, operation: Operation, command: bytes, args: tuple[bytes | int, ...]
-    ) -> None:
-        """Send one write and note its end."""
-        try:
-            reply = await self.routes.write(command, operation.key, args, self.deadline)
-        except RingmasterError as error:
-            self.failed(operation, error)
-        else:
-            self.wrote(operation, reply)
-
-    async def many(
-        self, operations: list[Operation], awaitable: Awaitable[Sequence[Any]]
-    ) -> Sequence[Any]:
-        """The results of a bulk call; an error of the whole call is the error of each."""
-        try:
-            return await awaitable
-        except RingmasterError as error:
-            return [error] * len(operations)
-
-    def returned(self, operation: Operation) -> None:
-        """The call ended well."""
-        operation.outcome = OK
-        self._end(operation)
-
-    def wrote(self, operation: Operation, reply: WriteReply) -> None:
-        """A write was answered."""
-        operation.status = reply.status
-        absent = (reply.term, reply.seq) == (0, 0)
-        operation.version = None if absent else (reply.term, reply.seq)
-        if operation.kind == "incr" and reply.status in {Status.CREATED, Status.REPLACED}:
-            operation.value = b"%d" % reply.number
-        self.returned(operation)
-        self._workload.remember(operation)
-        if reply.status in {Status.CREATED, Status.REPLACED}:
-            self._workload.on_ack(operation)
-
-    def failed(self, operation: Operation, error: RingmasterError) -> None:
-        """The call ended with an error: not applied, unless it says that the outcome is unknown."""
-        reads = operation.kind in READS
-        if isinstance(error, OutcomeUnknown) and not reads:
-            operation.outcome = UNKNOWN
-            self._workload.in_doubt.add(operation.client)
-        elif isinstance(error, (Unserved, OutcomeUnknown)):
-            operation.outcome = NOT_APPLIED
-        else:
-            operation.outcome = UNKNOWN
-            self._workload.failures.append(f"a client got {error!r}: {operation}")
-        self._workload.errors.append(operation)
-        self._end(operation)
-
-    def _end(self, operation: Operation) -> None:
-        now = self._loop.true_now()
-        operation.returned = now
-        frozen = self._loop.frozen_between(operation.invoked, now)
-        late = self._loop.boottime_at(now - frozen) - self.deadline
-        if late > SLACK_S:
-            self._workload.failures.append(f"{late:.3f} s after its deadline: {operation}")
-
-
-def _version(entry: bytes) -> Version:
-    header = entries.header(entry)
-    return (header.term, header.seq)
