@@ -12,11 +12,12 @@ import typer
 from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.advice import advise
 from ringmaster.cli.chaos import chaos
+from ringmaster.cli.completion import completion
+from ringmaster.cli.exit_codes import USAGE
 from ringmaster.cli.hot_keys import hotkeys
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
 from ringmaster.cli.redis_password import redis_password
 from ringmaster.cli.scale import scale
-from ringmaster.cli.streams import USAGE
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
 from ringmaster.runtime.compiled import full_version
@@ -92,6 +93,9 @@ app.command("redis-password", short_help="Print the password for redis-cli.")(re
 app.add_typer(snapshots.app)
 app.add_typer(token.app)
 app.command("chaos", short_help="Break a cluster on purpose, and measure.")(chaos)
+app.command("completion", short_help="Print the script that completes words in a shell.")(
+    completion
+)
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:

@@ -18,11 +18,12 @@ from ringmaster.chaos.report import Result, plot, table
 from ringmaster.chaos.run import local_target, run_scenario
 from ringmaster.chaos.scenarios import SCENARIOS, Scenario
 from ringmaster.chaos.target import Target
-from ringmaster.cli.operate import Token, ending
-from ringmaster.cli.streams import FAILED, USAGE
+from ringmaster.cli.exit_codes import NO, USAGE
+from ringmaster.cli.operate import Token, ending, print_json
 from ringmaster.errors import RingmasterError
 
 WIDTH = 120
+STANDARD_OUTPUT = Path("-")
 
 _NAMES = ", ".join(scenario.name for scenario in SCENARIOS)
 
@@ -45,7 +46,10 @@ def chaos(
         ),
     ] = 1,
     json: Annotated[
-        Path | None, typer.Option(help="Write all figures to this file, as JSON.")
+        Path | None,
+        typer.Option(
+            help="Write all figures to this file, as JSON; `-` prints them, and nothing else."
+        ),
     ] = None,
     timeline: Annotated[
         Path | None,
@@ -87,7 +91,7 @@ def chaos(
             )
         return local_target(scenario)
 
-    console = Console(highlight=False, width=WIDTH)
+    console = Console(highlight=False, width=WIDTH, quiet=json == STANDARD_OUTPUT)
     results: list[Result] = []
     for scenario in [known[name] for name in names or known]:
         if compose and scenario.local_only:
@@ -98,16 +102,24 @@ def chaos(
             results.append(asyncio.run(_run(scenario, clients, seed, target_of, headers)))
         except RingmasterError as error:
             _say(f"{scenario.name} could not be run: {error}")
-            raise typer.Exit(FAILED) from None
+            raise typer.Exit(NO) from None
         for example in results[-1].examples:
             console.print(f"  {example}", markup=False)
     _print(console, results)
     if json is not None:
-        json.write_bytes(orjson.dumps([result.as_json() for result in results]))
+        _write_json(json, results)
     if timeline is not None and not plot(results, timeline):
         console.print("no plot: matplotlib is not installed (pip install ringmaster[bench])")
     if not all(result.passed for result in results):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(NO)
+
+
+def _write_json(path: Path, results: list[Result]) -> None:
+    figures = [result.as_json() for result in results]
+    if path == STANDARD_OUTPUT:
+        print_json(figures)
+    else:
+        path.write_bytes(orjson.dumps(figures))
 
 
 def _print(console: Console, results: list[Result]) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from ringmaster.cli import nginx as front
+from ringmaster.cli.exit_codes import USAGE
 from ringmaster.cli.folders import private_folder
 from ringmaster.cli.options import as_flags
-from ringmaster.cli.streams import USAGE
 from ringmaster.cli.supervisor import Program
 from ringmaster.config.cluster_settings import ClusterSettings
 from ringmaster.config.serving_settings import ServingSettings
@@ -268,7 +268,7 @@ def check_ports(
         wanted[port] = whose
         if port in ours:
             continue
-        while (problem := _bind_problem(host, port)) and problem.errno == errno.EADDRINUSE:
+        while (problem := bind_problem(host, port)) and problem.errno == errno.EADDRINUSE:
             if time.monotonic() >= deadline:
                 raise SettingsError(
                     f"port {port} for {whose} is in use by another process; choose others with {flag}"
@@ -290,7 +290,8 @@ def front_door_workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def _bind_problem(host: str, port: int) -> OSError | None:
+def bind_problem(host: str, port: int) -> OSError | None:
+    """Why nobody can listen there now; None if one can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The commands about members of a running cluster: `drain undrain forget`. Exit codes as in `operate.py`."""
+"""The commands about members of a running cluster: `drain undrain forget`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ringmaster.cli.operate import MISS, UNAVAILABLE, Node, Timeout, Token, Url, complain, connected
+from ringmaster.cli.exit_codes import NO, UNAVAILABLE
+from ringmaster.cli.operate import (
+    Json,
+    Node,
+    Timeout,
+    Token,
+    Url,
+    complain,
+    connected,
+    print_json,
+    say,
+)
 from ringmaster.cli.tables import readable_bytes
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL, path_segment
@@ -23,6 +34,8 @@ STALL_S: Final = 60.0
 """A drain of which nothing has moved for so long needs somebody to look at it."""
 
 SAY_EVERY_S: Final = 5.0
+
+_DRAINED: Final = {"drained": "is drained: it may stop", "left": "has left"}
 
 
 def drain(
@@ -47,51 +60,65 @@ def drain(
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
     token: Token = None,
+    json: Json = False,
 ) -> None:
     """Move everything off a node; after that it may be stopped without a miss."""
     with connected(url, timeout, token) as client:
         if dry_run:
-            _forecast(client, node)
+            _forecast(client, node, json=json)
             return
         if not client.drain(node, force=force):
             complain("drain", f"no such node: {node}")
-            raise typer.Exit(MISS)
-        if wait:
-            typer.echo(wait_until_drained(client, node))
+            raise typer.Exit(NO)
+        state = wait_until_drained(client, node) if wait else "draining"
+    say({"node": node, "state": state}, f"{node} {_DRAINED[state]}" if wait else "", json=json)
 
 
 def undrain(
-    node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
+    node: Node,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Let a node that drains, or is drained, hold data again."""
     with connected(url, timeout, token) as client:
         if not client.drain(node, undo=True):
             complain("undrain", f"no such node: {node}")
-            raise typer.Exit(MISS)
+            raise typer.Exit(NO)
+    say({"node": node, "draining": False}, json=json)
 
 
 def forget(
-    node: Node, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None
+    node: Node,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Strike a node that is down for good, or has left, off the cluster's list; it can join again."""
     with connected(url, timeout, token) as client:
         if not client.forget(node):
             complain("forget", f"no such node: {node}")
-            raise typer.Exit(MISS)
+            raise typer.Exit(NO)
         deadline = time.monotonic() + timeout
         while _row(client, node) is not None:
             if time.monotonic() >= deadline:
                 complain("forget", f"{node} is still listed; is a master the controller?")
                 raise typer.Exit(UNAVAILABLE)
             time.sleep(POLL_S / 5)
+    say({"node": node, "forgotten": True}, json=json)
 
 
-def _forecast(client: Client, node: str) -> None:
+def _forecast(client: Client, node: str, *, json: bool) -> None:
     reply = client.request("POST", f"/cluster/nodes/{path_segment(node)}/drain?dry_run=1")
     if reply.status == 404:
         complain("drain", f"no such node: {node}")
-        raise typer.Exit(MISS)
+        raise typer.Exit(NO)
     found = reply.json()
+    if json:
+        print_json(found)
+        return
     typer.echo(
         f"{node}: {found['copies']} copies with {readable_bytes(found['bytes'])} would move to "
         f"other nodes ({found['stay']}) in about {found['seconds']:g} s"
@@ -101,7 +128,7 @@ def _forecast(client: Client, node: str) -> None:
 
 
 def wait_until_drained(client: Client, node: str) -> str:
-    """Returns once `node` may stop, or has, and says which. Ends the command if that is not going to happen."""
+    """Returns once `node` is `drained`, so that it may stop, or has `left`, and says which. Ends the command if that is not going to happen."""
     with Progress() as progress:
         began = moved_at = time.monotonic()
         copies = -1
@@ -113,7 +140,7 @@ def wait_until_drained(client: Client, node: str) -> str:
             if left != copies:
                 copies, moved_at = left, now
             if row["state"] == "up" and now - began > NOTICED_S:
-                _give_up(f"{node} does not drain any more; somebody took it back", MISS)
+                _give_up(f"{node} does not drain any more; somebody took it back", NO)
             if row["state"] == "down":
                 _give_up(f"{node} went down before it was drained", UNAVAILABLE)
             if now - moved_at > STALL_S:
@@ -124,8 +151,7 @@ def wait_until_drained(client: Client, node: str) -> str:
                 )
             progress.show(f"{node}: {left} copies, {readable_bytes(row.get('bytes', 0))} left")
             time.sleep(POLL_S)
-    gone = row is None or row["state"] == "left"
-    return f"{node} has left" if gone else f"{node} is drained: it may stop"
+    return "left" if row is None else str(row["state"])
 
 
 def _look(client: Client, node: str) -> Mapping[str, Any] | None:

@@ -1,12 +1,10 @@
-"""The commands that talk to a running cluster: `get put delete invalidate status locate`.
-
-Exit codes: 0 done, 1 not there, 2 a mistake in the command, 3 not reachable or not able to serve now.
-"""
+"""The commands that talk to a running cluster: `get put delete invalidate status locate eviction`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,16 +14,15 @@ import typer
 from rich.console import Console
 
 from ringmaster.access.sender import VARIABLE, token_from_environment
-from ringmaster.cli.streams import USAGE, text_of
+from ringmaster.cli.exit_codes import NO, exit_code_of
+from ringmaster.cli.streams import text_of
 from ringmaster.cli.tables import cluster_table
 from ringmaster.client.blocking import Client
-from ringmaster.client.reply import DEFAULT_URL
+from ringmaster.client.reply import DEFAULT_URL, Reply, data_target, stored_value
 from ringmaster.config.eviction import EvictionPolicy
 from ringmaster.config.quantities import parse_duration
-from ringmaster.errors import BadRequest, LinkDown, RingmasterError, SettingsError, TokenRefused
+from ringmaster.errors import LinkDown, RingmasterError, SettingsError, TokenRefused
 
-MISS: Final = 1
-UNAVAILABLE: Final = 3
 _ANY_WIDTH: Final = 10_000
 _LONGEST_S: Final = 1e6
 
@@ -71,13 +68,28 @@ Node = Annotated[
 ]
 
 
-def get(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
+def get(
+    key: Key,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print a JSON object: key, version, and the value or its base64."
+        ),
+    ] = False,
+) -> None:
     """Print a value, byte for byte. Exit code 1 if there is none."""
     with connected(url, timeout, token) as client:
-        value = client.get(key)
-    if value is None:
+        reply = client.request("GET", data_target(key))
+    if reply.status == 404:
         complain("get", f"no such key: {key}")
-        raise typer.Exit(MISS)
+        raise typer.Exit(NO)
+    value = stored_value(reply, key)
+    if json:
+        print_json(_described(key, reply, value))
+        return
     sys.stdout.buffer.write(value)
     if sys.stdout.isatty():
         sys.stdout.buffer.write(b"\n")
@@ -92,14 +104,18 @@ def eviction(
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
     token: Token = None,
+    json: Json = False,
 ) -> None:
     """Show or change how the nodes choose what to evict; entries stay."""
     with connected(url, timeout, token) as client:
         if policy is None:
-            sys.stdout.write(f"{client.cluster().get('eviction', 'lru')}\n")
+            chosen = str(client.cluster().get("eviction", "lru"))
+            say({"eviction": chosen}, chosen, json=json)
         elif not client.set_eviction(policy):
             complain("eviction", f"the cluster has no policy {policy}")
-            raise typer.Exit(MISS)
+            raise typer.Exit(NO)
+        else:
+            say({"eviction": str(policy)}, json=json)
 
 
 def put(
@@ -157,10 +173,17 @@ def put(
         )
 
 
-def delete(key: Key, url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None) -> None:
+def delete(
+    key: Key,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+    json: Json = False,
+) -> None:
     """Remove a key. That it was not there is no error."""
     with connected(url, timeout, token) as client:
         client.delete(key)
+    say({"key": key, "deleted": True}, json=json)
 
 
 def invalidate(
@@ -171,14 +194,24 @@ def invalidate(
     url: Url = DEFAULT_URL,
     timeout: Timeout = 10.0,
     token: Token = None,
+    json: Json = False,
 ) -> None:
     """Remove every entry that carries one of these tags."""
+    names = [text_of(each) for each in tags]
     with connected(url, timeout, token) as client:
-        client.invalidate(*(text_of(each) for each in tags))
+        client.invalidate(*names)
+    say({"tags": names, "invalidated": True}, json=json)
 
 
 def status(
-    url: Url = DEFAULT_URL, timeout: Timeout = 10.0, token: Token = None, json: Json = False
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 10.0,
+    token: Token = None,
+    json: Json = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="End with exit code 1 if the cluster is degraded or down."),
+    ] = False,
 ) -> None:
     """Show the nodes and the health of the cluster, with what is wrong."""
     with connected(url, timeout, token) as client:
@@ -190,6 +223,8 @@ def status(
             width = Console().width if sys.stdout.isatty() else None
             console = Console(width=width or _ANY_WIDTH, soft_wrap=True)
             console.print(cluster_table(answer, width))
+    if check and not is_well(answer):
+        raise typer.Exit(NO)
 
 
 def locate(
@@ -232,17 +267,12 @@ def ending() -> Iterator[None]:
             "error",
             f"{error}; commands take it from --token, RINGMASTER_TOKEN or RINGMASTER_TOKEN_FILE",
         )
-        raise typer.Exit(USAGE) from None
-    except (BadRequest, SettingsError) as error:
-        complain("error", str(error))
-        raise typer.Exit(USAGE) from None
-    except LinkDown as error:
-        hint = "" if "--" in str(error) else "; is a cluster running? --url says where"
-        complain("error", f"{error}{hint}")
-        raise typer.Exit(UNAVAILABLE) from None
+        raise typer.Exit(exit_code_of(error)) from None
     except RingmasterError as error:
-        complain("error", str(error))
-        raise typer.Exit(UNAVAILABLE) from None
+        unreached = isinstance(error, LinkDown) and "--" not in str(error)
+        hint = "; is a cluster running? --url says where" if unreached else ""
+        complain("error", f"{error}{hint}")
+        raise typer.Exit(exit_code_of(error)) from None
 
 
 def _content(value: str | None, file: Path | None) -> bytes:
@@ -266,6 +296,34 @@ def _ttl_s(text: str | None) -> float | None:
         return None if text is None else parse_duration(text)
     except ValueError as error:
         raise SettingsError(f"--ttl: {error}") from error
+
+
+def is_well(status: Any) -> bool:
+    """Whether nobody need look: the reply of `GET /cluster` says `ok`, or that copies are being made."""
+    return isinstance(status, dict) and status.get("health") in ("ok", "recovering")
+
+
+def say(answer: Mapping[str, Any], sentence: str = "", *, json: bool) -> None:
+    """What came of a command: JSON if that is wanted, else a sentence, or nothing."""
+    if json:
+        print_json(answer)
+    elif sentence:
+        typer.echo(sentence)
+
+
+def _described(key: str, reply: Reply, value: bytes) -> dict[str, Any]:
+    """An entry as `ringmaster snapshot export` has it."""
+    entry: dict[str, Any] = {
+        "key": key,
+        "version": reply.headers.get("etag", "").strip('"') or None,
+    }
+    content_type = reply.headers.get("content-type", "")
+    if content_type.startswith("application/json") and value != reply.body:
+        entry["value"] = msgspec.Raw(value)
+    else:
+        entry["content_type"] = content_type or "application/octet-stream"
+        entry["base64"] = b64encode(value).decode()
+    return entry
 
 
 def print_json(answer: Any) -> None:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from ringmaster.cli.exit_codes import NO, USAGE
 from ringmaster.cli.reference import SettingRow, setting_rows
-from ringmaster.cli.streams import FAILED, USAGE, run_command
+from ringmaster.cli.streams import run_command
 from ringmaster.config.cluster_settings import ClusterSettings
 from ringmaster.config.settings import load_settings
 from ringmaster.errors import RingmasterError, SettingsError
@@ -27,21 +28,27 @@ SETTINGS_EPILOG: Final = (
 _S = TypeVar("_S", bound=ClusterSettings)
 
 
-def settings_command(kind: type[_S], run: Callable[[_S], None]) -> Callable[..., None]:
+def settings_command(
+    kind: type[_S],
+    run: Callable[..., None],
+    more: Sequence[inspect.Parameter] = (),
+    name: str = "",
+) -> Callable[..., None]:
     """A typer command whose options are the settings of `kind`; it calls `run` with them.
 
-    An error of ours ends it with one line: `SettingsError`, from the settings or from `run`, with exit code 2, any
+    `more`: options that `run` gets by name; `name`: of the command, if that is not the one of `kind`. An error of ours ends it with one line: `SettingsError`, from the settings or from `run`, with exit code 2, any
     other with 1.
     """
 
     def command(**flags: object) -> None:
+        own = {each.name: flags.pop(each.name) for each in more}
         try:
-            run(load_settings(kind, **flags))
+            run(load_settings(kind, **flags), **own)
         except RingmasterError as error:
-            sys.stderr.write(f"ringmaster {kind.command}: {error}\n")
-            raise SystemExit(USAGE if isinstance(error, SettingsError) else FAILED) from None
+            sys.stderr.write(f"ringmaster {name or kind.command}: {error}\n")
+            raise SystemExit(USAGE if isinstance(error, SettingsError) else NO) from None
 
-    parameters = [_parameter(row) for row in setting_rows(kind)]
+    parameters = [*more, *(_parameter(row) for row in setting_rows(kind))]
     command.__doc__ = run.__doc__
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -10,7 +10,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ringmaster.cli.streams import FAILED, USAGE
+from ringmaster.cli.exit_codes import exit_code_of
+from ringmaster.cli.operate import Json, print_json
 from ringmaster.config.settings import UpSettings, load_settings
 from ringmaster.coordinator import Coordinator
 from ringmaster.coordinator.cluster_record import CLUSTER_KEY, ClusterRecord
@@ -30,8 +31,9 @@ def redis_password(
     coordinator: Annotated[
         str | None, typer.Option("--coordinator", help="As given to the cluster's processes.")
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Print the password of the user `reader` of the nodes' Redis ports. Settings are those of `ringmaster up`."""
+    """Print the password of the user `reader` of the nodes' Redis ports. The cluster is found as `ringmaster up` finds it."""
     try:
         settings = load_settings(UpSettings, data_dir=data_dir, coordinator=coordinator)
         # What opens an SQLite coordinator makes its folder.
@@ -43,8 +45,12 @@ def redis_password(
             )
     except RingmasterError as error:
         sys.stderr.write(f"ringmaster redis-password: {error}\n")
-        raise SystemExit(USAGE if isinstance(error, SettingsError) else FAILED) from None
-    typer.echo(record.secret if write else reader_password(record.secret))
+        raise SystemExit(exit_code_of(error)) from None
+    password = record.secret if write else reader_password(record.secret)
+    if json:
+        print_json({"user": "default" if write else "reader", "password": password})
+    else:
+        typer.echo(password)
 
 
 async def _record(coordinator: Coordinator) -> ClusterRecord | None:

@@ -151,8 +151,7 @@ _OTHERS = """\
 | `--token` | `RINGMASTER_TOKEN` |  | What to identify oneself with, where masters ask for a token. Others can see flags, so better the variable. |
 |  | `RINGMASTER_TOKEN_FILE` |  | A file with that token, if the variable is not set. |
 
-They exit with 0 if all went well, 1 for a key that is not there, 2 for a mistake in the command, 3 if the cluster cannot be
-reached or cannot serve the request now.
+[clients.md](clients.md#the-command-line) says what their exit codes mean, and has `--json` and shell completion.
 
 `ringmaster token create`, `list` and `revoke` take `--file` (`RINGMASTER_TOKENS`, `tokens.toml`): [security.md](security.md).
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from ringmaster.cli.control_socket import ask_up
+from ringmaster.cli.exit_codes import UNAVAILABLE
 from ringmaster.cli.nodes import POLL_S, Progress, wait_until_drained
-from ringmaster.cli.operate import UNAVAILABLE, Timeout, Token, complain, connected, ending
+from ringmaster.cli.operate import Json, Timeout, Token, complain, connected, ending, say
 from ringmaster.client.blocking import Client
 from ringmaster.errors import BadRequest, RingmasterError
 
@@ -39,6 +40,7 @@ def scale(
     ] = False,
     timeout: Timeout = 10.0,
     token: Token = None,
+    json: Json = False,
 ) -> None:
     """Give a `ringmaster up` that runs on this host more nodes, or fewer.
 
@@ -57,7 +59,7 @@ def scale(
             _check_access(client)
             found = ask_up(data_dir, {"do": "scale", "aux": aux})["nodes"]
             _wait_until_up(client, list(found)[len(nodes) :])
-    typer.echo(f"{aux} nodes")
+    say({"nodes": [f"aux{number}" for number in range(1, aux + 1)]}, f"{aux} nodes", json=json)
 
 
 def _check_access(client: Client) -> None:

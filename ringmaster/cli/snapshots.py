@@ -1,7 +1,7 @@
 """`ringmaster snapshot create|list|verify|restore|export`.
 
 `create` and `restore` talk to a running cluster; `list`, `verify`, `export` read files, so they work after a disaster.
-Exit codes as in `operate.py`; 1 also for damage that was found.
+Exit code 1: damage was found, or some entries could not be written.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import typer
 
 from ringmaster.access.sender import token_from_environment
 from ringmaster.cli import snapshot_rows as rows
-from ringmaster.cli.operate import UNAVAILABLE, Json, Timeout, Token, Url
+from ringmaster.cli.exit_codes import NO, UNAVAILABLE, exit_code_of
+from ringmaster.cli.operate import Json, Timeout, Token, Url, print_json
 from ringmaster.cli.snapshot_import import Importer, is_expired
-from ringmaster.cli.streams import FAILED, USAGE
 from ringmaster.client.blocking import Client
 from ringmaster.client.reply import DEFAULT_URL
 from ringmaster.config.quantities import rfc3339
-from ringmaster.errors import BadRequest, RingmasterError, SettingsError, Unserved
+from ringmaster.errors import BadRequest, RingmasterError, Unserved
 from ringmaster.protocol.entry import JSON
 from ringmaster.protocol.keys import SkippedKeys
 from ringmaster.snapshot.archive import SnapshotEntry, file_problems, find_archive
@@ -50,7 +50,9 @@ Cluster = Annotated[
 
 
 @app.command("create", short_help="Have every node write its snapshots now.")
-def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0, token: Token = None) -> None:
+def create(
+    url: Url = DEFAULT_URL, timeout: Timeout = 60.0, token: Token = None, json: Json = False
+) -> None:
     """Have every node write its snapshots now, and wait until they are on disk, `--timeout` seconds at most."""
     with _ending(), Client(url, timeout, token=token or token_from_environment()) as client:
         reply = client.request("POST", "/snapshots")
@@ -64,7 +66,9 @@ def create(url: Url = DEFAULT_URL, timeout: Timeout = 60.0, token: Token = None)
             if reply.status == 404:
                 raise Unserved(f"no node remembers the snapshot {progress['id']} any more")
             progress = reply.json()
-        for node, state in progress["nodes"].items():
+        if json:
+            print_json(progress)
+        for node, state in {} if json else progress["nodes"].items():
             written = f"{state.get('written', 0)} of {state.get('partitions', 0)} partitions"
             typer.echo(f"{node}: {state['status']}, {written} {state.get('error', '')}".rstrip())
         if progress["status"] != "done":
@@ -122,7 +126,7 @@ def verify(folder: Folder = _DEFAULT, cluster: Cluster = None, json: Json = Fals
             whole = f"{rows.summary(catalog)}, {entries} entries, {damaged + len(problems)} damaged"
             typer.echo(f"cluster {archive.cluster}: {whole}")
         if damaged or problems:
-            raise typer.Exit(FAILED)
+            raise typer.Exit(NO)
 
 
 @app.command("export", short_help="Print the newest snapshots as JSON lines.")
@@ -130,6 +134,9 @@ def export(
     folder: Folder = _DEFAULT,
     cluster: Cluster = None,
     expired: Annotated[bool, typer.Option("--expired", help="Print expired entries, too.")] = False,
+    json: Annotated[  # noqa: ARG001 - as of all other commands
+        bool, typer.Option("--json", help="Changes nothing: what is printed is JSON anyway.")
+    ] = False,
 ) -> None:
     """Print the newest snapshot of every partition as JSON lines. Exit code 1 if some of it is damaged.
 
@@ -157,6 +164,7 @@ def restore(
     url: Url = DEFAULT_URL,
     timeout: Timeout = 60.0,
     token: Token = None,
+    json: Json = False,
 ) -> None:
     """Write a snapshot, also of another cluster, into a running cluster, with the time to live that is left.
 
@@ -169,10 +177,17 @@ def restore(
         for entry in archive.entries():
             importer.add(entry)
         importer.flush()
-        typer.echo(
-            f"{importer.written} entries written, {importer.kept} were there already, "
-            f"{importer.expired} had expired, {importer.failed} failed"
-        )
+        counts = {
+            name: getattr(importer, name)
+            for name in ("written", "kept", "expired", "failed", "stripped")
+        }
+        if json:
+            print_json({**counts, "skipped": importer.skipped.count})
+        else:
+            typer.echo(
+                "{written} entries written, {kept} were there already, "
+                "{expired} had expired, {failed} failed".format(**counts)
+            )
         if importer.stripped:
             sys.stderr.write(
                 f"ringmaster snapshot: {importer.stripped} entries were written without their tags and swr, "
@@ -183,7 +198,7 @@ def restore(
             sys.stderr.write(f"ringmaster snapshot: {sentence}\n")
         _report(archive.problems)
         if importer.failed:
-            raise typer.Exit(FAILED)
+            raise typer.Exit(NO)
 
 
 @contextmanager
@@ -193,8 +208,7 @@ def _ending() -> Iterator[None]:
         yield
     except RingmasterError as error:
         sys.stderr.write(f"ringmaster snapshot: {error}\n")
-        mistake = isinstance(error, BadRequest | SettingsError)
-        raise typer.Exit(USAGE if mistake else UNAVAILABLE) from None
+        raise typer.Exit(exit_code_of(error)) from None
 
 
 def _print_problems(problems: Sequence[str]) -> None:
@@ -212,7 +226,7 @@ def _print_skipped(skipped: SkippedKeys) -> None:
 def _report(problems: Sequence[str]) -> None:
     _print_problems(problems)
     if problems:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(NO)
 
 
 def _line(entry: SnapshotEntry) -> dict[str, Any]:

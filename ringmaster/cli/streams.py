@@ -12,13 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from ringmaster.cli.exit_codes import NO, USAGE
 from ringmaster.errors import RingmasterError, SettingsError
-
-USAGE: Final = 2
-"""The exit code for a mistake in the command or its settings."""
-
-FAILED: Final = 1
-"""The exit code for any other error."""
 
 _UNREAL: Final = os.devnull
 
@@ -92,21 +87,21 @@ def _code_of(call: Callable[[], object], name: str) -> int:
     try:
         call()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else FAILED if end.code else 0
+        return end.code if isinstance(end.code, int) else NO if end.code else 0
     except BrokenPipeError:
         # Whoever read it has enough.
         _drop_output()
-        return FAILED
+        return NO
     except UnicodeError:
         sys.stderr.write(f"{name}: {_encoding_sentence()}\n")
         return USAGE
     except OSError as error:
         sys.stderr.write(f"{name}: {_sentence(error)}\n")
         _drop_output()
-        return FAILED
+        return NO
     except RingmasterError as error:
         sys.stderr.write(f"{name}: {error}\n")
-        return USAGE if isinstance(error, SettingsError) else FAILED
+        return USAGE if isinstance(error, SettingsError) else NO
     return 0
 
 
@@ -118,7 +113,7 @@ def _flushed(code: int, name: str) -> int:
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"{name}: {_sentence(error)}\n")
         _drop_output()
-        return code or FAILED
+        return code or NO
     return code
 
 

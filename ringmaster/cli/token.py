@@ -10,7 +10,7 @@ import typer
 
 from ringmaster.access.grant import RIGHTS, Grant, digest_of, make_grant, new_token
 from ringmaster.access.token_file import add_token, read_tokens, remove_token
-from ringmaster.cli.operate import Json, ending, print_json
+from ringmaster.cli.operate import Json, ending, print_json, say
 from ringmaster.cli.streams import text_of
 
 _DEFAULT: Final = Path("tokens.toml")
@@ -74,6 +74,7 @@ def create(
         ),
     ] = "",
     file: TokensFile = _DEFAULT,
+    json: Json = False,
 ) -> None:
     """Make a token and print it, this once, as the last word.
 
@@ -91,7 +92,8 @@ def create(
             rate,
         )
         add_token(file, grant)
-    typer.echo(f"{grant.name}: {_scope(grant)}; shown this once: {token}")
+    sentence = f"{grant.name}: {_scope(grant)}; shown this once: {token}"
+    say({**_row(grant), "token": token}, sentence, json=json)
 
 
 @app.command("list")
@@ -100,29 +102,29 @@ def show(file: TokensFile = _DEFAULT, json: Json = False) -> None:
     with ending():
         grants = read_tokens(file)
     if json:
-        rows = [
-            {
-                "name": each.name,
-                "rights": sorted(each.rights),
-                "prefixes": each.prefixes,
-                "tags": each.tags,
-                "rate": each.rate or None,
-                "created": each.created or None,
-            }
-            for each in grants
-        ]
-        print_json(rows)
+        print_json([_row(each) for each in grants])
         return
     for each in grants:
         typer.echo(f"{each.name}: {_scope(each)}{f'; made {each.created}' if each.created else ''}")
 
 
 @app.command("revoke")
-def revoke(name: Name, file: TokensFile = _DEFAULT) -> None:
+def revoke(name: Name, file: TokensFile = _DEFAULT, json: Json = False) -> None:
     """Strike a token out. Running masters refuse it within two seconds."""
     with ending():
         remove_token(file, name)
-    typer.echo(f"{name} is revoked")
+    say({"name": name, "revoked": True}, f"{name} is revoked", json=json)
+
+
+def _row(grant: Grant) -> dict[str, object]:
+    return {
+        "name": grant.name,
+        "rights": sorted(grant.rights),
+        "prefixes": grant.prefixes,
+        "tags": grant.tags,
+        "rate": grant.rate or None,
+        "created": grant.created or None,
+    }
 
 
 def _scope(grant: Grant) -> str:

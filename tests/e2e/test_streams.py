@@ -17,6 +17,7 @@ import pytest
 from typer.main import get_command
 
 from ringmaster.cli.app import app
+from ringmaster.cli.exit_codes import EXIT_CODES
 from tests.e2e.cluster import ROOT
 from tests.e2e.test_up import dummies, has_started
 from tests.e2e.waiting import wait_until
@@ -46,6 +47,7 @@ COMMANDS: dict[str, list[str]] = {
     "scale": ["--aux", "4"],
     "redis-password": ["--data-dir", "no-such-folder"],
     "chaos": ["no-such-fault"],
+    "completion": ["bash"],
     "snapshot create": [],
     "snapshot list": ["."],
     "snapshot verify": ["."],
@@ -57,7 +59,10 @@ COMMANDS: dict[str, list[str]] = {
 }
 """Arguments that end soon, by command."""
 
-PRINTING = ["", "get", "status", "eviction", "locate", "drain", "token create", "token list"]
+PRINTING = [
+    *("", "get", "status", "eviction", "locate", "drain", "completion"),
+    *("token create", "token list"),
+]
 """Those that have something to say about a cluster that answers, and of tokens."""
 
 FULL, CLOSED = "/dev/full", ""
@@ -104,7 +109,7 @@ def run(
     for words, (code, said, told) in zip(commands, results, strict=True):
         assert "Traceback" not in said + told, (words, told)
         assert "Exception ignored" not in said + told, (words, told)
-        assert code in (0, 1, 2, 3), (words, code, told)
+        assert code in EXIT_CODES, (words, code, told)
     return results
 
 
