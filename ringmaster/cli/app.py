@@ -18,6 +18,7 @@ from ringmaster.cli.hot_keys import hotkeys
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
 from ringmaster.cli.redis_password import redis_password
 from ringmaster.cli.scale import scale
+from ringmaster.cli.top.command import top
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
 from ringmaster.runtime.compiled import full_version
@@ -79,6 +80,7 @@ app.command("put")(operate.put)
 app.command("delete")(operate.delete)
 app.command("invalidate")(operate.invalidate)
 app.command("status", short_help="Show the nodes and the health of the cluster.")(operate.status)
+app.command("top", short_help="Show a cluster live, full screen.")(top)
 app.command("locate", short_help="Show which nodes hold a key.")(operate.locate)
 app.command("eviction", short_help="Show or change how nodes choose what to evict.")(
     operate.eviction

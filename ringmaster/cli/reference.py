@@ -142,12 +142,12 @@ Everything listens on loopback. Masters listen on other addresses only with `--t
 """
 
 _OTHERS = """\
-## `ringmaster get`, `put`, `delete`, `status`, `locate`, `drain`, `undrain`, `forget`, `scale`, `snapshot`
+## `ringmaster get`, `put`, `delete`, `status`, `top`, `locate`, `drain`, `undrain`, `forget`, `scale`, `snapshot`
 
 | flag | variable | default | meaning |
 |---|---|---|---|
 | `--url` | `RINGMASTER_URL` | `http://127.0.0.1:8080` | Where the cluster answers. |
-| `--timeout` | `RINGMASTER_TIMEOUT` | `10` | Seconds until the command gives up. |
+| `--timeout` | `RINGMASTER_TIMEOUT` | `10` | Seconds until the command gives up; of `top`: until one look does, 3 by default. |
 | `--token` | `RINGMASTER_TOKEN` |  | What to identify oneself with, where masters ask for a token. Others can see flags, so better the variable. |
 |  | `RINGMASTER_TOKEN_FILE` |  | A file with that token, if the variable is not set. |
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ringmaster.cli.supervisor import Child
 
-_STYLES: Final = {
+STYLES: Final = {
     "ok": "green",
     "up": "green",
     "left": "dim",
@@ -78,7 +78,7 @@ def children_table(children: tuple[Child, ...]) -> RenderableType:
     for name in ("process", "state", "pid", "restarts"):
         table.add_column(name, justify="right" if name in ("pid", "restarts") else "left")
     for child in children:
-        state = Text(child.state, style=_STYLES.get(child.state, "yellow"))
+        state = Text(child.state, style=STYLES.get(child.state, "yellow"))
         table.add_row(child.program.name, state, str(child.pid or ""), str(child.restarts or ""))
     return table
 
@@ -95,7 +95,7 @@ def summary(status: Mapping[str, Any]) -> str:
 
 def _headline(status: Mapping[str, Any]) -> Text:
     health = str(status.get("health", "unknown"))
-    line = Text(health, style=f"bold {_STYLES.get(health, 'yellow')}")
+    line = Text(health, style=f"bold {STYLES.get(health, 'yellow')}")
     line.append(
         f"  epoch {status.get('epoch')}, {status.get('partitions')} partitions, "
         f"{status.get('replicas')} copies each, controller {status.get('controller') or 'none'}",
@@ -132,6 +132,6 @@ def _node_row(node: Mapping[str, Any]) -> dict[str, Text]:
         "evicted": f"{node.get('evictions', 0):,}",
     }
     return {
-        name: Text(text, style=_STYLES.get(text, "yellow") if name == "state" else "")
+        name: Text(text, style=STYLES.get(text, "yellow") if name == "state" else "")
         for name, text in cells.items()
     }

@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[str]] = {
     "delete": ["b"],
     "invalidate": ["t"],
     "status": [],
+    "top": ["--once", "--interval", "0.1"],
     "eviction": [],
     "advise": [],
     "hotkeys": [],
@@ -60,7 +61,7 @@ COMMANDS: dict[str, list[str]] = {
 """Arguments that end soon, by command."""
 
 PRINTING = [
-    *("", "get", "status", "eviction", "locate", "drain", "completion"),
+    *("", "get", "status", "eviction", "locate", "drain", "completion", "top"),
     *("token create", "token list"),
 ]
 """Those that have something to say about a cluster that answers, and of tokens."""

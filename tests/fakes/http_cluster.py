@@ -30,8 +30,8 @@ class FakeCluster(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.values: dict[str, tuple[bytes, str]] = {}
         self.seen: list[tuple[str, str, str | None]] = []
         self.authorizations: list[str | None] = []

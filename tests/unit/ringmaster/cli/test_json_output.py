@@ -47,6 +47,7 @@ CASES: dict[str, tuple[list[str], list[tuple[int, Any]], list[str]]] = {
     "delete": (["a"], [], ["key", "deleted"]),
     "invalidate": (["t"], [], ["tags", "invalidated"]),
     "status": ([], [], ["health", "nodes"]),
+    "top": (["--interval", "0.1"], [], ["cluster", "rates", "hot_keys"]),
     "eviction": ([], [], ["eviction"]),
     "advise": ([], [(200, EXAMPLES["get", "/cluster/advice"].reply)], ["sizes"]),
     "hotkeys": ([], [(200, EXAMPLES["get", "/cluster/hotkeys"].reply)], ["hot_keys"]),

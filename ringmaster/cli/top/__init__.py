@@ -1,0 +1,1 @@
+"""`ringmaster top`: a live view of a cluster in the terminal."""
