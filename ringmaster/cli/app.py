@@ -13,6 +13,7 @@ from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.advice import advise
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.completion import completion
+from ringmaster.cli.doctor.command import OWN_OPTIONS, doctor
 from ringmaster.cli.exit_codes import USAGE
 from ringmaster.cli.hot_keys import hotkeys
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
@@ -94,6 +95,9 @@ app.command("scale", short_help="Change how many nodes a local cluster has.")(sc
 app.command("redis-password", short_help="Print the password for redis-cli.")(redis_password)
 app.add_typer(snapshots.app)
 app.add_typer(token.app)
+app.command(
+    "doctor", epilog=SETTINGS_EPILOG, short_help="Check this machine, and say what to change."
+)(settings_command(UpSettings, doctor, OWN_OPTIONS, "doctor"))
 app.command("chaos", short_help="Break a cluster on purpose, and measure.")(chaos)
 app.command("completion", short_help="Print the script that completes words in a shell.")(
     completion

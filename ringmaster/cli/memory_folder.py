@@ -39,7 +39,7 @@ def memory_folder(data_dir: Path, shared_memory: Path = SHARED_MEMORY) -> Iterat
     It survives the processes but not the machine, as leases must. Nobody removes it within `with`. First removes those
     of this user whose data dir is gone. Raises `SettingsError` if someone else made it.
     """
-    if not os.access(shared_memory, os.W_OK) or not _is_tmpfs(shared_memory):
+    if free_shared_memory(shared_memory) is None:
         yield None
         return
     remove_abandoned(shared_memory)
@@ -63,6 +63,13 @@ def memory_folder(data_dir: Path, shared_memory: Path = SHARED_MEMORY) -> Iterat
         yield folder
     finally:
         os.close(claim)
+
+
+def free_shared_memory(shared_memory: Path = SHARED_MEMORY) -> int | None:
+    """Bytes; None if there is no shared memory that can be written."""
+    if not os.access(shared_memory, os.W_OK) or not _is_tmpfs(shared_memory):
+        return None
+    return _free_bytes(shared_memory)
 
 
 def remove_abandoned(shared_memory: Path) -> None:

@@ -36,7 +36,9 @@ def settings_command(
 ) -> Callable[..., None]:
     """A typer command whose options are the settings of `kind`; it calls `run` with them.
 
-    `more`: options that `run` gets by name; `name`: of the command, if that is not the one of `kind`. An error of ours ends it with one line: `SettingsError`, from the settings or from `run`, with exit code 2, any
+    `more`: options that `run` gets by name; `name`: of the command, if that is not the one of `kind`.
+
+    An error of ours ends it with one line: `SettingsError`, from the settings or from `run`, with exit code 2, any
     other with 1.
     """
 

@@ -127,6 +127,10 @@ class EtcdCoordinator:
                     return None
                 await asyncio.sleep(_RETRY_S)
 
+    async def server_version(self, timeout_s: float = 2.0) -> str:
+        """Of the member that answers. Raises `CoordinatorUnavailable`."""
+        return str((await self._query("/v3/maintenance/status", {}, timeout_s)).get("version", ""))
+
     async def close(self) -> None:
         await self._gateway.close()
 

@@ -252,3 +252,10 @@ def test_a_password_is_in_no_repr() -> None:
     options = EtcdOptions(user="u", password="secret")
     assert "secret" not in repr(options)
     assert "secret" not in repr(EtcdCoordinator(["http://a:1"], options))
+
+
+async def test_a_member_says_its_version(start: Callable[..., EtcdCluster], opener: Opener) -> None:
+    coordinator = opener(start().members)
+    assert isinstance(coordinator, EtcdCoordinator)
+    major, minor, _ = (await coordinator.server_version(10.0)).split(".", 2)
+    assert (int(major), int(minor)) >= (3, 4)

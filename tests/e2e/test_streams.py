@@ -48,6 +48,7 @@ COMMANDS: dict[str, list[str]] = {
     "scale": ["--aux", "4"],
     "redis-password": ["--data-dir", "no-such-folder"],
     "chaos": ["no-such-fault"],
+    "doctor": ["--data-dir", "no-such-folder"],
     "completion": ["bash"],
     "snapshot create": [],
     "snapshot list": ["."],
@@ -61,7 +62,7 @@ COMMANDS: dict[str, list[str]] = {
 """Arguments that end soon, by command."""
 
 PRINTING = [
-    *("", "get", "status", "eviction", "locate", "drain", "completion", "top"),
+    *("", "get", "status", "eviction", "locate", "drain", "completion", "top", "doctor"),
     *("token create", "token list"),
 ]
 """Those that have something to say about a cluster that answers, and of tokens."""

@@ -48,6 +48,7 @@ CASES: dict[str, tuple[list[str], list[tuple[int, Any]], list[str]]] = {
     "invalidate": (["t"], [], ["tags", "invalidated"]),
     "status": ([], [], ["health", "nodes"]),
     "top": (["--interval", "0.1"], [], ["cluster", "rates", "hot_keys"]),
+    "doctor": (["--data-dir", FOLDER, "--nginx", "off"], [], ["verdict", "checks"]),
     "eviction": ([], [], ["eviction"]),
     "advise": ([], [(200, EXAMPLES["get", "/cluster/advice"].reply)], ["sizes"]),
     "hotkeys": ([], [(200, EXAMPLES["get", "/cluster/hotkeys"].reply)], ["hot_keys"]),
@@ -132,7 +133,8 @@ async def test_what_is_printed_is_json_and_nothing_else(
     done = await asyncio.to_thread(
         CliRunner().invoke, app, words, env={"RINGMASTER_URL": cluster.url}
     )
-    assert done.exit_code == 0, done.output
+    # What a doctor finds here is this machine's business.
+    assert done.exit_code == 0 or case == "doctor", done.output
     if case.startswith("snapshot") and case not in {"snapshot create", "snapshot restore"}:
         found = [json.loads(line) for line in done.stdout.splitlines()]  # an object a line
     else:

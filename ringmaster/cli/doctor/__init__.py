@@ -1,0 +1,1 @@
+"""`ringmaster doctor`: whether this machine suits a cluster, and what to change."""
