@@ -23,6 +23,9 @@ BULK_ITEMS: Final = 500
 BULK_TRIES: Final = 20
 BULK_PAUSE_S: Final = 0.5
 REQUEST_TIMEOUT_S: Final = 15.0
+PREFIX: Final = "chaos"
+"""Of the clients' keys, unless another is given."""
+
 HOT_SHARE: Final = 0.4
 """Of a client's requests are for one of its keys, which is so hot that masters have copies of it."""
 
@@ -77,9 +80,10 @@ class Client:
         *,
         seed: int,
         every_s: float = 0.0,
+        prefix: str = PREFIX,
     ) -> None:
         self.samples: list[Sample] = []
-        self.states = {f"chaos-{number}-{key}": KeyState() for key in range(keys)}
+        self.states = {f"{prefix}-{number}-{key}": KeyState() for key in range(keys)}
         self.longest_gap_s = 0.0
         self._url = url
         self._clock = clock
@@ -198,13 +202,14 @@ class Load:
         seed: int = 1,
         per_second: float = 0.0,
         headers: Mapping[str, str] | None = None,
+        prefix: str = PREFIX,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._zero = loop.time()
         self._url = url
         every_s = clients / per_second if per_second else 0.0
         self.clients = [
-            Client(number, url, keys, self.now, seed=seed, every_s=every_s)
+            Client(number, url, keys, self.now, seed=seed, every_s=every_s, prefix=prefix)
             for number in range(clients)
         ]
         self._stop = asyncio.Event()
@@ -220,12 +225,12 @@ class Load:
         """Seconds since this load was made."""
         return asyncio.get_running_loop().time() - self._zero
 
-    async def ballast(self, entries: int, size: int) -> None:
+    async def ballast(self, entries: int, size: int, prefix: str = "ballast") -> None:
         """Write so many entries of `size` bytes that nobody looks at. Raises `RingmasterError` if they are not taken."""
         value = "x" * size
         for start in range(0, entries, BULK_ITEMS):
             numbers = range(start, min(start + BULK_ITEMS, entries))
-            items = [{"key": f"ballast-{number}", "value": value} for number in numbers]
+            items = [{"key": f"{prefix}-{number}", "value": value} for number in numbers]
             refusal = ""
             for _ in range(BULK_TRIES):
                 refusal = await self._bulk(items)
@@ -264,6 +269,14 @@ class Load:
         self._tasks = [
             asyncio.create_task(client.run(self._session, self._stop)) for client in self.clients
         ]
+
+    async def abandon(self) -> None:
+        """Stop at once, without a last look. Harmless after `finish`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        gc.set_threshold(*self._thresholds)
+        await self._session.close()
 
     async def finish(self) -> list[Sample]:
         """Stop, then read every key once more; all samples, in order of time."""

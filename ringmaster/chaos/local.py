@@ -7,13 +7,12 @@ import os
 import shutil
 import signal
 import sqlite3
-import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ringmaster.access.sender import FILE_VARIABLE, VARIABLE
+from ringmaster.chaos.processes import Processes, Wrap
 from ringmaster.chaos.target import ask_cluster, wait_healthy
 from ringmaster.errors import RingmasterError
 from ringmaster.net.free_ports import free_ports
@@ -25,7 +24,7 @@ class LocalTarget:
     """Two masters and `nodes` aux servers, of which the last `alone` run without a supervisor.
 
     Everything lives in a temporary folder and is ended by `close`, by pid. `options` are given to `ringmaster up`,
-    `node_options` to that and to nodes without a supervisor.
+    `node_options` to that and to nodes without a supervisor. `wrap`: as of `Processes`.
     """
 
     def __init__(
@@ -34,13 +33,14 @@ class LocalTarget:
         alone: int,
         options: tuple[str, ...] = (),
         node_options: tuple[str, ...] = (),
+        wrap: Wrap | None = None,
     ) -> None:
         self._nodes = nodes
         self._alone = alone
         self._options = (*options, *node_options)
         self._node_options = node_options
         self.folder = Path(tempfile.mkdtemp(prefix="rm-chaos-"))
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes = Processes(self.folder, wrap)
         ports = free_ports(3 + 2 * (nodes + 4))
         self._port, self._master_port, self._ports = ports[0], ports[1], iter(ports[3:])
 
@@ -66,7 +66,7 @@ class LocalTarget:
             "aux-http-port": http + max(0, supervised - 1),
         }
         given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
-        await self._spawn("up", "-m", "ringmaster.cli", "up", *given, *self._options)
+        await self._processes.start("up", "-m", "ringmaster.cli", "up", *given, *self._options)
         for number in range(self._alone):
             await self.join(f"solo{number + 1}")
         await wait_healthy(self, self._nodes)
@@ -81,7 +81,7 @@ class LocalTarget:
             "http-port": next(self._ports),
         }
         given = [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
-        await self._spawn(name, "-m", "aux", *given, *self._node_options)
+        await self._processes.start(name, "-m", "aux", *given, *self._node_options)
 
     async def cluster(self) -> dict[str, Any]:
         """`GET /cluster`, from any master that answers. Raises `RingmasterError` if none does."""
@@ -157,25 +157,14 @@ class LocalTarget:
 
     async def close(self) -> None:
         """End everything and remove the folder."""
-        for name, process in self._processes.items():
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM if name == "up" else signal.SIGKILL)
-        for process in self._processes.values():
-            try:
-                async with asyncio.timeout(20.0):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    async def _spawn(self, name: str, *arguments: str) -> None:
-        log = self.folder / f"{name}.log"
-        with log.open("ab") as output:
-            self._processes[name] = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", *arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(),
-            )  # fmt: skip
+        try:
+            for name in self._processes.names():
+                if name != "up":
+                    with suppress(RingmasterError):  # it ended by itself meanwhile
+                        await self._processes.kill(name)
+            await self._processes.end(["up"])
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 async def _freeze(pid: int, seconds: float) -> None:
@@ -184,9 +173,3 @@ async def _freeze(pid: int, seconds: float) -> None:
         await asyncio.sleep(seconds)
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def _environment() -> dict[str, str]:
-    """Without tokens: those of another cluster are no use to this one."""
-    ours = {VARIABLE, FILE_VARIABLE, "RINGMASTER_TOKENS"}
-    return {name: value for name, value in os.environ.items() if name not in ours}

@@ -13,6 +13,7 @@ from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.advice import advise
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.completion import completion
+from ringmaster.cli.demo.command import demo
 from ringmaster.cli.doctor.command import OWN_OPTIONS, doctor
 from ringmaster.cli.exit_codes import USAGE
 from ringmaster.cli.hot_keys import hotkeys
@@ -98,6 +99,7 @@ app.add_typer(token.app)
 app.command(
     "doctor", epilog=SETTINGS_EPILOG, short_help="Check this machine, and say what to change."
 )(settings_command(UpSettings, doctor, OWN_OPTIONS, "doctor"))
+app.command("demo", short_help="Show what becomes of the data when nodes come and go.")(demo)
 app.command("chaos", short_help="Break a cluster on purpose, and measure.")(chaos)
 app.command("completion", short_help="Print the script that completes words in a shell.")(
     completion

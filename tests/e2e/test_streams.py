@@ -49,6 +49,7 @@ COMMANDS: dict[str, list[str]] = {
     "redis-password": ["--data-dir", "no-such-folder"],
     "chaos": ["no-such-fault"],
     "doctor": ["--data-dir", "no-such-folder"],
+    "demo": ["--data-dir", "no-such-folder"],
     "completion": ["bash"],
     "snapshot create": [],
     "snapshot list": ["."],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from ringmaster.chaos.run import run_scenario
 from ringmaster.cli import chaos, nodes
 from ringmaster.cli.app import app
 from ringmaster.cli.control_socket import control_socket
+from ringmaster.cli.demo import command as demo
+from ringmaster.cli.demo.acts import Act
+from ringmaster.cli.demo.command import until_interrupted
 from ringmaster.coordinator.cluster_record import ensure_cluster
 from ringmaster.coordinator.engines import open_coordinator
 from ringmaster.protocol.hashing import partition_of
@@ -49,6 +52,7 @@ CASES: dict[str, tuple[list[str], list[tuple[int, Any]], list[str]]] = {
     "status": ([], [], ["health", "nodes"]),
     "top": (["--interval", "0.1"], [], ["cluster", "rates", "hot_keys"]),
     "doctor": (["--data-dir", FOLDER, "--nginx", "off"], [], ["verdict", "checks"]),
+    "demo": (["--no-browser"], [], ["acts", "all"]),
     "eviction": ([], [], ["eviction"]),
     "advise": ([], [(200, EXAMPLES["get", "/cluster/advice"].reply)], ["sizes"]),
     "hotkeys": ([], [(200, EXAMPLES["get", "/cluster/hotkeys"].reply)], ["hot_keys"]),
@@ -99,6 +103,7 @@ async def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     """With a data dir, in which a local cluster says that it runs, and a snapshot of one key."""
     monkeypatch.setattr(nodes, "POLL_S", 0.01)
     monkeypatch.setattr(chaos, "run_scenario", unharmed)
+    monkeypatch.setattr(demo, "until_interrupted", performed)
     coordinator = open_coordinator("sqlite", tmp_path / "coordinator")
     await ensure_cluster(coordinator, 16, SystemClock())
     await coordinator.close()
@@ -122,6 +127,13 @@ async def unharmed(*_: object, **__: object) -> Result:
     return Result("kill", "SIGKILL of one aux", requests=7)
 
 
+async def performed(plan: object, say: Callable[[str], None], *, open_it: bool) -> list[Act]:
+    """In place of `until_interrupted`."""
+    say("this is told, and not printed with the figures")
+    assert not open_it
+    return [Act("kill", 7, 0, 0, 0, 0, 1.0, 5, 0.1)]
+
+
 @pytest.mark.parametrize("case", CASES)
 async def test_what_is_printed_is_json_and_nothing_else(
     cluster: FakeCluster, tmp_path: Path, case: str
@@ -143,8 +155,9 @@ async def test_what_is_printed_is_json_and_nothing_else(
     assert set(fields) <= set(first)
 
 
-def test_the_real_scenario_is_what_chaos_runs() -> None:
+def test_the_real_ones_are_what_is_run() -> None:
     assert chaos.run_scenario is run_scenario
+    assert demo.until_interrupted is until_interrupted
 
 
 def test_a_posted_value_is_shown_as_json(cluster: FakeCluster) -> None:
