@@ -25,8 +25,11 @@ from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
+from master.api.locate import LocateApi
+from master.api.partition_map import PartitionsApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
+from master.api.traffic import TrafficApi, TrafficSteps
 from master.api.url_map import routes
 from master.control.planning.observation import PlanningSettings
 from master.fastpath.server import FastPath
@@ -92,7 +95,9 @@ class Master:
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.tls: MutualTls | None = None
-        self.events = ViewEvents()
+        counters = Counters()
+        self.traffic = TrafficSteps(counters, clock, settings.name)
+        self.events = ViewEvents(clock.now_ms, self.traffic)
         self.runtime = MasterRuntime(
             MasterRow(id=settings.name, address=settings.address, pid=os.getpid()),
             _planning(settings),
@@ -100,7 +105,6 @@ class Master:
             self.events.publish,
             copies_bytes=settings.copies_memory,
         )
-        counters = Counters()
         gate = Gate()
         self.tokens: TokenWatch | None = None
         if settings.tokens is not None:
@@ -158,6 +162,9 @@ class Master:
             SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
             AdviceApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
             HotKeysApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
+            LocateApi(lambda: self.runtime.view, self.runtime.router, replies, clock),
+            PartitionsApi(lambda: self.runtime.view),
+            TrafficApi(self.traffic),
         )
         application = Application(
             table, authority, gate, self._rates, self._limits, budget, clock, counters, audit_log()
@@ -199,6 +206,7 @@ class Master:
             asyncio.create_task(self.runtime.run(), name="runtime"),
             asyncio.create_task(self._cluster_watch.run(), name="cluster watch"),
             asyncio.create_task(self.fastpath.run(), name="fast path"),
+            asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(give_back_memory(), name="memory"),
         ]
         if self.tls is not None:

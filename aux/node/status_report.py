@@ -43,6 +43,7 @@ def status_of(node: Node) -> NodeStatus:
         fill_bytes_per_s=node.options.fill_bytes_per_s,
         hits=node.counters.hits + node.counters.copy_hits,
         misses=node.counters.misses,
+        writes=node.counters.writes,
         evictions=node.counters.evictions,
         expirations=node.counters.expirations,
         invalidations=node.counters.invalidations,

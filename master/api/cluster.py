@@ -22,13 +22,11 @@ from ringmaster.cluster.view import NodeInfo, View
 from ringmaster.config.eviction import POLICIES
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import BadRequest, CoordinatorUnavailable
-from ringmaster.protocol.hashing import partition_of
 from ringmaster.runtime.clock import Clock
 
 JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
 _NODE = re.compile(r"/cluster/nodes/([A-Za-z0-9._-]{1,64})(/drain)?")
-_LOCATE = b"/cluster/locate/"
 _DRAIN = "admin/drain/"
 _DRAINS = "admin/drains"
 """Written with every request to drain, so that of two that were decided on the same state one is decided again."""
@@ -72,25 +70,6 @@ class ClusterApi:
             counted=self._tallies.of(view),
         )
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(summary))
-
-    async def locate(self, exchange: Exchange) -> Reply:
-        """`GET /cluster/locate/{key}`, or `?key=` for keys that clients would rewrite in a path."""
-        key, parameters = exchange.key(_LOCATE)
-        exchange.access.require_key("read", key)
-        if parameters:
-            raise BadRequest("locate takes no parameter but key")
-        view = self._view()
-        number = partition_of(key, view.partitions)
-        row = view.table[number]
-        body = {
-            "key": key.decode(),
-            "partition": number,
-            "primary": row.primary,
-            "replicas": row.replicas,
-            "term": row.term,
-            "epoch": view.epoch,
-        }
-        return Reply.build(200, JSON_HEADERS, msgspec.json.encode(body))
 
     async def drain(self, exchange: Exchange) -> Reply:
         """`POST /cluster/nodes/{id}/drain`: 202; 409 if too few copies would remain, unless `force=1`.

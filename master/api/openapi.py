@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from master.api.drain import DrainForecast
+from master.api.openapi_cluster import cluster_paths, snapshot_paths
 from master.api.openapi_examples import illustrate
 from master.api.openapi_parts import (
     ANY,
     AS_PUT,
     CONDITIONS,
     CREATED,
-    FLAG,
     GONE,
     HIT,
-    ID,
     IF_RANGE,
     INTEGER,
     ITEM,
@@ -45,15 +43,11 @@ from master.api.openapi_parts import (
     operation,
     query,
     says,
-    struct,
     with_parameter,
 )
-from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
 from master.http.problem import TITLES
 from ringmaster import __version__
 from ringmaster.access.grant import RIGHTS
-from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, HotKey
-from ringmaster.config.eviction import POLICIES
 
 
 def _data_paths() -> Node:
@@ -198,161 +192,6 @@ def _bulk_paths() -> Node:
     }
 
 
-def _cluster_paths() -> Node:
-    summary = exactly(
-        cluster=STRING,
-        epoch=INTEGER,
-        controller={"type": ["string", "null"]},
-        partitions=INTEGER,
-        replicas=INTEGER,
-        eviction=STRING,
-        nodes=list_of(struct(NodeSummary)),
-        masters=list_of(struct(MasterSummary)),
-        under_replicated=INTEGER,
-        rebalance=struct(Rebalance),
-        restore=struct(Restore),
-        health={"enum": ["ok", "recovering", "degraded", "down"]},
-        reasons=list_of(STRING),
-    )
-    located = exactly(
-        key=STRING,
-        partition=INTEGER,
-        primary={"type": ["string", "null"]},
-        replicas=list_of(STRING),
-        term=INTEGER,
-        epoch=INTEGER,
-    )
-    hot_keys = exactly(hot_keys=list_of(struct(HotKey)), unreachable=list_of(STRING))
-    accepted = exactly(node=STRING, becomes=STRING, progress=STRING)
-    taken = {
-        "202": says("Asked for; GET /cluster shows the progress.", accepted),
-        "404": PROBLEM,
-    }
-    forecast = says("With dry_run=1: what it would take; nothing is done.", struct(DrainForecast))
-    drain = operation(
-        "Move everything off a node, so that it may stop without a miss",
-        {"200": forecast, **taken, "409": PROBLEM},
-        query("dry_run", FLAG, "1: only say what it would take."),
-        query("force", FLAG, "1: even if too few copies remain (409 without it)."),
-    )
-    locate = operation("Where a key lives", {"200": says("Its place.", located)})
-    quiet = {"204": {"description": "Asked for."}}
-    stream = {
-        "description": "Server-sent events.",
-        "content": {"text/event-stream": {"schema": STRING}},
-    }
-    return {
-        "/cluster": {
-            "get": operation("The state of the cluster", {"200": says("The state.", summary)})
-        },
-        "/cluster/locate": {"get": {**locate, "parameters": [{**KEY_QUERY, "required": True}]}},
-        "/cluster/locate/{key}": {"parameters": [KEY], "get": locate},
-        "/cluster/advice": {
-            "get": operation(
-                "What the hit ratio would be with other sizes and policies",
-                {"200": says("As far as the nodes' samples can tell.", _advice())},
-            )
-        },
-        "/cluster/hotkeys": {
-            "get": operation(
-                "The keys that are read most, of those that the token is good for",
-                {"200": says("The most often read first.", hot_keys)},
-                query(
-                    "limit",
-                    {"type": "integer", "minimum": 1, "maximum": MOST_HOT_KEYS, "default": 20},
-                    "How many at most.",
-                ),
-            )
-        },
-        "/cluster/events": {
-            "get": operation(
-                "Every new view, as it comes",
-                {"200": stream},
-                header("Last-Event-ID", "The last epoch seen: go on from there."),
-            )
-        },
-        "/cluster/nodes/{id}/drain": {
-            "parameters": [ID],
-            "post": drain,
-            "delete": operation("Take it back", taken),
-        },
-        "/cluster/nodes/{id}": {
-            "parameters": [ID],
-            "delete": operation("Forget a node that is down", {**taken, "409": PROBLEM}),
-        },
-        "/cluster/eviction/{policy}": {
-            "parameters": [
-                {
-                    "name": "policy",
-                    "in": "path",
-                    "required": True,
-                    "description": "The policy.",
-                    "schema": {"enum": list(POLICIES)},
-                }
-            ],
-            "put": operation("Change how nodes choose what to evict", {**quiet, "404": PROBLEM}),
-        },
-        "/cluster/rebalance/pause": {"post": operation("Pause rebalancing", quiet)},
-        "/cluster/rebalance/resume": {"post": operation("Resume it", quiet)},
-    }
-
-
-def _advice() -> Node:
-    nullable: Node = {"type": ["number", "null"]}
-    prospect = exactly(
-        policy={"enum": list(POLICIES)},
-        memory={"type": "number"},
-        node_count=INTEGER,
-        entry_bytes=INTEGER,
-        hit_ratio=nullable,
-        gain=nullable,
-        error=nullable,
-        filled={"type": "number"},
-    )
-    return exactly(
-        policy=STRING,
-        window_s={"type": "number"},
-        reads=INTEGER,
-        sampled=INTEGER,
-        hit_ratio=nullable,
-        entry_bytes=INTEGER,
-        busy_ratio={"type": "number"},
-        enough={"type": "boolean"},
-        reason={"type": ["string", "null"]},
-        unreachable=list_of(STRING),
-        sizes=list_of(prospect),
-        scaling=list_of(prospect),
-        policies=list_of(prospect),
-    )
-
-
-def _snapshot_paths() -> Node:
-    files = exactly(
-        cluster=STRING,
-        partitions=INTEGER,
-        files=list_of(map_of(ANY)),
-        without=INTEGER,
-        damaged=list_of(map_of(ANY)),
-        nodes=list_of(map_of(ANY)),
-        unreachable=list_of(STRING),
-    )
-    progress = exactly(id=STRING, status={"enum": ["running", "done", "failed"]}, nodes=map_of(ANY))
-    return {
-        "/snapshots": {
-            "get": operation("The newest snapshots", {"200": says("What there is.", files)}),
-            "post": operation(
-                "Take a snapshot now", {"202": says("Begun; Location says where.", progress)}
-            ),
-        },
-        "/snapshots/{id}": {
-            "parameters": [{**ID, "description": "A snapshot's id, from Location."}],
-            "get": operation(
-                "How a snapshot goes", {"200": says("Its progress.", progress), "404": PROBLEM}
-            ),
-        },
-    }
-
-
 def _own_paths() -> Node:
     text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": STRING}}}
     page = {"description": "A page.", "content": {"text/html": {"schema": STRING}}}
@@ -393,8 +232,8 @@ def describe() -> Node:
     paths = {
         **_data_paths(),
         **_bulk_paths(),
-        **_cluster_paths(),
-        **_snapshot_paths(),
+        **cluster_paths(),
+        **snapshot_paths(),
         **_own_paths(),
     }
     return {

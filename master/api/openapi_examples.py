@@ -44,6 +44,7 @@ _STATE: Final = {
             "process_bytes": 99397632,
             "hits": 9,
             "misses": 1,
+            "writes": 4,
             "evictions": 0,
             "wall_ahead_ms": 0,
         }
@@ -61,6 +62,22 @@ _STATE: Final = {
     "restore": {"active": False, "partitions": 0, "entries": 0},
     "health": "ok",
     "reasons": [],
+}
+_MAP: Final = {"epoch": 7, "nodes": ["aux1", "aux2"], "holders": [[0, [1], []], [1, [0], []]]}
+_TRAFFIC: Final = {
+    "master": "master1",
+    "now_ms": 1790000004210,
+    "step_ms": 2000,
+    "bounds_s": [0.001, 0.01],
+    "steps": [[1790000002000, 812, 0, 0, 790, 22, [809, 3, 0]]],
+}
+_ENTRY: Final = {
+    "version": _VERSION,
+    "content_type": "application/json",
+    "value_bytes": 14,
+    "expires_at": None,
+    "ttl": None,
+    "tags": ["user-7"],
 }
 _SNAPSHOT: Final = {
     "id": "1790000000-1a2b3c4d",
@@ -84,6 +101,7 @@ _SNAPSHOTS: Final = {
             "node": "aux1",
         }
     ],
+    "bytes": 23090,
     "without": 1023,
     "damaged": [],
     "nodes": [
@@ -192,7 +210,8 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
     ),
     ("get", "/cluster"): Example("curl localhost:8080/cluster", reply=_STATE),
     ("get", "/cluster/locate"): Example(
-        "curl -G localhost:8080/cluster/locate --data-urlencode 'key=user/7'", reply=_PLACE
+        "curl -G localhost:8080/cluster/locate --data-urlencode 'key=user/7' -d meta=1",
+        reply={**_PLACE, "entry": _ENTRY},
     ),
     ("get", "/cluster/locate/{key}"): Example(
         "curl localhost:8080/cluster/locate/user/7", reply=_PLACE
@@ -201,6 +220,8 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
     ("get", "/cluster/hotkeys"): Example(
         "curl 'localhost:8080/cluster/hotkeys?limit=10'", reply=_HOT_KEYS
     ),
+    ("get", "/cluster/partitions"): Example("curl localhost:8080/cluster/partitions", reply=_MAP),
+    ("get", "/cluster/traffic"): Example("curl localhost:8080/cluster/traffic", reply=_TRAFFIC),
     ("get", "/cluster/events"): Example("curl -N localhost:8080/cluster/events"),
     ("post", "/cluster/nodes/{id}/drain"): Example(
         "curl -X POST 'localhost:8080/cluster/nodes/aux2/drain?dry_run=1'", reply=_FORECAST
@@ -242,10 +263,12 @@ MEANINGS: Final[dict[str, str]] = {
     "address": "Where other processes of the cluster reach it.",
     "becomes": "What was asked for.",
     "bytes": "What its entries cost, keys, tables and allocator included.",
+    "bounds_s": "Upper bounds of the buckets, in seconds, inclusive; one bucket more takes the rest.",
     "busy_ratio": "Of a processor's time, what the sampling took on the busiest node.",
     "cluster": "The id of the cluster, 32 hex digits.",
     "count": "How many.",
     "controller": "The id of the master that decides now; null: none.",
+    "content_type": "What the value is.",
     "copies": "Partitions of which it holds a copy, in sync or being filled; of a key: masters that answer it from a copy.",
     "cursor": "Give it back as ?cursor= for the next page; null: this was the last.",
     "damaged": "Partitions whose snapshots cannot be read, and why.",
@@ -253,6 +276,7 @@ MEANINGS: Final[dict[str, str]] = {
     "detail": "What is wrong, why, and how to do it right.",
     "enough": "Whether the sample is large enough to say anything.",
     "entries": "How many keys.",
+    "entry": "With meta=1: what is known of the entry; null: there is none.",
     "entry_bytes": "What the entries of all nodes could cost.",
     "epoch": "The number of the view: it grows with every change of the cluster.",
     "error": "The standard error of the hit ratio; null where that is.",
@@ -266,6 +290,7 @@ MEANINGS: Final[dict[str, str]] = {
     "health": "ok; recovering: copies are being made; degraded: somebody should look; down.",
     "gain": "By how much the hit ratio would be higher than it is.",
     "hit_ratio": "Reads that find something, of all reads, 0 to 1; null: not known yet.",
+    "holders": "Of each partition: [primary, [replicas], [being filled]] as places in `nodes`; -1: nobody is its primary.",
     "hot_keys": "The keys that are read most.",
     "hits": "Reads of keys that were there, since the node started.",
     "id": "The id.",
@@ -275,6 +300,7 @@ MEANINGS: Final[dict[str, str]] = {
     "key": "1 to 512 bytes of UTF-8 without control characters.",
     "keys": "The keys, in no order that lasts.",
     "lost": "Partitions that would be left without any copy: the drain never ends.",
+    "master": "The id of the master that answered.",
     "masters": "The masters that are alive.",
     "max_bytes": "The budget of the node's process (--max-memory).",
     "memory": "Times the memory that entries have now.",
@@ -285,6 +311,7 @@ MEANINGS: Final[dict[str, str]] = {
     "node": "The id of the node.",
     "node_count": "With so many nodes.",
     "nodes": "The nodes, by id.",
+    "now_ms": "Cluster time, in milliseconds since 1970 UTC.",
     "outcome": "Of a write that failed: not-applied, or unknown, when it may have run.",
     "partition": "Which partition the key belongs to.",
     "partitions": "How many partitions; of a restore: how many are not loaded yet.",
@@ -312,6 +339,8 @@ MEANINGS: Final[dict[str, str]] = {
     "skipped": "Keys that this interface does not allow, and that are there all the same.",
     "state": "up, draining, drained, unreachable, left or down.",
     "status": "The HTTP status; of a process or a snapshot: how it is.",
+    "step_ms": "How long a step is.",
+    "steps": "Of each step: [its beginning, requests, refused for overload, 5xx, hits, misses, [requests by bucket of latency]].",
     "stay": "Nodes that would be left.",
     "swr": "For how many seconds after its ttl the value is served stale; needs a ttl.",
     "tags": "Up to 16 texts of 1 to 128 bytes; an invalidation of one of them removes the entry.",
@@ -324,12 +353,14 @@ MEANINGS: Final[dict[str, str]] = {
     "unreachable": "Nodes that did not answer.",
     "usable_bytes": "What its entries can cost at present; above that it evicts.",
     "value": "Any JSON value; kept and returned as the bytes that were sent.",
+    "value_bytes": "The size of the value.",
     "values": "What is there, by key; a missing key is in neither.",
     "version": "Opaque; never repeats. The ETag is the same in quotes.",
     "wall_ahead_ms": "By how many milliseconds its wall clock is ahead of cluster time; negative if it is behind.",
     "weight": "Its share of the partitions, relative to others'.",
     "window_s": "For how long reads have been counted, in seconds.",
     "without": "Partitions that have no snapshot.",
+    "writes": "Writes, since the node started.",
     "zone": "Copies of a partition are kept in different zones.",
 }
 

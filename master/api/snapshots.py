@@ -18,7 +18,7 @@ from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.problem import Problem
 from ringmaster.config.quantities import rfc3339
-from ringmaster.errors import Unserved
+from ringmaster.errors import BadRequest, Unserved
 from ringmaster.protocol.resp import encode
 from ringmaster.snapshot.report import (
     RequestReport,
@@ -35,8 +35,14 @@ class SnapshotsApi(NodesApi):
     """What nodes have written, and are to write."""
 
     async def show(self, exchange: Exchange) -> Reply:
-        """`GET /snapshots`: the newest section of each partition and its file, what is damaged, and how writing goes."""
-        exchange.parameters()
+        """`GET /snapshots`: the newest section of each partition and its file, what is damaged, and how writing goes.
+
+        With `files=0` without the sections, of which there are thousands.
+        """
+        parameters = exchange.parameters("files")
+        with_files = parameters.get("files", "1")
+        if with_files not in ("0", "1"):
+            raise BadRequest(f"files must be 0 or 1, not {with_files!r}")
         answers = await self._ask_all(exchange, encode(b"RM.SNAPSHOTS"), decode_report)
         reports = {node: answer for node, answer in answers.items() if answer is not None}
         now_s = self._clock.now_ms() / 1000
@@ -47,7 +53,8 @@ class SnapshotsApi(NodesApi):
         body = {
             "cluster": view.cluster,
             "partitions": view.partitions,
-            "files": files,
+            "files": files if with_files == "1" else [],
+            "bytes": sum(file.bytes for report in reports.values() for file in report.files),
             "without": view.partitions - len(present),
             "damaged": [
                 {"partition": partition, "detail": text, "node": node}

@@ -56,6 +56,7 @@ class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     process_bytes: int
     hits: int
     misses: int
+    writes: int
     evictions: int
     wall_ahead_ms: int
 
@@ -262,6 +263,7 @@ def _node_row(
         process_bytes=figures.process_bytes,
         hits=figures.hits,
         misses=figures.misses,
+        writes=figures.writes,
         evictions=figures.evictions,
         wall_ahead_ms=figures.wall_ahead_ms,
     )

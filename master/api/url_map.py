@@ -13,7 +13,10 @@ from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
+from master.api.locate import LocateApi
+from master.api.partition_map import PartitionsApi
 from master.api.snapshots import SnapshotsApi
+from master.api.traffic import TrafficApi
 
 OPEN: Final = ""
 READ: Final = "read"
@@ -34,6 +37,9 @@ def routes(
     snapshots: SnapshotsApi,
     advice: AdviceApi,
     hot_keys: HotKeysApi,
+    locate: LocateApi,
+    partitions: PartitionsApi,
+    traffic: TrafficApi,
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
@@ -49,7 +55,9 @@ def routes(
             "/data/bulk/get": {"POST": Endpoint(bulk.read, READ)},
             "/data/bulk/delete": {"POST": Endpoint(bulk.delete, WRITE, write=True)},
             "/cluster": {"GET": Endpoint(cluster.show, READ)},
-            "/cluster/locate": {"GET": Endpoint(cluster.locate, READ)},
+            "/cluster/locate": {"GET": Endpoint(locate.show, READ)},
+            "/cluster/partitions": {"GET": Endpoint(partitions.show, READ)},
+            "/cluster/traffic": {"GET": Endpoint(traffic.show, READ)},
             "/cluster/advice": {"GET": Endpoint(advice.show, READ)},
             "/cluster/hotkeys": {"GET": Endpoint(hot_keys.show, READ)},
             "/cluster/events": {"GET": Endpoint(events.stream, READ)},
@@ -66,7 +74,7 @@ def routes(
             "/docs": {"GET": Endpoint(docs.docs, READ)},
             "/": {"GET": Endpoint(docs.console, OPEN)},
         },
-        prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(cluster.locate, READ)}},
+        prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(locate.show, READ)}},
         patterns={
             r"/snapshots/[^/]+": {"GET": Endpoint(snapshots.status, ADMIN)},
             r"/cluster/eviction/[^/]+": {"PUT": _change(cluster.set_eviction, "eviction")},

@@ -56,6 +56,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     fill_bytes_per_s: int = 0
     hits: int = 0
     misses: int = 0
+    writes: int = 0
     evictions: int = 0
     expirations: int = 0
     invalidations: int = 0

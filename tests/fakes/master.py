@@ -19,8 +19,11 @@ from master.api.docs import DocsApi
 from master.api.events import ViewEvents
 from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
+from master.api.locate import LocateApi
+from master.api.partition_map import PartitionsApi
 from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
+from master.api.traffic import TrafficApi, TrafficSteps
 from master.api.url_map import routes
 from master.fastpath.server import FastPath
 from master.http.access import Gate
@@ -80,7 +83,9 @@ class FakeMaster:
             node.id: status_of(node) for node in healthy_view().nodes.values()
         }
         self.coordinator = SqliteCoordinator(directory, directory)
-        self.events = ViewEvents()
+        self.counters = Counters()
+        self.traffic = TrafficSteps(self.counters, clock, "master1")
+        self.events = ViewEvents(clock.now_ms, self.traffic)
         self.address: tuple[str, int] = ("", 0)
         self.gate = Gate(grants)
         replies = Replies(clock, CLUSTER[:8], private=grants is not None)
@@ -104,6 +109,9 @@ class FakeMaster:
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
             AdviceApi(lambda: self.view, lambda _: None, clock),
             HotKeysApi(lambda: self.view, lambda _: None, clock),
+            LocateApi(lambda: self.view, self.router, replies, clock),
+            PartitionsApi(lambda: self.view),
+            TrafficApi(self.traffic),
         )
         self._replies = replies
         self._authority = Authority(["cache.example"] if grants is None else ["*"])

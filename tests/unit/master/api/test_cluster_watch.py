@@ -8,9 +8,13 @@ import pytest
 
 from master.api.cluster_watch import GONE_AFTER_S, PERIOD_S, ClusterWatch
 from master.api.events import HISTORY, ViewEvents
+from master.api.traffic import TrafficSteps
+from master.http.request_counters import Counters
 from ringmaster.cluster.view import Filling, View
 from ringmaster.coordinator import Commit, Record
 from ringmaster.errors import CoordinatorUnavailable
+from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.e2e.waiting import until
 from tests.fakes.master import healthy_view
 
@@ -143,12 +147,17 @@ async def test_the_pace_of_a_rebalance_says_when_it_ends() -> None:
     assert found.eta_s is None
 
 
+def view_events(now_ms: int) -> ViewEvents:
+    clock = ClusterClock(SystemClock())
+    return ViewEvents(lambda: now_ms, TrafficSteps(Counters(), clock, "master1"))
+
+
 def at(epoch: int) -> View:
     return healthy_view(epoch)
 
 
 async def test_events_go_on_after_the_last_one_seen() -> None:
-    events = ViewEvents()
+    events = view_events(1_790_000_000_000)
     for epoch in (1, 2, 3):
         events.publish(at(epoch))
     events.publish(at(2))
@@ -159,14 +168,14 @@ async def test_events_go_on_after_the_last_one_seen() -> None:
 
 
 async def test_who_was_away_too_long_gets_the_present_state() -> None:
-    events = ViewEvents()
+    events = view_events(1_790_000_000_000)
     for epoch in range(1, HISTORY + 20):
         events.publish(at(epoch))
     assert [number for number, _ in events._since(2)] == [HISTORY + 19]
 
 
 async def test_an_event_says_what_changed() -> None:
-    events = ViewEvents()
+    events = view_events(1_790_000_000_000)
     events.publish(at(1))
     base = at(2)
     row = msgspec.structs.replace(base.table[0], filling=(Filling("aux2", 2),))
@@ -177,3 +186,26 @@ async def test_an_event_says_what_changed() -> None:
     body = msgspec.json.decode(data.removeprefix("data: "))
     assert (body["epoch"], body["changed"], body["moving"]) == (2, 1, 1)
     assert body["nodes"] == {"aux1": "up", "aux2": "up"}
+    assert body["at_ms"] == 1_790_000_000_000
+
+
+async def test_an_event_counts_replicas_that_took_over_and_not_what_was_handed_over() -> None:
+    events = view_events(0)
+    events.publish(at(1))
+    base = at(2)
+    lost = msgspec.structs.replace(base.table[0], primary="aux2", replicas=())
+    handed = msgspec.structs.replace(base.table[2], primary="aux2", replicas=("aux1",))
+    table = (lost, base.table[1], handed, *base.table[3:])
+    events.publish(msgspec.structs.replace(base, table=table))
+    [(_, raw)] = events._since(1)
+    assert msgspec.json.decode(raw.partition(b"data: ")[2])["promoted"] == 1
+
+
+async def test_who_asks_for_history_gets_the_newest_events() -> None:
+    events = view_events(0)
+    assert events._epoch_before(5) == -1
+    for epoch in range(1, 10):
+        events.publish(at(epoch))
+    for most, first in ((1, 9), (3, 7), (9, 1), (100, 1)):
+        found = events._since(events._epoch_before(most))
+        assert [number for number, _ in found] == [*range(first, 10)]
