@@ -7,11 +7,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from master.api.console_page import console_page
 from master.api.openapi import describe
 from master.api.request import Exchange
 from master.api.response import Reply
@@ -19,7 +19,6 @@ from master.http.problem import TITLES
 
 Node = dict[str, Any]
 
-_CONSOLE = Path(__file__).parent.parent / "console" / "index.html"
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 _STYLES = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _STYLE = (
@@ -39,7 +38,7 @@ class DocsApi:
         page = _render(document)
         self._page = _Page(page)
         # It shows the other page under its own policy, which is the stricter one but for the style.
-        self._console = _Page(_CONSOLE.read_text(), *_STYLES.findall(page))
+        self._console = _Page(console_page(), *_STYLES.findall(page))
 
     async def openapi(self, exchange: Exchange) -> Reply:
         """`GET /openapi.json`."""

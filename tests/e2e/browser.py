@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -82,6 +83,36 @@ class Page:
                 raise AssertionError(f"not so: {script}\n{text}\n{self.complaints}")
             await asyncio.sleep(0.05)
 
+    async def show(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Look at it with a screen of that size, of somebody who prefers light or dark."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def press(self, key: str) -> None:
+        """Press and release a key that has a name, such as Tab."""
+        codes = {"Tab": 9, "Enter": 13, "Space": 32, "ArrowRight": 39, "ArrowDown": 40}
+        text = {"Enter": "\r", "Space": " "}.get(key)
+        pressed: dict[str, Any] = {"key": text or key, "windowsVirtualKeyCode": codes[key]}
+        await self.call(
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            **pressed,
+            **({"text": text} if text else {}),
+        )
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    async def screenshot(self, path: Path) -> None:
+        """Write what is seen, as PNG."""
+        taken = await self.call("Page.captureScreenshot", format="png")
+        await asyncio.to_thread(_write, path, base64.b64decode(taken["data"]))
+
     async def call(self, method: str, **parameters: Any) -> Any:
         """One call of the protocol. Fails the test on an error."""
         number = next(self._numbers)
@@ -116,6 +147,11 @@ class Page:
             self.complaints.append(parameters["entry"]["text"])
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(parameters["exceptionDetails"]))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -72,9 +73,9 @@ async def sign_in(page: Page, token: str, *, keep: bool = False) -> None:
     )
 
 
-def publish(master: FakeMaster, epoch: int) -> None:
+def publish(master: FakeMaster, epoch: int, *, paused: bool = False) -> None:
     """What a new view does: the page may then ask for the state, and be told of the change."""
-    master.view = healthy_view(epoch)
+    master.view = msgspec.structs.replace(healthy_view(epoch), paused=paused)
     master.call(master.events.publish, master.view)
 
 
@@ -96,7 +97,7 @@ async def test_with_a_token_it_shows_state_and_changes(page: Page, guarded: Fake
     await page.until(SIGNED_IN)
     assert await page.evaluate(NODES) == 2
     await page.until(f"{CHANGES}.length === 1")
-    publish(guarded, 1_000)
+    publish(guarded, 1_000, paused=True)
     publish(guarded, 1_001)
     await page.until(f"{CHANGES}.join() === '1001,1000,' + {healthy_view().epoch}")
     await page.until(f"{HEALTH}.includes('epoch 1001')")
@@ -181,3 +182,27 @@ async def test_the_description_opens_with_the_token_and_its_style(
     )
     refused = [each for each in page.complaints if "Content Security Policy" in each]
     assert not refused
+
+
+async def test_with_another_right_the_rest_is_shown(page: Page, guarded: FakeMaster) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER)
+    await page.until("document.getElementById('snapshots-text').textContent.includes('“admin”')")
+    assert await page.evaluate(SIGNED_IN)
+
+
+async def test_a_hidden_tab_asks_nothing(page: Page, unguarded: FakeMaster) -> None:
+    await load(page, unguarded)
+    await page.until(SIGNED_IN)
+    hide = "Object.defineProperty(document, 'hidden', {get: () => %s, configurable: true})"
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    await page.evaluate(f"{hide % 'true'}; {tell}")
+    # Nothing tells that nothing comes but time: twice as long as between two questions.
+    asked = len(page.requests)
+    publish(unguarded, 1_000, paused=True)
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 2000))")
+    assert len(page.requests) == asked
+    assert 1_000 not in await page.evaluate(CHANGES)
+    await page.evaluate(f"{hide % 'false'}; {tell}")
+    await page.until(f"{HEALTH}.includes('epoch 1000') && {CHANGES}.includes(1000)")
+    assert not page.complaints
