@@ -67,6 +67,8 @@ def test_the_compiled_wheel_holds_services_and_machine_code_too(tmp_path: Path) 
     assert {f"{module}{suffix}" for module in ("shared__mypyc", *modules)} <= names
     services = {"master/__main__.py", "aux/__main__.py", "ringmaster/cli/ringmaster.conf.template"}
     assert services <= names
+    console = (ROOT / "master" / "console").rglob("*.*")
+    assert {str(path.relative_to(ROOT)) for path in console} <= names
     assert not {name for name in names if "__pycache__" in name or name.startswith("tooling/")}
 
 
