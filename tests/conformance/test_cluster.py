@@ -28,6 +28,7 @@ NODE_FIELDS = {
     "process_bytes",
     "hits",
     "misses",
+    "writes",
     "evictions",
     "wall_ahead_ms",
 }
