@@ -262,7 +262,7 @@ MEANINGS: Final[dict[str, str]] = {
     "active": "Whether that is under way.",
     "address": "Where other processes of the cluster reach it.",
     "becomes": "What was asked for.",
-    "bytes": "What its entries cost, keys, tables and allocator included.",
+    "bytes": "What its entries cost, keys, tables and allocator included; of snapshots: the size of the newest sections.",
     "bounds_s": "Upper bounds of the buckets, in seconds, inclusive; one bucket more takes the rest.",
     "busy_ratio": "Of a processor's time, what the sampling took on the busiest node.",
     "cluster": "The id of the cluster, 32 hex digits.",

@@ -1,6 +1,6 @@
 // Who looks, and what is asked again and again for them.
 import { at, say } from "./dom.js";
-import { startDialog } from "./dialog.js";
+import { forgetDialog, startDialog } from "./dialog.js";
 import { Follower } from "./events.js";
 import { forgetKeys, startExplorer } from "./explorer.js";
 import { bytes } from "./format.js";
@@ -10,7 +10,7 @@ import { lock, startLock } from "./lock.js";
 import { Loop, whileVisible } from "./loops.js";
 import { showNodes } from "./nodes.js";
 import { startOperations } from "./operations.js";
-import { showOverview } from "./overview.js";
+import { forgetOverview, showOverview } from "./overview.js";
 import { drawPartitions, forgetPartitions, refreshPartitions, shownEpoch, startPartitions } from "./partitions.js";
 import { refreshSnapshots, startSnapshots } from "./snapshots.js";
 import { startTheme } from "./theme.js";
@@ -19,11 +19,11 @@ import { forgetTraffic, noteMasters, noteTraffic, redrawTraffic, refreshTraffic,
 
 const HISTORY = 100;
 
-// Ends what was begun with the token before.
-let session = new AbortController();
-
 const health = (text) => { delete at("health").dataset.health; say(at("health"), text); };
 const unanswered = (error) => health(`no answer: ${error.message}`);
+
+// What is asked once it is known that there is an answer for who looks: otherwise each question would be refused.
+let others = [];
 
 async function refresh(signal) {
   const state = await askJson("/cluster", signal);
@@ -40,36 +40,35 @@ async function refresh(signal) {
   const asked = cost();
   say(at("cost"), `This page asked ${asked.questions} questions in the last 10 s: ${bytes(asked.bytes)}, ${asked.ms.toFixed(1)} ms each. It asks nothing while its tab is hidden.`);
   if (state.epoch > shownEpoch()) map.wake();
+  for (const loop of others.splice(0)) loop.run(signal);
 }
 
 const map = new Loop(refreshPartitions, 60000, askForToken);
 
 function start() {
-  session.abort();
-  session = new AbortController();
+  const session = account.renew();
   at("sign-in").hidden = true;
   const state = new Loop(refresh, 1000, askForToken, unanswered);
   // The front door sends what is asked to the masters that have less to do: not to the one behind this stream.
   const takers = { view: (view) => { noteView(view); state.wake(); }, traffic: noteTraffic };
   const events = new Follower(`/cluster/events?history=${HISTORY}&traffic=1`, takers);
-  const loops = [
-    state, map,
+  others = [
+    map,
     new Loop((signal) => events.run(whileVisible(signal)), 1000, askForToken),
     new Loop(refreshTraffic, 2000, askForToken),
     new Loop(refreshHot, 5000, askForToken),
     new Loop(refreshSnapshots, 15000, askForToken),
   ];
-  for (const loop of loops) loop.run(session.signal);
+  state.run(session);
 }
 
 function forget() {
-  session.abort();
   account.forget();
   lock();
   at("state").hidden = at("lock-label").hidden = at("sign-out").hidden = true;
   at("reasons").replaceChildren();
   showNodes([]);
-  for (const each of [forgetTimeline, forgetPartitions, forgetTraffic, forgetHot, forgetKeys]) each();
+  for (const each of [forgetDialog, forgetOverview, forgetTimeline, forgetPartitions, forgetTraffic, forgetHot, forgetKeys]) each();
   for (const id of ["snapshots-text", "snapshot-note", "node-note"]) say(at(id), "");
 }
 
@@ -104,7 +103,7 @@ at("docs").addEventListener("click", async (click) => {
   if (!account.token) return;
   click.preventDefault();
   try {
-    const page = await (await ask("/docs", session.signal)).blob();
+    const page = await (await ask("/docs")).blob();
     const url = URL.createObjectURL(page);
     open(url);
     setTimeout(() => URL.revokeObjectURL(url), 60000);

@@ -19,6 +19,12 @@ export function confirmed({ title, pairs = [], risk = "", action }) {
   });
 }
 
+export function forgetDialog() {
+  at("dialog").close();
+  facts(at("dialog-facts"), []);
+  for (const id of ["dialog-title", "dialog-risk"]) at(id).textContent = "";
+}
+
 export function startDialog() {
   at("dialog-check").addEventListener("change", () => { at("dialog-yes").disabled = !at("dialog-check").checked; });
 }

@@ -51,13 +51,15 @@ export function openKey(key) {
 function hideEntry() {
   for (const id of ["entry", "value-buttons", "value"]) at(id).hidden = true;
   at("value").textContent = "";
+  at("entry").replaceChildren();
+  opened = "";
 }
 
 async function locate(key) {
   hideEntry();
-  opened = key;
   const found = await askJson(`/cluster/locate?${query({ key, meta: 1 })}`);
   const { entry } = found;
+  opened = key;
   const place = [["partition", String(found.partition)], ["primary", found.primary ?? "none"], ["replicas", found.replicas.join(", ") || "none"]];
   const about = entry ? [["type", entry.content_type], ["size", bytes(entry.value_bytes)], ["version", entry.version],
     ["lives", entry.ttl === null ? "for ever" : `${duration(entry.ttl)} more`], ["tags", entry.tags.join(", ") || "none"]] : [];

@@ -6,11 +6,19 @@ const COUNTED_MS = 10000;
 
 export const account = {
   token: sessionStorage.getItem(KEPT) ?? "",
+  // Ends what was begun with the token before, whoever began it.
+  session: new AbortController(),
   take(token, keep) {
     this.token = token;
     if (keep) sessionStorage.setItem(KEPT, token);
   },
+  renew() {
+    this.session.abort();
+    this.session = new AbortController();
+    return this.session.signal;
+  },
   forget() {
+    this.session.abort();
     this.token = "";
     sessionStorage.removeItem(KEPT);
   },
@@ -18,11 +26,12 @@ export const account = {
 
 const answers = [];
 
-// A reply that says yes; otherwise an error with `status`, and `right` where one is missing.
+// Until `signal` aborts, or who looks is another. A reply that says yes; otherwise an error with `status`, and `right` where one is missing.
 export async function ask(path, signal, { method = "GET", headers = {}, body } = {}) {
   const sent = account.token ? { ...headers, Authorization: `Bearer ${account.token}` } : headers;
   const began = performance.now();
-  const reply = await fetch(path, { method, body, cache: "no-store", headers: sent, signal });
+  const { signal: session } = account.session;
+  const reply = await fetch(path, { method, body, cache: "no-store", headers: sent, signal: signal ?? session });
   const length = Number(reply.headers.get("Content-Length") ?? 0);
   answers.push({ at: began, ms: performance.now() - began, length });
   while (answers[0].at < began - COUNTED_MS) answers.shift();

@@ -11,6 +11,7 @@ export async function attempt(change, tell) {
   try {
     await change();
   } catch (error) {
+    if (error.name === "AbortError") return;
     tell(error.right ? `The right “${error.right}” is missing: ${error.message}` : `Not done: ${error.message}`);
   }
 }

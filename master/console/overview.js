@@ -43,6 +43,12 @@ export function showOverview(state) {
   showPaused(rebalance.paused);
 }
 
+export function forgetOverview() {
+  showTiles([]);
+  showMasters([]);
+  for (const id of ["moves-text", "restore-text"]) say(at(id), "");
+}
+
 function showMoves(rebalance, lacking) {
   const left = Math.max(rebalance.moving, lacking);
   most.moves = left ? Math.max(most.moves, left) : 0;

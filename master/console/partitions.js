@@ -3,6 +3,7 @@ import { at, colour, make, say } from "./dom.js";
 import { colourOf } from "./colours.js";
 import { askJson } from "./http.js";
 
+const HINT = "Point at a partition, or use the arrow keys.";
 const GAP = 1;
 // Pixels that the side of a cell has at least, so that they fill whole rows: there is a power of two of them.
 const LEAST = 8;
@@ -22,6 +23,7 @@ export function forgetPartitions() {
   table = null;
   chosen = -1;
   at("legend").replaceChildren();
+  say(at("map-text"), HINT);
   pen.clearRect(0, 0, canvas.width, canvas.height);
 }
 

@@ -206,3 +206,49 @@ async def test_a_hidden_tab_asks_nothing(page: Page, unguarded: FakeMaster) -> N
     await page.evaluate(f"{hide % 'false'}; {tell}")
     await page.until(f"{HEALTH}.includes('epoch 1000') && {CHANGES}.includes(1000)")
     assert not page.complaints
+
+
+async def test_signing_out_takes_keys_from_the_page(page: Page, guarded: FakeMaster) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+    await page.evaluate("document.getElementById('key').value = 'app/secret'")
+    await page.evaluate("document.querySelector('#look button').click()")
+    await page.until("document.getElementById('key-note').textContent.includes('no such key')")
+    await page.evaluate("document.getElementById('unlock').click()")
+    await page.evaluate("document.getElementById('sign-out').click()")
+    assert "app/secret" not in await page.evaluate("document.body.textContent")
+    assert await page.evaluate("document.getElementById('key').value") == ""
+    assert not await page.evaluate("document.getElementById('unlock').checked")
+    # That it needs a token it learned by asking once.
+    assert len([each for each in page.complaints if "401" in each]) == 1
+
+
+async def test_a_key_that_the_token_is_not_good_for_is_refused_in_words(
+    page: Page, guarded: FakeMaster
+) -> None:
+    await load(page, guarded)
+    await sign_in(page, READER)
+    await page.until(SIGNED_IN)
+    await page.evaluate("document.getElementById('key').value = 'other/1'")
+    await page.evaluate("document.querySelector('#look button').click()")
+    await page.until("/right|Not done/.test(document.getElementById('key-note').textContent)")
+    assert await page.evaluate(SIGNED_IN)
+
+
+async def test_everything_is_reached_by_the_tab_key(page: Page, unguarded: FakeMaster) -> None:
+    await load(page, unguarded)
+    await page.until(SIGNED_IN)
+    reached: list[str] = []
+    for _ in range(40):
+        await page.press("Tab")
+        reached.append(await page.evaluate("document.activeElement.id"))
+        if reached[-1] == "key":
+            break
+    wanted = ["unlock", "theme", "docs", "map", "changes", "prefix", "key"]
+    assert [each for each in reached if each in wanted] == wanted
+    # It is seen where one is.
+    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    await page.call("Input.insertText", text="some/key")
+    await page.press("Enter")
+    await page.until("document.getElementById('key-note').textContent.includes('no such key')")

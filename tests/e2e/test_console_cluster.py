@@ -171,6 +171,7 @@ async def test_stored_markup_stays_text(page: Page, cluster: Cluster) -> None:
     await page.until("document.querySelectorAll('#tree li').length >= 2")
     assert "onerror" in await page.evaluate("document.getElementById('tree').textContent")
     await click(page, "#look button")
+    await page.until("!document.getElementById('value-buttons').hidden")
     await click(page, "#show")
     await page.until("document.getElementById('value').textContent.includes('onerror')")
     assert await page.evaluate("document.querySelectorAll('main img, main script').length") == 0
