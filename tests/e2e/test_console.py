@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from master.http.limits import Limits
 from ringmaster.access.grant import Grant, digest_of, make_grant, new_token
+from ringmaster.cluster.view import Filling
 from tests.e2e.browser import CHROMIUM, Page, new_page
 from tests.fakes.master import FakeMaster, healthy_view
 
@@ -30,6 +31,7 @@ SIGNED_IN = f"{HEALTH}.includes('· epoch ') && !document.getElementById('state'
 ASKED = "!document.getElementById('sign-in').hidden"
 NODES = "document.querySelectorAll('#nodes tr').length"
 CHANGES = "[...document.querySelectorAll('#changes li')].map((line) => line.value)"
+TOLD = "[...document.querySelectorAll('#changes li')].map((line) => line.textContent).join()"
 KEPT = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
 
 
@@ -252,3 +254,64 @@ async def test_everything_is_reached_by_the_tab_key(page: Page, unguarded: FakeM
     await page.call("Input.insertText", text="some/key")
     await page.press("Enter")
     await page.until("document.getElementById('key-note').textContent.includes('no such key')")
+
+
+async def test_a_restore_and_a_rebalance_are_shown_as_they_go(
+    page: Page, unguarded: FakeMaster
+) -> None:
+    text = "document.getElementById('restore-text').textContent"
+    aux1 = unguarded.statuses["aux1"]
+    unguarded.statuses["aux1"] = msgspec.structs.replace(
+        aux1, restoring=[0, 2, 4], restored_entries=10
+    )
+    base = healthy_view()
+    filled = msgspec.structs.replace(base.table[0], replicas=(), filling=(Filling("aux2", 7),))
+    unguarded.view = msgspec.structs.replace(base, table=(filled, *base.table[1:]))
+    await load(page, unguarded)
+    await page.until(f"{text}.includes('0 of 3 partitions, 10 entries')")
+    await page.until(
+        "document.getElementById('moves-text').textContent.startsWith('1 copy moving')"
+    )
+    await page.evaluate("document.getElementById('map').focus()")
+    await page.press("ArrowRight")
+    await page.until(
+        "document.getElementById('map-text').textContent.includes('being filled aux2')"
+    )
+    unguarded.statuses["aux1"] = msgspec.structs.replace(aux1, restoring=[2], restored_entries=90)
+    await page.until(f"{text}.includes('2 of 3 partitions, 90 entries')")
+    unguarded.statuses["aux1"] = msgspec.structs.replace(aux1, restored_entries=120)
+    unguarded.view = healthy_view(8)
+    await page.until(f"{text} === 'Restored from snapshots: 120 entries.'")
+    await page.until("document.getElementById('moves').value === 1")
+    await page.until(f"{TOLD}.includes('restored from snapshots')")
+
+
+async def test_a_drain_that_puts_copies_at_risk_takes_a_tick_more(
+    page: Page, unguarded: FakeMaster
+) -> None:
+    await load(page, unguarded)
+    await page.until(SIGNED_IN)
+    await page.evaluate("document.getElementById('unlock').click()")
+    await page.evaluate("document.querySelector('#nodes button').click()")
+    await page.until("document.getElementById('dialog').open")
+    risk = "document.getElementById('dialog-risk').textContent"
+    assert "8 partitions would have too few copies" in await page.evaluate(risk)
+    assert await page.evaluate("document.getElementById('dialog-yes').disabled")
+    assert not [each for each in page.requests if "force=1" in each["url"]]
+    await page.evaluate("document.getElementById('dialog-check').click()")
+    await page.evaluate("document.getElementById('dialog-yes').click()")
+    await page.until("document.getElementById('node-note').textContent.includes('being drained')")
+    [asked] = [each for each in page.requests if "force=1" in each["url"]]
+    assert asked["url"].endswith("/cluster/nodes/aux1/drain?force=1")
+
+
+async def test_markup_in_the_state_of_the_cluster_stays_text(
+    page: Page, unguarded: FakeMaster
+) -> None:
+    evil = "<img src=x onerror='window.ran = 1'>"
+    aux1 = unguarded.statuses["aux1"]
+    unguarded.statuses["aux1"] = msgspec.structs.replace(aux1, snapshot_problems=[evil])
+    await load(page, unguarded)
+    await page.until("document.getElementById('reasons').textContent.includes('<img')")
+    assert await page.evaluate("document.querySelectorAll('main img').length") == 0
+    assert not await page.evaluate("'ran' in window")

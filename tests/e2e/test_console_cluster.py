@@ -233,3 +233,18 @@ async def test_a_kill_and_a_join_are_seen_at_once(page: Page, cluster: Cluster) 
         "/aux9: [1-9]/.test(document.getElementById('legend').textContent.replaceAll('aux', ' aux'))"
     )
     await page.screenshot(PICTURES / "rebalance.png")
+
+
+async def test_it_goes_on_when_masters_are_replaced(page: Page, cluster: Cluster) -> None:
+    for name, master in cluster.masters.items():
+        before = master.kill()
+        wait_until(lambda old=before, m=master: m.pid != old, f"{name} was started again", 20)
+        wait_until(cluster.is_ready, "masters answer", 20)
+    with cluster.client() as client:
+        client.request("POST", "/cluster/rebalance/pause")
+        await page.until(f"{CHANGES}.includes('rebalancing is paused')")
+        client.request("POST", "/cluster/rebalance/resume")
+    await page.until(f"{CHANGES}.includes('rebalancing goes on')")
+    await page.until(HEALTHY)
+    # What was under way with those masters failed, and the browser says so.
+    page.complaints.clear()
