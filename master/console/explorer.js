@@ -42,6 +42,8 @@ function keyItem(key, prefix) {
 }
 
 let opened = "";
+// Of its value.
+let openedBytes = 0;
 
 export function openKey(key) {
   at("key").value = key;
@@ -60,6 +62,7 @@ async function locate(key) {
   const found = await askJson(`/cluster/locate?${query({ key, meta: 1 })}`);
   const { entry } = found;
   opened = key;
+  openedBytes = entry?.value_bytes ?? 0;
   const place = [["partition", String(found.partition)], ["primary", found.primary ?? "none"], ["replicas", found.replicas.join(", ") || "none"]];
   const about = entry ? [["type", entry.content_type], ["size", bytes(entry.value_bytes)], ["version", entry.version],
     ["lives", entry.ttl === null ? "for ever" : `${duration(entry.ttl)} more`], ["tags", entry.tags.join(", ") || "none"]] : [];
@@ -76,7 +79,10 @@ async function showValue() {
     await reply.body.cancel();
     return say(at("key-note"), `${bytes(size)} are too many to show; fetch it with curl.`);
   }
-  at("value").textContent = readable(new Uint8Array(await reply.arrayBuffer()));
+  const text = readable(new Uint8Array(await reply.arrayBuffer()));
+  // A value that was POSTed comes with its key around it. Quotes in the key are escaped, so this is the first that are not.
+  const begin = size > openedBytes && text.startsWith('{"key":"') ? text.indexOf('","value":') : -1;
+  at("value").textContent = begin < 0 ? text : text.slice(begin + 10, -1);
   at("value").hidden = false;
 }
 
