@@ -58,7 +58,7 @@ class TrafficSteps:
     async def run(self) -> None:
         """Sample until cancelled, at the end of each step."""
         while True:
-            await asyncio.sleep((STEP_MS - self._clock.now_ms() % STEP_MS) / 1000 + 0.001)
+            await asyncio.sleep((self._nearest_end() + STEP_MS - self._clock.now_ms()) / 1000)
             self.sample()
 
     def sample(self) -> None:
@@ -66,8 +66,7 @@ class TrafficSteps:
         now = self._totals()
         before, self._before = self._before, now
         buckets = [new - old for new, old in zip(now.buckets, before.buckets, strict=True)]
-        # A little after its end.
-        at_ms = (self._clock.now_ms() // STEP_MS - 1) * STEP_MS
+        at_ms = self._nearest_end() - STEP_MS
         self.last_ms = at_ms
         self._steps.append(
             Step(
@@ -92,6 +91,10 @@ class TrafficSteps:
                 "steps": [step for step in self._steps if step.at_ms > since_ms],
             }
         )
+
+    def _nearest_end(self) -> int:
+        """Of a step: a timer may be a little early or late."""
+        return (self._clock.now_ms() + STEP_MS // 2) // STEP_MS * STEP_MS
 
     def _totals(self) -> Step:
         requests = refused = errors = 0
