@@ -93,12 +93,16 @@ def whole(acts: Iterable[Act]) -> Act:
 
 def sentence(act: Act) -> str:
     """Its figures, for people."""
-    doubtful = f", {act.unknown} writes of unknown outcome" if act.unknown else ""
-    errors = f", {act.errors} errors" if act.errors else ""
+    doubtful = f", {_plural(act.unknown, 'write')} of unknown outcome" if act.unknown else ""
+    errors = f", {_plural(act.errors, 'error')}" if act.errors else ""
     return (
         f"{act.requests:,} requests: lost {act.lost}, stale {act.stale}{errors}{doubtful}; "
         f"the longest a client waited: {act.wait_ms:.0f} ms"
     )
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 class Growth:

@@ -28,7 +28,7 @@ def test_every_outcome_is_counted_and_the_longest_wait_is_kept() -> None:
     act = counted("kill", samples, 12, 3.21)
     assert act == Act("kill", 5, 1, 1, 1, 1, 34.5, 12, 3.2)
     assert sentence(act) == (
-        "5 requests: lost 1, stale 1, 1 errors, 1 writes of unknown outcome; the longest a client waited: 34 ms"
+        "5 requests: lost 1, stale 1, 1 error, 1 write of unknown outcome; the longest a client waited: 34 ms"
     )
     assert counted("nothing", [], 0, 0.0).wait_ms == 0.0
 
