@@ -27,6 +27,7 @@ class NodeRates:
     """Of one node, a second; `hit_ratio` of the reads of the window, None if there were none."""
 
     reads: float
+    writes: float
     evictions: float
     hit_ratio: float | None
 
@@ -50,25 +51,25 @@ def rates(readings: Sequence[Reading]) -> Rates:
         return Rates({}, None, 0.0)
     last = readings[-1]
     nodes: dict[str, NodeRates] = {}
-    sums = [0.0, 0.0, 0.0]
+    sums = [0.0, 0.0, 0.0, 0.0]
     for name, row in _rows(last.status).items():
         first = next((each for each in readings if _same(_rows(each.status).get(name), row)), last)
         elapsed_s = last.at - first.at
         if elapsed_s <= 0.0:
             continue
         before = _rows(first.status)[name]
-        hits, misses, evictions = (
+        counted = [
             max(0, row.get(counter, 0) - before.get(counter, 0)) / elapsed_s
-            for counter in ("hits", "misses", "evictions")
-        )
-        nodes[name] = _node_rates(hits, misses, evictions)
-        sums = [sums[0] + hits, sums[1] + misses, sums[2] + evictions]
+            for counter in ("hits", "misses", "writes", "evictions")
+        ]
+        nodes[name] = _node_rates(*counted)
+        sums = [total + each for total, each in zip(sums, counted, strict=True)]
     return Rates(nodes, _node_rates(*sums) if nodes else None, _moved(readings[0], last))
 
 
-def _node_rates(hits: float, misses: float, evictions: float) -> NodeRates:
+def _node_rates(hits: float, misses: float, writes: float, evictions: float) -> NodeRates:
     reads = hits + misses
-    return NodeRates(reads, evictions, hits / reads if reads else None)
+    return NodeRates(reads, writes, evictions, hits / reads if reads else None)
 
 
 def _moved(first: Reading, last: Reading) -> float:

@@ -12,8 +12,8 @@ from ringmaster.cli.tables import STYLES, readable_bytes
 from ringmaster.cli.top.figures import NodeRates, Rates, Watch
 
 COLUMNS: Final = (
-    *("node", "state", "memory", "used", "hit ratio", "reads/s", "evictions/s", "partitions"),
-    "entries",
+    *("node", "state", "memory", "used", "hit ratio", "reads/s", "writes/s", "evictions/s"),
+    *("partitions", "entries"),
 )
 """Of a node. It can be sorted by each of them."""
 
@@ -21,6 +21,7 @@ _TEXTS: Final = ("node", "state", "memory")
 _EXPENDABLE: Final = (
     "entries",
     "used",
+    "writes/s",
     "memory",
     "partitions",
     "evictions/s",
@@ -39,8 +40,8 @@ HELP: Final = (
     "s       sort by the next column",
     "?       this help, and back",
     "",
-    "reads/s, evictions/s and the hit ratio are of the last 5 seconds, of all",
-    "reads of a node's keys; partitions are primaries + replicas.",
+    "reads/s, writes/s, evictions/s and the hit ratio are of the last 5 seconds, of",
+    "all requests for a node's keys; partitions are primaries + replicas.",
     "memory is what entries take of what they can have.",
 )
 
@@ -159,7 +160,10 @@ def _masters(status: Mapping[str, Any]) -> Iterator[str]:
 
 def _totals(total: NodeRates) -> list[str]:
     ratio = "" if total.hit_ratio is None else f"{total.hit_ratio:.1%} hit"
-    parts = [f"{total.reads:,.0f} reads/s", ratio, f"{total.evictions:,.0f} evictions/s"]
+    parts = [
+        *(f"{total.reads:,.0f} reads/s", f"{total.writes:,.0f} writes/s", ratio),
+        f"{total.evictions:,.0f} evictions/s",
+    ]
     return [part for part in parts if part]
 
 
@@ -226,7 +230,9 @@ def _sort_key(node: Mapping[str, Any], of_node: NodeRates | None, column: str) -
     if of_node is None:
         return -1.0
     ratio = -1.0 if of_node.hit_ratio is None else of_node.hit_ratio
-    return {"hit ratio": ratio, "reads/s": of_node.reads}.get(column, of_node.evictions)
+    return {"hit ratio": ratio, "reads/s": of_node.reads, "writes/s": of_node.writes}.get(
+        column, of_node.evictions
+    )
 
 
 def _used(node: Mapping[str, Any]) -> float:
@@ -249,6 +255,7 @@ def _cells(node: Mapping[str, Any], of_node: NodeRates | None, options: Options)
     cells["partitions"] = f"{node.get('primaries', 0)} + {node.get('replicas', 0)}{filling}"
     if of_node is not None:
         cells["reads/s"] = f"{of_node.reads:,.0f}"
+        cells["writes/s"] = f"{of_node.writes:,.0f}"
         cells["evictions/s"] = f"{of_node.evictions:,.0f}"
         cells["hit ratio"] = "" if of_node.hit_ratio is None else f"{of_node.hit_ratio:.1%}"
     style = STYLES.get(state, "yellow")

@@ -20,11 +20,11 @@ def status(*nodes: Any, **fields: Any) -> dict[str, Any]:
 def test_rates_are_differences_divided_by_time() -> None:
     found = rates(
         [
-            Reading(10.0, status(node(hits=100, misses=50, evictions=3))),
-            Reading(12.0, status(node(hits=160, misses=70, evictions=4))),
+            Reading(10.0, status(node(hits=100, misses=50, writes=7, evictions=3))),
+            Reading(12.0, status(node(hits=160, misses=70, writes=10, evictions=4))),
         ]
     )
-    assert found.nodes == {"aux1": NodeRates(reads=40.0, evictions=0.5, hit_ratio=0.75)}
+    assert found.nodes == {"aux1": NodeRates(reads=40.0, writes=1.5, evictions=0.5, hit_ratio=0.75)}
     assert found.total == found.nodes["aux1"]
 
 
@@ -35,12 +35,12 @@ def test_the_total_is_of_all_nodes() -> None:
             Reading(1.0, status(node("a", hits=30), node("b", hits=0, misses=10))),
         ]
     )
-    assert found.total == NodeRates(reads=40.0, evictions=0.0, hit_ratio=0.75)
+    assert found.total == NodeRates(reads=40.0, writes=0.0, evictions=0.0, hit_ratio=0.75)
 
 
 def test_without_reads_there_is_no_ratio() -> None:
     found = rates([Reading(0.0, status(node(hits=5))), Reading(1.0, status(node(hits=5)))])
-    assert found.nodes["aux1"] == NodeRates(0.0, 0.0, None)
+    assert found.nodes["aux1"] == NodeRates(0.0, 0.0, 0.0, None)
 
 
 @pytest.mark.parametrize("readings", [[], [Reading(1.0, status(node(hits=9)))]])

@@ -51,7 +51,7 @@ def test_one_picture_has_everything() -> None:
             watched(
                 status(node("aux1"), node("aux2")),
                 status(
-                    node("aux1", hits=90, misses=10, evictions=4),
+                    node("aux1", hits=90, misses=10, writes=6, evictions=4),
                     node("aux2", state="draining", filling=5),
                     rebalance=rebalance,
                     health="recovering",
@@ -62,7 +62,10 @@ def test_one_picture_has_everything() -> None:
     )
     for wanted in (
         *("recovering", "epoch 7", "1024 partitions", "2 copies each", "eviction adaptive"),
-        *("master master1, master master2 (controller)", "100 reads/s, 90.0% hit, 4 evictions/s"),
+        *(
+            "master master1, master master2 (controller)",
+            "100 reads/s, 6 writes/s, 90.0% hit, 4 evictions/s",
+        ),
         *("12 copies moving, 2.0 KiB/s, about 9 s left", "aux2 drains"),
         *("█████░░░░░  50%", "300 + 340", "300 + 340 (+5)"),
         *("812.4/s   2 copies  aux1  user/7", "12:00:01  aux2 up -> draining"),
@@ -107,13 +110,20 @@ def test_hot_keys_and_changes_share_what_is_left() -> None:
 
 @pytest.mark.parametrize(
     ("column", "first"),
-    [("node", "a"), ("memory", "b"), ("reads/s", "c"), ("hit ratio", "b"), ("evictions/s", "a")],
+    [
+        ("node", "a"),
+        ("memory", "b"),
+        ("reads/s", "c"),
+        ("writes/s", "b"),
+        ("hit ratio", "b"),
+        ("evictions/s", "a"),
+    ],
 )
 def test_nodes_are_sorted_by_the_column(column: str, first: str) -> None:
     before = status(node("a"), node("b"), node("c"))
     after = status(
         node("a", hits=1, misses=9, evictions=9),
-        node("b", hits=5, bytes=99 * 2**20),
+        node("b", hits=5, writes=2, bytes=99 * 2**20),
         node("c", hits=50, misses=50),
     )
     lines = text(watched(before, after), sort=column)
