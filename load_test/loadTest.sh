@@ -1,30 +1,55 @@
 #!/usr/bin/env bash
-# Drives load at a Ringmaster cluster. Needs no flag and works from any folder.
+# Drives load at a Ringmaster cluster and leaves a report. Needs no flag and works from any folder.
 #
+#   --scenario NAME   what the users do                (mixed)
+#       mixed         of 10 users 6 read, 3 write, 1 works in bulk
+#       read-heavy    95 % reads, and what is missing is put in
+#       write-heavy   70 % writes, 20 % reads, 10 % deletes
+#       hot-key       90 % of all requests are for one key
+#       stampede      values that expire after a second and take time to make: Prefer: wait, fill tokens
+#       bulk          100 keys a request, half of them writes
+#       failover      mixed, and a node is killed in the middle
+#   --trace FILE  replays a trace, .tsv or .lis (.xz, .zst): each request a read, and on a miss a write
 #   --host URL    the cluster's front door             (http://127.0.0.1:8080)
 #   --users N     how many users at a time             (32)
-#   --time T      how long, as 30s, 5m, 1h             (30s)
-#   --out DIR     where the reports go                 (load_test/results/<time of start>)
+#   --time T      how long, as 30s, 5m, 1h             (30s; a trace: to its end)
+#   --processes N how many processes make the load, -1 = one a core  (1)
+#   --out DIR     where the report goes                (load_test/results/<time of start>)
+#   --before DIR  the run to compare with              (the last of the same scenario beside it)
+#
+#   --kill-at S   kill a node after S seconds          (failover: in the middle; else never)
+#   --kill-node ID    which                            (the one with most primaries)
+#   --data-dir DIR    data folder of the `ringmaster up` under test  (data in the checkout)
+#   --compose-file F  compose file of the one under test  (docker-compose.yml in the checkout)
 #
 #   --keys N      how many different keys              (10000)
 #   --zipf-s S    skew of their popularity, 0 = all alike  (0.99)
 #   --value-size B    bytes of a value                 (100)
 #   --bulk-size N     keys of a bulk request           (100)
-#   --ttl S       expiry in seconds, 0 = never         (0)
+#   --ttl S       expiry in seconds, 0 = never         (0; stampede: 1)
+#   --fill-time S stampede: how long a value takes to make  (0.05)
 #   --seed N      makes the choice of keys repeatable
-#   ReadHeavy, WriteHeavy, Bulk    only these users    (all: 6, 3 and 1 of 10)
+#   ReadHeavy, WriteHeavy, Bulk, HotKey, Stampede    only these users
 #
-# Whatever else is given goes to Locust, --processes 2 for instance, when one core of load is too little.
+# Whatever else is given goes to Locust.
 #
-# Leaves report.html, stats.csv (one line per kind of request), history.csv, failures.csv, locust.log and summary.txt,
-# which it prints. Ends with 0 if no request failed, 1 if one did, 2 if there was nothing to test.
+# Leaves report.html with its plots (.svg), comparison.txt, summary.txt, run.json (what the next run is compared with),
+# stats.csv, history.csv, failures.csv, locust.html and locust.log. Prints the summary and the comparison.
+# Ends with 0 if no request failed, 1 if one did or no node could be killed, 2 if there was nothing to test.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
+scenario=
 host=http://127.0.0.1:8080
 users=32
-time=30s
+time=
+trace=
+before=
+kill_at=
+kill_node=
+data_dir=$root/data
+compose_file=$root/docker-compose.yml
 out=$here/results/$(date +%Y%m%d-%H%M%S)
 more=()
 
@@ -33,14 +58,16 @@ die() { printf 'loadTest: %s\n' "$*" >&2; exit 2; }
 
 while (($#)); do
     case $1 in
-        --host | --users | --time | --out)
+        --scenario | --host | --users | --time | --trace | --out | --before | --kill-at | --kill-node | --data-dir | --compose-file)
             (($# > 1)) || die "$1 needs a value"
-            declare "${1#--}=$2"
+            option=${1#--}
+            declare "${option//-/_}=$2"
             shift
             ;;
-        --host=* | --users=* | --time=* | --out=*)
+        --scenario=* | --host=* | --users=* | --time=* | --trace=* | --out=* | --before=* | --kill-at=* | --kill-node=* | --data-dir=* | --compose-file=*)
             option=${1%%=*}
-            declare "${option#--}=${1#*=}"
+            option=${option#--}
+            declare "${option//-/_}=${1#*=}"
             ;;
         -h | --help) usage; exit 0 ;;
         *) more+=("$1") ;;
@@ -56,14 +83,40 @@ if [ ! -x "$locust" ]; then
         locust=$root/.venv/bin/locust
     }
 fi
+python=$(dirname "$locust")/python
+[ -x "$python" ] || python=python3
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+
+# Prints how many seconds a time such as 1h30m or 45 has; fails for anything else.
+seconds() {
+    [[ $1 =~ ^(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s?)?$ && -n $1 ]] || return 1
+    printf '%d\n' $((10#${BASH_REMATCH[2]:-0} * 3600 + 10#${BASH_REMATCH[4]:-0} * 60 + 10#${BASH_REMATCH[6]:-0}))
+}
 
 [[ $host =~ ^https?:// ]] || host=http://$host
 host=${host%/}
 [[ $users =~ ^[1-9][0-9]*$ ]] || die "--users takes a number, got '$users'"
+[ -n "$scenario" ] || scenario=${trace:+replay}
+scenario=${scenario:-mixed}
+case $scenario in
+    mixed | read-heavy | write-heavy | hot-key | stampede | bulk | failover) [ -z "$trace" ] || die "--trace goes without --scenario" ;;
+    replay) [ -r "$trace" ] || die "--trace needs a file that can be read, got '$trace'" ;;
+    *) die "--scenario takes mixed, read-heavy, write-heavy, hot-key, stampede, bulk or failover, got '$scenario'" ;;
+esac
+[ -n "$time" ] || [ -n "$trace" ] || time=30s
+if [ -n "$time" ]; then
+    length=$(seconds "$time") || die "--time takes 30s, 5m or 1h, got '$time'"
+    ((length > 0)) || die "--time must be more than 0"
+fi
+if [ "$scenario" = failover ] && [ -z "$kill_at" ]; then
+    kill_at=$(awk "BEGIN {print $length / 2}")
+fi
+[[ ${kill_at:-0} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--kill-at takes seconds, got '$kill_at'"
+[ -z "$before" ] || [ -r "$before/run.json" ] || die "--before takes the folder of a run, and '$before' has no run.json"
 
 # Prints the status of the cluster's readiness; fails, and says why, if nobody answers.
 probe() {
-    python3 - "$host/readyz" <<'EOF'
+    "$python" - "$host/readyz" <<'EOF'
 import sys, urllib.error, urllib.request
 # As Locust does: what http_proxy names is never asked.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -83,17 +136,33 @@ or name another: $0 --host http://HOST:PORT"
 fi
 [ "$status" = 200 ] || die "the cluster at $host is not ready (GET /readyz gives $status); see curl $host/readyz"
 
+absolute() { printf '%s/%s\n' "$(cd "$(dirname "$1")" && pwd)" "$(basename "$1")"; }
+[ -z "$trace" ] || trace=$(absolute "$trace")
+[ ! -d "$data_dir" ] || data_dir=$(absolute "$data_dir")
+[ ! -f "$compose_file" ] || compose_file=$(absolute "$compose_file")
+[ -z "$before" ] || before=$(absolute "$before")
+
+if [ -n "$kill_at" ] && [ "$kill_at" != 0 ]; then
+    # Before anything is measured: a failover that nobody causes is none.
+    found=$("$python" -m load_test.breaking --check --host "$host" --data-dir "$data_dir" \
+        --compose-file "$compose_file" --node "$kill_node" 2>&1) || die "no node can be killed: $found"
+fi
+
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-printf 'loadTest: %s users at %s for %s\n' "$users" "$host" "$time"
+if [ -f "$out/run.json" ]; then mv "$out/run.json" "$out/run.before.json"; fi
+rm -f "$out/comparison.txt" "$out/summary.txt"
+printf 'loadTest: %s, %s users at %s %s\n' "$scenario" "$users" "$host" "${time:+for $time}${trace:+ by $trace}"
 
 result=0
 (
     # No settings file of the caller's folder applies.
     cd "$here"
-    exec "$locust" --locustfile locustfile.py --headless --host "$host" \
-        --users "$users" --spawn-rate "$users" --run-time "$time" --stop-timeout 10 \
-        --html "$out/report.html" --csv "$out/locust" --summary-file "$out/summary.txt" \
+    exec "$locust" --locustfile locustfile.py --headless --host "$host" --scenario "$scenario" \
+        --users "$users" --spawn-rate "$users" ${time:+--run-time "$time"} --stop-timeout 10 \
+        ${trace:+--trace "$trace"} ${kill_at:+--kill-at "$kill_at"} ${kill_node:+--kill-node "$kill_node"} \
+        --data-dir "$data_dir" --compose-file "$compose_file" \
+        --html "$out/locust.html" --csv "$out/locust" --summary-file "$out/summary.txt" --run-file "$out/run.json" \
         ${more[@]+"${more[@]}"}
 ) >"$out/locust.log" 2>&1 </dev/null || result=$?
 
@@ -108,5 +177,7 @@ if [ ! -s "$out/summary.txt" ]; then
 fi
 printf '\n'
 cat "$out/summary.txt"
-printf 'reports     %s\n' "$out"
+compared=$("$python" -m load_test.report "$out" ${before:+--before "$before"}) || printf 'loadTest: there is no report\n' >&2
+[ -z "$compared" ] || printf '\n%s\n\n' "$compared"
+printf 'report      %s\n' "$out/report.html"
 exit $result

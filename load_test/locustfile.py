@@ -1,73 +1,51 @@
-"""Load for a Ringmaster cluster: users that read, users that write, users that work in bulk.
+"""Load for a Ringmaster cluster, by scenario.
 
-`loadTest.sh` runs it; by hand: `locust -f load_test/locustfile.py --host http://127.0.0.1:8080`.
+`loadTest.sh` runs it; by hand: `PYTHONPATH=. locust -f load_test/locustfile.py --host http://127.0.0.1:8080`.
 
 There is no think time: each user sends its next request as soon as it has the last reply (a closed loop), so
 the figures are the cluster's and the load generator's, and requests a second = users / mean response time.
 
 `RINGMASTER_TOKEN`, or a file that `RINGMASTER_TOKEN_FILE` names, has the token where masters ask for one.
-
-A miss is an ordinary answer of a cache. It is counted under a name of its own (`GET /data/{key} miss`) and in
-the hit ratio, and is no failure; a 404 that is not Ringmaster's is one, and so is a value of another key.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
+import time
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from locust import FastHttpUser, constant, events, tag, task
+from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
-from popularity import Popularity
-from summary import Items, render
 
-GET = "GET /data/{key}"
+from load_test.figures import COMPARED_OPTIONS
+from load_test.observer import Observer
+from load_test.summary import duration_s, errors, render, requests
+from load_test.users import Bulk, CacheUser, HotKey, ReadHeavy, Replay, Stampede, WriteHeavy
+from load_test.workload import Workload, open_trace
 
-
-class Workload:
-    """What the options ask for; one per process, shared by its users."""
-
-    def __init__(self, options: Any) -> None:
-        self.bulk_size = int(options.bulk_size)
-        self._prefix = str(options.key_prefix)
-        self._ttl_s = float(options.ttl)
-        self._filler = "x" * int(options.value_size)
-        # An odd stride scatters ranks over the key names, so that popular keys are no neighbours.
-        self._popularity = Popularity(options.keys, options.zipf_s, random.Random(options.seed))
-        self.items = Items()
-
-    def key(self) -> str:
-        """The key to use next."""
-        return self._name(self._popularity.draw())
-
-    def batch(self) -> list[str]:
-        """Different keys for one bulk request, at most `bulk_size`."""
-        return list({self._name(rank): None for rank in self._popularity.draw_many(self.bulk_size)})
-
-    def value(self, key: str) -> str:
-        """A value that names its key, so that a reply can be checked."""
-        return f"{key}={self._filler}"
-
-    def item(self, key: str) -> dict[str, Any]:
-        """What POST takes."""
-        item: dict[str, Any] = {"key": key, "value": self.value(key)}
-        if self._ttl_s:
-            item["ttl"] = self._ttl_s
-        return item
-
-    def _name(self, rank: int) -> str:
-        return f"{self._prefix}{rank}"
+SCENARIOS: Final[dict[str, tuple[type[CacheUser], ...]]] = {
+    "mixed": (ReadHeavy, WriteHeavy, Bulk),
+    "read-heavy": (ReadHeavy,),
+    "write-heavy": (WriteHeavy,),
+    "hot-key": (HotKey,),
+    "stampede": (Stampede,),
+    "bulk": (Bulk,),
+    "failover": (ReadHeavy, WriteHeavy, Bulk),
+    "replay": (Replay,),
+}
+TRACE_ENDED: Final = "trace-ended"
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
     """Options of ours beside Locust's own."""
     group = parser.add_argument_group("Ringmaster")
+    group.add_argument(
+        "--scenario", choices=SCENARIOS, default="mixed", help="Which users there are (mixed)."
+    )
     group.add_argument("--keys", type=int, default=10_000, help="How many different keys (10000).")
     group.add_argument(
         "--zipf-s",
@@ -77,198 +55,145 @@ def add_options(parser: ArgumentParser) -> None:
     )
     group.add_argument("--value-size", type=int, default=100, help="Bytes of a value (100).")
     group.add_argument("--bulk-size", type=int, default=100, help="Keys of a bulk request (100).")
-    group.add_argument("--ttl", type=float, default=0.0, help="Expiry in seconds, 0 = never (0).")
+    group.add_argument(
+        "--ttl", type=float, default=0.0, help="Expiry in seconds, 0 = never (0; stampede: 1)."
+    )
+    group.add_argument(
+        "--fill-time", type=float, default=0.05, help="Stampede: seconds to make a value (0.05)."
+    )
+    group.add_argument("--trace", default="", help="Replay: the trace file, .tsv or .lis.")
     group.add_argument("--key-prefix", default="load:", help="What every key begins with (load:).")
     group.add_argument(
         "--seed", type=int, default=None, help="Makes the choice of keys repeatable."
     )
+    group.add_argument(
+        "--kill-at", type=float, default=0.0, help="Kill a node after so many seconds, 0 = never."
+    )
+    group.add_argument("--kill-node", default="", help="Which node (the one with most primaries).")
+    group.add_argument("--data-dir", default="", help="The data folder of a local cluster (data).")
+    group.add_argument("--compose-file", default="", help="The compose file of one in containers.")
     group.add_argument("--summary-file", default="", help="Where to write the summary as well.")
+    group.add_argument("--run-file", default="", help="Where to keep what the report is made of.")
 
 
 @events.init.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
     """Reads the options once; with `--processes`, brings the counts of all workers together."""
-    workload = Workload(environment.parsed_options)
+    options, runner = environment.parsed_options, environment.runner
+    workload = Workload(options)
     environment.workload = workload  # type: ignore[attr-defined]
-    if isinstance(environment.runner, WorkerRunner):
+    if not options.user_classes:
+        environment.user_classes = list(SCENARIOS[options.scenario])
+
+    @environment.events.request.add_listener
+    def count(response_time: float, exception: Any, **_: Any) -> None:
+        workload.timeline.request(time.time(), response_time, failed=exception is not None)
+
+    if isinstance(runner, WorkerRunner):
 
         def report(data: dict[str, Any], **_: Any) -> None:
-            data["items"] = workload.items.take()
+            data["seconds"] = workload.timeline.take()
 
         environment.events.report_to_master.add_listener(report)
-    elif isinstance(environment.runner, MasterRunner):
+    elif isinstance(runner, MasterRunner):
 
         def collect(data: dict[str, Any], **_: Any) -> None:
-            workload.items.add(*data.get("items", (0, 0)))
+            workload.timeline.add(data.get("seconds", ()))
 
         environment.events.worker_report.add_listener(collect)
+    _prepare_replay(environment, workload)
+    if not isinstance(runner, WorkerRunner):
+        environment.observer = _observer(environment)  # type: ignore[attr-defined]
+
+
+def _prepare_replay(environment: Environment, workload: Workload) -> None:
+    """Who leads ends the run when all workers have come to the end of the trace."""
+    options, runner = environment.parsed_options, environment.runner
+    ended: set[str] = set()
+
+    def trace_ended() -> None:
+        if not ended:
+            ended.add("")
+            if isinstance(runner, WorkerRunner):
+                runner.send_message(TRACE_ENDED)
+            elif runner is not None:
+                # Not in the greenlet of the user, which quitting kills.
+                runner.greenlet.spawn(runner.quit)
+
+    environment.trace_ended = trace_ended  # type: ignore[attr-defined]
+
+    def one_ended(msg: Any, **_: Any) -> None:
+        ended.add(msg.node_id)
+        if len(ended) >= (options.processes or 1):
+            runner.greenlet.spawn(runner.quit)
+
+    if isinstance(runner, MasterRunner):
+        runner.register_message(TRACE_ENDED, one_ended)
+
+    @environment.events.test_start.add_listener
+    def begin(**_: Any) -> None:
+        if options.trace and not isinstance(runner, MasterRunner):
+            trace, unit = open_trace(Path(options.trace), options.value_size)
+            index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
+            workload.follow(trace, index, options.processes or 1, unit)
+
+
+def _observer(environment: Environment) -> Observer:
+    options = environment.parsed_options
+    given = {
+        "--data-dir": options.data_dir,
+        "--compose-file": options.compose_file,
+        "--node": options.kill_node,
+    }
+    words = [word for flag, value in given.items() if value for word in (flag, value)]
+    observer = Observer(str(environment.host), options.kill_at, words)
+
+    @environment.events.test_start.add_listener
+    def begin(**_: Any) -> None:
+        observer.start()
+
+    return observer
 
 
 @events.quitting.add_listener
-def summarise(environment: Environment, **_: Any) -> None:
-    """The one-screen summary, once everything has been counted."""
+def conclude(environment: Environment, **_: Any) -> None:
+    """The one-screen summary and what the report is made of, once everything has been counted."""
     if isinstance(environment.runner, WorkerRunner):
         return
-    text = render(environment.stats, environment.workload.items)  # type: ignore[attr-defined]
-    path = environment.parsed_options.summary_file
-    if path:
-        Path(path).write_text(text, encoding="utf-8")
+    observer: Observer = environment.observer  # type: ignore[attr-defined]
+    observer.stop()
+    options = environment.parsed_options
+    text = render(environment.stats, environment.workload.timeline)  # type: ignore[attr-defined]
+    if options.summary_file:
+        Path(options.summary_file).write_text(text, encoding="utf-8")
     else:
         print(text)
-    # Nothing measured is no success either.
+    if options.run_file:
+        kept = json.dumps(_run(environment, observer))
+        Path(options.run_file).write_text(kept + "\n", encoding="utf-8")
+    # Nothing measured is no success either, and a failover without one is none.
     failed = environment.stats.total.num_failures or not environment.stats.total.num_requests
+    if options.kill_at and not any("killed (" in event["text"] for event in observer.events):
+        failed = True
     environment.process_exit_code = 1 if failed else 0
 
 
-def _reason(response: Any) -> str:
-    """Why a reply is a failure: its status, or what broke when there is none."""
-    if response.status_code:
-        return f"status {response.status_code}"
-    return str(getattr(response, "error", None) or "no reply")
-
-
-def token_headers() -> dict[str, str]:
-    """The header with the token of the environment, if there is one."""
-    token, named = os.environ.get("RINGMASTER_TOKEN"), os.environ.get("RINGMASTER_TOKEN_FILE")
-    if not token and named:
-        token = Path(named).read_text(encoding="utf-8").strip()
-    return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-class CacheUser(FastHttpUser):
-    """What all users do: requests whose replies are checked and counted."""
-
-    abstract = True
-    wait_time = constant(0)
-    connection_timeout = 5.0
-    # The masters' own deadline is 6 s.
-    network_timeout = 10.0
-    default_headers = token_headers()
-
-    @property
-    def workload(self) -> Workload:
-        """The options, as they were read when Locust started."""
-        workload: Workload = self.environment.workload
-        return workload
-
-    def read(self, key: str) -> bool:
-        """GET; true if it was there."""
-        with self.client.get(f"/data/{key}", name=GET, catch_response=True) as response:
-            if response.status_code == 404 and "fwd=miss" in response.headers.get(
-                "Cache-Status", ""
-            ):
-                response.request_meta["name"] = f"{GET} miss"
-                response.success()
-                self.workload.items.add(hits=0, misses=1)
-                return False
-            if response.status_code != 200:
-                response.failure(_reason(response))
-            elif json.loads(response.content).get("value") != self.workload.value(key):
-                response.failure("the value of another key")
-            else:
-                self.workload.items.add(hits=1, misses=0)
-                return True
-        return True
-
-    def write(self, key: str) -> None:
-        """POST."""
-        self._expect((200, 201), "POST", "/data", "POST /data", json=self.workload.item(key))
-
-    def remove(self, key: str) -> None:
-        """DELETE."""
-        self._expect((204,), "DELETE", f"/data/{key}", "DELETE /data/{key}")
-
-    def _expect(
-        self, good: tuple[int, ...], method: str, path: str, name: str, **body: Any
-    ) -> None:
-        with self.client.request(method, path, name=name, catch_response=True, **body) as response:
-            if response.status_code in good:
-                response.success()
-            else:
-                response.failure(_reason(response))
-
-
-class ReadHeavy(CacheUser):
-    """An application in front of a slower store: 95 % reads, and what was missing is put in."""
-
-    weight = 6
-
-    @tag("read")
-    @task(95)
-    def get_or_fill(self) -> None:
-        """A read; on a miss the write that follows it."""
-        key = self.workload.key()
-        if not self.read(key):
-            self.write(key)
-
-    @tag("read")
-    @task(5)
-    def update(self) -> None:
-        """A new value."""
-        self.write(self.workload.key())
-
-
-class WriteHeavy(CacheUser):
-    """A producer: 70 % writes, 20 % reads, 10 % deletes."""
-
-    weight = 3
-
-    @tag("write")
-    @task(7)
-    def post(self) -> None:
-        """A new value."""
-        self.write(self.workload.key())
-
-    @tag("write")
-    @task(2)
-    def get(self) -> None:
-        """A read that fills nothing in."""
-        self.read(self.workload.key())
-
-    @tag("write")
-    @task(1)
-    def delete(self) -> None:
-        """The end of an entry."""
-        self.remove(self.workload.key())
-
-
-class Bulk(CacheUser):
-    """A batch job: many keys in one request, half of them written."""
-
-    weight = 1
-
-    @tag("bulk")
-    @task(1)
-    def post_many(self) -> None:
-        """New values, each of which must have been taken."""
-        items = [self.workload.item(key) for key in self.workload.batch()]
-        with self.client.post(
-            "/data/bulk", json=items, name="POST /data/bulk", catch_response=True
-        ) as response:
-            if response.status_code != 200:
-                response.failure(_reason(response))
-                return
-            results = json.loads(response.content)["results"]
-            refused = [item["status"] for item in results if item["status"] not in (200, 201)]
-            if refused or len(results) != len(items):
-                response.failure(f"{len(refused)} of {len(items)} items refused: {refused[:3]}")
-
-    @tag("bulk")
-    @task(1)
-    def get_many(self) -> None:
-        """Values of many keys; those not in the reply are misses."""
-        keys = self.workload.batch()
-        with self.client.post(
-            "/data/bulk/get", json=keys, name="POST /data/bulk/get", catch_response=True
-        ) as response:
-            if response.status_code != 200:
-                response.failure(_reason(response))
-                return
-            reply = json.loads(response.content)
-            values = reply["values"]
-            if reply["errors"]:
-                response.failure(f"{len(reply['errors'])} of {len(keys)} keys failed")
-            elif any(value != self.workload.value(key) for key, value in values.items()):
-                response.failure("the value of another key")
-            else:
-                self.workload.items.add(hits=len(values), misses=len(keys) - len(values))
+def _run(environment: Environment, observer: Observer) -> dict[str, Any]:
+    """All that is kept of a run, as JSON."""
+    options = environment.parsed_options
+    total = environment.stats.total
+    chosen = {name: getattr(options, name, None) for name in COMPARED_OPTIONS}
+    return {
+        "format": 1,
+        "started": total.start_time,
+        "duration_s": duration_s(total),
+        "host": environment.host,
+        "scenario": options.scenario,
+        "options": chosen | {"users": options.num_users},
+        "seconds": environment.workload.timeline.rows(),  # type: ignore[attr-defined]
+        "cluster": observer.samples,
+        "events": observer.events,
+        "trouble": observer.trouble,
+        "requests": requests(environment.stats),
+        "errors": errors(environment.stats),
+    }
