@@ -2,7 +2,7 @@
 
     python -m load_test.breaking --host URL [--data-dir DIR] [--node ID] [--check]
 
-Prints a JSON object, {"node", "how"}; ends with 2 and one line that says why if it can kill nothing. With `--check` it only
+Prints a JSON object, {"node", "how", "at"} (`at`: seconds since 1970); ends with 2 and one line that says why if it can kill nothing. With `--check` it only
 finds out. A process is killed only if its command line says that it is that node, of that data folder.
 """
 
@@ -17,6 +17,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ def token_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def kill(host: str, data_dir: Path, file: str, wanted: str, *, only_check: bool) -> dict[str, str]:
+def kill(host: str, data_dir: Path, file: str, wanted: str, *, only_check: bool) -> dict[str, Any]:
     """Kill a node, or only say which and how. Raises `CannotKill`."""
     try:
         node = victim(look(host, token_headers()), wanted)
@@ -145,19 +146,21 @@ def kill(host: str, data_dir: Path, file: str, wanted: str, *, only_check: bool)
         raise CannotKill(f"GET {host}/cluster: {error}") from error
     pid = local_pid(node, data_dir, processes())
     if pid is not None:
+        at = time.time()
         if not only_check:
             os.kill(pid, signal.SIGKILL)
-        return {"node": node, "how": f"SIGKILL of process {pid}"}
+        return {"node": node, "how": f"SIGKILL of process {pid}", "at": at}
     try:
         compose, container = compose_container(node, file, run)
     except CannotKill as error:
         raise CannotKill(
             f"{node} is no process of this machine with the data folder {data_dir} (--data-dir names another), and in containers: {error}"
         ) from error
+    at = time.time()
     if not only_check:
         # `docker-compose kill aux` would kill them all.
         run(["docker", "kill", container])
-    return {"node": node, "how": f"docker kill {container[:12]} of {' '.join(compose)}"}
+    return {"node": node, "how": f"docker kill {container[:12]} of {' '.join(compose)}", "at": at}
 
 
 def main() -> int:

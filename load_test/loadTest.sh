@@ -112,6 +112,7 @@ if [ "$scenario" = failover ] && [ -z "$kill_at" ]; then
     kill_at=$(awk "BEGIN {print $length / 2}")
 fi
 [[ ${kill_at:-0} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--kill-at takes seconds, got '$kill_at'"
+[ -z "$kill_at" ] || [ -z "$time" ] || awk "BEGIN {exit !($kill_at < $length)}" || die "--kill-at $kill_at is not before the end, which is --time $time"
 [ -z "$before" ] || [ -r "$before/run.json" ] || die "--before takes the folder of a run, and '$before' has no run.json"
 
 # Prints the status of the cluster's readiness; fails, and says why, if nobody answers.

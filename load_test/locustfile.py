@@ -189,7 +189,7 @@ def _run(environment: Environment, observer: Observer) -> dict[str, Any]:
         "duration_s": duration_s(total),
         "host": environment.host,
         "scenario": options.scenario,
-        "options": chosen | {"users": options.num_users},
+        "options": chosen | {"users": options.num_users, "processes": options.processes or 1},
         "seconds": environment.workload.timeline.rows(),  # type: ignore[attr-defined]
         "cluster": observer.samples,
         "events": observer.events,

@@ -63,10 +63,8 @@ class Observer:
             [*words, *self._kill_options], cwd=ROOT, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            self._note(f"no node was killed: {done.stderr.strip()}")
+            at, text = time.time(), f"no node was killed: {done.stderr.strip()}"
         else:
             killed = json.loads(done.stdout)
-            self._note(f"{killed['node']} killed ({killed['how']})")
-
-    def _note(self, text: str) -> None:
-        self.events.append({"at": time.time(), "text": text})
+            at, text = killed["at"], f"{killed['node']} killed ({killed['how']})"
+        self.events.append({"at": at, "text": text})

@@ -69,7 +69,7 @@ def html(
                 )
             ],
         ),
-        *_kills(run, aftermath(run)),
+        *(f'<p class="kill">{escape(each)}</p>' for each in kills(run, aftermath(run))),
         *_comparison(changes, against, differ),
     ]  # fmt: skip
     if not plots:
@@ -103,17 +103,16 @@ def _options(run: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in chosen if value not in (None, "", []))
 
 
-def _kills(run: Mapping[str, Any], found: Sequence[Aftermath]) -> list[str]:
+def kills(run: Mapping[str, Any], found: Sequence[Aftermath]) -> list[str]:
+    """What was killed and what followed, a sentence each."""
     told = [
         f"{each.at_s:.1f} s: {each.text}. Within ten seconds: {each.failures:,} failures, the slowest request {each.slowest_ms:g} ms, "
         f"at least {each.least_per_s:,} requests in a second ({each.before_per_s:,.0f} on average before)."
         for each in found
     ]
-    if not told:
-        told = [
-            f"{event['at'] - run['started']:.1f} s: {event['text']}." for event in run["events"]
-        ]
-    return [f'<p class="kill">{escape(each)}</p>' for each in told]
+    return told or [
+        f"{event['at'] - run['started']:.1f} s: {event['text']}." for event in run["events"]
+    ]
 
 
 def _comparison(changes: Sequence[Change], against: str, differ: Sequence[str]) -> list[str]:
@@ -182,7 +181,7 @@ def runs_beside(folder: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def write(folder: Path, before: Path | None) -> str:
-    """Writes the report; returns the comparison as text, empty if there is none. OSError or ValueError for a bad folder."""
+    """Writes the report; returns what was killed and the comparison, empty if there is neither. OSError or ValueError for a bad folder."""
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     earlier = run_before(runs_beside(folder), run)
     if before is not None:
@@ -201,7 +200,7 @@ def write(folder: Path, before: Path | None) -> str:
     (folder / "report.html").write_text(page, encoding="utf-8")
     if not plots:
         print("no plots: matplotlib is not installed", file=sys.stderr)
-    return text
+    return "".join(f"{each}\n" for each in kills(run, aftermath(run))) + text
 
 
 def main() -> int:

@@ -172,6 +172,7 @@ def test_a_failover_kills_a_node_of_the_data_folder_and_marks_it(tmp_path: Path)
     reasons = {error["error"] for error in kept["errors"]}
     assert all("outcome unknown" in each or "items refused" in each for each in reasons), reasons
     assert done.returncode == (1 if reasons else 0), done.stdout + done.stderr
+    assert f"{killed} killed" in done.stdout
     out = tmp_path / "out"
     assert f"{killed} killed" in (out / "requests.svg").read_text()
     assert f"{killed} killed" in (out / "report.html").read_text()
@@ -194,7 +195,7 @@ def test_a_failover_that_can_kill_nothing_is_refused_before_it_begins(
     "arguments",
     [
         ["--users", "many"], ["--time"], ["--users=0"], ["--time", "soon"], ["--scenario", "none"],
-        ["--trace", "missing.tsv"], ["--kill-at=soon"], ["--before", "nowhere"],
+        ["--trace", "missing.tsv"], ["--kill-at=soon"], ["--kill-at", "9", "--time", "9s"], ["--before", "nowhere"],
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_explained(arguments: list[str], tmp_path: Path) -> None:
