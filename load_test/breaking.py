@@ -84,14 +84,14 @@ def processes() -> Iterable[tuple[int, Sequence[str]]]:
 def compose_container(
     node: str, file: str, run: Callable[[Sequence[str]], str]
 ) -> tuple[list[str], str]:
-    """How compose is called, and the container of the node. Raises `CannotKill`.
+    """How compose is called, and the container of the node. `file`: several are joined by a colon. Raises `CannotKill`.
 
     A node's id begins with its container's host name, which is how Docker numbers containers.
     """
     compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
     if not shutil.which(compose[0]):
         raise CannotKill("neither docker-compose nor docker is installed")
-    compose += ["--file", file]
+    compose += [word for each in file.split(":") for word in ("--file", each)]
     host = node.rpartition("-")[0]
     for container in run([*compose, "ps", "-q", "aux"]).split():
         if host and container.startswith(host):

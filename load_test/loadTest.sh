@@ -20,7 +20,7 @@
 #   --kill-at S   kill a node after S seconds          (failover: in the middle; else never)
 #   --kill-node ID    which                            (the one with most primaries)
 #   --data-dir DIR    data folder of the `ringmaster up` under test  (data in the checkout)
-#   --compose-file F  compose file of the one under test  (docker-compose.yml in the checkout)
+#   --compose-file F  compose file of the one under test, or several, joined by colons  (docker-compose.yml in the checkout)
 #
 #   --keys N      how many different keys              (10000)
 #   --zipf-s S    skew of their popularity, 0 = all alike  (0.99)

@@ -42,7 +42,7 @@ KEPT_FILE: Final = "run.before.json"
 _STYLE: Final = """
 :root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #8884}
-td:first-child,th:first-child{text-align:left}img{width:100%;background:#fff}.kill{color:#c22}small{opacity:.7}
+td:first-child,th:first-child{text-align:left}img{width:100%;background:#fff}.kill{color:#d33}a{color:inherit}small{opacity:.7}
 """
 
 

@@ -73,3 +73,45 @@ def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
         breaking.run([str(tmp_path / "none")])
     with pytest.raises(CannotKill, match="sh -c exit 3: 3"):
         breaking.run(["sh", "-c", "exit 3"])
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands called docker-compose and docker that note how they were called; the file they note it in."""
+    calls = tmp_path / "calls"
+    for name, answer in (("docker-compose", "0123456789abcdef"), ("docker", "")):
+        command = tmp_path / "bin" / name
+        command.parent.mkdir(exist_ok=True)
+        command.write_text(f'#!/bin/sh\necho "{name} $*" >>{calls}\necho {answer}\n')
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    seen = {"0123456789ab-7001": 600, "fedcba987654-7001": 424}
+    monkeypatch.setattr(breaking, "look", lambda host, headers: cluster(**seen))
+    return calls
+
+
+def test_a_node_in_a_container_is_killed_by_its_engine_alone(engine: Path, tmp_path: Path) -> None:
+    done = breaking.kill("http://h", tmp_path, "f.yml", "", only_check=False)
+    assert done["node"] == "0123456789ab-7001"
+    assert done["how"] == "docker kill 0123456789ab of docker-compose --file f.yml"
+    assert engine.read_text().splitlines() == [
+        "docker-compose --file f.yml ps -q aux",
+        "docker kill 0123456789abcdef",
+    ]
+
+
+def test_a_check_kills_nothing(engine: Path, tmp_path: Path) -> None:
+    breaking.kill("http://h", tmp_path, "f.yml:tls.yml", "", only_check=True)
+    called = "docker-compose --file f.yml --file tls.yml ps -q aux"
+    assert engine.read_text().splitlines() == [called]
+
+
+def test_what_runs_elsewhere_is_not_killed_and_told(engine: Path, tmp_path: Path) -> None:
+    with pytest.raises(CannotKill, match=r"no process of this machine .* no container of f\.yml"):
+        breaking.kill("http://h", tmp_path, "f.yml", "fedcba987654-7001", only_check=False)
+    assert "docker kill" not in engine.read_text()
+
+
+def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotKill, match=r"GET http://127\.0\.0\.1:9/cluster"):
+        breaking.kill("http://127.0.0.1:9", tmp_path, "f.yml", "", only_check=False)
