@@ -35,7 +35,7 @@
 #
 # Leaves report.html with its plots (.svg), comparison.txt, summary.txt, run.json (what the next run is compared with),
 # stats.csv, history.csv, failures.csv, locust.html and locust.log. Prints the summary and the comparison.
-# Ends with 0 if no request failed, 1 if one did or no node could be killed, 2 if there was nothing to test.
+# Ends with 0 if no request failed, 1 if one did, no node could be killed or a trace is broken, 2 if there was nothing to test.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -44,6 +44,7 @@ scenario=
 host=http://127.0.0.1:8080
 users=32
 time=
+processes=
 trace=
 before=
 kill_at=
@@ -58,13 +59,13 @@ die() { printf 'loadTest: %s\n' "$*" >&2; exit 2; }
 
 while (($#)); do
     case $1 in
-        --scenario | --host | --users | --time | --trace | --out | --before | --kill-at | --kill-node | --data-dir | --compose-file)
+        --scenario | --host | --users | --time | --processes | --trace | --out | --before | --kill-at | --kill-node | --data-dir | --compose-file)
             (($# > 1)) || die "$1 needs a value"
             option=${1#--}
             declare "${option//-/_}=$2"
             shift
             ;;
-        --scenario=* | --host=* | --users=* | --time=* | --trace=* | --out=* | --before=* | --kill-at=* | --kill-node=* | --data-dir=* | --compose-file=*)
+        --scenario=* | --host=* | --users=* | --time=* | --processes=* | --trace=* | --out=* | --before=* | --kill-at=* | --kill-node=* | --data-dir=* | --compose-file=*)
             option=${1%%=*}
             option=${option#--}
             declare "${option//-/_}=${1#*=}"
@@ -96,11 +97,18 @@ seconds() {
 [[ $host =~ ^https?:// ]] || host=http://$host
 host=${host%/}
 [[ $users =~ ^[1-9][0-9]*$ ]] || die "--users takes a number, got '$users'"
+[[ ${processes:-1} =~ ^(-1|[1-9][0-9]*)$ ]] || die "--processes takes a number or -1, got '$processes'"
+makers=${processes:-1}
+[ "$makers" != -1 ] || makers=$(nproc)
+((users >= makers)) || die "--users $users is too few for $makers processes: each needs one"
 [ -n "$scenario" ] || scenario=${trace:+replay}
 scenario=${scenario:-mixed}
 case $scenario in
     mixed | read-heavy | write-heavy | hot-key | stampede | bulk | failover) [ -z "$trace" ] || die "--trace goes without --scenario" ;;
-    replay) [ -r "$trace" ] || die "--trace needs a file that can be read, got '$trace'" ;;
+    replay)
+        [ -r "$trace" ] || die "--trace needs a file that can be read, got '$trace'"
+        [[ $trace =~ \.(tsv|lis)(\.(xz|zst))?$ ]] || die "--trace takes .tsv or .lis, packed as .xz or .zst or not, got '$trace'"
+        ;;
     *) die "--scenario takes mixed, read-heavy, write-heavy, hot-key, stampede, bulk or failover, got '$scenario'" ;;
 esac
 [ -n "$time" ] || [ -n "$trace" ] || time=30s
@@ -161,7 +169,7 @@ result=0
     cd "$here"
     exec "$locust" --locustfile locustfile.py --headless --host "$host" --scenario "$scenario" \
         --users "$users" --spawn-rate "$users" ${time:+--run-time "$time"} --stop-timeout 10 \
-        ${trace:+--trace "$trace"} ${kill_at:+--kill-at "$kill_at"} ${kill_node:+--kill-node "$kill_node"} \
+        ${processes:+--processes "$processes"} ${trace:+--trace "$trace"} ${kill_at:+--kill-at "$kill_at"} ${kill_node:+--kill-node "$kill_node"} \
         --data-dir "$data_dir" --compose-file "$compose_file" \
         --html "$out/locust.html" --csv "$out/locust" --summary-file "$out/summary.txt" --run-file "$out/run.json" \
         ${more[@]+"${more[@]}"}

@@ -164,6 +164,9 @@ def conclude(environment: Environment, **_: Any) -> None:
     observer.stop()
     options = environment.parsed_options
     text = render(environment.stats, environment.workload.timeline)  # type: ignore[attr-defined]
+    # Of our own code, or of a trace that cannot be read on: what was measured until then is not what was asked for.
+    raised = environment.runner.exceptions if environment.runner else {}
+    text += "".join(f"exception   {each['count']:,} x {each['msg']}\n" for each in raised.values())
     if options.summary_file:
         Path(options.summary_file).write_text(text, encoding="utf-8")
     else:
@@ -172,7 +175,8 @@ def conclude(environment: Environment, **_: Any) -> None:
         kept = json.dumps(_run(environment, observer))
         Path(options.run_file).write_text(kept + "\n", encoding="utf-8")
     # Nothing measured is no success either, and a failover without one is none.
-    failed = environment.stats.total.num_failures or not environment.stats.total.num_requests
+    total = environment.stats.total
+    failed = bool(total.num_failures or raised or not total.num_requests)
     if options.kill_at and not any("killed (" in event["text"] for event in observer.events):
         failed = True
     environment.process_exit_code = 1 if failed else 0

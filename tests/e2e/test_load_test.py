@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import lzma
 import os
 import re
 import socket
@@ -152,6 +153,21 @@ def test_several_processes_replay_a_trace_once_and_are_compared_with_the_run_bef
     assert re.search(r"^hit ratio .* 100\.00%", comparison, re.MULTILINE)
 
 
+def test_a_trace_that_cannot_be_read_on_is_no_success(
+    shared_cluster: Cluster, tmp_path: Path
+) -> None:
+    with lzma.open(tmp_path / "some.lis.xz", "wt") as trace:
+        trace.write("7 3 0 0\nbroken\n9 1 0 1\n")
+    done = run(
+        tmp_path, "--host", shared_cluster.url, "--users", "1", "--trace", "some.lis.xz", "--out", "out"
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^exception +1 x .*broken", done.stdout, re.MULTILINE)
+    counts = json.loads((tmp_path / "out" / "run.json").read_text())["seconds"]
+    # The three blocks before it.
+    assert sum(row[3] + row[4] for row in counts) == 3
+
+
 def test_a_failover_kills_a_node_of_the_data_folder_and_marks_it(tmp_path: Path) -> None:
     with Cluster() as cluster:
         cluster.wait_ready()
@@ -195,7 +211,7 @@ def test_a_failover_that_can_kill_nothing_is_refused_before_it_begins(
     "arguments",
     [
         ["--users", "many"], ["--time"], ["--users=0"], ["--time", "soon"], ["--scenario", "none"],
-        ["--trace", "missing.tsv"], ["--kill-at=soon"], ["--kill-at", "9", "--time", "9s"], ["--before", "nowhere"],
+        ["--trace", "missing.tsv"], ["--trace", __file__], ["--kill-at=soon"], ["--kill-at", "9", "--time", "9s"], ["--users=1", "--processes=2"], ["--processes", "two"], ["--before", "nowhere"],
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_explained(arguments: list[str], tmp_path: Path) -> None:
