@@ -88,7 +88,8 @@ def plan_for(seed: int) -> Plan:
 
     1 of 6 of the others has a small memory; they have all kinds of faults. In 1 of 4 clients send pipelines, in
     2 of 4 values carry tags, and in some clients wait for missing keys and fill them. In half of all masters take copies; in a quarter,
-    nodes die while masters hang or hear nothing, a master and a node hear nobody else, or a node loses its lease only; and clients read a few keys again and again.
+    nodes die while masters hang or hear nothing, a master and a node hear nobody else or not each other, a master stops, or a node loses its lease;
+    and clients read a few keys again and again.
     """
     random = Random(f"plan {seed}")
     planned = seed % 8 == 7
@@ -117,6 +118,10 @@ def plan_for(seed: int) -> Plan:
             faults = _island(copies, nodes, masters)
         elif alone < 0.35:
             faults = _outcast(copies, nodes)
+        elif alone < 0.5:
+            faults = _parted(copies, nodes)
+        elif alone < 0.65:
+            faults = _stopped(copies)
         else:
             faults += _failovers(copies, nodes, masters)
     reader = "m1" if lost_in_time and copies.random() < 0.5 else ""
@@ -235,6 +240,29 @@ def _outcast(random: Random, nodes: list[str]) -> list[Fault]:
     """A node loses its lease, and everybody else goes on hearing it."""
     at, seconds = random.uniform(FIRST_FAULT_S, LAST_FAULT_S - 3.5), random.uniform(2.2, 3.4)
     return [Fault(at, "store-cut", random.choice(nodes), seconds=seconds)]
+
+
+def _parted(random: Random, nodes: list[str]) -> list[Fault]:
+    """A master and a node do not hear each other for longer than the master may trust what it was told; twice."""
+    times = (random.uniform(FIRST_FAULT_S, 4.0), random.uniform(5.5, LAST_FAULT_S - 1.0))
+    return [
+        Fault(at, "cut", "m1", random.choice(nodes), seconds=random.uniform(1.4, 2.8))
+        for at in times
+    ]
+
+
+def _stopped(random: Random) -> list[Fault]:
+    """A master stops in the middle of a turn, for as long; twice."""
+    return [
+        Fault(
+            at,
+            "freeze-at-read",
+            "m1",
+            seconds=random.uniform(1.4, 2.6),
+            number=random.randrange(1, 60),
+        )
+        for at in (random.uniform(FIRST_FAULT_S, 4.0), random.uniform(5.5, LAST_FAULT_S - 1.0))
+    ]
 
 
 def _moved_unheard(random: Random, master: str, node: str) -> list[Fault]:

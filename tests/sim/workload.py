@@ -94,12 +94,12 @@ class Workload:
     # What a client may do.
 
     async def _read_in_a_row(self, name: str, loop: NodeLoop, routes: Routes) -> None:
-        """One key or all, maybe several times: if the master has copies, that is within one turn of its loop."""
+        """One key or two together, maybe several times: if the master has copies, that is within one turn of its loop."""
         key = self._random.choice(self.keys)
-        together = self._random.random() < 0.25
+        together = self._random.random() < 0.3
         for _ in range(self._random.choice((1, 2, 6))):
             call = Call(self.ledger, name, loop, routes, self._deadline_s())
-            await (self._get_many(call) if together else self._read(call, key))
+            await (self._get_many(call, 2) if together else self._read(call, key))
 
     async def _get(self, call: Call) -> None:
         await self._read(call, self._any_key())
@@ -163,8 +163,8 @@ class Workload:
             for operation in operations:
                 call.returned(operation)
 
-    async def _get_many(self, call: Call) -> None:
-        keys = self._random.sample(self.keys, min(4, len(self.keys)))
+    async def _get_many(self, call: Call, most: int = 4) -> None:
+        keys = self._random.sample(self.keys, min(most, len(self.keys)))
         operations = [call.begin("get", key) for key in keys]
         results = await call.many(operations, call.routes.read_many(keys, call.deadline))
         for operation, result in zip(operations, results, strict=True):
