@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -48,11 +49,12 @@ class Client:
         self._timeout_s = timeout_s
         host = parts.hostname or ""
         if parts.scheme == "https":
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, parts.port or 443, timeout=timeout_s, context=tls_context(ca)
+            self._new_connection: Callable[[], http.client.HTTPConnection] = partial(
+                http.client.HTTPSConnection, host, parts.port or 443, context=tls_context(ca)
             )
         else:
-            self._connection = http.client.HTTPConnection(host, parts.port or 80, timeout=timeout_s)
+            self._new_connection = partial(http.client.HTTPConnection, host, parts.port or 80)
+        self._connection = self._new_connection()
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +119,7 @@ class Client:
 
         The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, or this is interrupted,
         the next of them makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
-        `get` does, and what `make` raises; a value that cannot be stored is returned all the same.
+        `get` does, what `make` raises, and TypeError if it returns no bytes; a value that cannot be stored is returned all the same.
         """
         entry = Entry(ttl_s, swr_s, tags, content_type)
         todo = steps(key, entry, usable_wait_s(wait_s, self._timeout_s))
@@ -219,8 +221,9 @@ class Client:
                 answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
             )
         except ValueError as error:
-            # Refused before anything is sent.
+            # Refused before anything is sent. It keeps what it has of the request, and would send that before the next.
             connection.close()
+            self._connection = self._new_connection()
             raise BadRequest(f"the request cannot be sent: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()

@@ -37,8 +37,9 @@ def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
     """Yields what is to be done, is sent what came of it, and returns the value.
 
     A failure of `Make`, or an interruption, thrown in, gives the right to make the value to the next who waits. So does a value
-    that cannot be stored, which is returned all the same. Who cannot wait, or waited in vain for two minutes, makes the
-    value, and stores it if nobody has.
+    that cannot be stored, which is returned all the same, and one that is no bytes, which is a TypeError. If the right was lost meanwhile (to a
+    write, a delete, or because it took longer than a token lives), what is there then is returned, or what was made. Who cannot
+    wait, or waited in vain for two minutes, makes the value, and stores it if nobody has.
     """
     for _ in range(_MOST_ASKED):
         found = yield calls.fetch(key, wait_s)
@@ -50,7 +51,7 @@ def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
             break
         given_up = calls.give_up(key, found.fill_token)
         try:
-            value = yield Make()
+            value = _checked((yield Make()))
             stored = yield from _quietly(_stored(key, value, entry, found.fill_token))
         except GeneratorExit:
             raise
@@ -59,11 +60,20 @@ def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
             raise
         if stored is None:
             yield from _quietly(given_up)
-        if stored is not False:
-            return bytes(value)
-    value = yield Make()
+        if stored is False:
+            newer = yield from _quietly(calls.get(key))
+            return value if newer is None else bytes(newer)
+        return value
+    value = _checked((yield Make()))
     yield from _quietly(_stored(key, value, entry, None))
-    return bytes(value)
+    return value
+
+
+def _checked(made: object) -> bytes:
+    """Nothing else is stored: HTTP libraries would send texts, files and lists as well."""
+    if not isinstance(made, bytes | bytearray | memoryview):
+        raise TypeError(f"`make` must return bytes, not {type(made).__name__}")
+    return bytes(made)
 
 
 def _stored(key: str, value: bytes, entry: Entry, fill_token: str | None) -> Call[bool]:

@@ -82,16 +82,17 @@ def test_of_64_processes_one_makes_the_value(shared_cluster: Cluster, job: Job) 
 
 
 def test_who_cannot_make_it_leaves_it_to_the_next(shared_cluster: Cluster) -> None:
-    def fails() -> bytes:
-        time.sleep(0.3)
-        raise OSError("the database is gone")
-
     async def job() -> list[object]:
+        making = asyncio.Event()
+
+        async def fails() -> bytes:
+            making.set()
+            await asyncio.sleep(0.3)
+            raise OSError("the database is gone")
+
         async with AsyncClient(shared_cluster.url, timeout_s=20) as client:
-            first = asyncio.create_task(
-                client.get_or_set("failing", lambda: asyncio.to_thread(fails))
-            )
-            await asyncio.sleep(0.1)
+            first = asyncio.create_task(client.get_or_set("failing", fails))
+            await making.wait()
             others = [client.get_or_set("failing", lambda: b"second") for _ in range(8)]
             return await asyncio.gather(first, *others, return_exceptions=True)
 
@@ -103,18 +104,26 @@ def test_who_cannot_make_it_leaves_it_to_the_next(shared_cluster: Cluster) -> No
 def test_one_refreshes_a_stale_value_while_the_others_are_given_it(shared_cluster: Cluster) -> None:
     made: list[int] = []
 
-    async def make() -> bytes:
-        made.append(1)
-        await asyncio.sleep(0.3)
-        return b"new"
-
     async def job() -> list[bytes]:
+        others_have_theirs = asyncio.Event()
+
+        async def make() -> bytes:
+            made.append(1)
+            await others_have_theirs.wait()
+            return b"new"
+
         async with AsyncClient(shared_cluster.url) as client:
             await client.put("rates", b"old", ttl_s=0.2, swr_s=60)
             await asyncio.sleep(0.4)
-            return await asyncio.gather(
-                *(client.get_or_set("rates", make, 60, 60) for _ in range(20))
-            )
+            calls = [
+                asyncio.create_task(client.get_or_set("rates", make, 60, 60)) for _ in range(20)
+            ]
+            while sum(call.done() for call in calls) < 19:
+                await asyncio.wait(
+                    [call for call in calls if not call.done()], return_when=asyncio.FIRST_COMPLETED
+                )
+            others_have_theirs.set()
+            return await asyncio.gather(*calls)
 
     values = asyncio.run(job())
     assert sorted(values) == [b"new"] + [b"old"] * 19

@@ -59,6 +59,19 @@ def test_a_client_opens_a_new_connection_after_one_broke(cluster: FakeCluster) -
         assert client.get("a") == b"x"
 
 
+@pytest.mark.parametrize("bad", ["a/b\r\nX: y", "\u20ac"])
+def test_a_request_that_cannot_be_sent_leaves_nothing_behind(
+    cluster: FakeCluster, bad: str
+) -> None:
+    with Client(cluster.url) as client:
+        client.put("a", b"x")
+        with pytest.raises(BadRequest, match="cannot be sent"):
+            client.put("a", b"never", content_type=bad)
+        assert client.get("a") == b"x"
+        assert client.put("b", b"y")
+        assert client.get("b") == b"y"
+
+
 def test_a_client_opens_a_new_connection_when_the_other_side_closed_an_idle_one(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

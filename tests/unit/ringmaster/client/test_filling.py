@@ -41,6 +41,26 @@ def test_a_value_that_cannot_be_stored_leaves_it_to_the_next_to_make_one() -> No
     assert end.value.value == b"large"
 
 
+@pytest.mark.parametrize(("there", "returned"), [(b"newer", b"newer"), (None, b"made")])
+def test_who_lost_the_token_makes_no_other_value(there: bytes | None, returned: bytes) -> None:
+    todo, _ = begun()
+    todo.send(TOKEN)
+    todo.send(b"made")
+    assert method(todo.send(False)) == "GET"
+    with pytest.raises(StopIteration) as end:
+        todo.send(there)
+    assert end.value.value == returned
+
+
+@pytest.mark.parametrize("made", [None, "text", 5, [b"a"], {"a": 1}])
+def test_what_is_no_bytes_is_not_stored(made: object) -> None:
+    todo, _ = begun()
+    todo.send(TOKEN)
+    assert method(todo.send(made)) == "DELETE"
+    with pytest.raises(TypeError, match="bytes"):
+        todo.send(None)
+
+
 @pytest.mark.parametrize("made", [False, True])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, OSError])
 def test_who_is_interrupted_gives_the_token_up(error: type[BaseException], made: bool) -> None:
