@@ -11,9 +11,9 @@ import pytest
 from master.api.traffic import STEP_MS, STEPS, TrafficSteps
 from master.http.limits import Limits
 from master.http.request_counters import BOUNDS_S, SHED, Counters
-from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from tests.conformance.raw_http import Connection
+from tests.fakes.cluster import FakeClock
 from tests.fakes.master import FakeMaster
 
 
@@ -52,20 +52,11 @@ def test_a_step_holds_what_came_since_the_last(master: FakeMaster) -> None:
     assert second[0] % STEP_MS == 0
 
 
-class SetClock(ClusterClock):
-    """Cluster time is what it is set to."""
-
-    ms = 0
-
-    def now_ms(self) -> int:
-        return self.ms
-
-
 @pytest.mark.parametrize("woken_ms", [5_999, 6_000, 6_003])
 def test_a_timer_that_is_not_exact_closes_the_step_that_it_was_for(woken_ms: int) -> None:
-    clock = SetClock(SystemClock())
+    clock = ClusterClock(FakeClock())
     steps = TrafficSteps(Counters(), clock, "master1")
-    clock.ms = woken_ms
+    clock.agree(woken_ms)
     steps.sample()
     assert steps.last_ms == 4_000
 
