@@ -87,7 +87,9 @@ class RetryLoop:
                 else:
                     results[index] = outcome
             if paid:
-                self._retries.answered({paid[index] for index in todo if index not in held})
+                self._retries.answered(
+                    dict.fromkeys(paid[index] for index in todo if index not in held)
+                )
             if not held:
                 return results
             hashes = {index: hash_of(requests[index]) for index in held}
