@@ -67,7 +67,8 @@ class Server:
         self.node = node
         self.max_clients = max_clients
         self.cluster = cluster.encode()
-        self.connections: set[ClientConnection] = set()
+        # In order of arrival: to close them in another would make no two runs of the simulation alike.
+        self.connections: dict[ClientConnection, None] = {}
         self.leased: dict[bytes, Handler] = {}
         self.always: dict[bytes, Handler] = {}
         self._network = network
@@ -185,13 +186,13 @@ class ClientConnection:
         # uvloop's transports are not asyncio.Transport by inheritance.
         self._transport = cast("asyncio.Transport", transport)
         server = self._server
-        server.connections.add(self)
+        server.connections[self] = None
         if server.max_clients and len(server.connections) > server.max_clients:
             self._wait_outside()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        self._server.connections.discard(self)
+        self._server.connections.pop(self, None)
         self._node.sessions.ended(self)
         self._authorization.left(self)
         self._queue.clear()

@@ -57,7 +57,7 @@ class Connection(Intake):
         self,
         context: Context,
         fallback: Fallback,
-        peers: set[Peer],
+        peers: dict[Peer, None],
         *,
         fast: bool = True,
     ) -> None:

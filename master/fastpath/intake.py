@@ -35,7 +35,7 @@ class Intake(Peer):
 
     __slots__ = ("_address", "_admitted", "_need", "_ticket", "_tickets")
 
-    def __init__(self, context: Context, peers: set[Peer]) -> None:
+    def __init__(self, context: Context, peers: dict[Peer, None]) -> None:
         super().__init__(context, peers)
         # Where it comes from, once it counts.
         self._address = ""

@@ -40,7 +40,7 @@ class Peer(Client):
         "transport",
     )
 
-    def __init__(self, context: Context, peers: set[Peer]) -> None:
+    def __init__(self, context: Context, peers: dict[Peer, None]) -> None:
         super().__init__(context)
         self.transport: asyncio.Transport | None = None
         self.paused = False
@@ -67,11 +67,11 @@ class Peer(Client):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.since = self.context.clock.boottime()
-        self._peers.add(self)
+        self._peers[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        self._peers.discard(self)
+        self._peers.pop(self, None)
         if self.held or self.late:
             self.context.overload.forget(self)
         for key, fill_token in self._tokens.items():

@@ -71,7 +71,8 @@ class FastPath:
         self.context.shed_slow_readers = self._shed_slow_readers
         self._fallback = fallback
         self._fast = fast
-        self.connections: set[Peer] = set()
+        # In order of arrival: they are swept in it.
+        self.connections: dict[Peer, None] = {}
 
     def protocol(self) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
