@@ -20,7 +20,6 @@ from ringmaster.protocol.entry import (
     JSON,
     META,
     RESTORED,
-    Header,
     expires_ms_of,
     header,
     meta_of,
@@ -151,7 +150,7 @@ class Replies:
             _HEX[seq] if seq < _TABLE else _hex(seq),
             self._after_version,
             _DECIMAL[age_s] if age_s < _TABLE else _decimal(age_s),
-            _ttl(expires_ms, now_ms) if expires_ms else b"",
+            _ttl(entry, expires_ms, now_ms) if expires_ms else b"",
             node,
             _DECIMAL[size] if size < _TABLE else _decimal(size),
             self._date if self._date_second == second else self.date(now_ms),
@@ -168,20 +167,19 @@ class Replies:
         """200 with the value of `entry`, which node `node` gave. `more`: header lines."""
         now_ms = self._clock.now_ms()
         content, body = self.content(key, entry)
-        return self._framed(content, self._validators(header(entry), node, now_ms) + more, body)
+        return self._framed(content, self._validators(entry, node, now_ms) + more, body)
 
     def hit_head(self, key: bytes, head: bytes, value_size: int, node: bytes) -> bytes:
         """The same as `hit` without the body, from an entry's header and meta and its value's size."""
-        decoded = header(head)
-        if decoded.flags & JSON:
+        if head[FLAGS_OFFSET] & JSON:
             value_size += len(json_text(key)) + 17
         now_ms = self._clock.now_ms()
-        lines = self._validators(decoded, node, now_ms)
+        lines = self._validators(head, node, now_ms)
         return _framed_head(_content_lines(head), lines, value_size, self.date(now_ms))
 
     def validators(self, entry: bytes, node: bytes) -> bytes:
         """The header lines that a hit, its 304 and its 206 have in common; `entry` may end after its meta."""
-        return self._validators(header(entry), node, self._clock.now_ms())
+        return self._validators(entry, node, self._clock.now_ms())
 
     def not_modified(self, entry: bytes, node: bytes, more: bytes = b"") -> bytes:
         """304: the client has that value. `entry` may end after its meta. `more`: header lines."""
@@ -270,14 +268,15 @@ class Replies:
         """The text of a version; in double quotes it is the ETag."""
         return b"%b-%b-%b" % (_hex(term), _hex(seq), self.salt)
 
-    def _validators(self, decoded: Header, node: bytes, now_ms: int) -> bytes:
+    def _validators(self, head: bytes, node: bytes, now_ms: int) -> bytes:
+        decoded = header(head)
         expires_ms = decoded.expires_ms
         return _VALIDATORS % (
             decoded.term,
             decoded.seq,
             self._after_version,
             max(now_ms // 1000 - decoded.written_s, 0),
-            _ttl(expires_ms, now_ms) if expires_ms else b"",
+            _ttl(head, expires_ms, now_ms) if expires_ms else b"",
             b"restored" if decoded.flags & RESTORED else node,
         )
 
@@ -328,11 +327,13 @@ def _content_lines(head: bytes) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _ttl(expires_ms: int, now_ms: int) -> bytes:
-    """Seconds left, rounded up, so that a living entry never has 0; negative and marked when stale."""
+def _ttl(head: bytes, expires_ms: int, now_ms: int) -> bytes:
+    """Seconds left, rounded up; negative and marked when stale. 0: it was alive when its node looked, and is not served stale."""
     left_ms = expires_ms - now_ms
     if left_ms > 0:
         return b"; ttl=%d" % -(-left_ms // 1000)
+    if not head[FLAGS_OFFSET] & META or not meta_of(head).swr_ms:
+        return b"; ttl=0"
     return b"; stale; ttl=%d" % (left_ms // 1000)
 
 

@@ -93,12 +93,24 @@ def test_a_put_value_comes_back_with_its_content_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_ms", "said"), [(41_001, "; ttl=42"), (1, "; ttl=1"), (-1500, "; stale; ttl=-2")]
+    ("left_ms", "meta", "said"),
+    [
+        (41_001, Meta(), "; ttl=42"),
+        (1, Meta(swr_ms=5000), "; ttl=1"),
+        (-1500, Meta(swr_ms=5000), "; stale; ttl=-2"),
+        # Its node found it alive a moment ago. Nobody said that it may be served stale.
+        (-1, Meta(), "; ttl=0"),
+        (-1, Meta(tags=("news",)), "; ttl=0"),
+    ],
 )
-def test_the_time_left_is_said(left_ms: int, said: str) -> None:
-    expiring = entry(b"1", expires_ms=int(NOW * 1000) + left_ms)
-    _, headers, _ = parsed(replies().hit(b"k", expiring, b"n"))
-    assert headers["Cache-Status"] == f"ringmaster; hit{said}; detail=n"
+def test_the_time_left_is_said(left_ms: int, meta: Meta, said: str) -> None:
+    expiring = entry(b"1", meta=meta, expires_ms=NOW_MS + left_ms)
+    for reply in (
+        replies().hit(b"k", expiring, b"n"),
+        replies().plain_hit(b"k", expiring, b"n", NOW_MS),
+    ):
+        _, headers, _ = parsed(reply)
+        assert headers["Cache-Status"] == f"ringmaster; hit{said}; detail=n"
 
 
 def test_a_restored_entry_says_so() -> None:
