@@ -36,11 +36,17 @@ def test_it_reports_throughput_percentiles_hits_and_failures(
         "--keys", "200", "--zipf-s", "1.1", "--value-size", "50", "--bulk-size", "20",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"throughput +[\d,]+ requests/s over [34]\.\d s, no think time", done.stdout)
+    said = re.search(r"throughput +([\d,]+) requests/s over ([\d.]+) s, no think time", done.stdout)
+    assert said
+    rate, seconds = float(said[1].replace(",", "")), float(said[2])
+    # A machine with other work starts late and stops late; the two still give the count.
+    assert 1 < seconds < 30
+    total = re.search(r"failures +0 of ([\d,]+)\n", done.stdout)
+    assert total
+    assert rate * seconds == pytest.approx(int(total[1].replace(",", "")), rel=0.1)
     ratio = re.search(r"hit ratio +([\d.]+)% \(([\d,]+) hits, ([\d,]+) misses", done.stdout)
     assert ratio
     assert 50 < float(ratio[1]) < 100
-    assert re.search(r"failures +0 of [\d,]+\n", done.stdout)
     assert len(done.stdout.splitlines()) <= 24
 
     out = tmp_path / "out"
