@@ -15,7 +15,12 @@ class SettingsError(RingmasterError):
 
 
 class BadRequest(RingmasterError):
-    """The caller's mistake: `detail` says which, why, and how to do it right. Nothing has changed."""
+    """The caller's mistake: `detail` says which, why, and how to do it right. Nothing has changed.
+
+    `status`: of the reply that said so, if it came as one.
+    """
+
+    status: int = 400
 
 
 class TokenRefused(BadRequest):

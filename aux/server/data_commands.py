@@ -25,10 +25,9 @@ from ringmaster.protocol.entry_meta import unpack_meta
 from ringmaster.protocol.handshake import LARGE
 from ringmaster.protocol.resp import bulk_head, encode
 from ringmaster.protocol.tag_records import tags_of
-from ringmaster.protocol.write_options import PLAIN, Status, WriteOptions, decode_options
+from ringmaster.protocol.write_options import PLAIN, WriteOptions, decode_options
 
 NIL: Final = b"$-1\r\n"
-FILL_LOST: Final = b"*4\r\n:%d\r\n:0\r\n:0\r\n:0\r\n" % int(Status.FILL_LOST)
 """The reply to a write whose fill token is not, or no longer, good for its key."""
 
 TOO_BIG: Final = b"-TOOBIG an entry may take an eighth of the node's memory\r\n"
@@ -277,8 +276,10 @@ class DataCommands:
         if primary is None:
             return self.moved(command[1])
         if options.fill_token and not self._is_good(primary, command[2], options):
-            return self.refusal(primary) or FILL_LOST
-        return self.write(client, primary, command[2], decide, _with_number if number else _plain)
+            return self.write(client, primary, command[2], write_rules.fill_lost, plain_reply)
+        return self.write(
+            client, primary, command[2], decide, _with_number if number else plain_reply
+        )
 
     def _is_good(self, primary: Primary, key: bytes, options: WriteOptions) -> bool:
         """Whether the fill token of `options` is live for `key`, and for the tags that the entry will carry (R12)."""
@@ -304,7 +305,8 @@ def bad_arguments(error: Exception) -> bytes:
     return b"-ERR wrong %b for this command\r\n" % kind.encode()
 
 
-def _plain(outcome: Outcome) -> bytes:
+def plain_reply(outcome: Outcome) -> bytes:
+    """A write reply."""
     return b"*4\r\n:%d\r\n:%d\r\n:%d\r\n:%d\r\n" % (
         outcome.status, outcome.term, outcome.seq, outcome.expires_ms,
     )  # fmt: skip

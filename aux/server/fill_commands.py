@@ -7,7 +7,8 @@ from typing import Final
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
 from aux.server.copy_commands import NO_SESSION
-from aux.server.data_commands import FILL_LOST, DataCommands
+from aux.server.data_commands import DataCommands, plain_reply
+from aux.storage.write_rules import fill_lost
 from ringmaster.protocol.write_options import Status
 
 _OK: Final = b"+OK\r\n"
@@ -62,14 +63,15 @@ class FillCommands:
             found, len(fill_token), fill_token.encode(), waits,
         )  # fmt: skip
 
-    def give_up(self, _client: Client, command: Command) -> bytes:
+    def give_up(self, client: Client, command: Command) -> bytes | None:
         """`RM.GIVEUP pt key token`: a write reply, `FILL_LOST` if the token was not live."""
         _, token, key, fill_token = command
         primary = self._served.get(token)
         if primary is None:
             return self._data.moved(token)
-        done = self._fills.of(primary).give_up(key, fill_token.decode())
-        return _GIVEN_UP if done else FILL_LOST
+        if self._fills.of(primary).give_up(key, fill_token.decode()):
+            return _GIVEN_UP
+        return self._data.write(client, primary, key, fill_lost, plain_reply)
 
     def leave(self, _client: Client, command: Command) -> bytes:
         """`RM.LEAVE pt key token`: the client that holds the token has closed its connection."""

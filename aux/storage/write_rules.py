@@ -124,6 +124,12 @@ def touch(newest: bytes | None, options: WriteOptions, moment: Moment) -> Outcom
     return Outcome(Status.REPLACED, True, new, kept.term, kept.seq, expires_ms)
 
 
+def fill_lost(newest: bytes | None, _moment: Moment) -> Outcome:
+    """The token of a fill lives no more: nothing changes, and the version that is there is told (R12)."""
+    term, seq = _version(newest)
+    return Outcome(Status.FILL_LOST, term=term, seq=seq)
+
+
 def _condition_failure(newest: bytes | None, options: WriteOptions) -> Outcome | None:
     """RFC 9110 section 13.2.2: If-Match first, then If-None-Match; None if both hold."""
     if options.if_match is None and options.if_none_match is None:

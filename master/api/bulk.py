@@ -13,7 +13,7 @@ from master.api.request import Exchange
 from master.api.response import Reply
 from master.http.access import MissingRight
 from master.http.bulk_body import BulkReads, plain_keys, problem_text
-from master.http.json_bodies import Item, parse_item, parse_items, parse_keys
+from master.http.json_bodies import Item, key_in, parse_item, parse_items, parse_keys
 from master.http.problem import Problem, problem_of
 from master.http.responses import Replies, json_text
 from master.http.target import key_of_text
@@ -92,9 +92,8 @@ class BulkApi:
                 exchange.access.require_key("write", key)
                 write = self._write_of(exchange, key, item)
             except RingmasterError as error:
-                results[place] = _failed(
-                    item.key if item is not None else None, problem_of(error, write=True)
-                )
+                name = item.key if item is not None else key_in(text)
+                results[place] = _failed(name, problem_of(error, write=True))
                 continue
             if key in seen:
                 raise BadRequest(

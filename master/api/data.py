@@ -30,6 +30,7 @@ from master.http.target import (
     seconds_of_text,
 )
 from master.http.write_rules import (
+    INVALIDATES,
     check_size,
     check_tags,
     condition_failed,
@@ -228,7 +229,7 @@ class DataApi:
             raise BadRequest(
                 "conditions and fill tokens go with a key, not with tags; leave them out"
             )
-        tags = check_tags(parameters["tag"])
+        tags = check_tags(parameters["tag"], INVALIDATES)
         for tag in tags:
             exchange.access.require_tag(tag)
         await self._router.invalidate([tag.encode() for tag in tags], exchange.deadline())

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+from master.api import openapi_headers
 from master.api.openapi_cluster import cluster_paths, snapshot_paths
 from master.api.openapi_examples import illustrate
 from master.api.openapi_parts import (
     ANY,
+    AS_PROBLEM,
     AS_PUT,
+    CONDITION_FAILED,
     CONDITIONS,
     CREATED,
     GONE,
+    HEAD,
+    HEAD_NOT_MODIFIED,
     HIT,
     IF_RANGE,
     INTEGER,
@@ -20,11 +25,16 @@ from master.api.openapi_parts import (
     KEY_QUERY,
     KEY_STRING,
     MISSING,
+    NO_NUMBER,
     NOT_MODIFIED,
+    NOT_THERE,
     OCTETS,
+    OUT_OF_RANGE,
+    PART,
     PREFER,
     PROBLEM,
     PROBLEM_SCHEMA,
+    REPLACED,
     STRING,
     SWR,
     TAG_QUERY,
@@ -42,6 +52,7 @@ from master.api.openapi_parts import (
     object_of,
     operation,
     query,
+    refuses,
     says,
     with_parameter,
 )
@@ -58,26 +69,25 @@ def _data_paths() -> Node:
         cursor={"type": ["string", "null"]},
         skipped=exactly(count=INTEGER, keys=list_of(STRING)),
     )
-    part = {
-        "description": "The range of a PUT value that was asked for.",
-        "content": AS_PUT,
-        "headers": {"Content-Range": {"description": "Which range.", "schema": STRING}},
-    }
-    conditional = {"304": NOT_MODIFIED, "404": MISSING, "412": PROBLEM}
+    conditional = {"304": NOT_MODIFIED, "404": MISSING, "412": CONDITION_FAILED}
     # A PUT value of that type comes back as it is.
     hit = {**HIT, "content": {**as_json({"anyOf": [value, ANY]}), **AS_PUT}}
     ranges = (header("Range", "One range of bytes of a PUT value."), IF_RANGE)
     read = operation(
         "Read a value",
-        {"200": hit, "206": part, **conditional, "416": PROBLEM},
+        {"200": hit, "206": PART, **conditional, "416": OUT_OF_RANGE},
         *CONDITIONS,
         PREFER,
         *ranges,
     )
-    look = operation("Read the headers alone", {"200": HIT, **conditional}, *CONDITIONS)
+    look = operation(
+        "Read the headers alone",
+        {"200": HEAD, "304": HEAD_NOT_MODIFIED, "404": NOT_THERE, "412": CONDITION_FAILED},
+        *CONDITIONS,
+    )
     write = operation(
         "Write bytes",
-        {"201": CREATED, "204": {"description": "Replaced."}, "412": PROBLEM},
+        {"201": CREATED, "204": REPLACED, "412": CONDITION_FAILED},
         TTL,
         SWR,
         TAG_QUERY,
@@ -86,12 +96,12 @@ def _data_paths() -> Node:
     )
     remove = operation(
         "Delete an entry; with a fill token, only give that up",
-        {"204": GONE, "412": PROBLEM},
+        {"204": GONE, "412": CONDITION_FAILED},
         *WRITING,
     )
     clear = operation(
         "Delete the entry of ?key=, or all that carry one of ?tag=",
-        {"204": GONE, "412": PROBLEM},
+        {"204": GONE, "412": CONDITION_FAILED},
         KEY_QUERY,
         TAG_QUERY,
         *WRITING,
@@ -100,10 +110,12 @@ def _data_paths() -> Node:
     change = operation(
         "Count, or change the time to live",
         {
-            "200": says("Counted, or changed.", {"oneOf": [counted, WRITTEN]}),
+            "200": says(
+                "Counted, or changed.", {"oneOf": [counted, WRITTEN]}, openapi_headers.WRITTEN
+            ),
             "404": PROBLEM,
-            "409": PROBLEM,
-            "412": PROBLEM,
+            "409": NO_NUMBER,
+            "412": CONDITION_FAILED,
             "413": PROBLEM,
         },
         query("incr", INTEGER, "What to add, signed 64 bits; a missing key starts at 0."),
@@ -112,7 +124,11 @@ def _data_paths() -> Node:
     )
     create = operation(
         "Write a JSON value",
-        {"201": says("Created.", WRITTEN), "200": says("Replaced.", WRITTEN), "412": PROBLEM},
+        {
+            "201": says("Created.", WRITTEN, openapi_headers.CREATED),
+            "200": says("Replaced.", WRITTEN, openapi_headers.WRITTEN),
+            "412": CONDITION_FAILED,
+        },
         *WRITING,
         body=as_json(ITEM),
     )
@@ -123,9 +139,9 @@ def _data_paths() -> Node:
                 "description": "A page, or the value. `skipped`, where it is there, counts keys that HTTP refuses.",
                 "content": {**as_json({"anyOf": [page, value, ANY]}), **AS_PUT},
             },
-            "206": part,
+            "206": PART,
             **conditional,
-            "416": PROBLEM,
+            "416": OUT_OF_RANGE,
         },
         query("prefix", STRING, "What the keys begin with."),
         query(
@@ -210,11 +226,6 @@ def _own_paths() -> Node:
     }
 
 
-def _problem(description: str) -> Node:
-    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
-    return {"description": description, "content": content}
-
-
 def describe() -> Node:
     """The whole document."""
     problem = {
@@ -255,17 +266,24 @@ def describe() -> Node:
                 }
             },
             "responses": {
-                "problem": _problem("An error."),
-                "unauthorized": _problem(
-                    "No token, or none that is known: `WWW-Authenticate` says which."
+                "problem": {"description": "An error.", "content": AS_PROBLEM},
+                "unavailable": refuses(
+                    "It cannot be served now; `outcome` says what became of a write.",
+                    openapi_headers.RETRY,
                 ),
-                "limited": _problem(
-                    "More than a limit of rates allows: `Retry-After`, `RateLimit` and the body say how to go slower."
+                "unauthorized": refuses(
+                    "No token, or none that is known: `WWW-Authenticate` says which.",
+                    openapi_headers.CHALLENGE,
                 ),
-                "forbidden": _problem(
-                    "The token lacks the right in `right`, or has it for other keys; or the request comes from a page of "
-                    "another site."
+                "limited": refuses(
+                    "More than a limit of rates allows: `Retry-After`, `RateLimit` and the body say how to go slower.",
+                    openapi_headers.RETRY,
                 ),
+                "forbidden": {
+                    "description": "The token lacks the right in `right`, or has it for other keys; or the request comes from a page of "
+                    "another site.",
+                    "content": AS_PROBLEM,
+                },
             },
         },
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from master.api import openapi_headers
 from master.api.drain import DrainForecast
 from master.api.events import HISTORY
 from master.api.openapi_parts import (
@@ -207,6 +210,9 @@ def _advice() -> Node:
     )
 
 
+_LOCATION: Final[Node] = {"Location": openapi_headers.field("Of its progress.", "^/snapshots/")}
+
+
 def snapshot_paths() -> Node:
     """`/snapshots`."""
     files = exactly(
@@ -228,7 +234,8 @@ def snapshot_paths() -> Node:
                 query("files", {"enum": ["0", "1"], "default": "1"}, "0: leave `files` empty."),
             ),
             "post": operation(
-                "Take a snapshot now", {"202": says("Begun; Location says where.", progress)}
+                "Take a snapshot now",
+                {"202": says("Begun; Location says where.", progress, _LOCATION)},
             ),
         },
         "/snapshots/{id}": {

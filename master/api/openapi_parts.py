@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from master.api import openapi_headers
 from master.http.target import MAX_TTL_S
 
 Node = dict[str, Any]
@@ -22,6 +23,7 @@ TAGS: Node = {
 }
 ANY: Node = {}
 PROBLEM: Node = {"$ref": "#/components/responses/problem"}
+UNAVAILABLE: Node = {"$ref": "#/components/responses/unavailable"}
 UNAUTHORIZED: Node = {"$ref": "#/components/responses/unauthorized"}
 LIMITED: Node = {"$ref": "#/components/responses/limited"}
 FORBIDDEN: Node = {"$ref": "#/components/responses/forbidden"}
@@ -66,16 +68,13 @@ def as_json(schema: Node) -> Node:
     return {"application/json": {"schema": schema}}
 
 
-def says(description: str, schema: Node | None = None, **headers: str) -> Node:
-    """A reply, with its headers."""
+def says(description: str, schema: Node | None = None, headers: Node | None = None) -> Node:
+    """A reply, with its header fields."""
     reply: Node = {"description": description}
     if schema is not None:
         reply["content"] = as_json(schema)
     if headers:
-        reply["headers"] = {
-            name.replace("_", "-"): {"description": text, "schema": STRING}
-            for name, text in headers.items()
-        }
+        reply["headers"] = headers
     return reply
 
 
@@ -84,7 +83,11 @@ def operation(
 ) -> Node:
     """What one method of a path does. `replies`: the first one is the usual success; `EVERYWHERE` is added."""
     statuses = [*EVERYWHERE, *(WITH_BODY if body is not None else ())]
-    problems = {status: PROBLEM for status in statuses if status not in replies}
+    problems = {
+        status: UNAVAILABLE if status == "503" else PROBLEM
+        for status in statuses
+        if status not in replies
+    }
     operation: Node = {"summary": summary, "responses": {**replies, **problems}}
     if parameters:
         operation["parameters"] = list(parameters)
@@ -220,27 +223,36 @@ OCTETS: Node = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 AS_PUT: Node = {"*/*": {"schema": ANY}}
 """Of a reply: whatever was PUT, as whatever type that was said to be."""
 
+AS_PROBLEM: Node = {"application/problem+json": {"schema": PROBLEM_SCHEMA}}
+
+
+def refuses(description: str, headers: Node) -> Node:
+    """A problem with header fields of its own."""
+    return {"description": description, "content": AS_PROBLEM, "headers": headers}
+
+
 GONE = says("Gone, or never there.")
 HIT = says(
     "The value: JSON `{key, value}` if it was POSTed, else the bytes that were PUT.",
     None,
-    ETag="The version, in quotes.",
-    Cache_Status="hit, seconds left, and the node that answered.",
-    Fill_Token="The value is stale, and the one who asked may replace it: see Prefer.",  # noqa: S106 - a description
-    Preference_Applied="What of Prefer was done.",
+    {**openapi_headers.ENTRY, **openapi_headers.WAITED},
 )
-MISSING: Node = {
-    "description": "There is no such key. To one of those who asked with `Prefer: wait`, `Fill-Token` gives the right to write it.",
-    "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
-    "headers": {
-        "Fill-Token": {"description": "To be sent with the write.", "schema": STRING},
-        "Preference-Applied": {"description": "What of Prefer was done.", "schema": STRING},
-    },
+HEAD = says("The headers of GET.", None, openapi_headers.ENTRY)
+PART = {
+    **says("The range of a PUT value that was asked for.", None, openapi_headers.PART),
+    "content": AS_PUT,
 }
-CREATED = says(
-    "Created.",
-    None,
-    ETag="The version, in quotes.",
-    Location="Where the value is.",
+NOT_THERE = refuses("There is no such key.", openapi_headers.MISS)
+MISSING = refuses(
+    "There is no such key. To one of those who asked with `Prefer: wait`, `Fill-Token` gives the right to write it.",
+    {**openapi_headers.MISS, **openapi_headers.WAITED},
 )
-NOT_MODIFIED = says("Not modified.", None, ETag="The version, in quotes.")
+CREATED = says("Created.", None, openapi_headers.CREATED)
+REPLACED = says("Replaced.", None, openapi_headers.WRITTEN)
+HEAD_NOT_MODIFIED = says("Not modified.", None, openapi_headers.VALIDATORS)
+NOT_MODIFIED = says("Not modified.", None, {**openapi_headers.VALIDATORS, **openapi_headers.WAITED})
+CONDITION_FAILED = refuses(
+    "A condition failed, or the fill token is good no more.", openapi_headers.CONDITION
+)
+NO_NUMBER = refuses("The value is no integer, or would overflow.", openapi_headers.CONDITION)
+OUT_OF_RANGE = refuses("The value is shorter than that.", openapi_headers.OUT_OF_RANGE)

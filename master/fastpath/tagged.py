@@ -7,7 +7,7 @@ from typing import Final
 from master.fastpath.context import Client, InFlight
 from master.fastpath.header_cache import Head
 from master.http.target import Parameters, seconds_of_text
-from master.http.write_rules import check_tags, grace
+from master.http.write_rules import INVALIDATES, check_tags, grace
 from ringmaster.protocol.entry_meta import MAX_META, Meta, pack_meta
 from ringmaster.protocol.resp import Reply
 from ringmaster.protocol.write_options import WriteOptions, encode_options
@@ -40,7 +40,7 @@ def begin_invalidation(connection: Client, head: Head, parameters: Parameters, n
     """
     if head.access is not None or len(parameters) > 1:
         return False
-    tags = check_tags(parameters["tag"])
+    tags = check_tags(parameters["tag"], INVALIDATES)
     invalidation = Invalidation(connection, [tag.encode() for tag in tags], now)
     connection.waiting.append(invalidation)
     invalidation.begin()

@@ -12,7 +12,7 @@ import msgspec
 
 from master.http.problem import Problem, problem_of
 from master.http.request_counters import Counters
-from master.http.responses import Replies, json_text, plain_text
+from master.http.responses import Replies, is_stale, json_text, plain_text
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.entry import FLAGS_OFFSET, HEADER_SIZE, JSON, header, meta_of, value_offset
 from ringmaster.protocol.keys import MAX_KEY
@@ -160,6 +160,8 @@ class BulkReads:
             left_ms = decoded.expires_ms - self._clock.now_ms()
             ttl = b"%.3f" % (max(left_ms, 0) / 1000) if decoded.expires_ms else b"null"
             members += b',"version":"%b","ttl":%b' % (version, ttl)
+            if decoded.expires_ms and is_stale(entry, left_ms):
+                members += b',"stale":true'
         return b"{%b}" % members
 
 

@@ -26,7 +26,8 @@ _MAX_TAGS = 64
 def parse_header(name: str, values: list[str], salt: str, *, strong: bool) -> Condition:
     """The condition that header `name` with `values` (one per field line) states; None without the header.
 
-    `strong`: weak tags match nothing (If-Match), else they match like strong ones. Raises `BadRequest`.
+    A list may be empty (RFC 9110 §13.1.1), and then nothing matches. `strong`: weak tags match nothing (If-Match), else they match like
+    strong ones. Raises `BadRequest`.
     """
     if not values:
         return None
@@ -47,8 +48,6 @@ def parse_header(name: str, values: list[str], salt: str, *, strong: bool) -> Co
         if version is not None and not (strong and match[1]):
             versions.append(version)
         position = match.end()
-    if count == 0:
-        raise BadRequest(f"{name} is empty; write * or an ETag in double quotes")
     return tuple(versions)
 
 

@@ -33,6 +33,10 @@ class _Item(msgspec.Struct, forbid_unknown_fields=True):
     if_none_match: object = None
 
 
+class _Named(msgspec.Struct):
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One parsed item; `value` is JSON text as it was sent. `key` is not checked yet. None: not given."""
@@ -49,6 +53,7 @@ class Item:
 _T = TypeVar("_T")
 
 _item_decoder = msgspec.json.Decoder(_Item)
+_named_decoder = msgspec.json.Decoder(_Named)
 _raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _key_list_decoder = msgspec.json.Decoder(list[str])
 
@@ -62,6 +67,14 @@ def parse_item(body: bytes) -> Item:
         value = _original_value(body, whole, value)
     _refuse_duplicates(body, value)
     return Item(item.key, value, item.ttl, item.swr, item.tags, item.if_match, item.if_none_match)
+
+
+def key_in(body: bytes) -> str | None:
+    """The key of an item that is wrong otherwise; None if that cannot be told."""
+    try:
+        return _named_decoder.decode(body).key
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def parse_items(body: bytes, most: int) -> list[bytes]:

@@ -332,9 +332,12 @@ def _ttl(head: bytes, expires_ms: int, now_ms: int) -> bytes:
     left_ms = expires_ms - now_ms
     if left_ms > 0:
         return b"; ttl=%d" % -(-left_ms // 1000)
-    if not head[FLAGS_OFFSET] & META or not meta_of(head).swr_ms:
-        return b"; ttl=0"
-    return b"; stale; ttl=%d" % (left_ms // 1000)
+    return b"; stale; ttl=%d" % (left_ms // 1000) if is_stale(head, left_ms) else b"; ttl=0"
+
+
+def is_stale(head: bytes, left_ms: int) -> bool:
+    """Whether an entry of which so many milliseconds are left is served for a while after its time. `head` may end after its meta."""
+    return left_ms <= 0 and bool(head[FLAGS_OFFSET] & META) and meta_of(head).swr_ms > 0
 
 
 def _instant(expires_ms: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from master.http.conditions import Condition, parse_field
 from master.http.json_bodies import Item
@@ -47,6 +48,8 @@ def item_options(
     )
 
 
+INVALIDATES: Final = "one request invalidates"
+
 is_fill_token = re.compile(r"[0-9]{1,7}\.[0-9]{1,10}\.[0-9a-f]{1,12}").fullmatch
 
 
@@ -59,14 +62,14 @@ def check_fill_token(token: str) -> str:
     return token.strip()
 
 
-def check_tags(tags: object) -> tuple[str, ...]:
-    """`tags` of an entry, each once; None: none. Raises `BadRequest`."""
+def check_tags(tags: object, what: str = "an entry may carry") -> tuple[str, ...]:
+    """`tags` of an entry, each once; None: none. Raises `BadRequest`, in words about `what`."""
     if tags is None:
         return ()
     if not isinstance(tags, list):
         raise BadRequest('tags must be a list of texts such as ["news", "user-7"]')
     if len(tags) > MAX_TAGS:
-        raise BadRequest(f"an entry may carry {MAX_TAGS} tags, not {len(tags)}")
+        raise BadRequest(f"{what} {MAX_TAGS} tags, not {len(tags)}")
     for tag in tags:
         check_tag(tag)
     return tuple(dict.fromkeys(tags))
@@ -105,6 +108,7 @@ def refusal(reply: WriteReply, replies: Replies) -> Problem | None:
             412, "fill-token-lost",
             "the fill token is not, or no longer, good for this key: it was used, given up or too old, another write or delete"
             " came first, or the partition moved; read the key again",
+            headers=_etag(current),
         )  # fmt: skip
     if reply.status == Status.CONDITION_FAILED:
         return condition_failed(current)

@@ -19,7 +19,7 @@ from ringmaster.client.calls import Call
 from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, Step, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
 from ringmaster.client.retrying import Retrying
-from ringmaster.errors import LinkBroken, LinkDown, RingmasterError
+from ringmaster.errors import BadRequest, LinkBroken, LinkDown, RingmasterError
 
 _LINGER_S: Final = 1.0
 """For so long `close` waits for requests that nobody else waits for."""
@@ -126,7 +126,7 @@ class AsyncClient:
 
         The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, or this is interrupted,
         the next of them makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
-        `get` does, and what `make` raises; a value that cannot be stored is returned all the same. `make` may be a coroutine function.
+        `get` does, `BadRequest` for arguments that are wrong, and what `make` raises; a value that cannot be stored is returned all the same. `make` may be a coroutine function.
         """
         entry = Entry(ttl_s, swr_s, tags, content_type)
         todo = steps(key, entry, usable_wait_s(wait_s, self._timeout_s))
@@ -238,6 +238,8 @@ class AsyncClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
             raise LinkBroken(f"{self._url} gave no reply: {why}") from error
+        except ValueError as error:
+            raise BadRequest(f"the request cannot be sent: {error}") from error
         return checked(reply, method)
 
 

@@ -119,7 +119,7 @@ class Client:
 
         The others wait, at most `wait_s` seconds at a time and less than `timeout_s`. If `make` raises, or this is interrupted,
         the next of them makes it. While a value is stale (`swr_s`), one caller makes a new one and the others get the stale one. Raises as
-        `get` does, what `make` raises, and TypeError if it returns no bytes; a value that cannot be stored is returned all the same.
+        `get` does, `BadRequest` for arguments that are wrong, what `make` raises, and TypeError if it returns no bytes; a value that cannot be stored is returned all the same.
         """
         entry = Entry(ttl_s, swr_s, tags, content_type)
         todo = steps(key, entry, usable_wait_s(wait_s, self._timeout_s))

@@ -104,7 +104,7 @@ def post(
     swr_s: float | None = None,
 ) -> Call[bool]:
     """Store JSON text; whether the key is new."""
-    body = posted(key, value, ttl=ttl_s, swr=swr_s, tags=list(tags))
+    body = posted(key, value, tags, ttl=ttl_s, swr=swr_s)
     return Call("POST", "/data", _is_created, body)
 
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from ringmaster.client import calls
 from ringmaster.client.calls import Call
-from ringmaster.errors import RingmasterError
+from ringmaster.errors import BadRequest, RingmasterError
 
 DEFAULT_WAIT_S: Final = 10
 MAX_WAIT_S: Final = 30
 _MOST_ASKED: Final = 12
+_MALFORMED: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class Entry:
 def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
     """Yields what is to be done, is sent what came of it, and returns the value.
 
+    Raises `BadRequest` for arguments that are wrong, at once where it needs no master to see that, else when the value is to be stored.
     A failure of `Make`, or an interruption, thrown in, gives the right to make the value to the next who waits. So does a value
     that cannot be stored, which is returned all the same, and one that is no bytes, which is a TypeError. If the right was lost meanwhile (to a
     write, a delete, or because it took longer than a token lives), what is there then is returned, or what was made. Who cannot
     wait, or waited in vain for two minutes, makes the value, and stores it if nobody has.
     """
+    _stored(key, b"", entry, None)
     for _ in range(_MOST_ASKED):
         found = yield calls.fetch(key, wait_s)
         if not found.fill_token:
@@ -83,13 +86,19 @@ def _stored(key: str, value: bytes, entry: Entry, fill_token: str | None) -> Cal
 
 
 def _quietly(call: Call[Any]) -> Generator[Step, Any, Any]:
-    """The result of `call`, None if it failed."""
+    """The result of `call`, None if it failed. Raises `BadRequest` if that was for its arguments."""
     try:
         return (yield call)
+    except BadRequest as error:
+        if error.status == _MALFORMED:
+            raise
+        return None
     except RingmasterError:
         return None
 
 
 def usable_wait_s(wait_s: int, timeout_s: float) -> int:
-    """`wait_s`, but less than what a call may take in all."""
-    return max(0, min(wait_s, MAX_WAIT_S, int(timeout_s) - 1))
+    """`wait_s`, but less than what a call may take in all. Raises `BadRequest` unless it is from 0 to `MAX_WAIT_S`."""
+    if not 0 <= wait_s <= MAX_WAIT_S:
+        raise BadRequest(f"wait_s is a number of seconds from 0 to {MAX_WAIT_S}, not {wait_s!r}")
+    return max(0, min(int(wait_s), int(timeout_s) - 1))

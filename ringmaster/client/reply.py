@@ -78,20 +78,23 @@ def tls_context(ca: str | Path | None) -> ssl.SSLContext:
 def data_target(key: str, tags: Sequence[str] = (), /, **parameters: str | float | None) -> str:
     """The target for `key`, which goes into the query: there no client or proxy changes it. Raises `BadRequest`."""
     _check_text(key)
+    _check_tags(tags)
     given = [(name, value) for name, value in parameters.items() if value is not None]
     return "/data?" + urlencode([("key", key), *given, *(("tag", tag) for tag in tags)])
 
 
 def tags_target(tags: Sequence[str]) -> str:
-    """The target for all entries that carry one of `tags`."""
+    """The target for all entries that carry one of `tags`. Raises `BadRequest`."""
+    _check_tags(tags)
     return "/data?" + urlencode([("tag", tag) for tag in tags])
 
 
-def posted(key: str, value: bytes, **fields: object) -> bytes:
+def posted(key: str, value: bytes, tags: Sequence[str] = (), /, **fields: object) -> bytes:
     """The body that POSTs `value`, JSON text that is sent as it is. Raises `BadRequest` if it is none."""
     _check_text(key)
     _check_json(value)
-    given = {name: field for name, field in fields.items() if field}
+    _check_tags(tags)
+    given = {name: field for name, field in {**fields, "tags": list(tags)}.items() if field}
     more = b"".join(b',"%b":%b' % (n.encode(), msgspec.json.encode(v)) for n, v in given.items())
     return b'{"key":' + msgspec.json.encode(key) + more + b',"value":' + value + b"}"
 
@@ -102,6 +105,14 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise BadRequest(f"{text!r} is not valid UTF-8") from error
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    """A text is a sequence too, of tags of one letter each."""
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        raise BadRequest(f'tags are a list of texts such as ["news", "user-7"], not {tags!r}')
+    for tag in tags:
+        _check_text(tag)
 
 
 def _check_json(value: bytes) -> None:
@@ -153,9 +164,9 @@ def checked(reply: Reply, method: str) -> Reply:
         unserved = Unserved(detail)
         unserved.retry_after_s = _retry_after_s(reply, problem)
         raise unserved
-    if reply.status == 401:
-        raise TokenRefused(detail)
-    raise BadRequest(detail)
+    refused = (TokenRefused if reply.status == 401 else BadRequest)(detail)
+    refused.status = reply.status
+    raise refused
 
 
 def _retry_after_s(reply: Reply, problem: Mapping[str, Any]) -> float:

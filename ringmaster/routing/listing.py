@@ -11,6 +11,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
+from xxhash import xxh3_64_digest
+
 from ringmaster.errors import BadRequest, RingmasterError
 from ringmaster.net.link import Link
 from ringmaster.protocol.keys import MAX_KEY
@@ -23,7 +25,11 @@ _MOST_ASKED: Final = 64
 """Partitions that a listing asks for at once."""
 
 _MOST_OF_NODE: Final = 32
-_NO_CURSOR: Final = "the cursor is not one that a listing returned; start without one"
+_CHECK_SIZE: Final = 8
+_SMALLEST: Final = SURVEY_SIZE + MARK_SIZE
+_NO_CURSOR: Final = (
+    "the cursor is not one that a listing with this prefix returned; start without one"
+)
 _cursor_parts = re.compile(r"(\d{1,5})~([A-Za-z0-9_-]*)", re.ASCII).fullmatch
 
 Place = tuple[int, bytes]
@@ -49,7 +55,7 @@ async def list_page(
     go on from further on. Raises `BadRequest` for a cursor that no page returned, else what the partition's error is.
     """
     partitions = len(table())
-    start = place = _parse_cursor(cursor, partitions)
+    start = place = _parse_cursor(cursor, partitions, prefix)
     halfway = (clock.boottime() + deadline) / 2
     keys: list[bytes] = []
     of_node, largest = 0, 1
@@ -64,7 +70,7 @@ async def list_page(
             if isinstance(reply, RingmasterError):
                 if place == start:
                     raise reply
-                return keys, _cursor(place)
+                return keys, cursor_of(place, prefix)
             following, size, *found = cast("list[bytes]", reply)
             largest = max(largest, int(size))
             room = limit - len(keys)
@@ -72,13 +78,13 @@ async def list_page(
                 keys += found[:room]
                 if room:
                     place = each, (following[:SURVEY_SIZE] or NO_SURVEY) + mark_of(found[room - 1])
-                return keys, _cursor(place)
+                return keys, cursor_of(place, prefix)
             keys += found
             place = (each, following) if following else (each + 1, b"")
             if following:
                 break
         if place[0] < partitions and (len(keys) == limit or clock.boottime() > halfway):
-            return keys, _cursor(place)
+            return keys, cursor_of(place, prefix)
         of_node = min(_MOST_OF_NODE, step // largest)
     return keys, None
 
@@ -103,12 +109,20 @@ def _next_partitions(table: Table, first: int, of_node: int) -> range:
     return range(first, following)
 
 
-def _cursor(place: Place) -> str:
+def cursor_of(place: Place, prefix: bytes) -> str:
+    """The text by which a listing of keys with `prefix` goes on from `place`."""
     partition, position = place
-    return f"{partition}~{urlsafe_b64encode(position).decode().rstrip('=')}"
+    text = urlsafe_b64encode(position + _check_of(place, prefix)).decode().rstrip("=")
+    return f"{partition}~{text}"
 
 
-def _parse_cursor(cursor: str | None, partitions: int) -> Place:
+def _check_of(place: Place, prefix: bytes) -> bytes:
+    """A cursor ends with it: one that was changed, or is of another prefix, would skip keys."""
+    partition, position = place
+    return xxh3_64_digest(b"%d~%d~%b%b" % (partition, len(prefix), prefix, position))
+
+
+def _parse_cursor(cursor: str | None, partitions: int, prefix: bytes) -> Place:
     if cursor is None:
         return 0, b""
     parts = _cursor_parts(cursor)
@@ -116,12 +130,12 @@ def _parse_cursor(cursor: str | None, partitions: int) -> Place:
         raise BadRequest(_NO_CURSOR)
     number, text = parts.groups()
     try:
-        position = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError as error:
         raise BadRequest(_NO_CURSOR) from error
-    smallest = SURVEY_SIZE + MARK_SIZE
-    if int(number) >= partitions or not (
-        not position or smallest <= len(position) <= smallest + MAX_KEY
-    ):
+    place = int(number), raw[:-_CHECK_SIZE]
+    size = len(place[1])
+    is_position = not size or _SMALLEST <= size <= _SMALLEST + MAX_KEY
+    if place[0] >= partitions or not is_position or raw[-_CHECK_SIZE:] != _check_of(place, prefix):
         raise BadRequest(_NO_CURSOR)
-    return int(number), position
+    return place

@@ -26,13 +26,15 @@ def test_items_are_written_in_order_and_independently(front: Front, key: str) ->
         {"key": f"{key}-cond", "value": 5, "if_match": "*"},
         {"value": 6},
         7,
+        {"key": f"{key}-more", "value": 8, "tll": 5},
+        {"key": f"{key}-less"},
     ]
     reply = post(front, "/data/bulk", items)
     assert reply.status == 200
     assert reply.get("Cache-Control") == "no-store"
     assert set(reply.json()) == {"results"}
     results = reply.json()["results"]
-    assert [each["status"] for each in results] == [201, 200, 400, 400, 412, 400, 400]
+    assert [each["status"] for each in results] == [201, 200, 400, 400, 412, 400, 400, 400, 400]
     assert [each["key"] for each in results[:5]] == [
         f"{key}-new",
         f"{key}-old",
@@ -40,6 +42,7 @@ def test_items_are_written_in_order_and_independently(front: Front, key: str) ->
         f"{key}-bad",
         f"{key}-cond",
     ]
+    assert [each["key"] for each in results[5:]] == [None, None, f"{key}-more", f"{key}-less"]
     assert all(set(each) == {"key", "status", "version"} for each in results[:2])
     assert all({"type", "title", "detail"} <= set(each) for each in results[2:])
     assert front.request("GET", f"/data/{key}-new").json()["value"] == [1, {"a": None}]

@@ -307,6 +307,21 @@ def test_keys_are_listed_by_prefix_page_by_page(front: Front, key: str) -> None:
     assert sorted(found) == sorted(wanted)
 
 
+def test_a_cursor_goes_with_its_prefix_and_as_it_was_returned(front: Front, key: str) -> None:
+    for number in range(3):
+        front.request("PUT", f"/data/{key}/{number}", body=b"1")
+    first = front.request("GET", f"/data?prefix={key}/&limit=1").json()
+    assert len(first["keys"]) == 1
+    cursor = first["cursor"]
+    if front.name != "fake":  # which counts keys
+        changed = cursor[:-3] + ("A" if cursor[-3] != "A" else "B") + cursor[-2:]
+        for prefix, other in ((f"{key}/1", cursor), ("", cursor), (f"{key}/", changed)):
+            refused = front.request("GET", f"/data?prefix={prefix}&limit=1&cursor={other}")
+            assert "prefix" in str(assert_problem(refused, 400)["detail"])
+    rest = front.request("GET", f"/data?prefix={key}/&cursor={cursor}").json()
+    assert sorted(first["keys"] + rest["keys"]) == [f"{key}/{number}" for number in range(3)]
+
+
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=x", "limit=-1", "cursor=nonsense", "limit=100000", "tag=t"]
 )

@@ -133,6 +133,10 @@ def test_any_other_write_or_delete_voids_it(front: Front, key: str, how: str) ->
         before = front.request("GET", f"/data/{key}")
         lost = connection.request("PUT", f"/data/{key}", [("Fill-Token", token)], b"old")
         assert str(assert_problem(lost, 412)["type"]).endswith("fill-token-lost")
+        assert lost.get("ETag") == before.get("ETag")
+        given_up = connection.request("DELETE", f"/data/{key}", [("Fill-Token", token)])
+        assert str(assert_problem(given_up, 412)["type"]).endswith("fill-token-lost")
+        assert given_up.get("ETag") == before.get("ETag")
         after = front.request("GET", f"/data/{key}")
         assert (after.status, after.body) == (before.status, before.body)
 
@@ -290,6 +294,20 @@ def put_stale(front: Front, key: str, **more: Any) -> None:
     item = {"key": key, "value": "old", "ttl": 0.2, "swr": 60, **more}
     assert front.request("POST", "/data", body=json.dumps(item).encode()).status in (200, 201)
     time.sleep(0.3)
+
+
+def test_what_is_served_stale_is_there_for_writes_too(front: Front, key: str) -> None:
+    put_stale(front, key, value=5)
+    stale = front.request("GET", f"/data/{key}")
+    assert "; hit; stale" in (stale.get("Cache-Status") or "")
+    found = front.request("POST", "/data/bulk/get?meta=1", body=json.dumps([key]).encode()).json()
+    assert (found["values"][key]["stale"], found["values"][key]["ttl"]) == (True, 0)
+    refused = front.request("PUT", f"/data/{key}", [("If-None-Match", "*")], b"new")
+    assert_problem(refused, 412)
+    assert refused.get("ETag") == stale.get("ETag")
+    counted = front.request("POST", f"/data/{key}?incr=1&ttl=60", [("If-Match", str(stale.etag))])
+    assert counted.json()["value"] == 6
+    assert "; hit; stale" in (front.request("GET", f"/data/{key}").get("Cache-Status") or "")
 
 
 def test_one_who_asks_refreshes_what_is_stale_and_nobody_waits(front: Front, key: str) -> None:

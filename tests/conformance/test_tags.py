@@ -111,6 +111,17 @@ def test_a_bad_invalidation_is_400(front: Front, query: str) -> None:
     assert_problem(front.request("DELETE", f"/data?{query}"), 400)
 
 
+def test_too_many_tags_are_said_to_be_of_a_request_or_of_an_entry(front: Front) -> None:
+    query = "&".join(f"tag=t{number}" for number in range(17))
+    for method, words in (
+        ("DELETE", "one request invalidates 16"),
+        ("PUT", "an entry may carry 16"),
+    ):
+        target = f"/data?{query}" + ("&key=k" if method == "PUT" else "")
+        refused = front.request(method, target, body=b"1" if method == "PUT" else None)
+        assert words in str(assert_problem(refused, 400)["detail"])
+
+
 def test_a_bad_tag_of_a_put_is_400(front: Front, key: str) -> None:
     assert_problem(front.request("PUT", f"/data/{key}?tag=", body=b"1"), 400)
     assert_problem(front.request("DELETE", f"/data/{key}?tag=t"), 400)

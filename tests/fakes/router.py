@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Sequence
 
 from ringmaster.errors import BadRequest, RingmasterError
-from ringmaster.protocol.entry import JSON, Header, header, meta_of, pack, raw_meta, value_offset
+from ringmaster.protocol.entry import (
+    JSON,
+    Header,
+    header,
+    meta_of,
+    pack,
+    raw_meta,
+    value_offset,
+)
 from ringmaster.protocol.write_options import (
     PLAIN,
     Status,
@@ -78,7 +86,7 @@ class FakeRouter:
             assert isinstance(packed, bytes)
             options = decode_options(packed)
         if options.fill_token and not self.fills.is_good(key, options.fill_token):
-            return WriteReply(Status.FILL_LOST, 0, 0, 0)
+            return self._fill_lost(key)
         reply = self._apply(command, key, args, options)
         if reply.status in {Status.CREATED, Status.REPLACED} or command == b"RM.DEL":
             self.fills.ended(key)
@@ -87,9 +95,13 @@ class FakeRouter:
     def _give_up(self, key: bytes, args: Sequence[bytes | int]) -> WriteReply:
         assert isinstance(args[0], bytes)
         if not self.fills.is_good(key, args[0].decode()):
-            return WriteReply(Status.FILL_LOST, 0, 0, 0)
+            return self._fill_lost(key)
         self.fills.ended(key)
         return self._answer(Status.REPLACED, None)
+
+    def _fill_lost(self, key: bytes) -> WriteReply:
+        entry = self._current(key)
+        return self._answer(Status.FILL_LOST, None if entry is None else header(entry))
 
     def _apply(
         self, command: bytes, key: bytes, args: Sequence[bytes | int], options: WriteOptions
@@ -185,15 +197,16 @@ class FakeRouter:
     def _count(
         self, key: bytes, by: bytes | int, options: WriteOptions, entry: bytes | None
     ) -> WriteReply:
-        value, expires_ms = b"0", self._expiry(options.ttl_ms)
+        value, expires_ms, flags, meta = b"0", self._expiry(options.ttl_ms), JSON, b""
         if entry is not None:
             value, expires_ms = entry[value_offset(entry) :], header(entry).expires_ms
+            flags, meta = header(entry).flags, raw_meta(entry)
         if not value.removeprefix(b"-").isdigit():
             return self._answer(Status.NOT_INTEGER, entry and header(entry))
         number = int(value) + int(by)
         if not -(2**63) <= number < 2**63:
             return self._answer(Status.OVERFLOW, entry and header(entry))
-        written = self._pack(b"%d" % number, JSON, b"", expires_ms)
+        written = self._pack(b"%d" % number, flags, meta, expires_ms)
         self._entries[key] = written
         status = Status.CREATED if entry is None else Status.REPLACED
         return self._answer(status, header(written))._replace(number=number)

@@ -309,9 +309,9 @@ class _Search:
         return self._write(state, operation.argument, None)
 
     def _fill(self, operation: Operation, state: State) -> list[State]:
-        """Like a put, while its token lives. A token may end unseen, with its term or its time: then the write is lost."""
+        """Like a put, while its token lives. A token may end unseen, with its term or its time: then the write is lost, and told what is there."""
         if operation.outcome == OK and operation.status == FILL_LOST:
-            return [state]
+            return self._seen(operation, state)
         return self._put(operation, state) if state.token == operation.token else []
 
     def _give_up(self, operation: Operation, state: State) -> list[State]:

@@ -369,7 +369,12 @@ def test_a_fill_token_is_good_until_the_key_is_written_deleted_or_given_to_anoth
     ):
         assert check_key(b"k", [granted, *between, fill(2, 3, "t1", "a", 5)]) is not None
         lost = fill(2, 3, "t1", "a", 0, FILL_LOST)
+        lost.version = None
         assert check_key(b"k", [granted, *between, lost]) is None
+        lost.version = (1, 4)
+        assert check_key(b"k", [granted, *between, lost]) is not None
+    lost = fill(2, 3, "t1", "a", 4, FILL_LOST)
+    assert check_key(b"k", [granted, put(1.2, 1.4, "b", 4), lost]) is None
     beside = [granted, delete(1.2, 2.5), fill(2, 3, "t1", "a", 5)]
     assert check_key(b"k", [*beside, fetch(4, 5)]) is None
 

@@ -137,6 +137,20 @@ async def test_a_token_ends_with_its_time_and_the_next_gets_it() -> None:
         assert [seen(event) for event in third.events] == [(b"value", b"v")]
 
 
+async def test_who_lost_a_token_is_told_the_version_that_is_there_when_it_is_committed() -> None:
+    async with World("ab") as world:
+        node = await pair(world)
+        token = Master(node).fill()[1]
+        assert write(node, token[:-1] + b"9").reply == [Status.FILL_LOST, 0, 0, 0]
+        newer = write(node)
+        lost = write(node, token)
+        assert lost.raw is None
+        await world.settle()
+        _, term, seq, _ = newer.reply
+        assert lost.reply == [Status.FILL_LOST, term, seq, 0]
+        assert Master(node).ask(b"RM.GIVEUP", node.token(), b"k", token) == lost.reply
+
+
 async def test_without_the_lease_nobody_is_told_until_it_holds_again() -> None:
     async with World("a") as world:
         world.adopt(world.view(1, row("a", term=1)))

@@ -71,13 +71,15 @@ def test_lists_are_bounded() -> None:
         (['""'], True, ()),
         ([',"x",, "1-2-0123abcd" ,'], True, ((1, 2),)),
         (["", '"1-2-0123abcd"'], True, ((1, 2),)),
+        ([""], True, ()),
+        ([" , ,"], True, ()),
     ],
 )
 def test_conditions_in_headers(values: list[str], strong: bool, expected: object) -> None:
     assert parse_header("If-Match", values, SALT, strong=strong) == expected
 
 
-@pytest.mark.parametrize("values", [["x"], [""], ['"a'], ["*", "*"], ['"a"; "b"'], [","]])
+@pytest.mark.parametrize("values", [["x"], ['"a'], ["*", "*"], ['"a"; "b"']])
 def test_malformed_conditions_in_headers(values: list[str]) -> None:
     with pytest.raises(BadRequest):
         parse_header("If-Match", values, SALT, strong=True)

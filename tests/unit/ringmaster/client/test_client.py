@@ -72,6 +72,26 @@ def test_a_request_that_cannot_be_sent_leaves_nothing_behind(
         assert client.get("b") == b"y"
 
 
+async def test_nor_does_one_that_the_asyncio_client_cannot_send(cluster: FakeCluster) -> None:
+    async with AsyncClient(cluster.url, connections=1) as client:
+        await client.put("a", b"x")
+        with pytest.raises(BadRequest, match="cannot be sent"):
+            await client.put("a", b"never", content_type="a/b\r\nX: y")
+        assert await client.get("a") == b"x"
+
+
+@pytest.mark.parametrize("tags", ["news", [b"news"], [None]])
+def test_tags_are_a_list_of_texts(cluster: FakeCluster, tags: Any) -> None:
+    with Client(cluster.url) as client:
+        for send in (
+            lambda: client.put("a", b"x", tags=tags),
+            lambda: client.post("a", b"1", tags=tags),
+        ):
+            with pytest.raises(BadRequest, match="list of texts"):
+                send()
+    assert not cluster.seen
+
+
 def test_a_client_opens_a_new_connection_when_the_other_side_closed_an_idle_one(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,12 @@ def begun(wait_s: int = 10) -> tuple[Generator[Step, Any, bytes], Step]:
     return todo, next(todo)
 
 
+def too_large() -> BadRequest:
+    error = BadRequest("too large")
+    error.status = 413
+    return error
+
+
 def method(step: Step) -> str:
     assert isinstance(step, Call)
     return step.method
@@ -33,7 +39,7 @@ def test_a_value_that_cannot_be_stored_leaves_it_to_the_next_to_make_one() -> No
     todo, _ = begun()
     assert isinstance(todo.send(TOKEN), Make)
     assert method(todo.send(b"large")) == "PUT"
-    given_up = todo.throw(BadRequest("too large"))
+    given_up = todo.throw(too_large())
     assert isinstance(given_up, Call)
     assert (given_up.method, given_up.headers) == ("DELETE", {"Fill-Token": "0.1.1"})
     with pytest.raises(StopIteration) as end:
@@ -50,6 +56,35 @@ def test_who_lost_the_token_makes_no_other_value(there: bytes | None, returned: 
     with pytest.raises(StopIteration) as end:
         todo.send(there)
     assert end.value.value == returned
+
+
+def test_who_asks_for_something_malformed_hears_of_it_and_keeps_no_token() -> None:
+    todo, _ = begun()
+    todo.send(TOKEN)
+    assert method(todo.send(b"v")) == "PUT"
+    assert method(todo.throw(BadRequest("swr begins when the ttl is over"))) == "DELETE"
+    with pytest.raises(BadRequest, match="swr begins"):
+        todo.send(None)
+
+
+def test_who_makes_it_without_a_token_hears_of_what_is_malformed_too() -> None:
+    todo, _ = begun(wait_s=0)
+    todo.send(NOTHING)
+    todo.send(b"v")
+    with pytest.raises(BadRequest, match="ttl"):
+        todo.throw(BadRequest("ttl must be a number"))
+
+
+@pytest.mark.parametrize("tags", ["news", [1], ["\udc80"]])
+def test_tags_that_are_no_list_of_texts_are_refused_before_anything_is_asked(tags: Any) -> None:
+    with pytest.raises(BadRequest, match=r"tags are|UTF-8"):
+        next(steps("k", Entry(60, None, tags, None), 10))
+
+
+@pytest.mark.parametrize("wait_s", [-1, 31, 1e9, float("nan")])
+def test_a_wait_that_no_master_would_take_is_refused(wait_s: float) -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(BadRequest, match="from 0 to 30"):
+        client.get_or_set("k", bytes, wait_s=wait_s)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("made", [None, "text", 5, [b"a"], {"a": 1}])

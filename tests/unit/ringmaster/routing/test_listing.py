@@ -221,6 +221,27 @@ async def test_a_page_ends_after_half_of_its_time() -> None:
     assert sorted(listed) == sorted(key for each in world.entries for key in each)
 
 
+async def test_a_cursor_of_another_prefix_or_partition_is_refused() -> None:
+    world = World(4, 1, [])
+    for number in range(40):
+        world.put(b"p%d" % number)
+    _, cursor = await world.page(3, None)
+    assert cursor is not None
+    number, _, position = cursor.partition("~")
+    deadline = world.clock.now + 6
+    for prefix, other in (
+        (b"", cursor),
+        (b"p1", cursor),
+        (b"p", f"{int(number) + 1}~{position}"),
+        (b"p", f"{number}~{position[:-1]}{'A' if position[-1] != 'A' else 'Q'}"),
+        (b"p", f"{number}~{position[4:]}"),
+    ):
+        with pytest.raises(BadRequest, match="prefix"):
+            await list_page(
+                lambda: world.table_now, world.ask, world.clock, prefix, 3, other, deadline
+            )
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "x", "9~", "-1~", "0~é", "0~a", "0.", "0~AAAA", "0~" + "A" * 800, "0~A===", "١~"]
 )

@@ -21,6 +21,7 @@ from ringmaster.errors import (
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.protocol.resp import Command, encode
 from ringmaster.protocol.write_options import WriteReply
+from ringmaster.routing.listing import cursor_of
 from ringmaster.routing.router import Router
 from ringmaster.routing.scatter_gather import STRAGGLER, Gather, SingleRequest
 from ringmaster.runtime.clock import Clock, SystemClock
@@ -552,7 +553,7 @@ async def test_a_listing_goes_through_all_partitions_in_pages(world: World) -> N
 
 
 async def test_a_listing_from_before_the_first_view_waits_for_it(world: World) -> None:
-    task = asyncio.create_task(world.router.scan(b"", 1, "3~", soon()))
+    task = asyncio.create_task(world.router.scan(b"", 1, cursor_of((3, b""), b""), soon()))
     await ticks()
     await two_nodes(world)
     assert await world.asked("b:1") == [[b"RM.LIST", b"3.1", b"", b"1", b""]]
