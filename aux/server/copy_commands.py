@@ -10,7 +10,7 @@ from aux.node.node import Node
 
 NO_SESSION: Final = b"-NOSESSION open one first\r\n"
 _OK: Final = b"+OK\r\n"
-_NO_LEASE: Final = b"-WAIT the lease has lapsed\r\n"
+NO_LEASE: Final = b"-WAIT the lease has lapsed\r\n"
 _UNANSWERED: Final = b"-WAIT for copies to be dropped\r\n"
 
 
@@ -53,7 +53,7 @@ class CopyCommands:
         if session.takes_copies:
             self._grants.took(session)
         self._grants.follows(session, int(epoch))
-        return _OK if self._clock.lease_held() else _NO_LEASE
+        return _OK if self._clock.lease_held() else NO_LEASE
 
     def renew(self, client: Client, command: Command) -> bytes:
         """`RM.RENEW number heard`: the master is still there. Replies with the number; `heard` is the last such reply it had.
@@ -68,7 +68,7 @@ class CopyCommands:
         session.renewals, session.heard = int(number), int(heard)
         if not session.renew(self._clock.boottime()):
             return _UNANSWERED
-        return b":%d\r\n" % session.renewals if self._clock.lease_held() else _NO_LEASE
+        return b":%d\r\n" % session.renewals if self._clock.lease_held() else NO_LEASE
 
     def end(self, client: Client, _command: Command) -> bytes:
         """`RM.END`: the master stops, and has no copies any more."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from aux.node.handlers import Client, Command, Handler
 from aux.node.node import Node
-from aux.server.copy_commands import NO_SESSION
+from aux.server.copy_commands import NO_LEASE, NO_SESSION
 from aux.server.data_commands import DataCommands, plain_reply
 from aux.storage.write_rules import fill_lost
 from ringmaster.protocol.write_options import Status
@@ -26,6 +26,7 @@ class FillCommands:
         self._grants = node.grants
         self._sessions = node.sessions
         self._data = data
+        self._clock = node.clock
 
     def leased(self) -> dict[bytes, Handler]:
         """Handlers by command name, of commands that need the lease."""
@@ -64,13 +65,15 @@ class FillCommands:
         )  # fmt: skip
 
     def give_up(self, client: Client, command: Command) -> bytes | None:
-        """`RM.GIVEUP pt key token`: a write reply, `FILL_LOST` if the token was not live."""
+        """`RM.GIVEUP pt key token`: a write reply, `FILL_LOST` if the token was not live, for which the lease is needed."""
         _, token, key, fill_token = command
         primary = self._served.get(token)
         if primary is None:
             return self._data.moved(token)
         if self._fills.of(primary).give_up(key, fill_token.decode()):
             return _GIVEN_UP
+        if not self._clock.lease_held():
+            return NO_LEASE  # whoever has the partition now knows what is there
         return self._data.write(client, primary, key, fill_lost, plain_reply)
 
     def leave(self, _client: Client, command: Command) -> bytes:

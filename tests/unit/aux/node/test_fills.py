@@ -405,6 +405,8 @@ async def test_a_token_may_be_given_up_without_the_lease_and_goes_on_when_it_hol
         node.node.clock.lease.held_until = 0.0
         assert b"RM.GIVEUP" in node.server.always
         assert first.ask(b"RM.GIVEUP", node.token(), b"k", token)[0] == Status.REPLACED
+        # But what is there now is not told.
+        assert str(first.ask(b"RM.GIVEUP", node.token(), b"k", token)).startswith("WAIT")
         assert second.events == []
         node.node.clock.lease.held_until = 1e9
         node.node.fills.tick(node.clock.now)
