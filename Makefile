@@ -56,6 +56,9 @@ test-compose: setup ## build, start, scale and break the compose cluster (needs 
 fuzz: setup ## look for inputs that break a parser, guided by coverage; ARGS="--seconds 60 --target requests"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
+docs: setup ## build the documentation as a site, build/site/index.html, without network
+	@$(BIN)/python tooling/docs_site.py
+
 sbom: setup ## write build/sbom.json: what an installed Ringmaster consists of, in CycloneDX's format
 	@$(BIN)/python tooling/sbom.py
 
@@ -86,7 +89,7 @@ lock: setup ## resolve the requirements anew; ARGS=--upgrade takes newer version
 	@tooling/lock $(ARGS)
 
 clean: ## remove what these targets made; a cluster's data stays
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .fuzz
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup compiled wheel up test test-compiled test-fast test-slow test-nightly test-peers test-compose fuzz sbom audit check format bench sim lock clean
+.PHONY: help setup compiled wheel up test test-compiled test-fast test-slow test-nightly test-peers test-compose fuzz sbom audit check docs format bench sim lock clean

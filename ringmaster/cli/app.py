@@ -20,6 +20,7 @@ from ringmaster.cli.hot_keys import hotkeys
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
 from ringmaster.cli.redis_password import redis_password
 from ringmaster.cli.scale import scale
+from ringmaster.cli.size import size
 from ringmaster.cli.top.command import top
 from ringmaster.cli.up import up
 from ringmaster.config.settings import UpSettings
@@ -88,6 +89,7 @@ app.command("eviction", short_help="Show or change how nodes choose what to evic
     operate.eviction
 )
 app.command("advise", short_help="Say what other sizes and policies would hit.")(advise)
+app.command("size", short_help="Say how many nodes, or how much memory, entries need.")(size)
 app.command("hotkeys", short_help="Show which keys are read most.")(hotkeys)
 app.command("drain", short_help="Move everything off a node, to stop it.")(nodes.drain)
 app.command("undrain")(nodes.undrain)

@@ -41,6 +41,7 @@ COMMANDS: dict[str, list[str]] = {
     "eviction": [],
     "advise": [],
     "hotkeys": [],
+    "size": ["--entries", "5M", "--value", "1KB", "--nodes", "3"],
     "locate": ["a"],
     "drain": ["aux1"],
     "undrain": ["aux1"],
@@ -63,7 +64,7 @@ COMMANDS: dict[str, list[str]] = {
 """Arguments that end soon, by command."""
 
 PRINTING = [
-    *("", "get", "status", "eviction", "locate", "drain", "completion", "top", "doctor"),
+    *("", "get", "status", "eviction", "locate", "drain", "completion", "top", "doctor", "size"),
     *("token create", "token list"),
 ]
 """Those that have something to say about a cluster that answers, and of tokens."""
