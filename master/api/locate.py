@@ -10,7 +10,7 @@ import msgspec
 from master.api.cluster import JSON_HEADERS
 from master.api.request import Exchange
 from master.api.response import Reply
-from master.http.responses import Replies
+from master.http.responses import Replies, is_stale
 from master.http.target import check_parameters
 from ringmaster.cluster.view import View
 from ringmaster.config.quantities import rfc3339
@@ -75,12 +75,14 @@ class LocateApi:
         head, size = found
         decoded, meta = header(head), meta_of(head)
         left_ms = decoded.expires_ms - self._clock.now_ms()
+        stale = decoded.expires_ms > 0 and is_stale(head, left_ms)
         is_json = bool(decoded.flags & JSON)
         return {
             "version": self._replies.version(decoded.term, decoded.seq).decode(),
             "content_type": "application/json" if is_json else meta.content_type or _OCTETS,
             "value_bytes": size,
             "expires_at": rfc3339(decoded.expires_ms) if decoded.expires_ms else None,
-            "ttl": max(0.0, left_ms / 1000) if decoded.expires_ms else None,
+            "ttl": (left_ms if stale else max(0, left_ms)) / 1000 if decoded.expires_ms else None,
+            "stale": stale,
             "tags": list(meta.tags),
         }

@@ -19,6 +19,7 @@ from master.api.openapi_parts import (
     HEAD_NOT_MODIFIED,
     HIT,
     IF_RANGE,
+    INCR,
     INTEGER,
     ITEM,
     KEY,
@@ -118,20 +119,30 @@ def _data_paths() -> Node:
             "412": CONDITION_FAILED,
             "413": PROBLEM,
         },
-        query("incr", INTEGER, "What to add, signed 64 bits; a missing key starts at 0."),
+        INCR,
         TTL,
         *WRITING,
     )
     create = operation(
-        "Write a JSON value",
+        "Write a JSON value; with ?key= and no body count, or change the time to live",
         {
             "201": says("Created.", WRITTEN, openapi_headers.CREATED),
-            "200": says("Replaced.", WRITTEN, openapi_headers.WRITTEN),
+            "200": says(
+                "Replaced; or counted, or changed.",
+                {"oneOf": [counted, WRITTEN]},
+                openapi_headers.WRITTEN,
+            ),
+            "404": PROBLEM,
+            "409": NO_NUMBER,
             "412": CONDITION_FAILED,
         },
+        KEY_QUERY,
+        INCR,
+        TTL,
         *WRITING,
         body=as_json(ITEM),
     )
+    create["requestBody"]["required"] = False
     scan = operation(
         "List keys, or read the key in ?key=",
         {

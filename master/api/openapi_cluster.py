@@ -65,6 +65,7 @@ def cluster_paths() -> Node:
         value_bytes=INTEGER,
         expires_at={**nullable_text, "format": "date-time"},
         ttl={"type": ["number", "null"]},
+        stale={"type": "boolean"},
         tags=list_of(STRING),
     )
     located["properties"]["entry"] = {**entry, "type": ["object", "null"]}

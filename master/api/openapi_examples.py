@@ -77,6 +77,7 @@ _ENTRY: Final = {
     "value_bytes": 14,
     "expires_at": None,
     "ttl": None,
+    "stale": False,
     "tags": ["user-7"],
 }
 _SNAPSHOT: Final = {
@@ -337,6 +338,7 @@ MEANINGS: Final[dict[str, str]] = {
     "seconds": "A guess at how long it takes.",
     "sizes": "With other memory of each node: half, as it is, twice, four times.",
     "skipped": "Keys that this interface does not allow, and that are there all the same.",
+    "stale": "Whether its time is over and it is served all the same, for its swr; then ttl is negative.",
     "state": "up, draining, drained, unreachable, left or down.",
     "status": "The HTTP status; of a process or a snapshot: how it is.",
     "step_ms": "How long a step is.",

@@ -16,12 +16,15 @@ def field(description: str, pattern: str = "", *, always: bool = True) -> Node:
 
 _ETAG: Final = r'^"[0-9a-f]+-[0-9a-f]+-[0-9a-f]{8}"$'
 
-WRITTEN: Final[Node] = {"ETag": field("The version, in quotes.", _ETAG)}
+NO_STORE: Final[Node] = {"Cache-Control": field("`no-store`.", "^no-store$")}
+WRITTEN: Final[Node] = {"ETag": field("The version, in quotes.", _ETAG), **NO_STORE}
 CREATED: Final[Node] = {"Location": field("Where the value is.", "^/data"), **WRITTEN}
 
 VALIDATORS: Final[Node] = {
-    **WRITTEN,
+    "ETag": field("The version, in quotes.", _ETAG),
     "Cache-Control": field("Ask again before each use; `private` where a token was needed."),
+    "X-Content-Type-Options": field("Browsers take it for what it says it is.", "^nosniff$"),
+    "Content-Security-Policy": field("Stored pages run nothing.", "^sandbox$"),
     "Age": field("Seconds since it was written.", "^[0-9]+$"),
     "Cache-Status": field(
         "RFC 9211: a hit, `stale` or not, the seconds left (negative when stale), and the node that answered, or `restored`.",
@@ -48,11 +51,18 @@ PART: Final[Node] = {
     **WAITED,
     "Content-Range": field("Which range it is.", "^bytes [0-9]+-[0-9]+/[0-9]+$"),
 }
-MISS: Final[Node] = {"Cache-Status": field("RFC 9211: a miss.", "^ringmaster; fwd=miss$")}
-CONDITION: Final[Node] = {
-    "ETag": field("The version that is there, in quotes; without an entry none.", always=False)
+MISS: Final[Node] = {
+    **NO_STORE,
+    "Cache-Status": field("RFC 9211: a miss.", "^ringmaster; fwd=miss$"),
 }
-OUT_OF_RANGE: Final[Node] = {"Content-Range": field("The size of the value.", r"^bytes \*/[0-9]+$")}
+CONDITION: Final[Node] = {
+    **NO_STORE,
+    "ETag": field("The version that is there, in quotes; without an entry none.", always=False),
+}
+OUT_OF_RANGE: Final[Node] = {
+    **NO_STORE,
+    "Content-Range": field("The size of the value.", r"^bytes \*/[0-9]+$"),
+}
 RETRY: Final[Node] = {
     "Retry-After": field("Seconds after which to try again.", "^[0-9]+$", always=False)
 }

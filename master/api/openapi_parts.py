@@ -29,7 +29,7 @@ LIMITED: Node = {"$ref": "#/components/responses/limited"}
 FORBIDDEN: Node = {"$ref": "#/components/responses/forbidden"}
 PROBLEM_SCHEMA: Node = {"$ref": "#/components/schemas/Problem"}
 
-EVERYWHERE = ("400", "403", "408", "414", "417", "431", "503", "505")
+EVERYWHERE = ("400", "403", "408", "414", "417", "431", "501", "503", "505")
 """Problems of the request as such, and of a cluster that does not serve: any operation may answer so."""
 
 WITH_BODY = ("413", "415")
@@ -172,6 +172,7 @@ ID: Node = {
     "description": "The id of a node, or of a snapshot that was asked for.",
 }
 TTL = query("ttl", SECONDS, "Time to live in seconds; 0 or absent: for ever.")
+INCR = query("incr", INTEGER, "What to add, signed 64 bits; a missing key starts at 0.")
 SWR = query(
     "swr", SECONDS, "For how many seconds after its ttl the value is served stale; needs a ttl."
 )

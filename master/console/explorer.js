@@ -65,7 +65,7 @@ async function locate(key) {
   openedBytes = entry?.value_bytes ?? 0;
   const place = [["partition", String(found.partition)], ["primary", found.primary ?? "none"], ["replicas", found.replicas.join(", ") || "none"]];
   const about = entry ? [["type", entry.content_type], ["size", bytes(entry.value_bytes)], ["version", entry.version],
-    ["lives", entry.ttl === null ? "for ever" : `${duration(entry.ttl)} more`], ["tags", entry.tags.join(", ") || "none"]] : [];
+    ["lives", entry.ttl === null ? "for ever" : entry.stale ? "no more; it is served stale" : `${duration(entry.ttl)} more`], ["tags", entry.tags.join(", ") || "none"]] : [];
   facts(at("entry"), [["key", key], ...place, ...about]);
   at("entry").hidden = false;
   at("value-buttons").hidden = !entry;

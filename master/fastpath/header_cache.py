@@ -79,15 +79,15 @@ class Head:
     )
 
     def __init__(self, length: int, content_type: str, access: Access) -> None:
-        all_keys = not access.prefixes
+        everywhere = not access.prefixes and not access.tags
         reads, writes = access.has("read"), access.has("write")
         self.length = length
-        self.access = None if reads and writes and all_keys else access
+        self.access = None if reads and writes and everywhere else access
         self.gets = NO_KEYS
         if length < 0 and reads:
-            self.gets = ALL_KEYS if all_keys else SOME_KEYS
+            self.gets = ALL_KEYS if not access.prefixes else SOME_KEYS
         self.matches_plain = access.matches_plain
-        self.post_length = length if writes and all_keys else -2
+        self.post_length = length if writes and not access.prefixes else -2
         self.content_type = "" if content_type == _DEFAULT_TYPE else content_type
         self.meta = pack_meta(Meta(content_type=self.content_type))
         self.put_options = encode_options(WriteOptions(flags=0, meta=self.meta))

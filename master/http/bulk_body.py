@@ -158,9 +158,12 @@ class BulkReads:
         if meta:
             version = self._replies.version(decoded.term, decoded.seq)
             left_ms = decoded.expires_ms - self._clock.now_ms()
-            ttl = b"%.3f" % (max(left_ms, 0) / 1000) if decoded.expires_ms else b"null"
+            stale = decoded.expires_ms > 0 and is_stale(entry, left_ms)
+            ttl = b"null"
+            if decoded.expires_ms:
+                ttl = b"%.3f" % ((left_ms if stale else max(left_ms, 0)) / 1000)
             members += b',"version":"%b","ttl":%b' % (version, ttl)
-            if decoded.expires_ms and is_stale(entry, left_ms):
+            if stale:
                 members += b',"stale":true'
         return b"{%b}" % members
 

@@ -20,6 +20,11 @@ _TAG = re.compile(r'[\s,]*(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"\s*(?:,[\s,]*|
 _VERSION = re.compile(
     r"(0|[1-9a-f][0-9a-f]{0,7})-(0|[1-9a-f][0-9a-f]{0,11})-([0-9a-f]{8})", re.ASCII
 )
+_stated = re.compile(
+    r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"|[\x21\x23-\x2b\x2d-\x7e]+'
+).fullmatch
+"""A version or an ETag in a body."""
+
 _MAX_TAGS = 64
 
 
@@ -63,6 +68,10 @@ def parse_field(name: str, value: object, salt: str, *, strong: bool) -> Conditi
     ):
         raise BadRequest(
             f'{name} must be "*", a version or an ETag, or a list of up to {_MAX_TAGS} of these'
+        )
+    if not all(_stated(str(each)) for each in given):
+        raise BadRequest(
+            f"{name} must be a version such as 1-2a-0f3c9d1e, or an ETag, which is the same in double quotes"
         )
     if ANY in given:
         raise BadRequest(f'{name}: "*" stands alone, not in a list')

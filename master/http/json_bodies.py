@@ -26,11 +26,11 @@ _VALUE = re.compile(rb'"value"[ \t\r\n]*:[ \t\r\n]*')
 class _Item(msgspec.Struct, forbid_unknown_fields=True):
     key: str
     value: msgspec.Raw
-    ttl: object = None
-    swr: object = None
-    tags: object = None
-    if_match: object = None
-    if_none_match: object = None
+    ttl: object = msgspec.UNSET
+    swr: object = msgspec.UNSET
+    tags: object = msgspec.UNSET
+    if_match: object = msgspec.UNSET
+    if_none_match: object = msgspec.UNSET
 
 
 class _Named(msgspec.Struct):
@@ -66,7 +66,22 @@ def parse_item(body: bytes) -> Item:
     if whole is not body:
         value = _original_value(body, whole, value)
     _refuse_duplicates(body, value)
-    return Item(item.key, value, item.ttl, item.swr, item.tags, item.if_match, item.if_none_match)
+    return Item(
+        item.key,
+        value,
+        _given("ttl", item.ttl),
+        _given("swr", item.swr),
+        _given("tags", item.tags),
+        _given("if_match", item.if_match),
+        _given("if_none_match", item.if_none_match),
+    )
+
+
+def _given(name: str, value: object) -> object:
+    """A member's value, None if it is not there. Raises `BadRequest` for null."""
+    if value is None:
+        raise BadRequest(f"{name} is null; give it a value, or leave it out")
+    return None if value is msgspec.UNSET else value
 
 
 def key_in(body: bytes) -> str | None:
@@ -114,7 +129,9 @@ def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, wanted: str) -> _T:
     except msgspec.DecodeError as error:
         raise BadRequest(f"{error}; write {wanted} as JSON (RFC 8259)") from error
     except RecursionError as error:
-        raise BadRequest("the JSON is nested too deeply") from error
+        raise BadRequest(
+            "the JSON is nested too deeply; send at most some hundred levels"
+        ) from error
 
 
 def _without_halves(body: bytes) -> bytes:
@@ -172,7 +189,9 @@ def _pairs(text: bytes) -> list[tuple[str, object]]:
             text, object_pairs_hook=list, parse_int=len, parse_float=len
         )
     except RecursionError as error:
-        raise BadRequest("the JSON is nested too deeply") from error
+        raise BadRequest(
+            "the JSON is nested too deeply; send at most some hundred levels"
+        ) from error
     return pairs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from master.http.field_cutting import without_field
@@ -11,6 +11,8 @@ from ringmaster.errors import BadRequest
 
 MAX_WAIT_S: Final = 30
 
+_element = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+_before_parameters: Final = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*"?)*')
 _one_wait = re.compile(rb'[ \t]*wait=("?)([0-9]{1,2})\1[ \t]*', re.IGNORECASE).fullmatch
 _PROXIED: Final = re.compile(rb"(?:^|\n)(?:x-forwarded-for|forwarded|via):", re.IGNORECASE)
 
@@ -21,8 +23,8 @@ def wait_of(fields: Iterable[str]) -> int | None:
     Raises `BadRequest` for anything but a whole number from 0 to `MAX_WAIT_S`.
     """
     for field in fields:
-        for preference in field.split(","):
-            name, equals, value = preference.partition(";")[0].partition("=")
+        for preference in _preferences(field):
+            name, equals, value = preference.partition("=")
             if name.strip().lower() != "wait":
                 continue
             text = value.strip()
@@ -36,6 +38,13 @@ def wait_of(fields: Iterable[str]) -> int | None:
                 raise BadRequest(f"Prefer: wait may be {MAX_WAIT_S} seconds at most")
             return int(text)
     return None
+
+
+def _preferences(field: str) -> Iterator[str]:
+    """Each preference of a field without its parameters; commas and semicolons in quotes part nothing (RFC 9110 §5.6.4)."""
+    for element in _element.findall(field):
+        found = _before_parameters.match(element)
+        yield found[0] if found is not None else element
 
 
 def without_wait(block: bytes) -> tuple[bytes, int] | None:

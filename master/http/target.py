@@ -127,7 +127,7 @@ def milliseconds(value: object, name: str = "ttl") -> int:
     if not 0 <= value <= MAX_TTL_S:
         if value > MAX_TTL_S and value != math.inf:
             raise BadRequest(
-                f"{name} is more than {MAX_TTL_S:.0f} s (100 years); leave it out for no limit"
+                f"{name} is more than {MAX_TTL_S:.0f} s (100 years), the most there is"
             )
         _bad_duration(name, value)
     # Rounded first: 0.1 s is 100 ms, not the 101 that the ceiling of 100.00000000000001 would be.

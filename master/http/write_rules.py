@@ -48,6 +48,9 @@ def item_options(
     )
 
 
+_MOST_NAMED: Final = 4 * MAX_TAGS
+"""Tags that are looked at, repeated ones included."""
+
 INVALIDATES: Final = "one request invalidates"
 
 is_fill_token = re.compile(r"[0-9]{1,7}\.[0-9]{1,10}\.[0-9a-f]{1,12}").fullmatch
@@ -68,11 +71,14 @@ def check_tags(tags: object, what: str = "an entry may carry") -> tuple[str, ...
         return ()
     if not isinstance(tags, list):
         raise BadRequest('tags must be a list of texts such as ["news", "user-7"]')
-    if len(tags) > MAX_TAGS:
+    if len(tags) > _MOST_NAMED:
         raise BadRequest(f"{what} {MAX_TAGS} tags, not {len(tags)}")
     for tag in tags:
         check_tag(tag)
-    return tuple(dict.fromkeys(tags))
+    distinct = tuple(dict.fromkeys(tags))
+    if len(distinct) > MAX_TAGS:
+        raise BadRequest(f"{what} {MAX_TAGS} tags, not {len(distinct)}")
+    return distinct
 
 
 def check_tag(tag: object) -> None:

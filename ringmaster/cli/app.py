@@ -11,6 +11,7 @@ import typer
 
 from ringmaster.cli import nodes, operate, snapshots, token
 from ringmaster.cli.advice import advise
+from ringmaster.cli.assistant.command import mcp
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.completion import completion
 from ringmaster.cli.demo.command import demo
@@ -103,6 +104,7 @@ app.command(
 )(settings_command(UpSettings, doctor, OWN_OPTIONS, "doctor"))
 app.command("demo", short_help="Show what becomes of the data when nodes come and go.")(demo)
 app.command("chaos", short_help="Break a cluster on purpose, and measure.")(chaos)
+app.command("mcp", short_help="Serve the cluster to an assistant, read-only unless told.")(mcp)
 app.command("completion", short_help="Print the script that completes words in a shell.")(
     completion
 )

@@ -15,7 +15,7 @@ from yarl import URL
 
 from ringmaster.access.sender import token_headers
 from ringmaster.client import calls
-from ringmaster.client.calls import Call
+from ringmaster.client.calls import Call, Fetched
 from ringmaster.client.filling import DEFAULT_WAIT_S, Entry, Make, Step, steps, usable_wait_s
 from ringmaster.client.reply import DEFAULT_URL, Reply, check_url, checked, tls_context
 from ringmaster.client.retrying import Retrying
@@ -49,6 +49,8 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._retrying = Retrying(retries, time.monotonic())
         self._sending: set[asyncio.Task[Any]] = set()
+        # Who waits for a value holds a connection; some are left for those who make it.
+        self._may_wait = asyncio.Semaphore(max(1, connections - max(1, connections // 4)))
         self._session = aiohttp.ClientSession(
             # Longer than a fill token lives: a connection that closes gives up what it was given.
             connector=aiohttp.TCPConnector(
@@ -134,7 +136,7 @@ class AsyncClient:
             step = next(todo)
             while True:
                 try:
-                    done = await _made(make) if isinstance(step, Make) else await self._send(step)
+                    done = await (_made(make) if isinstance(step, Make) else self._step(step))
                 except asyncio.CancelledError as error:
                     self._send_later(todo.throw(error))
                     raise
@@ -144,6 +146,20 @@ class AsyncClient:
                     step = todo.send(done)
         except StopIteration as end:
             return bytes(end.value)
+
+    async def _step(self, call: Call[Any]) -> Any:
+        """What came of `call`. One that waits and finds no connection for that has waited in vain."""
+        if not call.waits_s:
+            return await self._send(call)
+        try:
+            async with asyncio.timeout(call.waits_s):
+                await self._may_wait.acquire()
+        except TimeoutError:
+            return Fetched(None, "", waited=True)
+        try:
+            return await self._send(call)
+        finally:
+            self._may_wait.release()
 
     def _send_later(self, step: Step) -> None:
         """Send what a cancelled call has still to say. Nobody waits for it, but `close` does."""

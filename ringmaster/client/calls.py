@@ -20,13 +20,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[_T]):
-    """One request, and `result`: from its checked reply to what the caller gets."""
+    """One request, and `result`: from its checked reply to what the caller gets. `waits_s`: for so long it may hold its connection."""
 
     method: str
     target: str
     result: Callable[[Reply], _T]
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    waits_s: int = 0
 
 
 def get(key: str) -> Call[bytes | None]:
@@ -58,6 +59,7 @@ def fetch(key: str, wait_s: int) -> Call[Fetched]:
             "preference-applied" in reply.headers,
         ),
         headers={"Prefer": f"wait={wait_s}"},
+        waits_s=wait_s,
     )
 
 

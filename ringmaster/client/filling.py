@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,12 @@ from ringmaster.errors import BadRequest, RingmasterError
 
 DEFAULT_WAIT_S: Final = 10
 MAX_WAIT_S: Final = 30
-_MOST_ASKED: Final = 12
+PATIENCE_S: Final = 120
+"""For so long a caller waits for others to make a value, before it makes it itself."""
+
+_LEAST_S: Final = 0.5
+"""Of a call's time, what is left for the reply when its wait is over."""
+
 _MALFORMED: Final = 400
 
 
@@ -43,8 +49,9 @@ def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
     write, a delete, or because it took longer than a token lives), what is there then is returned, or what was made. Who cannot
     wait, or waited in vain for two minutes, makes the value, and stores it if nobody has.
     """
+    _check(entry)
     _stored(key, b"", entry, None)
-    for _ in range(_MOST_ASKED):
+    for _ in range(-(-PATIENCE_S // max(wait_s, 1))):
         found = yield calls.fetch(key, wait_s)
         if not found.fill_token:
             if found.value is not None:
@@ -72,6 +79,22 @@ def steps(key: str, entry: Entry, wait_s: int) -> Generator[Step, Any, bytes]:
     return value
 
 
+def _check(entry: Entry) -> None:
+    """What a master would refuse, before anything is made for it."""
+    given: list[tuple[str, object]] = [("ttl_s", entry.ttl_s), ("swr_s", entry.swr_s)]
+    for name, value in given:
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < math.inf
+        ):
+            raise BadRequest(f"{name} is a number of seconds, 0 or more, not {value!r}")
+    if entry.swr_s and not entry.ttl_s:
+        raise BadRequest("swr_s begins when ttl_s is over; give ttl_s as well")
+
+
 def _checked(made: object) -> bytes:
     """Nothing else is stored: HTTP libraries would send texts, files and lists as well."""
     if not isinstance(made, bytes | bytearray | memoryview):
@@ -97,8 +120,8 @@ def _quietly(call: Call[Any]) -> Generator[Step, Any, Any]:
         return None
 
 
-def usable_wait_s(wait_s: int, timeout_s: float) -> int:
+def usable_wait_s(wait_s: object, timeout_s: float) -> int:
     """`wait_s`, but less than what a call may take in all. Raises `BadRequest` unless it is from 0 to `MAX_WAIT_S`."""
-    if not 0 <= wait_s <= MAX_WAIT_S:
+    if not isinstance(wait_s, int | float) or not 0 <= wait_s <= MAX_WAIT_S:
         raise BadRequest(f"wait_s is a number of seconds from 0 to {MAX_WAIT_S}, not {wait_s!r}")
-    return max(0, min(int(wait_s), int(timeout_s) - 1))
+    return max(0, min(int(wait_s), int(timeout_s - _LEAST_S)))

@@ -101,6 +101,8 @@ def posted(key: str, value: bytes, tags: Sequence[str] = (), /, **fields: object
 
 def _check_text(text: str) -> None:
     """An argument of the command line that is not UTF-8 comes with surrogates in it."""
+    if not isinstance(text, str):
+        raise BadRequest(f"{text!r} is no text")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -111,6 +111,14 @@ def test_a_bad_invalidation_is_400(front: Front, query: str) -> None:
     assert_problem(front.request("DELETE", f"/data?{query}"), 400)
 
 
+def test_a_tag_that_is_named_again_counts_once(front: Front, key: str) -> None:
+    post(front, key, 1, tags=["t"] * 20)
+    assert front.request("DELETE", f"/data?{'&'.join(['tag=u'] * 20)}").status == 204
+    assert status(front, key) == 200
+    refused = front.request("DELETE", f"/data?{'&'.join(['tag=u'] * 65)}")
+    assert_problem(refused, 400)
+
+
 def test_too_many_tags_are_said_to_be_of_a_request_or_of_an_entry(front: Front) -> None:
     query = "&".join(f"tag=t{number}" for number in range(17))
     for method, words in (

@@ -14,7 +14,10 @@ from tests.conformance.live import LiveCluster
 from tests.conformance.raw_http import Response
 from tests.fakes.master import FakeMaster
 
-TOKENS = {name: new_token() for name in ("root", "app", "tagger", "reader", "writer", "metrics")}
+TOKENS = {
+    name: new_token()
+    for name in ("root", "app", "tagger", "keyless", "reader", "writer", "metrics")
+}
 UNKNOWN = new_token()
 PREFIX = "app/"
 
@@ -28,6 +31,7 @@ def _grant(
 GRANTS = (
     _grant("root", "read", "write", "admin", "metrics"),
     _grant("app", "read", "write", prefixes=(PREFIX, "é/")),
+    _grant("keyless", "read", "write", tags=("t",)),
     _grant("tagger", "read", "write", prefixes=(PREFIX,), tags=("t", "u")),
     _grant("reader", "read"),
     _grant("writer", "write"),
@@ -288,6 +292,14 @@ def test_a_tag_is_invalidated_by_who_may_invalidate_each_that_is_named(
     assert ask(front, "tagger", "DELETE", "/data?tag=t&tag=u").status == 204
     assert ask(front, "tagger", "GET", f"/data/{key}").status == 404
     assert ask(front, "writer", "DELETE", "/data?tag=other").status == 204
+
+
+def test_tags_bound_a_token_for_all_keys_too(front: Front, key: str) -> None:
+    assert ask(front, "keyless", "PUT", f"/data/{key}?tag=other", b"1").status == 201
+    for tags in ("other", "t&tag=other"):
+        assert_missing(ask(front, "keyless", "DELETE", f"/data?tag={tags}"), "write")
+    assert ask(front, "keyless", "GET", f"/data/{key}").status == 200
+    assert ask(front, "keyless", "DELETE", "/data?tag=t").status == 204
 
 
 def test_a_token_in_a_url_is_refused_whoever_sends_it(front: Front, key: str) -> None:

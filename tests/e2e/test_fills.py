@@ -101,6 +101,45 @@ def test_who_cannot_make_it_leaves_it_to_the_next(shared_cluster: Cluster) -> No
     assert others == [b"second"] * 8
 
 
+@pytest.mark.parametrize(("callers", "connections"), [(300, 64), (50, 2), (20, 1)])
+def test_more_callers_of_one_client_than_it_has_connections(
+    shared_cluster: Cluster, callers: int, connections: int
+) -> None:
+    made: list[int] = []
+
+    async def make() -> bytes:
+        made.append(1)
+        await asyncio.sleep(0.2)
+        return b"made"
+
+    async def job() -> list[bytes]:
+        key = f"crowd-{callers}"
+        async with AsyncClient(shared_cluster.url, connections=connections) as client:
+            return await asyncio.gather(*(client.get_or_set(key, make, 60) for _ in range(callers)))
+
+    assert asyncio.run(job()) == [b"made"] * callers
+    assert len(made) == 1
+
+
+def test_a_short_deadline_of_calls_has_nobody_make_it_again(shared_cluster: Cluster) -> None:
+    made: list[int] = []
+
+    async def make() -> bytes:
+        made.append(1)
+        await asyncio.sleep(4)
+        return b"made"
+
+    async def one() -> bytes:
+        async with AsyncClient(shared_cluster.url, timeout_s=1.6) as client:
+            return await client.get_or_set("patient", make, 60)
+
+    async def job() -> list[bytes]:
+        return await asyncio.gather(*(one() for _ in range(10)))
+
+    assert asyncio.run(job()) == [b"made"] * 10
+    assert len(made) == 1
+
+
 def test_one_refreshes_a_stale_value_while_the_others_are_given_it(shared_cluster: Cluster) -> None:
     made: list[int] = []
 

@@ -52,6 +52,7 @@ COMMANDS: dict[str, list[str]] = {
     "doctor": ["--data-dir", "no-such-folder"],
     "demo": ["--data-dir", "no-such-folder"],
     "completion": ["bash"],
+    "mcp": [],
     "snapshot create": [],
     "snapshot list": ["."],
     "snapshot verify": ["."],

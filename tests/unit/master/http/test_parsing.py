@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from master.api.ranges import parse_range
 from master.http.conditions import holds, parse_field, parse_header, parse_version
 from master.http.json_bodies import parse_item, parse_items, parse_keys
+from master.http.preferences import wait_of
 from ringmaster.errors import BadRequest
 
 SALT = "0123abcd"
@@ -30,7 +31,7 @@ def test_an_item_keeps_the_very_bytes_of_its_value(
 ) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, separators=(" , ", "\t:\n")).encode()
     named = b'"key":' + json.dumps(key, ensure_ascii=ascii_only).encode()
-    members = [named, b'"value" : ' + text, b'"ttl":null']
+    members = [named, b'"value" : ' + text, b'"ttl":0']
     item = parse_item(b"{" + b" , ".join(reversed(members) if key_last else members) + b"}")
     assert (item.key, item.value) == (key, text)
 
@@ -45,6 +46,39 @@ def test_a_member_that_occurs_twice_is_refused_wherever_it_stands(
     for text in (f'{{{body},"{name}":{twice}}}', f'{{"{name}":{twice},{body}}}'):
         with pytest.raises(BadRequest, match="occurs twice"):
             parse_item(text.encode())
+
+
+@pytest.mark.parametrize("name", ["ttl", "swr", "tags", "if_match", "if_none_match"])
+def test_null_is_no_value_of_an_option(name: str) -> None:
+    with pytest.raises(BadRequest, match=f"{name} is null"):
+        parse_item(b'{"key":"k","value":null,"%b":null}' % name.encode())
+
+
+@pytest.mark.parametrize("wrong", ['"a', 'a"', "a b", '"a", "b"', "a,b", '"a" ', 'W/"a', "\x7f"])
+def test_a_version_in_an_item_has_the_form_of_one(wrong: str) -> None:
+    with pytest.raises(BadRequest, match="version"):
+        parse_field("if_match", wrong, SALT, strong=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wait"),
+    [
+        (["wait=3"], 3),
+        (['foo="a, wait=9", wait=3'], 3),
+        (['foo="a, wait=9, b"'], None),
+        (['foo="a; wait=9"; wait=8'], None),
+        ([r'foo="a\", wait=9", wait=4'], 4),
+        (["respond-async; x=1, WAIT = 5 ; y=2"], 5),
+        (['wait="7"', "wait=8"], 7),
+        ([", ,wait=2"], 2),
+        (['foo="open, wait=9'], None),
+        ([], None),
+    ],
+)
+def test_the_wait_of_a_preference_is_read_outside_of_quotes(
+    fields: list[str], wait: int | None
+) -> None:
+    assert wait_of(fields) == wait
 
 
 def test_lists_are_bounded() -> None:

@@ -36,6 +36,7 @@ WITHOUT = {
     "aux": "a service",
     "put": "prints nothing; its --json says that the value is JSON",
     "completion": "prints a shell script",
+    "mcp": "speaks a protocol of its own, in JSON",
 }
 """Commands that cannot be asked for JSON, and why."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from ringmaster.client import AsyncClient, Client
 from ringmaster.client.calls import Call, Fetched
-from ringmaster.client.filling import Entry, Make, Step, steps
+from ringmaster.client.filling import Entry, Make, Step, steps, usable_wait_s
 from ringmaster.client.reply import Reply
 from ringmaster.errors import BadRequest, LinkBroken
 
@@ -79,6 +79,41 @@ def test_who_makes_it_without_a_token_hears_of_what_is_malformed_too() -> None:
 def test_tags_that_are_no_list_of_texts_are_refused_before_anything_is_asked(tags: Any) -> None:
     with pytest.raises(BadRequest, match=r"tags are|UTF-8"):
         next(steps("k", Entry(60, None, tags, None), 10))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(-1, None, (), None),
+        Entry(float("nan"), None, (), None),
+        Entry("60", None, (), None),  # type: ignore[arg-type]
+        Entry(None, 5, (), None),
+        Entry(0, 5, (), None),
+        Entry(60, -5, (), None),
+    ],
+)
+def test_times_that_no_master_would_take_are_refused_before_anything_is_asked(entry: Entry) -> None:
+    with pytest.raises(BadRequest, match="_s "):
+        next(steps("k", entry, 10))
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    with pytest.raises(BadRequest, match="no text"):
+        next(steps(5, PLAIN, 10))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("wait_s", "asked"), [(1, 120), (9, 14), (30, 4)])
+def test_who_waits_in_vain_makes_it_after_two_minutes(wait_s: int, asked: int) -> None:
+    todo, step = begun(wait_s)
+    for _ in range(asked):
+        assert method(step) == "GET"
+        step = todo.send(NOTHING)
+    assert isinstance(step, Make)
+
+
+@pytest.mark.parametrize(("timeout_s", "wait"), [(10, 9), (2, 1), (1.5, 1), (1.4, 0), (60, 10)])
+def test_a_wait_ends_before_its_call_does(timeout_s: float, wait: int) -> None:
+    assert usable_wait_s(10, timeout_s) == wait
 
 
 @pytest.mark.parametrize("wait_s", [-1, 31, 1e9, float("nan")])
