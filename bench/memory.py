@@ -30,6 +30,7 @@ from aux.storage.memory_accounting import (
     tune_allocator,
 )
 from aux.storage.partition_data import PartitionData
+from aux.storage.removals import RemovalLog
 from aux.storage.store import Store
 from ringmaster.protocol.entry import pack
 from ringmaster.protocol.hashing import partition_of
@@ -70,7 +71,7 @@ def measure_overhead(entries: int, partitions: int) -> dict[str, Any]:
     random.seed(1)
     tune_allocator()
     base = load_server_modules()
-    store = Store(1 << 50, partitions)
+    store = Store(1 << 50, partitions, removals=RemovalLog(0))
     data = opened(store, partitions)
 
     def place(key: bytes) -> PartitionData:
@@ -186,7 +187,7 @@ def measure_budget(max_mib: int, partitions: int, *, corrected: bool) -> dict[st
 
 def measure_speed(entries: int, partitions: int) -> dict[str, Any]:
     """Microseconds a call, the loop's own time taken off, on a hot set of 10,000 keys and on all."""
-    store = Store(1 << 50, partitions)
+    store = Store(1 << 50, partitions, removals=RemovalLog(0))
     data = opened(store, partitions)
     entry = entry_of(b"v" * VALUE_BYTES)
     keys = [b"%016d" % number for number in range(entries)]

@@ -23,6 +23,8 @@ from master.api.cluster_watch import ClusterWatch
 from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
+from master.api.evictions import EvictionsApi
+from master.api.explain import ExplainApi
 from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
 from master.api.locate import LocateApi
@@ -152,17 +154,20 @@ class Master:
             self.runtime.statuses,
             settings.name,
         )
+        nodes = (lambda: self.runtime.view, self.runtime.router.link_of, clock)
+        locate = LocateApi(lambda: self.runtime.view, self.runtime.router, replies, clock)
         table = routes(
-            DataApi(self.runtime.router, replies),
+            DataApi(self.runtime.router, replies, ExplainApi(*nodes, locate)),
             bulk,
             cluster,
             self.events,
             HealthApi(lambda: self.runtime.view, self.runtime.statuses, exposition),
             DocsApi(),
-            SnapshotsApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
-            AdviceApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
-            HotKeysApi(lambda: self.runtime.view, self.runtime.router.link_of, clock),
-            LocateApi(lambda: self.runtime.view, self.runtime.router, replies, clock),
+            SnapshotsApi(*nodes),
+            AdviceApi(*nodes),
+            HotKeysApi(*nodes),
+            EvictionsApi(*nodes),
+            locate,
             PartitionsApi(lambda: self.runtime.view),
             TrafficApi(self.traffic),
         )

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from aux.node.counters import NodeCounters
+from aux.node.eviction_tally import EvictionTally
 from aux.replication.primary import Primary
+from aux.storage.removals import EVICTED_FOR_COPY, EXPIRED, end_of_life_ms, prefix_of
 from aux.storage.store import Store
 
 MAX_SKIPPED: Final = 100
@@ -35,6 +37,9 @@ class Eviction:
         self._primaries = primaries
         self._counters = counters
         self._now_ms = now_ms
+        self.tally = EvictionTally()
+        """Whose entries were evicted for whose writes."""
+
         self._sweep_at = 0
         self._trimming: dict[str, int] = {}
 
@@ -43,6 +48,8 @@ class Eviction:
         over = self._store.over_bytes()
         if over > 0:
             self._evict(over, None)
+        elif self._store.pressure:
+            self._store.pressure.clear()
 
     def trim_replica(self, node: str, over_bytes: int) -> None:
         """A replica on `node` is `over_bytes` over its share: evict entries of which it has copies.
@@ -55,7 +62,7 @@ class Eviction:
         among = frozenset(
             number for number, primary in self._primaries.items() if node in primary.copies
         )
-        self._evict(over_bytes // 2 + 1, among)
+        self._evict(over_bytes // 2 + 1, among, node)
 
     @property
     def is_trimming(self) -> bool:
@@ -72,22 +79,46 @@ class Eviction:
         self._sweep(times)
         self.trim()
 
-    def _evict(self, wanted_bytes: int, among: frozenset[int] | None) -> None:
-        store = self._store
+    def _evict(self, wanted_bytes: int, among: frozenset[int] | None, node: str = "") -> None:
+        """Evict about `wanted_bytes`; for the copies on `node` if that is said, else for those who wrote last.
+
+        Each write answers for as many bytes as it made the entries grow.
+        """
+        store, removals, tally = self._store, self._store.removals, self.tally
+        pressure = [] if node else store.pressure
         freed_at = store.bytes - wanted_bytes
-        skipped = 0
+        skipped = used = owed = 0
+        writer = cause = b""
+        mark = removals.mark(EVICTED_FOR_COPY, node.encode()) if node else removals.evicted(cause)
+        held = store.bytes
         for _ in range(MAX_EVICTIONS):
-            if store.bytes <= freed_at or skipped > MAX_SKIPPED:
-                return
+            if held <= freed_at or skipped > MAX_SKIPPED:
+                break
             victim = store.victim(among)
             if victim is None:
-                return
+                break
             data, key, _ = victim
+            while owed <= 0 and used < len(pressure):
+                writer, grown = pressure[used]
+                used += 1
+                owed += grown
+                cause = prefix_of(writer)
+                mark = removals.evicted(cause)
             if self._primaries[data.number].evict(key):
                 self._counters.evictions += 1
+                removals.note(key, mark)
+                tally.add(key, cause)
             else:  # it is being written, so about to become the most recently used
                 store.touch(data, key)
                 skipped += 1
+            left = store.bytes
+            owed -= held - left
+            held = left
+        if held <= freed_at:
+            pressure.clear()
+        elif used:
+            # The rest follows soon; the write that was being paid for is not paid for yet.
+            pressure[:used] = [(writer, owed)] if owed > 0 else []
 
     def _sweep(self, times: int) -> None:
         serving = [primary for primary in self._primaries.values() if primary.serving]
@@ -97,6 +128,9 @@ class Eviction:
         for _ in range(min(times * (1 + len(serving) // SWEEP_SHARE), len(serving))):
             self._sweep_at = (self._sweep_at + 1) % len(serving)
             primary = serving[self._sweep_at]
-            for key in self._store.due(primary.data, now_ms):
+            data, removals = primary.data, self._store.removals
+            for key in self._store.due(data, now_ms):
+                entry = data.entries[key]
                 if primary.evict(key):
                     self._counters.expirations += 1
+                    removals.note(key, removals.mark(EXPIRED, b"", end_of_life_ms(entry)))

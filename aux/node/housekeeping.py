@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Final
 
@@ -16,6 +17,7 @@ from aux.node.roles import Roles
 from aux.replication.lag import LAG_SAMPLE_S, measure_lag
 from aux.replication.sender import Peers
 from aux.storage.listing import Listings
+from aux.storage.removals import RemovalLog
 from ringmaster.runtime.clock import Clock
 
 TICK_S: Final = 0.05
@@ -48,7 +50,9 @@ class Housekeeping:
         grants: Grants,
         counters: NodeCounters,
         advisor: Advisor,
+        removals: RemovalLog,
         clock: Clock,
+        now_ms: Callable[[], int],
     ) -> None:
         self.overloaded = False
         self._roles = roles
@@ -61,7 +65,9 @@ class Housekeeping:
         self._counters = counters
         self._advisor = advisor
         self._advised = 0.0
+        self._removals = removals
         self._clock = clock
+        self._now_ms = now_ms
         self._last_tick = 0.0
         self._lag_measured = 0.0
         self._writes_seen = -1
@@ -90,6 +96,7 @@ class Housekeeping:
         pending_bytes = sum(map(_pending_bytes, roles.primaries.values()))
         unacked_bytes = self._peers.unacked_bytes
         self.overloaded = max(unacked_bytes, pending_bytes) > MAX_UNACKED_BYTES
+        self._removals.tick(self._now_ms())
         self._eviction.tick(times)
         if self._listings.surveys:
             self._listings.drop_idle(now)

@@ -44,6 +44,7 @@ class Node:
         self.store = store
         self.clock = NodeClock(clock)
         self.counters = NodeCounters()
+        store.removals.tick(self.clock.now_ms())
         self.stopping = False
         self.peers = Peers(options.incarnation, self, make_link, self.clock.now_ms)
         self.roles = Roles(options, store, self.peers, self.clock.lease_held, self.give_up)
@@ -63,7 +64,7 @@ class Node:
         self.listings = Listings(secrets.randbits(62))
         self.housekeeping = Housekeeping(
             self.roles, self.peers, self.eviction, self.listings, self.fills, self.sessions,
-            self.grants, self.counters, self.advisor, clock,
+            self.grants, self.counters, self.advisor, store.removals, clock, self.clock.now_ms,
         )  # fmt: skip
         self.sweeper = TagSweeper(store, self.roles.primaries, self.counters, self.advisor)
         self.heard_of: Callable[[int], None] = _nobody_asks

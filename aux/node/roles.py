@@ -193,6 +193,10 @@ class Roles:
         fresh = data is None
         if data is None:
             data = self._store.open(number, evictable=True)
+            if lost_term:
+                data.origin.lost_ms = data.origin.since_ms
+            # Of a first view it is not known what was before.
+            data.origin.is_new = not lost_term and self._before is not None
         else:
             self._store.set_evictable(number, True)
         primary = Primary(number, row.term, data, self._store, self._peers, self._lease_held)

@@ -13,6 +13,7 @@ from typing import Final
 from aux.advice.advisor import Advisor
 from aux.node.counters import NodeCounters
 from aux.replication.primary import Primary
+from aux.storage.removals import INVALIDATED, RemovalLog
 from aux.storage.store import Store
 from aux.storage.tags import TagFilter
 from ringmaster.protocol.entry import FLAGS_OFFSET, META, raw_meta, version_of
@@ -48,12 +49,13 @@ class _Verdicts:
     `carriers` is told of the tags of those that live. Bounded: forgets everything when it is full.
     """
 
-    __slots__ = ("_carriers", "_killed", "_noted", "_records")
+    __slots__ = ("_carriers", "_killed", "_killers", "_noted", "_records")
 
     def __init__(self, records: dict[bytes, bytes], carriers: TagFilter) -> None:
         self._records = {key: version_of(record) for key, record in records.items()}
         self._carriers = carriers
         self._killed: dict[bytes, tuple[int, int]] = {}
+        self._killers: dict[bytes, bytes] = {}
         self._noted: set[bytes] = set()
 
     def is_dead(self, entry: bytes) -> bool:
@@ -72,16 +74,22 @@ class _Verdicts:
             self._carriers.add(unpack_meta(meta).tags)
         return False
 
+    def killer(self, entry: bytes) -> bytes:
+        """Of an entry that `is_dead` has just said to be dead: the tag."""
+        return self._killers.get(raw_meta(entry), b"")
+
     def _look(self, meta: bytes) -> tuple[int, int]:
         """The version of the newest record of one of the tags, `_NEVER_KILLED` if there is none."""
         if len(self._killed) >= _MOST_METAS:
             self._killed.clear()
+            self._killers.clear()
             self._noted.clear()
         killed = _NEVER_KILLED
         for tag in unpack_meta(meta).tags:
             record = self._records.get(record_key(tag))
             if record is not None and record > killed:
                 killed = record
+                self._killers[meta] = tag.encode()
         self._killed[meta] = killed
         return killed
 
@@ -89,9 +97,12 @@ class _Verdicts:
 class Sweep:
     """One pass over `primary`, for the records that are committed when it begins. No I/O, no clock."""
 
-    def __init__(self, primary: Primary, advisor: Advisor | None = None) -> None:
+    def __init__(
+        self, primary: Primary, advisor: Advisor | None = None, removals: RemovalLog | None = None
+    ) -> None:
         data = primary.data
         self.primary = primary
+        self._removals = removals
         self._advisor = advisor
         self._records = dict(data.tags)
         self._keys = list(data.entries)
@@ -106,10 +117,13 @@ class Sweep:
         keys = self._keys[-most:]
         del self._keys[-most:]
         dead: list[bytes] = []
+        removals = self._removals
         for key in keys:
             entry = entries.get(key)
             if entry is not None and entry[FLAGS_OFFSET] & META and verdicts.is_dead(entry):
                 dead.append(key)
+                if removals is not None:
+                    removals.note(key, removals.mark(INVALIDATED, verdicts.killer(entry)))
         if self._advisor is not None and self.primary.data.sampled:
             for key in dead:
                 self._advisor.removed(self.primary.data, key)
@@ -166,7 +180,7 @@ class TagSweeper:
 
     async def _sweep(self, primary: Primary, left: int) -> int:
         """Sweep `primary`; of a slice `left` may be used before the next rest. Returns what is left of the last one."""
-        sweep = Sweep(primary, self._advisor)
+        sweep = Sweep(primary, self._advisor, self._store.removals)
         while not sweep.is_over:
             if left <= 0:
                 await asyncio.sleep(REST_S)

@@ -210,6 +210,9 @@ class Primary(SharedOverlay):
 
     def expire(self, key: bytes) -> None:
         """Sequence the removal of an expired newest entry, committed or not."""
+        newest = self.newest(key)
+        if newest is not None:
+            self._store.removals.note_gone(key, newest, self.tags)
         if self.in_overlay(key):
             self.submit(key, None)
         else:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import deque
 
 from aux.storage.partition_data import PartitionData
+from aux.storage.removals import INVALIDATED
 from aux.storage.store import Store
 from ringmaster.protocol.entry import FLAGS_OFFSET, META
 from ringmaster.protocol.tag_records import (
     CONTROL,
     HOLDERS,
     REMOVALS,
+    tag_of_record,
     tags_of,
     unpack_keys,
     unpack_names,
@@ -95,11 +97,13 @@ class Replica:
             if self.carried:
                 self.carried.pop(key, None)
         if removed is not None:
-            self.store.remove_many(self.data, removed)
+            self._remove_dead(removed)
         elif key.startswith(CONTROL):
             self._apply_control(key, entry)
         elif entry is None:
-            self.store.remove(self.data, key)
+            old = self.store.remove(self.data, key)
+            if old is not None:
+                self.store.removals.note_told(self.data, key, old)
         else:
             if entry[FLAGS_OFFSET] & META:
                 self.data.carry(tags_of(entry))
@@ -115,6 +119,15 @@ class Replica:
             tail = self.tail
             while tail and tail[0][0] <= commit:
                 tail.popleft()
+
+    def _remove_dead(self, keys: list[bytes]) -> None:
+        """Remove what a sweep of the primary has found to be dead by invalidated tags."""
+        tags = self.data.tags
+        # Which tag it was is not looked up for each: a sweep is long enough as it is.
+        tag = tag_of_record(next(iter(tags))).encode() if len(tags) == 1 else b""
+        mark = self.store.removals.mark(INVALIDATED, tag)
+        for key in self.store.remove_many(self.data, keys):
+            self.store.removals.note(key, mark)
 
     def _apply_control(self, key: bytes, entry: bytes | None) -> None:
         """The record of a tag, or who has copies (`ringmaster/protocol/tag_records.py`)."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from aux.node.advice_report import advice_of
+from aux.node.explain_report import evictions_of, memory_of
 from aux.node.handlers import Client, Command, Handler
 from aux.node.hot_key_report import hot_keys_of
 from aux.node.node import Node
 from aux.node.status_report import status_of
 from ringmaster.cluster.advice import encode_advice
+from ringmaster.cluster.evictions import MOST_EVICTIONS, encode_evictions
+from ringmaster.cluster.explanation import encode_memory
 from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, encode_hot_keys
 from ringmaster.cluster.node_status import encode_status
 from ringmaster.cluster.view import decode_head
@@ -34,6 +37,8 @@ class ControlCommands:
             b"RM.STEP": self.step,
             b"RM.ADVICE": self.advice,
             b"RM.HOTKEYS": self.hot_keys,
+            b"RM.EXPLAIN": self.explain,
+            b"RM.EVICTIONS": self.evictions,
         }
 
     def status(self, _client: Client, command: Command) -> bytes:
@@ -52,6 +57,17 @@ class ControlCommands:
         """`RM.HOTKEYS most`: the keys that are read most."""
         most = min(MOST_HOT_KEYS, max(0, int(command[1])))
         raw = encode_hot_keys(hot_keys_of(self._node, most))
+        return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+    def explain(self, _client: Client, command: Command) -> bytes:
+        """`RM.EXPLAIN key`: what this node remembers of a key that is not there."""
+        raw = encode_memory(memory_of(self._node, command[1]))
+        return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+    def evictions(self, _client: Client, command: Command) -> bytes:
+        """`RM.EVICTIONS most`: whose entries were evicted for whose writes."""
+        most = min(MOST_EVICTIONS, max(0, int(command[1])))
+        raw = encode_evictions(evictions_of(self._node, most))
         return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
     def view(self, _client: Client, command: Command) -> bytes:

@@ -19,6 +19,7 @@ from aux.server.bulk_commands import BulkCommands
 from aux.storage import write_rules
 from aux.storage.expiry import is_gone
 from aux.storage.partition_data import NEVER, PartitionData
+from aux.storage.removals import DELETED
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.entry_meta import unpack_meta
@@ -183,6 +184,7 @@ class DataCommands:
             command,
             options,
             lambda newest, moment: write_rules.delete(newest, options, moment),
+            deletion=self._store.removals.mark(DELETED, options.by.encode()),
         )
 
     def increment(self, client: Client, command: Command) -> bytes | None:
@@ -236,8 +238,12 @@ class DataCommands:
         key: bytes,
         decide: Callable[[bytes | None, Moment], Outcome],
         render: Callable[[Outcome], bytes],
+        deletion: int = 0,
     ) -> bytes | None:
-        """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8)."""
+        """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8).
+
+        `deletion`: who deletes, where that may be what becomes of it; see `RemovalLog.mark`.
+        """
         if (refusal := self.refusal(primary)) is not None:
             return refusal
         now_ms = self._clock.now_ms()
@@ -249,7 +255,10 @@ class DataCommands:
         outcome = decide(newest, Moment(primary.term, primary.next_seq, now_ms))
         self._counters.writes += 1
         if outcome.changes:
-            if outcome.entry is not None and outcome.entry[entries.FLAGS_OFFSET] & entries.META:
+            if outcome.entry is None:
+                if newest is not None:
+                    self._store.removals.note(key, deletion)
+            elif outcome.entry[entries.FLAGS_OFFSET] & entries.META:
                 primary.carry(tags_of(outcome.entry))
             if primary.data.sampled:
                 self._advisor.wrote(primary.data, key, outcome.entry)
@@ -271,15 +280,15 @@ class DataCommands:
         decide: Callable[[bytes | None, Moment], Outcome],
         *,
         number: bool = False,
+        deletion: int = 0,
     ) -> bytes | None:
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
         if options.fill_token and not self._is_good(primary, command[2], options):
             return self.write(client, primary, command[2], write_rules.fill_lost, plain_reply)
-        return self.write(
-            client, primary, command[2], decide, _with_number if number else plain_reply
-        )
+        render = _with_number if number else plain_reply
+        return self.write(client, primary, command[2], decide, render, deletion)
 
     def _is_good(self, primary: Primary, key: bytes, options: WriteOptions) -> bool:
         """Whether the fill token of `options` is live for `key`, and for the tags that the entry will carry (R12)."""

@@ -25,6 +25,7 @@ from aux.server.late_replies import Gathering, LateReads, Part, as_array, as_sum
 from aux.storage import write_rules
 from aux.storage.expiry import is_gone
 from aux.storage.partition_data import NEVER
+from aux.storage.removals import DELETED_BY_REDIS
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
 from ringmaster.protocol.hashing import partition_of
@@ -164,12 +165,13 @@ class RedisCommands:
         if None in primaries:
             return self._moved(keys[primaries.index(None)])
         total = Gathering(client, len(keys), as_sum)
+        deletion = self._store.removals.mark(DELETED_BY_REDIS)
         for index, (key, primary) in enumerate(zip(keys, primaries, strict=True)):
             assert primary is not None  # noqa: S101 - looked at above
             reply = self._data.write(
                 Part(total, index), primary, key,
                 lambda newest, moment: write_rules.delete(newest, _PLAIN, moment),
-                lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
+                lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT), deletion,
             )  # fmt: skip
             if reply is not None:
                 total.settle(index, reply)
@@ -194,6 +196,7 @@ class RedisCommands:
         return self._data.write(
             client, primary, key, decide,
             lambda outcome: b":%d\r\n" % (outcome.status != Status.ABSENT),
+            self._store.removals.mark(DELETED_BY_REDIS),
         )  # fmt: skip
 
     # The server itself

@@ -52,7 +52,10 @@ def _refuse_sender(node: Node, row: Partition, term: int, incarnation: str) -> b
 
 def apply_entries(node: Node, args: Sequence[bytes]) -> bytes:
     """`RM.REPL`: `args` is the sender's cluster time, then (head, key, entry) triples in order."""
-    node.clock.hear(int(args[1]))
+    now_ms = int(args[1])
+    node.clock.hear(now_ms)
+    # What has expired by the sender's time has expired.
+    node.store.removals.tick(now_ms)
     refused: dict[int, None] = {}
     replicas = node.roles.replicas
     unpack = ENTRY_HEAD.unpack

@@ -175,6 +175,8 @@ class Restorer:
             _log.error("the newest snapshot is missing", partition=number, file=str(missed or ""))
         elif not sections and not missed:
             self.loaded_from[number] = Loaded(primary.term, None)
+            # Where there are snapshots of others, nothing of this one was ever due.
+            primary.data.origin.is_whole = not catalog.is_blank
         if sections and self._restores:
             self._ready.put_nowait((primary, sections))
         else:
@@ -241,6 +243,9 @@ class Restorer:
                     return True
         finally:
             await self._in_thread(reading.close)
+        origin, header = primary.data.origin, stored.header
+        whole = header.sealed and not damages and primary.number not in self._unsettled
+        origin.came_back(self._node.store.removals.now_ms, header.created_ms, whole=whole)
         if damages:
             total = reader.entries or read
             self._report(stored, "; ".join(damages[:3]), total - read, total)

@@ -13,6 +13,31 @@ LOOK: Final = NEVER - 1
 """One that never comes either, but has whoever reads look at the entry."""
 
 
+class Origin:
+    """Where the entries of a partition came from, for `aux/node/explain_report.py`. Cluster time in ms; 0: not known, or never.
+
+    `since_ms`: this node has them since, and has heard of each removal. `is_new`: the partition had never been written before.
+    `lost_ms`: every copy was lost, and this is what came back then: what the snapshot of `snapshot_ms` had (0: there was none).
+    `is_whole`: that snapshot was the last of a clean stop, or there was nothing to lose.
+    """
+
+    __slots__ = ("is_new", "is_whole", "lost_ms", "since_ms", "snapshot_ms")
+
+    def __init__(self, since_ms: int) -> None:
+        self.since_ms = since_ms
+        self.is_new = False
+        self.lost_ms = 0
+        self.snapshot_ms = 0
+        self.is_whole = False
+
+    def came_back(self, now_ms: int, snapshot_ms: int, *, whole: bool) -> None:
+        """After the loss of every copy the entries of a snapshot of `snapshot_ms` were loaded, those of none if that is 0."""
+        self.is_new = False
+        self.lost_ms = self.lost_ms or now_ms
+        self.snapshot_ms = snapshot_ms
+        self.is_whole = whole
+
+
 class PartitionData:
     """The entries of one partition, oldest first. Read freely; change only through the `Store`.
 
@@ -21,7 +46,7 @@ class PartitionData:
     `tags`: records of invalidated tags by key, see `ringmaster/protocol/tag_records.py`. `carriers`: the tags that its entries may carry,
     those that are not committed yet included; None for none. `next_carriers`: the same, as a sweep finds it. `index`: knows of the
     bits of `carriers`. `holders`: the masters
-    that may have copies of entries by a grant of this node or an earlier primary (R13). `sampled`: some of its keys are (`aux/advice`).
+    that may have copies of entries by a grant of this node or an earlier primary (R13). `origin`: where its entries came from. `sampled`: some of its keys are (`aux/advice`).
     """
 
     __slots__ = (
@@ -36,6 +61,7 @@ class PartitionData:
         "next_carriers",
         "next_due_ms",
         "number",
+        "origin",
         "rescan_ms",
         "sampled",
         "scan",
@@ -62,6 +88,7 @@ class PartitionData:
         self.carriers: TagFilter | None = None
         self.next_carriers: TagFilter | None = None
         self.sampled = False
+        self.origin = Origin(0)
 
     def carry(self, tags: tuple[str, ...]) -> None:
         """An entry with these tags is on its way into it, or there."""

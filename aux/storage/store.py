@@ -16,9 +16,10 @@ from typing import Final
 
 from aux.storage.expiry import due_keys, scan_begins
 from aux.storage.memory_accounting import Accounting, ProcessAccounting
-from aux.storage.partition_data import LOOK, NEVER, PartitionData
+from aux.storage.partition_data import LOOK, NEVER, Origin, PartitionData
 from aux.storage.policies import make_policy
 from aux.storage.policy import LOADED_TICKS
+from aux.storage.removals import RemovalLog
 from aux.storage.tags import TagIndex
 from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.protocol.entry import (
@@ -32,6 +33,7 @@ from ringmaster.protocol.entry import (
 _COPIED_AT_ONCE: Final = 4096
 _DROP_AT_ONCE: Final = 64
 _RECLAIM_STEP: Final = 64
+_MOST_PRESSURE: Final = 1024
 
 SORTED_AT_ONCE: Final = 20_000
 """Entries that are sorted in one turn, at most: 10 ms."""
@@ -52,12 +54,18 @@ class Store:
         overhead_bytes: int = 0,
         accounting: Accounting | None = None,
         policy: str = DEFAULT_POLICY,
+        removals: RemovalLog | None = None,
     ) -> None:
         self.max_bytes = max_bytes
         self.entries = 0
         self.tagged = 0
         """Open partitions that have records of invalidated tags."""
         self.tag_index = TagIndex()
+        self.removals = removals or RemovalLog(max_bytes)
+        """What left lately, and why; whoever removes an entry notes it."""
+
+        self.pressure: list[tuple[builtins.bytes, int]] = []
+        """Keys, and bytes, of the latest growth of evictable entries above their share: whoever evicts takes it and clears it."""
         self._overhead_bytes = overhead_bytes
         self._accounting = accounting or ProcessAccounting()
         self._cost = self._accounting.entry
@@ -105,6 +113,7 @@ class Store:
         data = self._open[partition] = PartitionData(
             partition, evictable=evictable, index=self.tag_index
         )
+        data.origin = Origin(self.removals.now_ms)
         self._evictable += evictable
         self._share()
         return data
@@ -190,6 +199,11 @@ class Store:
             data.bytes += delta
             if data.evictable:
                 self._primary_bytes += delta
+                if (
+                    self._primary_bytes > self._primary_share
+                    and len(self.pressure) < _MOST_PRESSURE
+                ):
+                    self.pressure.append((key, delta))
             else:
                 self._replica_bytes += delta
         if old is None:

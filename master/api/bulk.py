@@ -19,7 +19,7 @@ from master.http.responses import Replies, json_text
 from master.http.target import key_of_text
 from master.http.write_rules import check_size, item_options, refusal
 from ringmaster.errors import BadRequest, RingmasterError, Shed
-from ringmaster.protocol.write_options import PLAIN, WriteReply, encode_options
+from ringmaster.protocol.write_options import PLAIN, WriteOptions, WriteReply, encode_options
 
 _HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _BREATH = 256
@@ -128,7 +128,9 @@ class BulkApi:
         """`POST /data/bulk/delete`: how many there were."""
         exchange.parameters()
         wanted, errors = self._keys(exchange, await self._body(exchange), "write")
-        writes: list[Write] = [(b"RM.DEL", key, ()) for key in wanted]
+        by = exchange.access.token
+        args = (encode_options(WriteOptions(by=by)),) if by else ()
+        writes: list[Write] = [(b"RM.DEL", key, args) for key in wanted]
         deleted = 0
         replies = await self._router.write_many(writes, exchange.deadline()) if writes else []
         for key, reply in zip(wanted, replies, strict=True):

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from aiohttp import web
 
+from master.api.explain import NAME as EXPLAIN
+from master.api.explain import check_explain
 from master.api.listing import render_page
 from master.api.ranges import parse_range
 from master.api.request import Exchange
@@ -80,12 +82,19 @@ class DataRouter(Protocol):
     def fills(self) -> FillDesk: ...
 
 
+class Explainer(Protocol):
+    """What `/data` needs of `master.api.explain.ExplainApi`."""
+
+    async def show(self, exchange: Exchange, key: bytes) -> Reply: ...
+
+
 class DataApi:
     """Handlers of `/data` and `/data/{key}`."""
 
-    def __init__(self, router: DataRouter, replies: Replies) -> None:
+    def __init__(self, router: DataRouter, replies: Replies, explainer: Explainer) -> None:
         self._router = router
         self._replies = replies
+        self._explainer = explainer
 
     async def get(self, exchange: Exchange) -> web.StreamResponse:
         """`GET`, `HEAD` of a key; `GET /data?prefix=`."""
@@ -93,6 +102,9 @@ class DataApi:
         if key is None:
             return await self._scan(exchange, parameters)
         exchange.access.require_key("read", key)
+        if EXPLAIN in parameters:
+            check_explain(parameters, exchange.method)
+            return await self._explainer.show(exchange, key)
         check_parameters(parameters)
         if_match, if_none_match = self._conditions(exchange)
         wait_s = exchange.wait_s()
@@ -214,7 +226,9 @@ class DataApi:
                 raise BadRequest("a DELETE with Fill-Token gives that up; leave conditions out")
             await self._send(b"RM.GIVEUP", key, [fill_token.encode()], exchange)
         else:
-            options = WriteOptions(if_match=if_match, if_none_match=if_none_match)
+            options = WriteOptions(
+                if_match=if_match, if_none_match=if_none_match, by=exchange.access.token
+            )
             await self._write(b"RM.DEL", key, [], options, exchange)
         return Reply.of_bytes(self._replies.deleted())
 
@@ -293,6 +307,8 @@ class DataApi:
         return early or Reply.of_bytes(self._replies.hit_head(key, head, size, node))
 
     async def _scan(self, exchange: Exchange, parameters: Parameters) -> Reply:
+        if EXPLAIN in parameters:
+            raise BadRequest("explain what? write /data/{key}?explain or /data?key={key}&explain")
         check_parameters(parameters, "prefix", "limit", "cursor")
         if "prefix" not in parameters:
             raise BadRequest(

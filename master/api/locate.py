@@ -15,7 +15,7 @@ from master.http.target import check_parameters
 from ringmaster.cluster.view import View
 from ringmaster.config.quantities import rfc3339
 from ringmaster.errors import BadRequest
-from ringmaster.protocol.entry import JSON, header, meta_of
+from ringmaster.protocol.entry import JSON, RESTORED, header, meta_of
 from ringmaster.protocol.hashing import partition_of
 from ringmaster.runtime.cluster_clock import ClusterClock
 
@@ -64,10 +64,10 @@ class LocateApi:
             "epoch": view.epoch,
         }
         if asked == "1":
-            body["entry"] = await self._entry(key, exchange.deadline())
+            body["entry"] = await self.entry(key, exchange.deadline())
         return Reply.build(200, JSON_HEADERS, msgspec.json.encode(body))
 
-    async def _entry(self, key: bytes, deadline: float) -> dict[str, Any] | None:
+    async def entry(self, key: bytes, deadline: float) -> dict[str, Any] | None:
         """What is known of it; None: there is none. Neither a hit nor a use."""
         found = await self._router.head(key, deadline)
         if found is None:
@@ -85,4 +85,5 @@ class LocateApi:
             "ttl": (left_ms if stale else max(0, left_ms)) / 1000 if decoded.expires_ms else None,
             "stale": stale,
             "tags": list(meta.tags),
+            "restored": bool(decoded.flags & RESTORED),
         }

@@ -14,6 +14,7 @@ from master.api.openapi_parts import (
     CONDITION_FAILED,
     CONDITIONS,
     CREATED,
+    EXPLAIN,
     GONE,
     HEAD,
     HEAD_NOT_MODIFIED,
@@ -46,6 +47,7 @@ from master.api.openapi_parts import (
     Node,
     as_json,
     exactly,
+    explanation,
     guarded,
     header,
     list_of,
@@ -64,6 +66,7 @@ from ringmaster.access.grant import RIGHTS
 
 def _data_paths() -> Node:
     value = exactly(key=STRING, value=ANY)
+    readable = {"anyOf": [value, explanation(), ANY]}
     page = exactly(
         "skipped",
         keys=list_of(STRING),
@@ -72,7 +75,7 @@ def _data_paths() -> Node:
     )
     conditional = {"304": NOT_MODIFIED, "404": MISSING, "412": CONDITION_FAILED}
     # A PUT value of that type comes back as it is.
-    hit = {**HIT, "content": {**as_json({"anyOf": [value, ANY]}), **AS_PUT}}
+    hit = {**HIT, "content": {**as_json(readable), **AS_PUT}}
     ranges = (header("Range", "One range of bytes of a PUT value."), IF_RANGE)
     read = operation(
         "Read a value",
@@ -80,6 +83,7 @@ def _data_paths() -> Node:
         *CONDITIONS,
         PREFER,
         *ranges,
+        EXPLAIN,
     )
     look = operation(
         "Read the headers alone",
@@ -148,7 +152,7 @@ def _data_paths() -> Node:
         {
             "200": {
                 "description": "A page, or the value. `skipped`, where it is there, counts keys that HTTP refuses.",
-                "content": {**as_json({"anyOf": [page, value, ANY]}), **AS_PUT},
+                "content": {**as_json({"anyOf": [page, *readable["anyOf"]]}), **AS_PUT},
             },
             "206": PART,
             **conditional,
@@ -165,6 +169,7 @@ def _data_paths() -> Node:
         *CONDITIONS,
         PREFER,
         *ranges,
+        EXPLAIN,
     )
     by_query = {
         "get": scan,

@@ -16,8 +16,8 @@ from master.api.openapi_parts import (
     KEY_QUERY,
     PROBLEM,
     STRING,
-    VERSION,
     Node,
+    entry_or_null,
     exactly,
     header,
     list_of,
@@ -29,6 +29,7 @@ from master.api.openapi_parts import (
     with_parameter,
 )
 from master.api.summary import MasterSummary, NodeSummary, Rebalance, Restore
+from ringmaster.cluster.evictions import MOST_EVICTIONS, EvictionCount
 from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, HotKey
 from ringmaster.config.eviction import POLICIES
 
@@ -59,16 +60,14 @@ def cluster_paths() -> Node:
         epoch=INTEGER,
     )
     nullable_text: Node = {"type": ["string", "null"]}
-    entry = exactly(
-        version=VERSION,
-        content_type=STRING,
-        value_bytes=INTEGER,
-        expires_at={**nullable_text, "format": "date-time"},
-        ttl={"type": ["number", "null"]},
-        stale={"type": "boolean"},
-        tags=list_of(STRING),
+    located["properties"]["entry"] = entry_or_null()
+    evictions = exactly(
+        evictions=list_of(struct(EvictionCount)),
+        nodes=list_of(
+            exactly(id=STRING, since={**nullable_text, "format": "date-time"}, evictions=INTEGER)
+        ),
+        unreachable=list_of(STRING),
     )
-    located["properties"]["entry"] = {**entry, "type": ["object", "null"]}
     hot_keys = exactly(hot_keys=list_of(struct(HotKey)), unreachable=list_of(STRING))
     accepted = exactly(node=STRING, becomes=STRING, progress=STRING)
     taken = {
@@ -111,6 +110,17 @@ def cluster_paths() -> Node:
                 query(
                     "limit",
                     {"type": "integer", "minimum": 1, "maximum": MOST_HOT_KEYS, "default": 20},
+                    "How many at most.",
+                ),
+            )
+        },
+        "/cluster/evictions": {
+            "get": operation(
+                "Whose entries were evicted for whose writes, by prefixes of keys for which the token is good",
+                {"200": says("The most frequent first; counts are estimates.", evictions)},
+                query(
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": MOST_EVICTIONS, "default": 20},
                     "How many at most.",
                 ),
             )

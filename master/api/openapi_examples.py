@@ -79,6 +79,12 @@ _ENTRY: Final = {
     "ttl": None,
     "stale": False,
     "tags": ["user-7"],
+    "restored": False,
+}
+_EVICTIONS: Final = {
+    "evictions": [{"prefix": "session:", "by": "report/", "count": 4711}],
+    "nodes": [{"id": "aux1", "since": "2026-09-21T14:13:20.005Z", "evictions": 5120}],
+    "unreachable": [],
 }
 _SNAPSHOT: Final = {
     "id": "1790000000-1a2b3c4d",
@@ -221,6 +227,9 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
     ("get", "/cluster/hotkeys"): Example(
         "curl 'localhost:8080/cluster/hotkeys?limit=10'", reply=_HOT_KEYS
     ),
+    ("get", "/cluster/evictions"): Example(
+        "curl 'localhost:8080/cluster/evictions?limit=10'", reply=_EVICTIONS
+    ),
     ("get", "/cluster/partitions"): Example("curl localhost:8080/cluster/partitions", reply=_MAP),
     ("get", "/cluster/traffic"): Example("curl localhost:8080/cluster/traffic", reply=_TRAFFIC),
     ("get", "/cluster/events"): Example("curl -N localhost:8080/cluster/events"),
@@ -262,7 +271,9 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
 MEANINGS: Final[dict[str, str]] = {
     "active": "Whether that is under way.",
     "address": "Where other processes of the cluster reach it.",
+    "at": "Since when, in UTC; null: not known, or it is there.",
     "becomes": "What was asked for.",
+    "by": "By whom or for whom: a token, a door, a tag, a prefix of keys that were written; null: nobody, or not to be told.",
     "bytes": "What its entries cost, keys, tables and allocator included; of snapshots: the size of the newest sections.",
     "bounds_s": "Upper bounds of the buckets, in seconds, inclusive; one bucket more takes the rest.",
     "busy_ratio": "Of a processor's time, what the sampling took on the busiest node.",
@@ -283,7 +294,7 @@ MEANINGS: Final[dict[str, str]] = {
     "error": "The standard error of the hit ratio; null where that is.",
     "errors": "A problem for each key that could not be served.",
     "eta_s": "Seconds until nothing moves any more; null: it cannot be told yet.",
-    "evictions": "Entries removed to make room, since the node started.",
+    "evictions": "Entries removed to make room, since the node started; of the cluster: by prefix of their keys.",
     "expires_at": "When it is gone, in UTC; null: never.",
     "files": "The newest section of each partition, and the file it is in.",
     "filled": "How much of that memory would be in use so far, 0 to 1.",
@@ -321,6 +332,7 @@ MEANINGS: Final[dict[str, str]] = {
     "pid": "The number of the process.",
     "policies": "With the memory there is, each policy.",
     "policy": "The policy of eviction.",
+    "prefix": "What the keys begin with: up to the first / or :, 32 bytes at most.",
     "primaries": "Partitions that it serves.",
     "primary": "The node that serves it; null: none just now.",
     "process_bytes": "Resident memory of the node's process.",
@@ -331,15 +343,17 @@ MEANINGS: Final[dict[str, str]] = {
     "reasons": "Why the health is not ok, a sentence each.",
     "rebalance": "How far copies are from where they should be.",
     "replicas": "Copies of each partition; of a node: copies it holds as a replica; of a key: who holds them.",
+    "restored": "Whether a snapshot had it when every copy had been lost.",
     "restore": "After the loss of every copy: what comes back from snapshots.",
     "results": "One for each item, in order.",
     "sampled": "Those among them whose keys are sampled.",
     "scaling": "With one node less, and with one more.",
     "seconds": "A guess at how long it takes.",
+    "since": "Since when it counts, in UTC.",
     "sizes": "With other memory of each node: half, as it is, twice, four times.",
     "skipped": "Keys that this interface does not allow, and that are there all the same.",
     "stale": "Whether its time is over and it is served all the same, for its swr; then ttl is negative.",
-    "state": "up, draining, drained, unreachable, left or down.",
+    "state": "Of a node: up, draining, drained, unreachable, left or down; of a key: what became of it.",
     "status": "The HTTP status; of a process or a snapshot: how it is.",
     "step_ms": "How long a step is.",
     "steps": "Of each step: [its beginning, requests, refused for overload, 5xx, hits, misses, [requests by bucket of latency]].",

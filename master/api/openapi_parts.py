@@ -8,6 +8,7 @@ import msgspec
 
 from master.api import openapi_headers
 from master.http.target import MAX_TTL_S
+from ringmaster.cluster.explanation import STATES
 
 Node = dict[str, Any]
 
@@ -257,3 +258,40 @@ CONDITION_FAILED = refuses(
 )
 NO_NUMBER = refuses("The value is no integer, or would overflow.", openapi_headers.CONDITION)
 OUT_OF_RANGE = refuses("The value is shorter than that.", openapi_headers.OUT_OF_RANGE)
+EXPLAIN = query(
+    "explain",
+    {"enum": ["", "1"]},
+    "Why the key is not there, in place of its value; with no other parameter.",
+)
+
+
+def entry_or_null() -> Node:
+    """What is known of an entry without its value; null: there is none."""
+    nullable: Node = {"type": ["string", "null"]}
+    entry = exactly(
+        version=VERSION,
+        content_type=STRING,
+        value_bytes=INTEGER,
+        expires_at={**nullable, "format": "date-time"},
+        ttl={"type": ["number", "null"]},
+        stale={"type": "boolean"},
+        tags=list_of(STRING),
+        restored={"type": "boolean"},
+    )
+    return {**entry, "type": ["object", "null"]}
+
+
+def explanation() -> Node:
+    """The reply to `?explain`."""
+    nullable: Node = {"type": ["string", "null"]}
+    return exactly(
+        key=STRING,
+        state={"enum": list(STATES)},
+        at={**nullable, "format": "date-time"},
+        by=nullable,
+        detail=STRING,
+        node=nullable,
+        partition=INTEGER,
+        unreachable=list_of(STRING),
+        entry=entry_or_null(),
+    )

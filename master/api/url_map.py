@@ -11,6 +11,7 @@ from master.api.cluster import ClusterApi
 from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
+from master.api.evictions import EvictionsApi
 from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
 from master.api.locate import LocateApi
@@ -37,6 +38,7 @@ def routes(
     snapshots: SnapshotsApi,
     advice: AdviceApi,
     hot_keys: HotKeysApi,
+    evictions: EvictionsApi,
     locate: LocateApi,
     partitions: PartitionsApi,
     traffic: TrafficApi,
@@ -60,6 +62,7 @@ def routes(
             "/cluster/traffic": {"GET": Endpoint(traffic.show, READ)},
             "/cluster/advice": {"GET": Endpoint(advice.show, READ)},
             "/cluster/hotkeys": {"GET": Endpoint(hot_keys.show, READ)},
+            "/cluster/evictions": {"GET": Endpoint(evictions.show, READ)},
             "/cluster/events": {"GET": Endpoint(events.stream, READ)},
             "/cluster/rebalance/pause": {"POST": _change(cluster.pause, "pause")},
             "/cluster/rebalance/resume": {"POST": _change(cluster.resume, "resume")},

@@ -174,17 +174,17 @@ def begin(
         args = (body, options)
         _send(connection, Write(connection, key, now, "PUT", b"RM.SET", args, replies.put))
     else:
-        _send(connection, _deletion(connection, key, now, fill_token))
+        _send(connection, _deletion(connection, head, key, now, fill_token))
     return True
 
 
-def _deletion(connection: Client, key: bytes, now: float, fill_token: str) -> Write:
+def _deletion(connection: Client, head: Head, key: bytes, now: float, fill_token: str) -> Write:
     """Of the entry, or of a token that is given up."""
     deleted = connection.context.deleted
     if fill_token:
         args = (fill_token.encode(),)
         return Write(connection, key, now, "DELETE", b"RM.GIVEUP", args, deleted)
-    return Write(connection, key, now, "DELETE", b"RM.DEL", (), deleted)
+    return Write(connection, key, now, "DELETE", b"RM.DEL", head.delete_args, deleted)
 
 
 def _post_with_more(connection: Client, body: bytes, now: float) -> bool:

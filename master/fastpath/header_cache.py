@@ -61,7 +61,8 @@ _ONCE: Final = frozenset(
 class Head:
     """A plain header block. `length`: of the body, -1 where none is announced.
 
-    `put_options`: encoded `WriteOptions` of a PUT with this content type and no parameters. `access`: what is to be asked
+    `put_options`: encoded `WriteOptions` of a PUT with this content type and no parameters; `delete_args`: what a DELETE says
+    behind the key, the name of the token. `access`: what is to be asked
     about each key, None if its sender may read and write all of them. What that says of the two usual requests is
     settled here: `gets`: which keys a GET may read, `NO_KEYS` also where a body is announced; `matches_plain`: see `Access`;
     `post_length`: `length`, or -2 unless all keys may be written.
@@ -70,6 +71,7 @@ class Head:
     __slots__ = (
         "access",
         "content_type",
+        "delete_args",
         "gets",
         "length",
         "matches_plain",
@@ -91,6 +93,9 @@ class Head:
         self.content_type = "" if content_type == _DEFAULT_TYPE else content_type
         self.meta = pack_meta(Meta(content_type=self.content_type))
         self.put_options = encode_options(WriteOptions(flags=0, meta=self.meta))
+        self.delete_args: tuple[bytes, ...] = ()
+        if access.token:
+            self.delete_args = (encode_options(WriteOptions(by=access.token)),)
 
     def may_get(self, key: bytes) -> bool:
         """Whether this is the head of a GET without a body whose sender may read `key`, which needs no decoding."""

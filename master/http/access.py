@@ -36,16 +36,18 @@ class MissingRight(RingmasterError):
 class Access:
     """What the sender of a request may do. `grant` None: everything, because no tokens are in use.
 
-    `prefixes`: of the keys it is good for, none: all. `tags`: that it may invalidate, as in `Grant`. `matches_plain`: whether some bytes are a key that needs no
-    decoding and that is one of those. `revoked`: set once the token is no longer listed with these very rights.
+    `name`: for logs; `token`: the same, empty where none is needed. `prefixes`: of the keys it is good for, none: all. `tags`: that it may
+    invalidate, as in `Grant`. `matches_plain`: whether some bytes are a key that needs no decoding and that is one of those. `revoked`: set once the token
+    is no longer listed with these very rights.
     """
 
-    __slots__ = ("_grant", "_rights", "matches_plain", "name", "prefixes", "revoked", "tags")
+    __slots__ = ("_grant", "_rights", "matches_plain", "name", "prefixes", "revoked", "tags", "token")
 
     def __init__(self, grant: Grant | None) -> None:
         self._grant = grant
         self._rights = None if grant is None else grant.rights
         self.name = NOBODY if grant is None else grant.name
+        self.token = "" if grant is None else grant.name
         self.prefixes = () if grant is None else tuple(each.encode() for each in grant.prefixes)
         self.tags = () if grant is None else grant.tags
         self.revoked = False

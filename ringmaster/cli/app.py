@@ -17,6 +17,7 @@ from ringmaster.cli.completion import completion
 from ringmaster.cli.demo.command import demo
 from ringmaster.cli.doctor.command import OWN_OPTIONS, doctor
 from ringmaster.cli.exit_codes import USAGE
+from ringmaster.cli.explain import evictions, explain
 from ringmaster.cli.hot_keys import hotkeys
 from ringmaster.cli.options import SETTINGS_EPILOG, settings_command
 from ringmaster.cli.redis_password import redis_password
@@ -86,12 +87,14 @@ app.command("invalidate")(operate.invalidate)
 app.command("status", short_help="Show the nodes and the health of the cluster.")(operate.status)
 app.command("top", short_help="Show a cluster live, full screen.")(top)
 app.command("locate", short_help="Show which nodes hold a key.")(operate.locate)
+app.command("explain", short_help="Say why a key is not there.")(explain)
 app.command("eviction", short_help="Show or change how nodes choose what to evict.")(
     operate.eviction
 )
 app.command("advise", short_help="Say what other sizes and policies would hit.")(advise)
 app.command("size", short_help="Say how many nodes, or how much memory, entries need.")(size)
 app.command("hotkeys", short_help="Show which keys are read most.")(hotkeys)
+app.command("evictions", short_help="Show whose entries were evicted for whose writes.")(evictions)
 app.command("drain", short_help="Move everything off a node, to stop it.")(nodes.drain)
 app.command("undrain")(nodes.undrain)
 app.command("forget", short_help="Strike a node that is gone off the list.")(nodes.forget)

@@ -190,6 +190,14 @@ class AsyncClient:
         """`GET /cluster/hotkeys`."""
         return await self._send(calls.hot_keys(limit))
 
+    async def evictions(self, limit: int = 20) -> Any:
+        """Whose entries were evicted for whose writes: `GET /cluster/evictions`."""
+        return await self._send(calls.evictions(limit))
+
+    async def explain(self, key: str) -> Any:
+        """Why `key` is not there: `GET /data/{key}?explain`."""
+        return await self._send(calls.explain(key))
+
     async def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return await self._send(calls.locate(key))

@@ -151,6 +151,14 @@ class Client:
         """`GET /cluster/hotkeys`."""
         return self._send(calls.hot_keys(limit))
 
+    def evictions(self, limit: int = 20) -> Any:
+        """Whose entries were evicted for whose writes: `GET /cluster/evictions`."""
+        return self._send(calls.evictions(limit))
+
+    def explain(self, key: str) -> Any:
+        """Why `key` is not there: `GET /data/{key}?explain`."""
+        return self._send(calls.explain(key))
+
     def locate(self, key: str) -> Any:
         """Where `key` belongs: `GET /cluster/locate/{key}`."""
         return self._send(calls.locate(key))

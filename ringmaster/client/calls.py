@@ -135,6 +135,16 @@ def hot_keys(limit: int) -> Call[Any]:
     return Call("GET", f"/cluster/hotkeys?limit={limit}", Reply.json)
 
 
+def evictions(limit: int) -> Call[Any]:
+    """`GET /cluster/evictions`."""
+    return Call("GET", f"/cluster/evictions?limit={limit}", Reply.json)
+
+
+def explain(key: str) -> Call[Any]:
+    """Why `key` is not there, or what there is."""
+    return Call("GET", f"{data_target(key)}&explain", Reply.json)
+
+
 def locate(key: str) -> Call[Any]:
     """Where `key` belongs."""
     return Call("GET", f"/cluster/locate/{path_segment(key)}", Reply.json)

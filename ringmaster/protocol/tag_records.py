@@ -78,11 +78,16 @@ def tags_of(entry: bytes) -> tuple[str, ...]:
 
 def is_dead(entry: bytes, records: Mapping[bytes, bytes]) -> bool:
     """Whether a tag of `entry` has a record that is newer than it."""
+    return killing_tag(entry, records) is not None
+
+
+def killing_tag(entry: bytes, records: Mapping[bytes, bytes]) -> str | None:
+    """The first tag of `entry` that has a record which is newer than it; None: it is not dead."""
     for tag in tags_of(entry):
         record = records.get(record_key(tag))
         if record is not None:
             seq, term, _, _, _ = unnamed_header(entry)
             newer_seq, newer_term, _, _, _ = unnamed_header(record)
             if (term, seq) < (newer_term, newer_seq):
-                return True
-    return False
+                return tag
+    return None

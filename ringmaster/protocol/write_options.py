@@ -18,7 +18,8 @@ class WriteOptions(msgspec.Struct, array_like=True, frozen=True):
 
     `if_match`: None = no condition, "*" = must exist, else the versions of which one must be current.
     `if_none_match`: None = no condition, "*" = must not exist, else versions that must not be current.
-    `ttl_ms`: 0 = never expires. `flags`, `meta`: as in `entry.py`. `deadline_ms` is unused by the aux.
+    `ttl_ms`: 0 = never expires. `flags`, `meta`: as in `entry.py`. `by`: the name of the sender's token, empty where no tokens
+    are in use; nodes remember who deleted an entry.
     """
 
     ttl_ms: int = 0
@@ -27,6 +28,7 @@ class WriteOptions(msgspec.Struct, array_like=True, frozen=True):
     if_match: str | tuple[Version, ...] | None = None
     if_none_match: str | tuple[Version, ...] | None = None
     fill_token: str = ""
+    by: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode

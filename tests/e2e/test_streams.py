@@ -42,6 +42,8 @@ COMMANDS: dict[str, list[str]] = {
     "advise": [],
     "hotkeys": [],
     "size": ["--entries", "5M", "--value", "1KB", "--nodes", "3"],
+    "evictions": [],
+    "explain": ["a"],
     "locate": ["a"],
     "drain": ["aux1"],
     "undrain": ["aux1"],
@@ -65,7 +67,8 @@ COMMANDS: dict[str, list[str]] = {
 """Arguments that end soon, by command."""
 
 PRINTING = [
-    *("", "get", "status", "eviction", "locate", "drain", "completion", "top", "doctor", "size"),
+    *("", "get", "status", "eviction", "locate", "explain", "drain", "completion", "top", "doctor"),
+    "size",
     *("token create", "token list"),
 ]
 """Those that have something to say about a cluster that answers, and of tokens."""

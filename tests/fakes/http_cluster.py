@@ -96,9 +96,18 @@ class Handler(BaseHTTPRequestHandler):
             return 200, json.dumps(place).encode(), "application/json"
         if parts.path.startswith("/cluster/nodes/"):
             return self.member(parts.path.removeprefix("/cluster/nodes/"))
-        keys = parse_qs(parts.query, keep_blank_values=True).get("key")
+        query = parse_qs(parts.query, keep_blank_values=True)
+        keys = query.get("key")
         if keys is None:
             return 404, b"{}", "application/problem+json"
+        if "explain" in query:
+            told = {
+                "key": keys[0],
+                "state": "expired",
+                "detail": "Its time to live ended.",
+                "entry": None,
+            }
+            return 200, json.dumps(told).encode(), "application/json"
         return self.data(keys[0], body)
 
     def status(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from master.api.cluster_watch import ClusterWatch
 from master.api.data import DataApi
 from master.api.docs import DocsApi
 from master.api.events import ViewEvents
+from master.api.evictions import EvictionsApi
+from master.api.explain import ExplainApi
 from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
 from master.api.locate import LocateApi
@@ -90,6 +92,9 @@ class FakeMaster:
         self.gate = Gate(grants)
         replies = Replies(clock, CLUSTER[:8], private=grants is not None)
         self.cluster_watch = ClusterWatch(self.coordinator, clock, lambda: self.view)
+        self.links: dict[str, Any] = {}
+        nodes = (lambda: self.view, self.links.get, clock)
+        locate = LocateApi(lambda: self.view, self.router, replies, clock)
         cluster = ClusterApi(
             self.coordinator,
             self.cluster_watch,
@@ -100,7 +105,7 @@ class FakeMaster:
         )
         health = HealthApi(lambda: self.view, lambda: self.statuses, lambda: (b"", "text/plain"))
         self.routes = routes(
-            DataApi(self.router, replies),
+            DataApi(self.router, replies, ExplainApi(*nodes, locate)),
             BulkApi(self.router, replies, BulkReads(self.router, replies, Counters(), clock)),
             cluster,
             self.events,
@@ -108,8 +113,9 @@ class FakeMaster:
             DocsApi(),
             SnapshotsApi(lambda: self.view, lambda _: None, clock),
             AdviceApi(lambda: self.view, lambda _: None, clock),
-            HotKeysApi(lambda: self.view, lambda _: None, clock),
-            LocateApi(lambda: self.view, self.router, replies, clock),
+            HotKeysApi(*nodes),
+            EvictionsApi(*nodes),
+            locate,
             PartitionsApi(lambda: self.view),
             TrafficApi(self.traffic),
         )

@@ -30,7 +30,7 @@ class FakeExchange:
 
 
 async def wait(router: FakeRouter, exchange: FakeExchange) -> Any:
-    api = DataApi(cast(Any, router), Replies(ClusterClock(ShiftedClock())))
+    api = DataApi(cast(Any, router), Replies(ClusterClock(ShiftedClock())), cast(Any, None))
     return await api._read_or_wait(cast(Exchange, exchange), b"k", 1)
 
 

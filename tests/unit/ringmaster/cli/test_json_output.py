@@ -58,6 +58,8 @@ CASES: dict[str, tuple[list[str], list[tuple[int, Any]], list[str]]] = {
     "advise": ([], [(200, EXAMPLES["get", "/cluster/advice"].reply)], ["sizes"]),
     "hotkeys": ([], [(200, EXAMPLES["get", "/cluster/hotkeys"].reply)], ["hot_keys"]),
     "size": (["--entries", "1M", "--value", "1KB", "--nodes", "3"], [], ["nodes", "node_bytes"]),
+    "evictions": ([], [(200, EXAMPLES["get", "/cluster/evictions"].reply)], ["evictions"]),
+    "explain": (["a"], [], ["state", "detail"]),
     "locate": (["a"], [], ["primary", "replicas"]),
     "drain": (["aux1"], [], ["node", "state"]),
     "drain --dry-run": (["aux1"], [(200, FORECAST)], ["copies", "bytes"]),
