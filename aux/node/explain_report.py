@@ -38,11 +38,11 @@ def memory_of(node: Node, key: bytes) -> NodeMemory:
     data = node.store.get(partition_of(key, node.options.partitions))
     if data is None:
         return NodeMemory(id=node.id, removals=found, remembers_ms=log.remembers_ms(key))
-    dead = _dead(data, key, node.clock.now_ms())
     origin = data.origin
     return NodeMemory(
         id=node.id,
-        removals=found if dead is None else [dead, *found],
+        dead=_dead(data, key, node.clock.now_ms()),
+        removals=found,
         remembers_ms=log.remembers_ms(key),
         since_ms=origin.since_ms,
         is_new=origin.is_new,

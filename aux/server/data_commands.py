@@ -238,7 +238,7 @@ class DataCommands:
         key: bytes,
         decide: Callable[[bytes | None, Moment], Outcome],
         render: Callable[[Outcome], bytes],
-        deletion: int = 0,
+        deletion: bytes = b"",
     ) -> bytes | None:
         """Decide on the newest entry, sequence what changes, answer once it is committed (R3, R8).
 
@@ -280,7 +280,7 @@ class DataCommands:
         decide: Callable[[bytes | None, Moment], Outcome],
         *,
         number: bool = False,
-        deletion: int = 0,
+        deletion: bytes = b"",
     ) -> bytes | None:
         primary = self._served.get(command[1])
         if primary is None:

@@ -7,11 +7,10 @@ however much is kept. Two keys whose hashes are the same (one pair in 2^64) cann
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import Final, NamedTuple
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
 from aux.storage.expiry import is_expired
 from aux.storage.partition_data import PartitionData
@@ -39,24 +38,25 @@ MAX_LABELS: Final = 1024
 """Texts that are remembered; a removal whose text was pushed out by others has none."""
 
 MAX_LABEL: Final = 128
+MAX_PREFIX: Final = 32
+_SLASH: Final = 47
+_COLON: Final = 58
 MOST_BYTES: Final = 64 * 1024 * 1024
 _SHARE: Final = 100
 _SLOTS: Final = 64
 _RECORD_BYTES: Final = 16
+_NEXT_BYTES: Final = 8
 _BUCKET_BYTES: Final = _SLOTS * _RECORD_BYTES
 
 # A removal: hash | time in ms (42 bits, until 2109), reason (4), label (18).
-_pack_into: Final = struct.Struct("<QQ").pack_into
-_bucket: Final = struct.Struct("<128Q").unpack_from
-_second_of: Final = struct.Struct("<Q").unpack_from
+_pack_mark: Final = struct.Struct("<Q").pack
+_pack_into: Final = struct.Struct("16s").pack_into
+_mark_at: Final = struct.Struct("<Q").unpack_from
 _TIME_SHIFT: Final = 22
 _REASON_SHIFT: Final = 18
 _REASON_MASK: Final = 15
 _LABEL_MASK: Final = (1 << 18) - 1
 _LATEST_MS: Final = (1 << 42) - 1
-
-# One call, where looking for both characters takes three.
-_prefix: Final = re.compile(rb"[^/:]{0,31}.?", re.DOTALL).match
 
 
 class Removal(NamedTuple):
@@ -69,8 +69,11 @@ class Removal(NamedTuple):
 
 def prefix_of(key: bytes) -> bytes:
     """What keys that belong together begin with: all up to the first `/` or `:`, itself included, 32 bytes at most."""
-    found = _prefix(key)
-    return b"" if found is None else found[0]
+    # Compiled this takes a tenth of what a search for both characters takes.
+    for at in range(min(len(key), MAX_PREFIX)):
+        if key[at] == _SLASH or key[at] == _COLON:
+            return key[: at + 1]
+    return key[:MAX_PREFIX]
 
 
 def end_of_life_ms(entry: bytes) -> int:
@@ -98,17 +101,17 @@ class RemovalLog:
     )
 
     def __init__(self, max_bytes: int) -> None:
-        # The position of a bucket takes a byte more.
-        most = min(max_bytes // _SHARE, MOST_BYTES) // (_BUCKET_BYTES + 1)
+        most = min(max_bytes // _SHARE, MOST_BYTES) // (_BUCKET_BYTES + _NEXT_BYTES)
         self._buckets = max(1, most)
         self._ring = bytearray(self._buckets * _BUCKET_BYTES)
-        self._next = bytearray(self._buckets)
+        # The slot of each bucket that is written next: its oldest.
+        self._next = [0] * self._buckets
         # By `id % MAX_LABELS`: (id, text, since when). 0 stands for no text.
         self._labels: list[tuple[int, bytes, int]] = [(0, b"", 0)] * MAX_LABELS
         self._ids: dict[bytes, int] = {b"": 0}
         self._id = 0
         # What `evicted` said since the last tick.
-        self._evicted: dict[bytes, int] = {}
+        self._evicted: dict[bytes, bytes] = {}
         self.now_ms = 0
         self.since_ms = 0
         """Cluster time at which it began, 0: not known."""
@@ -116,7 +119,7 @@ class RemovalLog:
     @property
     def size(self) -> int:
         """The bytes that the removals take; all of them from the beginning on."""
-        return len(self._ring) + len(self._next)
+        return self._buckets * (_BUCKET_BYTES + _NEXT_BYTES)
 
     def tick(self, now_ms: int) -> None:
         """It is `now_ms` or later, in cluster time."""
@@ -126,29 +129,28 @@ class RemovalLog:
             if not self.since_ms:
                 self.since_ms = now_ms
 
-    def mark(self, reason: int, label: bytes = b"", at_ms: int = 0) -> int:
+    def mark(self, reason: int, label: bytes = b"", at_ms: int = 0) -> bytes:
         """What `note` is given: a reason, its text, and the time (0: now). Good for any number of keys."""
         number = self._ids.get(label)
         if number is None:
             number = self._add_label(label)
         at_ms = min(at_ms or self.now_ms, _LATEST_MS)
-        return at_ms << _TIME_SHIFT | reason << _REASON_SHIFT | number
+        return _pack_mark(at_ms << _TIME_SHIFT | reason << _REASON_SHIFT | number)
 
-    def evicted(self, cause: bytes) -> int:
+    def evicted(self, cause: bytes) -> bytes:
         """What `mark` says of an eviction for a write of a key with the prefix `cause`; empty: for no write."""
         mark = self._evicted.get(cause)
         if mark is None:
             mark = self._evicted[cause] = self.mark(EVICTED, cause)
         return mark
 
-    def note(self, key: bytes, mark: int) -> None:
+    def note(self, key: bytes, mark: bytes) -> None:
         """`key` was removed. O(1), 0.2 µs."""
-        digest = xxh3_64_intdigest(key)
-        # The lowest bits choose the partition, of which a node has some only.
-        bucket = (digest >> 32) % self._buckets
+        digest = xxh3_64_digest(key)
+        bucket = self._bucket_of(digest)
         at = self._next[bucket]
         self._next[bucket] = (at + 1) % _SLOTS
-        _pack_into(self._ring, bucket * _BUCKET_BYTES + at * _RECORD_BYTES, digest, mark)
+        _pack_into(self._ring, bucket * _BUCKET_BYTES + at * _RECORD_BYTES, digest + mark)
 
     def note_gone(self, key: bytes, entry: bytes, records: dict[bytes, bytes]) -> None:
         """`key` was removed since its entry was dead: by one of `records` of invalidated tags, else it has expired."""
@@ -166,24 +168,30 @@ class RemovalLog:
             self.note(key, self.mark(REMOVED))
 
     def find(self, key: bytes) -> list[Removal]:
-        """The removals of `key` that are still known, the latest noted first. 10 µs."""
-        digest = xxh3_64_intdigest(key)
-        bucket = (digest >> 32) % self._buckets
-        words = _bucket(self._ring, bucket * _BUCKET_BYTES)
+        """The removals of `key` that are still known, the latest noted first. 15 µs."""
+        digest = xxh3_64_digest(key)
+        bucket = self._bucket_of(digest)
+        start = bucket * _BUCKET_BYTES
         newest = self._next[bucket] - 1
         found: list[Removal] = []
         for back in range(_SLOTS):
-            at = 2 * ((newest - back) % _SLOTS)
-            if words[at] == digest and words[at + 1]:
-                found.append(self._unpacked(words[at + 1]))
+            at = start + (newest - back) % _SLOTS * _RECORD_BYTES
+            if self._ring[at : at + 8] == digest:
+                mark: int = _mark_at(self._ring, at + 8)[0]
+                if mark:
+                    found.append(self._unpacked(mark))
         return found
 
     def remembers_ms(self, key: bytes) -> int:
         """Since when no removal of `key` can have been forgotten."""
-        bucket = (xxh3_64_intdigest(key) >> 32) % self._buckets
+        bucket = self._bucket_of(xxh3_64_digest(key))
         oldest = bucket * _BUCKET_BYTES + self._next[bucket] * _RECORD_BYTES
-        mark: int = _second_of(self._ring, oldest + 8)[0]
+        mark: int = _mark_at(self._ring, oldest + 8)[0]
         return mark >> _TIME_SHIFT or self.since_ms
+
+    def _bucket_of(self, digest: bytes) -> int:
+        # By the highest bits: the lowest choose the partition, of which a node has some only.
+        return (digest[0] | digest[1] << 8 | digest[2] << 16) % self._buckets
 
     def _unpacked(self, mark: int) -> Removal:
         number, at_ms = mark & _LABEL_MASK, mark >> _TIME_SHIFT

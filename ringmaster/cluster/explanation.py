@@ -40,12 +40,13 @@ class Removal(msgspec.Struct, frozen=True):
 class NodeMemory(msgspec.Struct, frozen=True, kw_only=True):
     """What a node knows of a key that is not there. Times are cluster time in ms, 0: not known, or never.
 
-    `removals`: the latest first. `remembers_ms`: no removal since then is forgotten. `since_ms`: it has the partition since then (0:
+    `dead`: of what an entry died that is still there. `removals`: of those before, the latest first. `remembers_ms`: no removal since then is forgotten. `since_ms`: it has the partition since then (0:
     it has no copy of it); `is_new`: the partition had never been written before; `lost_ms`: every copy was lost, and came back from
     a snapshot of `snapshot_ms` (0: from none); `is_whole`: with everything that there had been.
     """
 
     id: str
+    dead: Removal | None = None
     removals: list[Removal] = []
     remembers_ms: int = 0
     since_ms: int = 0
@@ -77,7 +78,7 @@ def explain(
 
     What happened last counts, whichever node knows of it: partitions move.
     """
-    latest = _latest(memories)
+    latest = _latest(memories, primary)
     lost = max(
         (each for each in memories.values() if each is not None and each.lost_ms),
         key=lambda each: each.lost_ms,
@@ -92,18 +93,31 @@ def explain(
     return _told(latest, is_shown, asked)
 
 
-def _latest(memories: Mapping[str, NodeMemory | None]) -> Removal | None:
-    """The last removal that a node knows of; one with a reason, where another node knows the same one without."""
-    found = [
-        removal for memory in memories.values() if memory is not None for removal in memory.removals
-    ]
-    if not found:
+def _latest(memories: Mapping[str, NodeMemory | None], primary: str | None) -> Removal | None:
+    """The last removal that a node knows of, with its reason if anybody knows that.
+
+    What a node noted last is the last that it knows of, whatever its time: times are not exact. So what two nodes noted last
+    within `SAME_MS` is taken for one removal, of which the primary knows best, and then whoever knows a reason.
+    """
+    served = memories.get(primary) if primary is not None else None
+    if served is not None and served.dead is not None:
+        return served.dead  # of the newest entry that there is
+    lasts = {
+        node: memory.removals[0] if memory.dead is None else memory.dead
+        for node, memory in memories.items()
+        if memory is not None and (memory.removals or memory.dead is not None)
+    }
+    if not lasts:
         return None
-    latest = max(found, key=lambda each: each.at_ms)
-    told = [
-        each for each in found if each.reason != REMOVED and each.at_ms >= latest.at_ms - SAME_MS
-    ]
-    return max(told, key=lambda each: each.at_ms) if told else latest
+    latest = max(lasts.values(), key=lambda each: each.at_ms)
+    same = {
+        node: each
+        for node, each in lasts.items()
+        if each.reason != REMOVED and latest.at_ms - each.at_ms <= SAME_MS
+    }
+    if primary in same:
+        return same[primary]
+    return max(same.values(), key=lambda each: each.at_ms, default=latest)
 
 
 def _told(removal: Removal, is_shown: Callable[[str], bool], asked: str) -> Explanation:

@@ -209,6 +209,22 @@ def test_who_has_the_right_is_served(front: Front, key: str, holder: str) -> Non
     assert ask(front, holder, "GET", f"/data/{key}").status == 404
 
 
+@pytest.mark.parametrize("holder", ["root", "app"])
+def test_an_explanation_names_the_token_that_deleted(front: Front, key: str, holder: str) -> None:
+    if front.name == "fake":
+        pytest.skip("the fake has no nodes that remember")
+    doors = [
+        ("DELETE", f"/data/{key}", None),
+        ("DELETE", f"/data/{key}", None),
+        ("POST", "/data/bulk/delete", json.dumps([key]).encode()),
+    ]
+    for method, target, body in doors:
+        ask(front, holder, "PUT", f"/data/{key}", b"1")
+        assert ask(front, holder, method, target, body).status in (200, 204)
+        told = ask(front, "reader", "GET", f"/data/{key}?explain").json()
+        assert (told["state"], told["by"]) == ("deleted", holder)
+
+
 ELSEWHERE = [
     ("GET", "/data/web/x", None, "read"),
     ("HEAD", "/data/web/x", None, "read"),

@@ -83,7 +83,7 @@ async def test_an_expired_entry_is_told_before_and_after_it_is_removed_by_copies
         for each in world.nodes.values():
             each.clock.now += 6.0
         assert b"k" in node.holds()
-        assert asked(node, b"k").removals == [Removal("expired", ends_ms)]
+        assert asked(node, b"k").dead == Removal("expired", ends_ms)
         await world.settle()
         assert b"k" not in node.holds()
         for each in world.nodes.values():

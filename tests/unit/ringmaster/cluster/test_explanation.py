@@ -65,6 +65,24 @@ def test_what_happened_last_counts_whoever_knows_of_it() -> None:
     assert found(memory("a", later), memory("b", earlier)).state == "expired"
 
 
+def test_what_the_primary_still_has_dead_is_newer_than_what_anybody_remembers() -> None:
+    dead, removal = Removal("invalidated", T, "x"), Removal("expired", T + 900)
+    assert found(memory("a", removal, dead=dead)).state == "invalidated"
+    assert found(memory("a", removal), memory("b", dead=dead)).state == "expired"
+
+
+def test_of_one_node_what_it_noted_last_counts_whatever_its_time_says() -> None:
+    removals = Removal("deleted", T), Removal("expired", T + 100)
+    assert found(memory("a", *removals)).state == "deleted"
+
+
+def test_of_one_removal_the_primary_knows_best() -> None:
+    deleted = memory("a", Removal("deleted", T), Removal("invalidated", T))
+    copy = memory("b", Removal("removed", T + 150), Removal("invalidated", T + 100))
+    assert found(deleted, copy).state == "deleted"
+    assert found(deleted, memory("b", Removal("expired", T + 100))).state == "deleted"
+
+
 def test_a_copy_that_was_told_no_reason_leaves_it_to_the_one_that_knows() -> None:
     copy, primary = Removal("removed", T + 100), Removal("evicted", T, "x/")
     assert found(memory("a", copy), memory("b", primary)).state == "evicted"
