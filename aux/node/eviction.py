@@ -130,7 +130,9 @@ class Eviction:
             primary = serving[self._sweep_at]
             data, removals = primary.data, self._store.removals
             for key in self._store.due(data, now_ms):
-                entry = data.entries[key]
+                # The removal of one may have committed that of another.
+                entry = data.entries.get(key)
                 if primary.evict(key):
                     self._counters.expirations += 1
-                    removals.note(key, removals.mark(EXPIRED, b"", end_of_life_ms(entry)))
+                    if entry is not None:
+                        removals.note(key, removals.mark(EXPIRED, b"", end_of_life_ms(entry)))
