@@ -41,7 +41,16 @@ class Access:
     is no longer listed with these very rights.
     """
 
-    __slots__ = ("_grant", "_rights", "matches_plain", "name", "prefixes", "revoked", "tags", "token")
+    __slots__ = (
+        "_grant",
+        "_rights",
+        "matches_plain",
+        "name",
+        "prefixes",
+        "revoked",
+        "tags",
+        "token",
+    )
 
     def __init__(self, grant: Grant | None) -> None:
         self._grant = grant
