@@ -1,7 +1,7 @@
 """Clients that know what they may see: each owns its keys, so it can tell a stale or lost value at once.
 
-A key's values are increasing integers written by one client, one request at a time. Legal reads are the
-last acknowledged value, or one whose write got no clear answer and has not shown yet.
+A key's values are increasing integers written by one client, one request at a time; `ringmaster/audit/history.py` says what
+a read may show.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 import gc
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 import orjson
 
+from ringmaster.audit.history import History
 from ringmaster.errors import RingmasterError
 
 RETRY_S: Final = 0.02
@@ -33,24 +34,6 @@ HOT_WRITES: Final = 0.1
 """Of these requests write."""
 
 _NO_FULL_COLLECTION: Final = 1_000_000
-
-
-@dataclass(slots=True)
-class KeyState:
-    """What its owner knows of a key: the last acknowledged value (0: none), and values in doubt."""
-
-    acknowledged: int = 0
-    doubtful: set[int] = field(default_factory=set)
-
-    def judge(self, value: int | None) -> str:
-        """`ok`, `lost` (a miss on an acknowledged key) or `stale` for a read; learns from what it shows."""
-        if value is None:
-            return "lost" if self.acknowledged else "ok"
-        if value in self.doubtful:
-            self.doubtful.discard(value)
-            self.acknowledged = value
-            return "ok"
-        return "ok" if value == self.acknowledged else "stale"
 
 
 @dataclass(slots=True)
@@ -83,7 +66,7 @@ class Client:
         prefix: str = PREFIX,
     ) -> None:
         self.samples: list[Sample] = []
-        self.states = {f"{prefix}-{number}-{key}": KeyState() for key in range(keys)}
+        self.states = {f"{prefix}-{number}-{key}": History() for key in range(keys)}
         self.longest_gap_s = 0.0
         self._url = url
         self._clock = clock
@@ -130,39 +113,44 @@ class Client:
         state, value, began = self.states[key], self._next, self._clock()
         self._next += 1
         body = orjson.dumps({"key": key, "value": value})
+        state.writing(value)
         try:
             async with session.post(f"{self._url}/data", data=body) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            state.doubtful.add(value)
+            state.doubted(value)
             return self._sample(began, "unknown", repr(error), write=True)
         if response.status in (200, 201):
-            state.acknowledged = value
+            state.wrote(value)
             return self._sample(began, "ok", write=True)
         outcome = _outcome(raw)
-        if outcome != "not-applied":
-            state.doubtful.add(value)
+        if outcome == "not-applied":
+            state.refused(value)
+        else:
+            state.doubted(value)
         kind = "unknown" if outcome == "unknown" else "error"
         return self._sample(began, kind, f"{response.status} {outcome}", write=True)
 
     async def read(self, session: aiohttp.ClientSession, key: str) -> Sample:
         """Read `key` and judge what comes."""
         began = self._clock()
+        state = self.states[key]
+        reading = state.reading()
         try:
             async with session.get(f"{self._url}/data/{key}") as response:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
+            state.abandon(reading)
             return self._sample(began, "error", repr(error))
         if response.status == 200:
             value: int | None = orjson.loads(raw)["value"]
         elif response.status == 404:
             value = None
         else:
+            state.abandon(reading)
             return self._sample(began, "error", str(response.status))
-        state = self.states[key]
-        known = state.acknowledged
-        verdict = state.judge(value)
-        detail = "" if verdict == "ok" else f"{key}: read {value}, acknowledged {known}"
+        verdict = state.judge(reading, value).value
+        detail = "" if verdict == "ok" else f"{key}: read {value}, acknowledged {reading.expected}"
         return self._sample(began, verdict, detail)
 
     def _sample(

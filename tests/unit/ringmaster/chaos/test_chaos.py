@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ringmaster.chaos.load import Client, KeyState, Load, Sample
+from ringmaster.chaos.load import Client, Load, Sample
 from ringmaster.chaos.local import LocalTarget
 from ringmaster.chaos.report import evaluate, table
 from ringmaster.chaos.scenarios import SCENARIOS
@@ -27,20 +27,6 @@ DRAIN = next(scenario for scenario in SCENARIOS if scenario.name == "drain")
 
 def sample(outcome: str, began: float = 0.0) -> Sample:
     return Sample(began, 0.001, write=False, outcome=outcome)
-
-
-def test_a_read_of_an_older_value_is_stale_and_a_miss_of_an_acknowledged_one_is_lost() -> None:
-    state = KeyState(acknowledged=7)
-    assert state.judge(7) == "ok"
-    assert state.judge(6) == "stale"
-    assert state.judge(None) == "lost"
-
-
-def test_a_write_in_doubt_may_be_read_once_it_has_shown_it_counts_as_acknowledged() -> None:
-    state = KeyState(acknowledged=7, doubtful={8})
-    assert state.judge(7) == "ok"
-    assert state.judge(8) == "ok"
-    assert state.judge(7) == "stale"
 
 
 @pytest.mark.parametrize("outcome", ["lost", "stale", "error"])
