@@ -33,6 +33,7 @@ def status_of(node: Node) -> NodeStatus:
         restored_entries=0 if loader is None else loader.loaded_entries,
         snapshot_problems=[] if loader is None else loader.problems(),
         stopping=node.stopping,
+        spares_canaries=True,
         now_ms=node.clock.now_ms(),
         wall_ahead_ms=node.clock.wall_ahead_ms(),
         entries=node.store.entries,

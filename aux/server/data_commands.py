@@ -22,6 +22,7 @@ from aux.storage.partition_data import NEVER, PartitionData
 from aux.storage.removals import DELETED
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
+from ringmaster.protocol.canary import CANARY_PREFIX, is_canary, shows_canaries
 from ringmaster.protocol.entry_meta import unpack_meta
 from ringmaster.protocol.handshake import LARGE
 from ringmaster.protocol.resp import bulk_head, encode
@@ -76,6 +77,8 @@ class DataCommands:
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
+        if command[2].startswith(CANARY_PREFIX):
+            return self._get_canary(primary, command[2])
         data = primary.data
         entry = self._store.policy.touch(data, command[2])
         # An expiry is looked at only where anything in the partition may ever expire.
@@ -96,6 +99,15 @@ class DataCommands:
         dice = self._dice = (self._dice * _LCG_FACTOR + _LCG_STEP) & _LCG_MASK
         if not dice >> 8 & SAMPLE_MASK:
             self._grants.read(primary, command[2], entry)
+        return b"%b%b\r\n" % (bulk_head(len(entry)), entry)
+
+    def _get_canary(self, primary: Primary, key: bytes) -> bytes:
+        """`get` of a key of the masters' self-audit: no hit, no miss, and nothing for the advisor or the counts of hot keys."""
+        entry = self._store.policy.touch(primary.data, key)
+        if entry is None:
+            return NIL
+        if self._is_gone(primary.data, entry):
+            return UNDECIDED if primary.is_undecided(key) else NIL
         return b"%b%b\r\n" % (bulk_head(len(entry)), entry)
 
     def head(self, _client: Client, command: Command) -> bytes:
@@ -214,8 +226,11 @@ class DataCommands:
         _, token, position, limit, prefix = command
         data = primary.data
         now_ms = self._clock.now_ms()
+        hides_canaries = not shows_canaries(prefix)
 
         def is_alive(key: bytes, entry: bytes) -> bool:
+            if hides_canaries and is_canary(key):
+                return False
             # A write that found the key alive may yet keep it so.
             return (
                 not is_gone(data, entry, now_ms)
@@ -260,7 +275,7 @@ class DataCommands:
                     self._store.removals.note(key, deletion)
             elif outcome.entry[entries.FLAGS_OFFSET] & entries.META:
                 primary.carry(tags_of(outcome.entry))
-            if primary.data.sampled:
+            if primary.data.sampled and not is_canary(key):
                 self._advisor.wrote(primary.data, key, outcome.entry)
             if primary.is_alone:
                 primary.submit(key, outcome.entry)

@@ -29,6 +29,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     `max_bytes`: the budget of the whole process; `usable_bytes`: the part of it that entries can have, now that the
     process takes what it takes beside them; `process_bytes`: resident memory (both 0: not measured).
     `now_ms`: its cluster time; `wall_ahead_ms`: by how much its wall clock is ahead of that, negative if behind.
+    `spares_canaries`: it evicts no key of the masters' self-audit, as versions before did.
     `fill_bytes_per_s`: what it may send to copies being filled, in a second.
     """
 
@@ -46,6 +47,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     restored_entries: int = 0
     snapshot_problems: list[str] = []
     stopping: bool = False
+    spares_canaries: bool = False
     now_ms: int = 0
     wall_ahead_ms: int = 0
     entries: int = 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from aux.node.eviction import MAX_SKIPPED
 from aux.storage.store import Store
+from ringmaster.config.eviction import POLICIES
+from ringmaster.protocol.canary import CANARY_PREFIX, MOST_SPARED
 from ringmaster.protocol.write_options import WriteOptions, encode_options
 from tests.fakes.nodes import World, row
 
@@ -144,3 +147,56 @@ async def test_who_does_not_serve_sweeps_nothing() -> None:
 
 def test_a_store_without_primaries_has_nothing_to_evict() -> None:
     assert Store(MIB, 1).victim() is None
+
+
+CANARIES = [CANARY_PREFIX + b"m1/ab/%d" % number for number in range(20)]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_keys_of_the_self_audit_are_spared_by_every_policy(policy: str) -> None:
+    async with World("a", max_bytes=4 * MIB) as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        node.node.store.set_policy(policy)
+        for key in CANARIES:
+            node.put(key, b"1")
+        for number in range(3000):
+            node.put(b"%d" % number, bytes(4000))
+            node.node.eviction.trim()
+            if number % 10 == 0:
+                node.node.housekeeping.tick()
+        assert node.node.counters.evictions > 1000
+        assert node.node.store.over_bytes() == 0
+        assert set(CANARIES) <= set(node.holds())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_they_are_spared_when_a_copy_is_over_its_budget(policy: str) -> None:
+    async with World("ab", max_bytes=64 * MIB) as world:
+        world.adopt(world.view(1, row("a", "b", term=1)))
+        await world.settle()
+        node = world["a"]
+        node.node.store.set_policy(policy)
+        for key in CANARIES:
+            node.put(key, b"1")
+        for number in range(300):
+            node.put(b"%d" % number, bytes(10_000))
+        await world.settle()
+        node.node.eviction._evict(2 * MIB, frozenset([0]))
+        await world.settle()
+        assert node.node.counters.evictions > 100
+        assert set(CANARIES) <= set(node.holds())
+        assert set(CANARIES) <= set(world["b"].holds())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_who_writes_many_such_keys_does_not_fill_the_memory_with_them(policy: str) -> None:
+    async with World("a", max_bytes=4 * MIB) as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        node.node.store.set_policy(policy)
+        for number in range(3000):
+            node.put(CANARY_PREFIX + b"%d" % number, bytes(4000))
+            node.node.eviction.trim()
+        assert node.node.store.over_bytes() == 0
+        assert node.node.counters.evictions > 3000 - 1200 - MOST_SPARED

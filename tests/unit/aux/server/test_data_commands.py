@@ -9,6 +9,7 @@ import pytest
 from aux.server.bulk_commands import MAX_REPLY_BYTES
 from aux.storage.listing import IDLE_S, MOST_SURVEYS
 from ringmaster.protocol import entry as entries
+from ringmaster.protocol.canary import CANARY_PREFIX
 from ringmaster.protocol.entry_meta import Meta, pack_meta
 from ringmaster.protocol.listing import LIST_STEP
 from ringmaster.protocol.resp import Reply
@@ -279,3 +280,39 @@ async def test_an_overloaded_node_sheds_writes_and_reads_on(node: TestNode) -> N
     ):
         assert code(node.ask(*command).reply) == "SHED"
     assert node.get(b"k") == b"1"
+
+
+async def test_keys_of_the_self_audit_are_read_without_being_counted(node: TestNode) -> None:
+    key, ttl = CANARY_PREFIX + b"m1/ab/1", with_options(ttl_ms=1000)
+    assert node.ask(b"RM.GET", PT, key).raw == b"$-1\r\n"
+    node.ask(b"RM.SET", PT, key, b"1", ttl)
+    node.ask(b"RM.SET", PT, b"k", b"1", ttl)
+    for _ in range(2000):
+        assert node.ask(b"RM.GET", PT, key).reply.endswith(b"1")
+    # It is the same entry that any other key would have.
+    assert len(node.ask(b"RM.GET", PT, key).reply) == len(node.ask(b"RM.GET", PT, b"k").reply)
+    counters = node.node.counters
+    assert (counters.hits, counters.misses) == (1, 0)
+    assert [name for name, _ in node.node.grants.reads.top(9)] in ([], [b"k"])
+    node.clock.now += 2
+    assert node.ask(b"RM.GET", PT, key).raw == b"$-1\r\n"
+    assert node.ask(b"RM.GET", b"9.9", key).raw.startswith(b"-MOVED")
+    assert (counters.hits, counters.misses) == (1, 0)
+
+
+async def test_a_listing_shows_keys_of_the_self_audit_only_if_it_asks_for_them(
+    node: TestNode,
+) -> None:
+    keys = [CANARY_PREFIX + b"m1/ab/%d" % number for number in range(3)]
+    for key in [*keys, b"~k", b"k"]:
+        node.put(key, b"1")
+
+    def listed(prefix: bytes) -> set[bytes]:
+        _, _, *found = node.ask(b"RM.LIST", PT, b"", 100, prefix).reply
+        return set(found)
+
+    assert listed(b"") == {b"~k", b"k"}
+    assert listed(b"~") == {b"~k"}
+    assert listed(b"~ringmaster/") == set()
+    assert listed(CANARY_PREFIX) == set(keys)
+    assert listed(keys[0]) == {keys[0]}
