@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -33,6 +34,9 @@ from master.api.protocol import HttpServer
 from master.api.snapshots import SnapshotsApi
 from master.api.traffic import TrafficApi, TrafficSteps
 from master.api.url_map import routes
+from master.audit.auditor import Auditor
+from master.audit.http_transport import HttpTransport
+from master.audit.peers import Peer, peers_of
 from master.control.planning.observation import PlanningSettings
 from master.fastpath.server import FastPath
 from master.http.access import Gate
@@ -47,10 +51,12 @@ from master.metrics import Exposition, MasterCollector
 from master.prefork import clear_socket_path, run_workers
 from master.runtime import MasterEnvironment, MasterRuntime
 from master.token_watch import TokenWatch
+from ringmaster.access.canary import canary_grant
 from ringmaster.access.grant import Grant
 from ringmaster.cluster.process_lock import FlockLiveness
 from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
+from ringmaster.cluster.view import View
 from ringmaster.config.settings import MasterSettings
 from ringmaster.coordinator.cluster_record import find_cluster
 from ringmaster.coordinator.engines import configured_coordinator
@@ -100,14 +106,22 @@ class Master:
         counters = Counters()
         self.traffic = TrafficSteps(counters, clock, settings.name)
         self.events = ViewEvents(clock.now_ms, self.traffic)
+        self._row = MasterRow(
+            id=settings.name,
+            address=settings.address,
+            tls=settings.tls_address,
+            pid=os.getpid(),
+        )
+        self._boot_id = environment.liveness.boot_id
+        self.auditor: Auditor | None = None
         self.runtime = MasterRuntime(
-            MasterRow(id=settings.name, address=settings.address, pid=os.getpid()),
+            self._row,
             _planning(settings),
             environment,
-            self.events.publish,
+            self._followed,
             copies_bytes=settings.copies_memory,
         )
-        gate = Gate()
+        gate = Gate(canary=canary_grant(environment.cluster.secret))
         self.tokens: TokenWatch | None = None
         if settings.tokens is not None:
             self.tokens = TokenWatch(settings.tokens, self._adopt_tokens)
@@ -128,6 +142,11 @@ class Master:
         reads = BulkReads(self.runtime.router, replies, counters, clock)
         bulk = BulkApi(self.runtime.router, replies, reads)
         self._cluster_watch = cluster_watch
+        self._canary_requests = HttpTransport(
+            environment.cluster.secret, lambda: None if self.tls is None else self.tls.client
+        )
+        if settings.audit_interval:
+            self.auditor = self._audit(environment)
         admission = Admission(
             allowed_connections(settings.max_connections), settings.max_connections_per_address
         )
@@ -144,6 +163,7 @@ class Master:
                 admission=admission,
                 overload=lambda: self.fastpath.context.overload,
                 rates=self._rates,
+                findings=None if self.auditor is None else self.auditor.findings,
             )
         )
         cluster = ClusterApi(
@@ -214,6 +234,8 @@ class Master:
             asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(give_back_memory(), name="memory"),
         ]
+        if self.auditor is not None:
+            self._tasks.append(asyncio.create_task(self.auditor.run(), name="self-audit"))
         if self.tls is not None:
             self._tasks.append(asyncio.create_task(self.tls.run(), name="certificates"))
         if self.tokens is not None:
@@ -260,10 +282,35 @@ class Master:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._canary_requests.close()
         await self.runtime.close()
         if self._settings.unix is not None and self._unix is None:
             with suppress(FileNotFoundError):
                 os.unlink(self._settings.unix)
+
+    def _followed(self, view: View) -> None:
+        self.events.publish(view)
+        if self.auditor is not None:
+            self.auditor.follow(view)
+
+    def _audit(self, environment: MasterEnvironment) -> Auditor:
+        settings, watch = self._settings, self._cluster_watch
+        return Auditor(
+            self._canary_requests,
+            environment.clock,
+            peers=self._peers,
+            statuses=self.runtime.statuses,
+            is_current=lambda: watch.available and self.runtime.follower.is_connected,
+            # Another process of this id has other keys.
+            name=f"{settings.name}/{secrets.token_hex(4)}",
+            partitions=environment.cluster.partitions,
+            deadline_s=settings.deadline,
+            interval_s=settings.audit_interval,
+        )
+
+    def _peers(self) -> list[Peer]:
+        masters, has_certificate = self._cluster_watch.masters, self.tls is not None
+        return peers_of(masters, self._row, self._boot_id, has_certificate=has_certificate)
 
     def _adopt_tokens(self, grants: Sequence[Grant]) -> None:
         self._gate.replace(grants)

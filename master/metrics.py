@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from master.api.cluster_watch import ClusterWatch
 from master.api.events import ViewEvents
 from master.api.summary import NODE_STATES, summarize
+from master.audit.findings import Findings
 from master.fastpath.overload import Overload
 from master.http.limits import BodyBudget
 from master.http.rate_limits import RateLimits
@@ -29,7 +30,7 @@ from ringmaster.runtime.clock import Clock
 
 
 class MasterCollector:
-    """`connections()`: how many clients are connected. `overload()`: what refuses requests."""
+    """`connections()`: how many clients are connected. `overload()`: what refuses requests. `findings`: of the self-audit, None without it."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class MasterCollector:
         admission: Admission,
         overload: Callable[[], Overload],
         rates: RateLimits,
+        findings: Findings | None = None,
     ) -> None:
         self._counters = counters
         self._runtime = runtime
@@ -57,6 +59,7 @@ class MasterCollector:
         self._admission = admission
         self._overload = overload
         self._rates = rates
+        self._findings = findings
 
     def collect(self) -> Iterator[Metric]:
         """Everything, from one turn of the loop."""
@@ -89,6 +92,7 @@ class MasterCollector:
         )
         yield from self._copy_metrics()
         yield from self._token_metrics()
+        yield from self._audit_metrics()
         yield from self._view_metrics()
 
     def _copy_metrics(self) -> Iterator[Metric]:
@@ -197,6 +201,29 @@ class MasterCollector:
         reloads.add_metric(["ok"], tokens.reloads)
         reloads.add_metric(["failed"], tokens.failures)
         yield reloads
+
+    def _audit_metrics(self) -> Iterator[Metric]:
+        findings = self._findings
+        if findings is None:
+            return
+        for name, text, value in (
+            ("stale", "Reads of the self-audit that showed an older value.", findings.stale),
+            ("lost", "Acknowledged writes of the self-audit that were gone.", findings.lost),
+            (
+                "unavailable_seconds",
+                "Time in which the self-audit was not served within the deadline.",
+                findings.unavailable_s,
+            ),
+        ):
+            yield CounterMetricFamily(f"ringmaster_audit_{name}", text, value=value)
+        operations = CounterMetricFamily(
+            "ringmaster_audit_operations",
+            "Reads and writes of the self-audit, by how they ended.",
+            labels=["kind", "outcome"],
+        )
+        for (kind, outcome), count in findings.operations.items():
+            operations.add_metric([kind, outcome], count)
+        yield operations
 
     def _nodes(self) -> list[str]:
         return [node.id for node in self._runtime.view.nodes.values() if node.up]

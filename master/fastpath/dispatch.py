@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from master.fastpath.bulk_get import GetMany
+from master.fastpath.canary import begin_canary
 from master.fastpath.context import Client
 from master.fastpath.header_cache import NO_KEYS, Head
 from master.fastpath.requests import Get, PlainGet, PlainPost, Refused, Write
@@ -163,8 +164,10 @@ def begin(
         return True
     if options is None:
         return False
-    if access is not None and not access.permits("read" if method == b"GET" else "write", key):
-        return False
+    if access is not None and (
+        (begun := _restricted(connection, access, method, key, (body, options), now)) is not None
+    ):
+        return begun
     if method == b"GET":
         get = Get(connection, key, now)
         connection.waiting.append(get)
@@ -176,6 +179,20 @@ def begin(
     else:
         _send(connection, _deletion(connection, head, key, now, fill_token))
     return True
+
+
+def _restricted(
+    connection: Client,
+    access: Access,
+    method: bytes,
+    key: bytes,
+    args: tuple[bytes, bytes],
+    now: float,
+) -> bool | None:
+    """What `begin` returns for a sender that may not do everything; None: it may do this, and nothing has begun."""
+    if not access.permits("read" if method == b"GET" else "write", key):
+        return False
+    return begin_canary(connection, method, key, args, now) if access.is_canary else None
 
 
 def _deletion(connection: Client, head: Head, key: bytes, now: float, fill_token: str) -> Write:

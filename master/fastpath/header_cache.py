@@ -64,7 +64,7 @@ class Head:
     `put_options`: encoded `WriteOptions` of a PUT with this content type and no parameters; `delete_args`: what a DELETE says
     behind the key, the name of the token. `access`: what is to be asked
     about each key, None if its sender may read and write all of them. What that says of the two usual requests is
-    settled here: `gets`: which keys a GET may read, `NO_KEYS` also where a body is announced; `matches_plain`: see `Access`;
+    settled here: `gets`: which keys a GET may read, `NO_KEYS` also where a body is announced and for the self-audit; `matches_plain`: see `Access`;
     `post_length`: `length`, or -2 unless all keys may be written.
     """
 
@@ -86,7 +86,7 @@ class Head:
         self.length = length
         self.access = None if reads and writes and everywhere else access
         self.gets = NO_KEYS
-        if length < 0 and reads:
+        if length < 0 and reads and not access.is_canary:
             self.gets = ALL_KEYS if not access.prefixes else SOME_KEYS
         self.matches_plain = access.matches_plain
         self.post_length = length if writes and not access.prefixes else -2
@@ -205,7 +205,9 @@ class Heads:
         if length and (not length.isdigit() or len(length) > 10):
             return None
         token = once.get(b"authorization")
-        if token is not None and (self._gate.is_open or not token.isascii()):
+        if token is not None and not token.isascii():
+            return None
+        if token is not None and self._gate.is_open and self._gate.canary(token.decode()) is None:
             return None
         try:
             self._authority.check_host(host.decode())

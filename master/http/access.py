@@ -37,13 +37,14 @@ class Access:
     """What the sender of a request may do. `grant` None: everything, because no tokens are in use.
 
     `name`: for logs; `token`: the same, empty where none is needed. `prefixes`: of the keys it is good for, none: all. `tags`: that it may
-    invalidate, as in `Grant`. `matches_plain`: whether some bytes are a key that needs no decoding and that is one of those. `revoked`: set once the token
-    is no longer listed with these very rights.
+    invalidate, as in `Grant`. `is_canary`: it is a master's self-audit. `matches_plain`: whether some bytes are a key that needs no decoding and that
+    is one of those. `revoked`: set once the token is no longer listed with these very rights.
     """
 
     __slots__ = (
         "_grant",
         "_rights",
+        "is_canary",
         "matches_plain",
         "name",
         "prefixes",
@@ -52,8 +53,9 @@ class Access:
         "token",
     )
 
-    def __init__(self, grant: Grant | None) -> None:
+    def __init__(self, grant: Grant | None, *, is_canary: bool = False) -> None:
         self._grant = grant
+        self.is_canary = is_canary
         self._rights = None if grant is None else grant.rights
         self.name = NOBODY if grant is None else grant.name
         self.token = "" if grant is None else grant.name
@@ -120,11 +122,14 @@ STRANGER: Final = Access(Grant(NOBODY, "", frozenset()))
 class Gate:
     """Tells senders apart by the hashes of their tokens. `grants` None: no tokens are in use, and all may do everything.
 
+    `canary`: of the masters' self-audit, which is known whatever tokens are in use.
     A look-up by hash takes the same time whatever token is tried: how much of it is right shows nowhere.
     """
 
-    def __init__(self, grants: Iterable[Grant] | None = None) -> None:
+    def __init__(self, grants: Iterable[Grant] | None = None, canary: Grant | None = None) -> None:
         self._known: dict[str, tuple[Grant, Access]] | None = None
+        self._canary = None if canary is None else Access(canary, is_canary=True)
+        self._canary_digest = "" if canary is None else canary.digest
         if grants is not None:
             self.replace(grants)
 
@@ -154,7 +159,8 @@ class Gate:
     def admit(self, authorization: str | None) -> Access:
         """What the sender may do, by its `Authorization`. Raises `Unauthorized`, which never holds the token."""
         if self._known is None:
-            return EVERYTHING
+            canary = self.canary(authorization)
+            return EVERYTHING if canary is None else canary
         if authorization is None:
             raise Unauthorized(
                 "this needs a token; send it as `Authorization: Bearer TOKEN` (`ringmaster token create` makes one)"
@@ -165,7 +171,20 @@ class Gate:
         token = token.strip(" ")
         if not is_token(token):
             raise Unauthorized("what follows Bearer is not of a token's form", "invalid_token")
-        known = self._known.get(digest_of(token))
+        digest = digest_of(token)
+        known = self._known.get(digest)
+        if known is None and self._canary is not None and digest == self._canary_digest:
+            return self._canary
         if known is None:
             raise Unauthorized("the token is not known, or was revoked", "invalid_token")
         return known[1]
+
+    def canary(self, authorization: str | None) -> Access | None:
+        """What a master's self-audit may do, if that is the sender; else None."""
+        if authorization is None or self._canary is None:
+            return None
+        scheme, _, token = authorization.strip(" \t").partition(" ")
+        token = token.strip(" ")
+        if scheme.lower() != _SCHEME or not is_token(token):
+            return None
+        return self._canary if digest_of(token) == self._canary_digest else None

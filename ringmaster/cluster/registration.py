@@ -47,11 +47,12 @@ _Row = TypeVar("_Row", LeaseRow, NodeInfo, "MasterRow", "ControllerRow")
 class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
     """`master/<id>`: renewed like a lease. `unreachable`: ids of the nodes that this master cannot reach.
 
-    `now_ms`: its cluster time when it wrote this.
+    `now_ms`: its cluster time when it wrote this. `tls`: where it listens with the certificate of its links, empty if it does not.
     """
 
     id: str
     address: str
+    tls: str = ""
     incarnation: str = ""
     number: int = 0
     pid: int = 0

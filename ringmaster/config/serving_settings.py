@@ -69,6 +69,14 @@ class ServingSettings(ClusterSettings):
             "node; they are never stale. 0: no copies.",
         ),
     ] = 32 * 2**20
+    audit_interval: Annotated[
+        Duration,
+        Field(
+            le=3600,
+            description="About how long after one another a master writes a small key of its own through one master and reads it "
+            "through another, to see that nothing is stale, lost or not served (`ringmaster_audit_…`). 0: never.",
+        ),
+    ] = 1.0
     max_connections: Annotated[
         int,
         Field(

@@ -159,6 +159,14 @@ class MasterSettings(ServingSettings, ServiceSettings):
         return _with_link_files(self, self.tls_listen)
 
     @property
+    def tls_address(self) -> str:
+        """`host:port` under which others reach `tls_listen`, empty without it."""
+        if self.tls_listen is None:
+            return ""
+        host, _, port = self.tls_listen.rpartition(":")
+        return advertised_address(host.strip("[]"), int(port))
+
+    @property
     def _is_guarded(self) -> bool:
         return self.tokens is not None
 

@@ -1,4 +1,4 @@
-"""The keys of the masters' self-audit (adr/0028): who has them in hand treats them a little otherwise.
+"""The keys of the masters' self-audit (adr/0029): who has them in hand treats them a little otherwise.
 
 Nodes count no reads of them and pass them over when they evict; listings leave them out.
 """

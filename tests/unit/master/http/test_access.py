@@ -4,7 +4,9 @@ import pytest
 
 from master.http.access import EVERYTHING, Access, Gate, MissingRight, Unauthorized
 from master.http.problem import problem_of
+from ringmaster.access.canary import canary_grant, canary_token
 from ringmaster.access.grant import Grant, digest_of, make_grant, new_token
+from ringmaster.protocol.canary import CANARY_PREFIX
 
 TOKEN = new_token()
 
@@ -151,3 +153,44 @@ def test_a_token_that_changed_or_went_is_revoked_and_one_that_stayed_is_not() ->
     assert not gate.admit(f"Bearer {tokens['b']}").has("write")
     with pytest.raises(Unauthorized):
         gate.admit(f"Bearer {tokens['c']}")
+
+
+CANARY = canary_token("s")
+
+
+@pytest.mark.parametrize("grants", [None, [granted()]], ids=["open", "tokens"])
+def test_the_self_audit_of_masters_is_known_whatever_tokens_are_in_use(
+    grants: list[Grant] | None,
+) -> None:
+    gate = Gate(grants, canary=canary_grant("s"))
+    found = gate.admit(f"Bearer {CANARY}")
+    assert found.is_canary
+    assert found is gate.canary(f"bearer  {CANARY}")
+    found.require_key("read", CANARY_PREFIX + b"m1")
+    found.require_key("write", CANARY_PREFIX + b"m1")
+    for right, key in (("read", b"k"), ("write", b"k"), ("admin", CANARY_PREFIX)):
+        with pytest.raises(MissingRight):
+            found.require_key(right, key)
+    with pytest.raises(MissingRight):
+        found.require_tag("t")
+    assert gate.tokens == len(grants or ())
+
+
+@pytest.mark.parametrize(
+    "field", [None, "", "Bearer", f"Basic {CANARY}", f"Bearer {canary_token('other')}", "Bearer é"]
+)
+def test_nobody_else_is_taken_for_it(field: str | None) -> None:
+    gate = Gate(canary=canary_grant("s"))
+    assert gate.canary(field) is None
+    assert gate.admit(field) is EVERYTHING
+    assert Gate().canary(f"Bearer {CANARY}") is None
+    with pytest.raises(Unauthorized):
+        Gate([granted()], canary=canary_grant("s")).admit(field)
+
+
+def test_its_token_stays_when_the_others_are_replaced() -> None:
+    gate = Gate([granted()], canary=canary_grant("s"))
+    before = gate.admit(f"Bearer {CANARY}")
+    gate.replace([])
+    assert gate.admit(f"Bearer {CANARY}") is before
+    assert not before.revoked
