@@ -18,7 +18,16 @@ CONNECTIONS = 8
 SMALLEST, LARGEST = 10, 100_000
 REPLICAS = 2
 # All values have 1.1 GB, each is held twice, by three nodes.
-OPTIONS = ("--max-memory", "1500MB", "--snapshot-interval", "0", "--replicas", str(REPLICAS))
+OPTIONS = (
+    "--max-memory",
+    "1500MB",
+    "--snapshot-interval",
+    "0",
+    "--replicas",
+    str(REPLICAS),
+    "--audit-interval",
+    "0",
+)
 
 
 def content_of(number: int) -> tuple[bytes, bytes | None]:
