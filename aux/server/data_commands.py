@@ -22,7 +22,7 @@ from aux.storage.partition_data import NEVER, PartitionData
 from aux.storage.removals import DELETED
 from aux.storage.write_rules import Moment, Outcome
 from ringmaster.protocol import entry as entries
-from ringmaster.protocol.canary import CANARY_PREFIX, is_canary, shows_canaries
+from ringmaster.protocol.canary import CANARY_PREFIX, FIRST_BYTE, is_canary, shows_canaries
 from ringmaster.protocol.entry_meta import unpack_meta
 from ringmaster.protocol.handshake import LARGE
 from ringmaster.protocol.resp import bulk_head, encode
@@ -77,7 +77,7 @@ class DataCommands:
         primary = self._served.get(command[1])
         if primary is None:
             return self.moved(command[1])
-        if command[2].startswith(CANARY_PREFIX):
+        if command[2][0] == FIRST_BYTE and command[2].startswith(CANARY_PREFIX):
             return self._get_canary(primary, command[2])
         data = primary.data
         entry = self._store.policy.touch(data, command[2])

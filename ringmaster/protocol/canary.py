@@ -10,6 +10,9 @@ from typing import Final
 CANARY_PREFIX: Final = b"~ringmaster/audit/"
 """Of their keys, and of no key of a client that knows of this."""
 
+FIRST_BYTE: Final = CANARY_PREFIX[0]
+"""To be compared first where it is done for each read: it takes a third of the time."""
+
 MOST_SPARED: Final = 64
 """So many of them a node passes over in a tick, at most: whoever else writes such keys does not fill its memory for good."""
 
