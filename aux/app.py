@@ -21,6 +21,7 @@ from ringmaster.cluster.registration import node_key
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.config.settings import AuxSettings
+from ringmaster.config.sources import started_with
 from ringmaster.config.types import PROCESS_BYTES
 from ringmaster.coordinator import Commit
 from ringmaster.coordinator.cluster_record import ClusterRecord, find_cluster
@@ -32,6 +33,8 @@ from ringmaster.net.tls import MutualTls
 from ringmaster.runtime.clock import SystemClock
 from ringmaster.runtime.cluster_clock import ClusterClock
 from ringmaster.runtime.gc_tuning import settle_collector
+from ringmaster.runtime.logging import set_log_level
+from ringmaster.runtime.machine_memory import machine_memory
 from ringmaster.snapshot.directory import LocalDirectory
 
 SEAL_S: Final = 25.0
@@ -204,6 +207,9 @@ def _spec(settings: AuxSettings, http_port: int) -> NodeSpec:
         overhead_bytes=PROCESS_BYTES,
         max_clients=allowed_connections(settings.max_clients),
         resident_bytes=resident_bytes,
+        machine_bytes=machine_memory()[0],
+        started=started_with(settings),
+        apply={"log_level": set_log_level},
     )
 
 

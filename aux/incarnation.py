@@ -7,8 +7,9 @@ empty, to be filled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import structlog
@@ -22,11 +23,14 @@ from aux.storage.store import Store
 from ringmaster.cluster.lease import LeaseKeeper
 from ringmaster.cluster.process_lock import HeldLock, Liveness
 from ringmaster.cluster.registration import new_incarnation, register
+from ringmaster.cluster.runtime_settings import SettingsFollower
 from ringmaster.cluster.view import NodeInfo
 from ringmaster.cluster.view_follower import ViewCounts, ViewFollower
+from ringmaster.config.sources import Started
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.coordinator.cluster_record import STOPPING_KEY, ClusterRecord
 from ringmaster.errors import CoordinatorUnavailable, UnknownView
+from ringmaster.net.admission import allowed_connections
 from ringmaster.net.link import Link
 from ringmaster.net.network import Network
 from ringmaster.protocol.handshake import handshake
@@ -65,6 +69,8 @@ class NodeSpec:
 
     `overhead_bytes`: what the process takes
     before it holds an entry; it counts against `info.max_bytes`. `max_clients`: connections at one time, 0 for no cap. `resident_bytes()`: what it takes now, 0 if not measured.
+    `machine_bytes`: memory of the machine or container, 0 if not known. `started`: the settings that may change while it runs; `apply`: what takes on
+    those of them that concern the whole process.
     """
 
     info: NodeInfo
@@ -74,6 +80,9 @@ class NodeSpec:
     overhead_bytes: int = 0
     max_clients: int = 0
     resident_bytes: Callable[[], int] = int
+    machine_bytes: int = 0
+    started: Mapping[str, Started] = field(default_factory=dict)
+    apply: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)
 
 
 class Incarnation:
@@ -95,6 +104,7 @@ class Incarnation:
             min_in_sync=spec.min_in_sync,
             fill_bytes_per_s=spec.fill_bytes_per_s,
             resident_bytes=spec.resident_bytes,
+            machine_bytes=spec.machine_bytes,
         )
         store = Store(info.max_bytes, cluster.partitions, overhead_bytes=spec.overhead_bytes)
         self.node = Node(options, store, environment.clock, self._make_link, self._void)
@@ -106,6 +116,7 @@ class Incarnation:
             self.snapshots = SnapshotService(self.node, environment.snapshots, cluster.id)
             self.node.roles.loader = self.snapshots
             self.server.always |= self.snapshots.table()
+        self.node.follow(SettingsFollower(spec.started, self._changeable()))
         self.follower = ViewFollower(
             environment.coordinator,
             cluster.id,
@@ -114,6 +125,30 @@ class Incarnation:
             counts=environment.views,
         )
         self.node.heard_of = self.follower.heard_of
+
+    def _changeable(self) -> dict[str, Callable[[Any], object]]:
+        """What takes on each setting that may change while the node runs. The policy of eviction is a field of the view itself."""
+        node, server, snapshots = self.node, self.server, self.snapshots
+
+        def resize(max_bytes: int) -> None:
+            node.store.resize(max_bytes)
+            server.resized()
+            node.eviction.trim()  # some now, the rest with the next ticks
+
+        def pace(bytes_per_s: int) -> None:
+            node.filler.bytes_per_s = bytes_per_s
+
+        def admit(max_clients: int) -> None:
+            server.max_clients = allowed_connections(max_clients)
+
+        own: dict[str, Callable[[Any], object]] = {
+            "max_memory": resize,
+            "rebalance_rate": pace,
+            "max_clients": admit,
+        }
+        if snapshots is not None:
+            own["snapshot_interval"] = snapshots.writer.change_interval
+        return own | dict(self.spec.apply)
 
     async def start(self) -> None:
         """Listen, register, keep the lease, follow the view.

@@ -41,8 +41,8 @@ class NodeCollector:
         )
         yield _gauge("entries", "Entries held, replicas included.", node.store.entries)
         yield _gauge("bytes", "Bytes that the entries cost.", node.store.bytes)
-        yield _gauge("max_bytes", "The budget of the whole process.", node.options.max_bytes)
-        usable = max(0, node.options.max_bytes - node.store.overhead_bytes)
+        yield _gauge("max_bytes", "The budget of the whole process.", node.store.max_bytes)
+        usable = max(0, node.store.max_bytes - node.store.overhead_bytes)
         yield _gauge(
             "usable_bytes", "The part of the budget that entries can have at present.", usable
         )
@@ -156,12 +156,12 @@ def _snapshots(service: SnapshotService | None) -> Iterator[Metric]:
         "Snapshots damaged or missing when they were needed, within the last hour.",
         value=restorer.damage_log.remembered,
     )
-    if not writer.options.interval_s:
+    if not writer.interval_s:
         return
     yield GaugeMetricFamily(
         "ringmaster_snapshot_interval_seconds",
         "Time between rounds of snapshots.",
-        value=writer.options.interval_s,
+        value=writer.interval_s,
     )
     yield GaugeMetricFamily(
         "ringmaster_snapshot_last_success_timestamp_seconds",

@@ -31,6 +31,7 @@ from master.api.hot_keys import HotKeysApi
 from master.api.locate import LocateApi
 from master.api.partition_map import PartitionsApi
 from master.api.protocol import HttpServer
+from master.api.settings import SettingsApi
 from master.api.snapshots import SnapshotsApi
 from master.api.traffic import TrafficApi, TrafficSteps
 from master.api.url_map import routes
@@ -47,6 +48,7 @@ from master.http.origin_check import Authority
 from master.http.rate_limits import RateLimits
 from master.http.request_counters import Counters
 from master.http.responses import Replies
+from master.live_settings import LiveSettings
 from master.metrics import Exposition, MasterCollector
 from master.prefork import clear_socket_path, run_workers
 from master.runtime import MasterEnvironment, MasterRuntime
@@ -58,6 +60,7 @@ from ringmaster.cluster.registration import MasterRow
 from ringmaster.cluster.time_agreement import join_cluster_time
 from ringmaster.cluster.view import View
 from ringmaster.config.settings import MasterSettings
+from ringmaster.config.sources import started_with
 from ringmaster.coordinator.cluster_record import find_cluster
 from ringmaster.coordinator.engines import configured_coordinator
 from ringmaster.errors import SettingsError
@@ -118,9 +121,10 @@ class Master:
             self._row,
             _planning(settings),
             environment,
-            self._followed,
+            self._adopted,
             copies_bytes=settings.copies_memory,
         )
+        self._grants: Sequence[Grant] = ()
         gate = Gate(canary=canary_grant(environment.cluster.secret))
         self.tokens: TokenWatch | None = None
         if settings.tokens is not None:
@@ -176,6 +180,7 @@ class Master:
         )
         nodes = (lambda: self.runtime.view, self.runtime.router.link_of, clock)
         locate = LocateApi(lambda: self.runtime.view, self.runtime.router, replies, clock)
+        started = started_with(settings)
         table = routes(
             DataApi(self.runtime.router, replies, ExplainApi(*nodes, locate)),
             bulk,
@@ -190,6 +195,15 @@ class Master:
             locate,
             PartitionsApi(lambda: self.runtime.view),
             TrafficApi(self.traffic),
+            SettingsApi(
+                environment.coordinator,
+                cluster_watch,
+                clock,
+                lambda: self.runtime.view,
+                self.runtime.router.link_of,
+                started,
+                settings.name,
+            ),
         )
         application = Application(
             table, authority, gate, self._rates, self._limits, budget, clock, counters, audit_log()
@@ -210,6 +224,9 @@ class Master:
             if settings.front == "nginx"
             else None,
             fast=settings.fastpath,
+        )
+        self._live = LiveSettings(
+            started, self.fastpath.context.overload, self._rates, admission, lambda: self._grants
         )
         if self.tokens is not None:
             self.tokens.load()
@@ -288,7 +305,9 @@ class Master:
             with suppress(FileNotFoundError):
                 os.unlink(self._settings.unix)
 
-    def _followed(self, view: View) -> None:
+    def _adopted(self, view: View) -> None:
+        """The runtime follows a newer view."""
+        self._live.follower.follow(view.changed_settings)
         self.events.publish(view)
         if self.auditor is not None:
             self.auditor.follow(view)
@@ -313,6 +332,7 @@ class Master:
         return peers_of(masters, self._row, self._boot_id, has_certificate=has_certificate)
 
     def _adopt_tokens(self, grants: Sequence[Grant]) -> None:
+        self._grants = grants
         self._gate.replace(grants)
         self._rates.adopt(grants)
         self.fastpath.forget_tokens()

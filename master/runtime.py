@@ -218,7 +218,7 @@ class MasterRuntime:
         push_view(before, view, raw, self.router.link_of)
 
     def _encode_row(self, row: MasterRow, number: int) -> bytes:
-        """The row at a renewal: with the nodes that are unreachable just then."""
+        """The row at a renewal: with the nodes that are unreachable just then, and the settings that are followed."""
         unreachable = self.prober.unreachable()
         return msgspec.json.encode(
             msgspec.structs.replace(
@@ -226,5 +226,6 @@ class MasterRuntime:
                 number=number,
                 unreachable=unreachable,
                 now_ms=self._environment.clock.now_ms(),
+                settings=self.view.changed_settings.version,
             )
         )

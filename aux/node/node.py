@@ -24,6 +24,7 @@ from aux.replication.primary import Copy
 from aux.replication.sender import LinkFactory, Peers
 from aux.storage.listing import Listings
 from aux.storage.store import Store
+from ringmaster.cluster.runtime_settings import SettingsFollower, SettingsReport
 from ringmaster.runtime.cluster_clock import ClusterClock
 
 
@@ -69,6 +70,8 @@ class Node:
         self.sweeper = TagSweeper(store, self.roles.primaries, self.counters, self.advisor)
         self.heard_of: Callable[[int], None] = _nobody_asks
         """Told the epoch of each view that a master pushed."""
+        self.settings = SettingsFollower({}, {})
+        """What can change while it runs; `follow` sets it up."""
         self._on_void = on_void
         self._void = False
 
@@ -94,6 +97,20 @@ class Node:
             group.create_task(self.filler.run(), name="filler")
             group.create_task(self.housekeeping.run(), name="ticks")
             group.create_task(self.sweeper.run(), name="tag sweep")
+
+    def follow(self, settings: SettingsFollower) -> None:
+        """Have `settings` follow the views."""
+        self.settings = settings
+        self.roles.follow_settings = settings.follow
+
+    def settings_report(self) -> SettingsReport:
+        """What it was started with, and which changes it follows."""
+        return SettingsReport(
+            id=self.id,
+            version=self.settings.version,
+            started=self.settings.started,
+            memory_bytes=self.options.machine_bytes,
+        )
 
     # Sessions: what the peers report.
 

@@ -43,7 +43,8 @@ class Loader(Protocol):
 class NodeOptions:
     """What a node is told once. Rates in bytes a second, 0 for no cap.
 
-    `resident_bytes()`: what the process takes of memory now, 0 where that is not measured.
+    `resident_bytes()`: what the process takes of memory now, 0 where that is not measured. `machine_bytes`: the memory of its
+    machine or container, 0 if that is not known.
     """
 
     id: str
@@ -53,3 +54,4 @@ class NodeOptions:
     min_in_sync: int = 1
     fill_bytes_per_s: int = 64 * 1024 * 1024
     resident_bytes: Callable[[], int] = int
+    machine_bytes: int = 0

@@ -17,6 +17,7 @@ from aux.replication.replica import Replica
 from aux.replication.sender import Peers
 from aux.storage.partition_data import PartitionData
 from aux.storage.store import Store
+from ringmaster.cluster.runtime_settings import RuntimeSettings
 from ringmaster.cluster.view import Partition, View, changed_rows
 from ringmaster.cluster.view_delta import ViewStep
 from ringmaster.config.eviction import POLICIES
@@ -69,6 +70,8 @@ class Roles:
         )
         self.loader: Loader | None = None
         self.grants: Terms | None = None
+        self.follow_settings: Callable[[RuntimeSettings], None] = _nothing_follows
+        """Told with each view what operators have changed while the cluster runs."""
         self.sealed = False
         # Partitions that we gave up while masters might answer from copies of what was in them.
         self._unclear: set[int] = set()
@@ -103,6 +106,7 @@ class Roles:
         self._listed = True
         self._before, self.view = self.view, view
         self._peers.forget(view)
+        self.follow_settings(view.changed_settings)
         if view.eviction in POLICIES:  # else of a later version
             self._store.set_policy(view.eviction)
         for number in changed_rows(self._before, view) if rows is None else rows:
@@ -390,3 +394,7 @@ class Roles:
             for primary in self.primaries.values()
             for copy in primary.copies.values()
         )
+
+
+def _nothing_follows(_asked: RuntimeSettings) -> None:
+    """Nothing of this node can change while it runs."""

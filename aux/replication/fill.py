@@ -59,7 +59,7 @@ class Filler:
     ) -> None:
         self._peers = peers
         self._clock = clock
-        self._bytes_per_s = bytes_per_s
+        self.bytes_per_s = bytes_per_s
         self._caught_up = caught_up
         self._view = view
         self._counted: View | None = None
@@ -146,7 +146,7 @@ class Filler:
     def _account(self, copy: Copy, sent_bytes: int, took_s: float) -> None:
         """The next slice goes when this one is paid for: to anybody, and to the node of `copy`."""
         now, node = self._clock.boottime(), copy.node
-        rate = self._bytes_per_s
+        rate = self.bytes_per_s
         cost_s = sent_bytes / rate if rate else 0.0
         rest_s = min(took_s, MOST_SLICE_S) * (REST_IN_REPAIR if self._is_repair(copy) else REST)
         self._next_send = max(max(now, self._next_send) + cost_s, now + rest_s)

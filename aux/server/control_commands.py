@@ -15,6 +15,7 @@ from ringmaster.cluster.evictions import MOST_EVICTIONS, encode_evictions
 from ringmaster.cluster.explanation import encode_memory
 from ringmaster.cluster.hot_keys import MOST_HOT_KEYS, encode_hot_keys
 from ringmaster.cluster.node_status import encode_status
+from ringmaster.cluster.runtime_settings import encode_settings_report
 from ringmaster.cluster.view import decode_head
 from ringmaster.cluster.view_delta import decode_step
 
@@ -39,6 +40,7 @@ class ControlCommands:
             b"RM.HOTKEYS": self.hot_keys,
             b"RM.EXPLAIN": self.explain,
             b"RM.EVICTIONS": self.evictions,
+            b"RM.SETTINGS": self.settings,
         }
 
     def status(self, _client: Client, command: Command) -> bytes:
@@ -68,6 +70,11 @@ class ControlCommands:
         """`RM.EVICTIONS most`: whose entries were evicted for whose writes."""
         most = min(MOST_EVICTIONS, max(0, int(command[1])))
         raw = encode_evictions(evictions_of(self._node, most))
+        return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+    def settings(self, _client: Client, _command: Command) -> bytes:
+        """`RM.SETTINGS`: what this node was started with, and which changes it follows."""
+        raw = encode_settings_report(self._node.settings_report())
         return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
     def view(self, _client: Client, command: Command) -> bytes:

@@ -57,7 +57,12 @@ class DataCommands:
         self._advisor = node.advisor
         self._dice = 1
         self._min_in_sync = node.options.min_in_sync
-        self._most_plain = node.options.max_bytes // 8 - _ENTRY_BYTES
+        self._most_plain = 0
+        self.resized()
+
+    def resized(self) -> None:
+        """The node's budget has changed, and with it how large an entry may be."""
+        self._most_plain = self._store.max_bytes // 8 - _ENTRY_BYTES
 
     def table(self) -> dict[bytes, Handler]:
         """Handlers by command name."""
@@ -186,7 +191,7 @@ class DataCommands:
     def is_too_big(self, key: bytes, value: bytes, options: WriteOptions) -> bool:
         """Whether an entry of these takes more than its share of the node's memory."""
         size = len(value) + len(options.meta) + len(key) + _ENTRY_BYTES
-        return size > self._node.options.max_bytes // 8
+        return size > self._store.max_bytes // 8
 
     def delete(self, client: Client, command: Command) -> bytes | None:
         """`RM.DEL pt key [opt]`."""

@@ -213,7 +213,7 @@ class RedisCommands:
             "# Server", "redis_version:7.0.0", "redis_mode:standalone", f"arch_bits:{_ARCH_BITS}", f"node:{node.id}",
             f"incarnation:{node.incarnation}", f"epoch:{node.roles.epoch}",
             "# Clients", f"connected_clients:{self._connections()}",
-            "# Memory", f"used_memory:{node.store.bytes}", f"maxmemory:{node.options.max_bytes}",
+            "# Memory", f"used_memory:{node.store.bytes}", f"maxmemory:{node.store.max_bytes}",
             "maxmemory_policy:allkeys-lru",
             "# Stats", f"keyspace_hits:{counters.hits}", f"keyspace_misses:{counters.misses}",
             f"evicted_keys:{counters.evictions}", f"expired_keys:{counters.expirations}",
@@ -229,7 +229,7 @@ class RedisCommands:
         settings = {
             b"save": b"",
             b"appendonly": b"no",
-            b"maxmemory": b"%d" % self._node.options.max_bytes,
+            b"maxmemory": b"%d" % self._node.store.max_bytes,
             b"maxmemory-policy": b"allkeys-lru",
         }
         patterns = [pattern.lower() for pattern in command[2:] if len(pattern) <= _MAX_PATTERN]

@@ -73,7 +73,7 @@ class Server:
         self.always: dict[bytes, Handler] = {}
         self._network = network
         self._listeners: list[Listener] = []
-        data = DataCommands(node)
+        self._data = data = DataCommands(node)
         redis = RedisCommands(node, data, lambda: len(self.connections))
         fills = FillCommands(node, data)
         self.leased |= data.table() | redis.leased() | TagCommands(node, data).table()
@@ -93,6 +93,10 @@ class Server:
         )
         self._listeners.append(listener)
         return listener.address
+
+    def resized(self) -> None:
+        """The node's budget has changed."""
+        self._data.resized()
 
     def close(self) -> None:
         """Stop accepting and drop every connection."""

@@ -40,9 +40,7 @@ class DuePartitions:
     partitions that the next round writes although they did not change.
     """
 
-    def __init__(
-        self, node: Node, restorer: Restorer, schedule: Schedule, interval_s: float
-    ) -> None:
+    def __init__(self, node: Node, restorer: Restorer, schedule: Schedule) -> None:
         self.numbers: dict[int, None] = {}
         self.saved: dict[int, Saved] = {}
         self.requests = Requests()
@@ -51,7 +49,6 @@ class DuePartitions:
         self._node = node
         self._restorer = restorer
         self._schedule = schedule
-        self._interval_s = interval_s
         self._used: dict[int, int] = {}
         self._cuts = 0
         self._early_at = node.clock.boottime()
@@ -81,7 +78,8 @@ class DuePartitions:
                 self.in_round = True
                 self.rewrite = set()
         now = self._node.clock.boottime()
-        if self._interval_s and now - self._early_at >= min(EARLY_S, self._interval_s / 4):
+        interval_s = schedule.interval_s
+        if interval_s and now - self._early_at >= min(EARLY_S, interval_s / 4):
             self._early_at = now
             self.numbers |= {n: None for n, each in self.primaries() if self._is_inherited(each)}
 

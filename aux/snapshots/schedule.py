@@ -39,10 +39,20 @@ class Schedule:
 
     def __init__(self, clock: Clock, node_id: str, interval_s: float) -> None:
         self._clock = clock
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._rate = _FIRST_RATE
-        place = partition_of(node_id.encode(), _PLACES) / _PLACES
-        self.next_at = clock.boottime() + interval_s * (1.0 + place) / 2
+        self._place = partition_of(node_id.encode(), _PLACES) / _PLACES
+        self.next_at = clock.boottime() + self._first_s()
+
+    def _first_s(self) -> float:
+        return self.interval_s * (1.0 + self._place) / 2
+
+    def change(self, interval_s: float) -> None:
+        """Rounds every `interval_s` seconds from now on: the next no later than one of the new interval would be."""
+        now = self._clock.boottime()
+        was, self.interval_s = self.interval_s, interval_s
+        first_at = now + self._first_s()
+        self.next_at = min(self.next_at, first_at) if was else first_at
 
     def expected_s(self, size: int) -> float:
         """How long a round of `size` bytes will take, as the last ones went."""
@@ -50,18 +60,18 @@ class Schedule:
 
     def is_due(self, size: int) -> bool:
         """Whether a round of `size` bytes should begin now; `begin` it then."""
-        if not self._interval_s:
+        if not self.interval_s:
             return False
         return self._clock.boottime() >= self.next_at - self._early_s(size)
 
     def begin(self, size: int) -> None:
         """A round of `size` bytes begins; the next is due an interval later."""
         now = self._clock.boottime()
-        on_grid = not self._early_s(size) and now < self.next_at + self._interval_s / 2
-        self.next_at = (self.next_at if on_grid else now) + self._interval_s
+        on_grid = not self._early_s(size) and now < self.next_at + self.interval_s / 2
+        self.next_at = (self.next_at if on_grid else now) + self.interval_s
 
     def _early_s(self, size: int) -> float:
-        return min(max(0.0, self.expected_s(size) - _SLACK_S), self._interval_s / 2)
+        return min(max(0.0, self.expected_s(size) - _SLACK_S), self.interval_s / 2)
 
     def measured(self, size: int, took_s: float) -> None:
         """A round of `size` bytes took so long."""
@@ -70,9 +80,9 @@ class Schedule:
 
     def share(self, size: int) -> float:
         """How much of the loop a round of `size` bytes may have."""
-        if not self._interval_s:
+        if not self.interval_s:
             return SHARE
-        wanted = SHARE * self.expected_s(size) / (_ROUND_SHARE * self._interval_s)
+        wanted = SHARE * self.expected_s(size) / (_ROUND_SHARE * self.interval_s)
         return min(max(wanted, SHARE), MAX_SHARE)
 
 

@@ -101,7 +101,7 @@ class SnapshotService:
             failures=pipeline.failures,
             last_success=writer.last_success_s if pipeline.written_partitions else 0.0,
             last_error=pipeline.last_error,
-            interval_s=writer.options.interval_s,
+            interval_s=writer.interval_s,
         )
 
 

@@ -42,7 +42,7 @@ class SnapshotWriter:
         self._setup = setup
         self._restorer = restorer
         self._schedule = Schedule(node.clock, node.id, self.options.interval_s)
-        self.due = DuePartitions(node, restorer, self._schedule, self.options.interval_s)
+        self.due = DuePartitions(node, restorer, self._schedule)
         self.pipeline = SnapshotPipeline(node, setup, cluster, self.due)
         catalog_reader = CatalogReader(setup.store, cluster, node.options.partitions)
         keep = setup.options.keep
@@ -55,10 +55,10 @@ class SnapshotWriter:
 
     async def run(self) -> None:
         """Until cancelled."""
-        interval_s = self.options.interval_s
-        tick_s = min(TICK_S, interval_s / 4) if interval_s else TICK_S
         retry_s = _RETRY_S
         while True:
+            interval_s = self.interval_s
+            tick_s = min(TICK_S, interval_s / 4) if interval_s else TICK_S
             left_s = self._schedule.next_at - self._node.clock.boottime()
             try:
                 async with asyncio.timeout(min(tick_s, left_s) if left_s > 0 else tick_s):
@@ -72,6 +72,18 @@ class SnapshotWriter:
             else:
                 await asyncio.sleep(max(retry_s, tick_s))
                 retry_s = min(2 * retry_s, _MAX_RETRY_S)
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from round to round; 0: only on request and at a clean stop."""
+        return self._schedule.interval_s
+
+    def change_interval(self, interval_s: float) -> None:
+        """Have a round every `interval_s` seconds from now on."""
+        self._schedule.change(interval_s)
+        # It is late by the new interval only if it is so from now on.
+        self._on_time_at = self._node.clock.boottime()
+        self._wake.set()
 
     def request(self, request_id: str) -> Request:
         """Write everything that is not on disk now, ahead of its turn. The same id again is the same request."""
@@ -126,11 +138,11 @@ class SnapshotWriter:
     def problems(self) -> list[str]:
         """What an operator must know, a sentence each."""
         late_s = self._node.clock.boottime() - self._on_time_at
-        bound_s = OVERDUE_INTERVALS * self.options.interval_s + TICK_S
+        bound_s = OVERDUE_INTERVALS * self.interval_s + TICK_S
         if self.pipeline.last_error:
             location = self._setup.store.location
             return [f"cannot write snapshots to {location}: {self.pipeline.last_error}"]
-        if self.options.interval_s and late_s > bound_s:
+        if self.interval_s and late_s > bound_s:
             return [f"has been behind with its snapshots for {late_s:.0f} s"]
         return []
 

@@ -101,6 +101,11 @@ class Store:
         """Bytes of the budget that they take, their partition's table left out."""
         return self._cost(len(key), len(entry))
 
+    def resize(self, max_bytes: int) -> None:
+        """The budget is `max_bytes` from now on. What is above it then is the caller's to evict."""
+        self.max_bytes = max_bytes
+        self._share()
+
     def set_overhead(self, overhead_bytes: int) -> None:
         """Takes `overhead_bytes` off the budget from now on: resident memory less `bytes`, where measured."""
         self._overhead_bytes = max(0, overhead_bytes)

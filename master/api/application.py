@@ -238,6 +238,7 @@ class Application:
             client=_sender(exchange.request),
             forwarded_for=exchange.request.headers.get("X-Forwarded-For", "")[:_LOGGED],
             flags=flags,
+            **({"changed": dict(exchange.changed)} if exchange.changed else {}),
             status=status,
             outcome="done" if status < 300 else "refused" if status < 500 else "failed",
         )
@@ -251,7 +252,7 @@ class Application:
 
     def _options(self, exchange: Exchange) -> Reply:
         if exchange.request.raw_path == "*":
-            allow = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
+            allow = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
         else:
             allow = allowed(self._routes.methods(exchange.path))
         return Reply.build(204, (("Allow", allow), ("Cache-Control", "no-store")))

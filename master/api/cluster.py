@@ -19,7 +19,6 @@ from master.api.view_tally import Tallies
 from master.http.problem import Problem
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, View
-from ringmaster.config.eviction import POLICIES
 from ringmaster.coordinator import Commit, Coordinator
 from ringmaster.errors import BadRequest, CoordinatorUnavailable
 from ringmaster.runtime.clock import Clock
@@ -30,9 +29,6 @@ _NODE = re.compile(r"/cluster/nodes/([A-Za-z0-9._-]{1,64})(/drain)?")
 _DRAIN = "admin/drain/"
 _DRAINS = "admin/drains"
 """Written with every request to drain, so that of two that were decided on the same state one is decided again."""
-
-_EVICTION = "/cluster/eviction/"
-_EVICTION_KEY = "admin/eviction/"
 
 _ATTEMPTS = 10
 
@@ -123,19 +119,6 @@ class ClusterApi:
     async def resume(self, exchange: Exchange) -> Reply:
         """`POST /cluster/rebalance/resume`: 204."""
         await self._withdraw(exchange, "admin/pause")
-        return Reply.build(204, (("Cache-Control", "no-store"),))
-
-    async def set_eviction(self, exchange: Exchange) -> Reply:
-        """`PUT /cluster/eviction/{policy}`: 204; 404 if there is no such policy."""
-        exchange.parameters()
-        policy = exchange.path.removeprefix(_EVICTION)
-        if policy not in POLICIES:
-            raise Problem(404, "no-such-policy", f"there are {', '.join(POLICIES)}")
-        await exchange.refuse_body()
-        others = frozenset(_EVICTION_KEY + other for other in POLICIES if other != policy)
-        await self._coordinator.commit(
-            Commit(put={_EVICTION_KEY + policy: self._stamp()}, delete=others)
-        )
         return Reply.build(204, (("Cache-Control", "no-store"),))
 
     def _node(self, exchange: Exchange) -> NodeInfo:

@@ -59,6 +59,7 @@ from master.api.openapi_parts import (
     says,
     with_parameter,
 )
+from master.api.openapi_settings import settings_paths
 from master.http.problem import TITLES
 from ringmaster import __version__
 from ringmaster.access.grant import RIGHTS
@@ -260,6 +261,7 @@ def describe() -> Node:
         **_data_paths(),
         **_bulk_paths(),
         **cluster_paths(),
+        **settings_paths(),
         **snapshot_paths(),
         **_own_paths(),
     }

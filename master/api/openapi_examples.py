@@ -163,6 +163,31 @@ _FORECAST: Final = {
     "too_few_copies": 0,
     "lost": 0,
 }
+_SETTINGS: Final = {
+    "version": "0-1c-01234567",
+    "epoch": 8,
+    "followed": False,
+    "changed": {"max_memory": 512000000},
+    "settings": [
+        {
+            "name": "max_memory",
+            "value": 512000000,
+            "source": "run time",
+            "started": 256000000,
+            "applies_to": "nodes",
+            "unit": "bytes",
+            "minimum": 100663296,
+            "maximum": 17592186044416,
+            "choices": [],
+            "description": "Memory budget of one node's whole process.",
+            "differing": {},
+        }
+    ],
+    "processes": [
+        {"id": "aux1", "kind": "node", "follows": True},
+        {"id": "master1", "kind": "master", "follows": False},
+    ],
+}
 _ACCEPTED: Final = {"node": "aux2", "becomes": "draining", "progress": "/cluster"}
 
 
@@ -253,6 +278,12 @@ EXAMPLES: Final[dict[tuple[str, str], Example]] = {
     ("post", "/cluster/rebalance/resume"): Example(
         "curl -X POST localhost:8080/cluster/rebalance/resume"
     ),
+    ("get", "/cluster/settings"): Example("curl localhost:8080/cluster/settings", reply=_SETTINGS),
+    ("patch", "/cluster/settings"): Example(
+        """curl -X PATCH -d '{"max_memory":"512MB","eviction":null}' localhost:8080/cluster/settings""",
+        {"max_memory": "512MB", "eviction": None},
+        _SETTINGS,
+    ),
     ("get", "/snapshots"): Example("curl localhost:8080/snapshots", reply=_SNAPSHOTS),
     ("post", "/snapshots"): Example("curl -i -X POST localhost:8080/snapshots", reply=_SNAPSHOT),
     ("get", "/snapshots/{id}"): Example(
@@ -272,11 +303,14 @@ MEANINGS: Final[dict[str, str]] = {
     "active": "Whether that is under way.",
     "address": "Where other processes of the cluster reach it.",
     "at": "Since when, in UTC; null: not known, or it is there.",
+    "applies_to": "Whose setting it is: nodes, masters or all.",
     "becomes": "What was asked for.",
     "by": "By whom or for whom: a token, a door, a tag, a prefix of keys that were written; null: nobody, or not to be told.",
     "bytes": "What its entries cost, keys, tables and allocator included; of snapshots: the size of the newest sections.",
     "bounds_s": "Upper bounds of the buckets, in seconds, inclusive; one bucket more takes the rest.",
     "busy_ratio": "Of a processor's time, what the sampling took on the busiest node.",
+    "changed": "What was set at run time, by name; it is what a patch changes.",
+    "choices": "All values it can have, if they can be listed.",
     "cluster": "The id of the cluster, 32 hex digits.",
     "count": "How many.",
     "controller": "The id of the master that decides now; null: none.",
@@ -285,7 +319,9 @@ MEANINGS: Final[dict[str, str]] = {
     "cursor": "Give it back as ?cursor= for the next page; null: this was the last.",
     "damaged": "Partitions whose snapshots cannot be read, and why.",
     "deleted": "How many of them were there.",
+    "description": "What it does.",
     "detail": "What is wrong, why, and how to do it right.",
+    "differing": "By process, where they were started with different values.",
     "enough": "Whether the sample is large enough to say anything.",
     "entries": "How many keys.",
     "entry": "With meta=1: what is known of the entry; null: there is none.",
@@ -299,6 +335,8 @@ MEANINGS: Final[dict[str, str]] = {
     "files": "The newest section of each partition, and the file it is in.",
     "filled": "How much of that memory would be in use so far, 0 to 1.",
     "filling": "Copies that it is being sent.",
+    "followed": "Whether every process that is up has said that it does as these settings say.",
+    "follows": "Whether it does as these settings say; null: not known.",
     "health": "ok; recovering: copies are being made; degraded: somebody should look; down.",
     "gain": "By how much the hit ratio would be higher than it is.",
     "hit_ratio": "Reads that find something, of all reads, 0 to 1; null: not known yet.",
@@ -311,15 +349,19 @@ MEANINGS: Final[dict[str, str]] = {
     "incarnation": "New at every start of the process.",
     "key": "1 to 512 bytes of UTF-8 without control characters.",
     "keys": "The keys, in no order that lasts.",
+    "kind": "node or master.",
     "lost": "Partitions that would be left without any copy: the drain never ends.",
     "master": "The id of the master that answered.",
     "masters": "The masters that are alive.",
     "max_bytes": "The budget of the node's process (--max-memory).",
+    "maximum": "The largest value, in its unit; null: none.",
     "memory": "Times the memory that entries have now.",
+    "minimum": "The least value, in its unit; null: none.",
     "misses": "Reads of keys that were not there, since the node started.",
     "moved_bytes": "Bytes sent to new copies since the nodes started.",
     "moved_keys": "Keys sent to new copies since the nodes started.",
     "moving": "Copies being filled, and primaries being handed over.",
+    "name": "The name, as in the settings file.",
     "node": "The id of the node.",
     "node_count": "With so many nodes.",
     "nodes": "The nodes, by id.",
@@ -336,6 +378,7 @@ MEANINGS: Final[dict[str, str]] = {
     "primaries": "Partitions that it serves.",
     "primary": "The node that serves it; null: none just now.",
     "process_bytes": "Resident memory of the node's process.",
+    "processes": "Nodes and masters, and whether they follow.",
     "progress": "Where to see how it goes.",
     "reads_per_s": "Reads a second lately, an estimate.",
     "reads": "Reads in that time.",
@@ -349,10 +392,13 @@ MEANINGS: Final[dict[str, str]] = {
     "sampled": "Those among them whose keys are sampled.",
     "scaling": "With one node less, and with one more.",
     "seconds": "A guess at how long it takes.",
+    "settings": "Those that can change while the cluster runs.",
     "since": "Since when it counts, in UTC.",
     "sizes": "With other memory of each node: half, as it is, twice, four times.",
     "skipped": "Keys that this interface does not allow, and that are there all the same.",
+    "source": "run time, flag, environment, file or default; mixed: not the same for all processes; unknown: none has answered.",
     "stale": "Whether its time is over and it is served all the same, for its swr; then ttl is negative.",
+    "started": "What processes were started with; null: they differ, or none has answered.",
     "state": "Of a node: up, draining, drained, unreachable, left or down; of a key: what became of it.",
     "status": "The HTTP status; of a process or a snapshot: how it is.",
     "step_ms": "How long a step is.",
@@ -366,6 +412,7 @@ MEANINGS: Final[dict[str, str]] = {
     "ttl": "Time to live in seconds, fractions allowed; 0 or absent: for ever.",
     "type": "A link to the kind of problem.",
     "under_replicated": "Partitions with fewer copies in sync than there should be.",
+    "unit": "Of a number; empty: none.",
     "unreachable": "Nodes that did not answer.",
     "usable_bytes": "What its entries can cost at present; above that it evicts.",
     "value": "Any JSON value; kept and returned as the bytes that were sent.",
@@ -390,12 +437,14 @@ def illustrate(paths: Node) -> Node:
             example = EXAMPLES[method, path]
             operation["x-codeSamples"] = [{"lang": "Shell", "source": example.curl}]
             if example.body is not None:
-                operation["requestBody"]["content"]["application/json"]["example"] = example.body
+                for content in operation["requestBody"]["content"].values():
+                    content["example"] = example.body
             if example.reply is not None:
                 success = next(iter(operation["responses"].values()))
                 success["content"]["application/json"]["example"] = example.reply
             for name, schema in fields_of(operation):
-                schema.setdefault("description", MEANINGS[name])
+                if "description" not in schema:
+                    schema["description"] = MEANINGS[name]
     return paths
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -40,7 +40,7 @@ class Exchange:
     """A request being answered. `target` is raw, never decoded or normalised by anyone before us.
 
     `access`: what its sender may do; nothing is known of that before the gate was asked. `quota`: what it took of that of its
-    sender, None where nothing is limited. `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it.
+    sender, None where nothing is limited. `outcome`: what a handler says it was, `hit` or `miss`; empty: the status says it. `changed`: what it asks to change, for the audit log.
     """
 
     __slots__ = (
@@ -48,6 +48,7 @@ class Exchange:
         "_clock",
         "_hold",
         "access",
+        "changed",
         "host",
         "limits",
         "method",
@@ -69,6 +70,7 @@ class Exchange:
         self._hold = BodyHold(clock.boottime(), _nobody_waits)
         self.access: Access = STRANGER
         self.outcome = ""
+        self.changed: Mapping[str, object] = {}
         self.quota: Ticket | None = None
         target = request.raw_path
         self.host = request.headers.get("Host", "")

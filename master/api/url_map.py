@@ -16,6 +16,7 @@ from master.api.health import HealthApi
 from master.api.hot_keys import HotKeysApi
 from master.api.locate import LocateApi
 from master.api.partition_map import PartitionsApi
+from master.api.settings import SettingsApi
 from master.api.snapshots import SnapshotsApi
 from master.api.traffic import TrafficApi
 
@@ -42,6 +43,7 @@ def routes(
     locate: LocateApi,
     partitions: PartitionsApi,
     traffic: TrafficApi,
+    settings: SettingsApi,
 ) -> Routes:
     """`/data/bulk` and the like are bulk requests for POST alone; for every other method they are keys."""
     one_entry = {
@@ -63,6 +65,10 @@ def routes(
             "/cluster/advice": {"GET": Endpoint(advice.show, READ)},
             "/cluster/hotkeys": {"GET": Endpoint(hot_keys.show, READ)},
             "/cluster/evictions": {"GET": Endpoint(evictions.show, READ)},
+            "/cluster/settings": {
+                "GET": Endpoint(settings.show, READ),
+                "PATCH": _change(settings.change, "settings"),
+            },
             "/cluster/events": {"GET": Endpoint(events.stream, READ)},
             "/cluster/rebalance/pause": {"POST": _change(cluster.pause, "pause")},
             "/cluster/rebalance/resume": {"POST": _change(cluster.resume, "resume")},
@@ -80,7 +86,7 @@ def routes(
         prefixes={"/data/": one_entry, "/cluster/locate/": {"GET": Endpoint(locate.show, READ)}},
         patterns={
             r"/snapshots/[^/]+": {"GET": Endpoint(snapshots.status, ADMIN)},
-            r"/cluster/eviction/[^/]+": {"PUT": _change(cluster.set_eviction, "eviction")},
+            r"/cluster/eviction/[^/]+": {"PUT": _change(settings.set_eviction, "eviction")},
             _NODE: {"DELETE": _change(cluster.forget, "forget")},
             _NODE + "/drain": {
                 "POST": _change(cluster.drain, "drain"),

@@ -16,9 +16,9 @@ from master.control.planning.observation import LeaseSeen
 from ringmaster.cluster.lease import LEASE_PREFIX, LeaseRow, LeaseWatch
 from ringmaster.cluster.master_watch import MasterWatch
 from ringmaster.cluster.registration import MASTER_PREFIX, NODE_PREFIX, MasterRow
+from ringmaster.cluster.runtime_settings import RuntimeSettings, asked_settings
 from ringmaster.cluster.time_agreement import TIME_KEY
 from ringmaster.cluster.view import NodeInfo
-from ringmaster.config.eviction import POLICIES
 from ringmaster.coordinator import Coordinator, Record
 from ringmaster.coordinator.cluster_record import STOPPING_KEY
 from ringmaster.runtime.clock import Clock
@@ -47,11 +47,12 @@ class LeaseRows:
 
 @dataclass(frozen=True, slots=True)
 class ClusterRows:
-    """What a plan is made from. `admin`: keys. `time`: the record of `TIME_KEY`. `is_reused`: the others were read for an earlier cycle."""
+    """What a plan is made from. `admin`: keys. `settings`: as operators ask for. `time`: the record of `TIME_KEY`. `is_reused`: the others were read for an earlier cycle."""
 
     leases: dict[str, LeaseSeen]
     nodes: dict[str, NodeInfo]
     admin: frozenset[str]
+    settings: RuntimeSettings
     time: Record | None
     is_reused: bool
 
@@ -65,13 +66,8 @@ class ClusterRows:
         """Whether an operator has paused rebalancing."""
         return _PAUSE_KEY in self.admin
 
-    @property
-    def eviction(self) -> str | None:
-        """The eviction policy that an operator has asked for, if any."""
-        return min(self.requested("eviction") & frozenset(POLICIES), default=None)
-
     def requested(self, action: str) -> frozenset[str]:
-        """For what an operator has requested `action`: nodes to `drain` or `forget`, the policy of `eviction`."""
+        """For what an operator has requested `action`: nodes to `drain` or `forget`."""
         prefix = f"{_ADMIN_PREFIX}{action}/"
         return frozenset(key.removeprefix(prefix) for key in self.admin if key.startswith(prefix))
 
@@ -117,7 +113,14 @@ class CoordinatorReader:
         records = await self._coordinator.read_all((NODE_PREFIX, _ADMIN_PREFIX, TIME_KEY))
         nodes = {info.id: info for info in _decode(_below(NODE_PREFIX, records), NodeInfo).values()}
         admin = frozenset(_below(_ADMIN_PREFIX, records))
-        rows = ClusterRows(leases.leases, nodes, admin, records.get(TIME_KEY), is_reused=False)
+        rows = ClusterRows(
+            leases.leases,
+            nodes,
+            admin,
+            asked_settings(records),
+            records.get(TIME_KEY),
+            is_reused=False,
+        )
         self._rest = (now, rows)
         return rows
 

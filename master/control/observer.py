@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from master.control.coordinator_reader import ClusterRows
@@ -16,6 +17,7 @@ from master.control.planning.observation import (
 from master.control.view_push import nodes_up
 from ringmaster.cluster.process_lock import HeldLock, Liveness
 from ringmaster.cluster.view import View
+from ringmaster.config.changeable import Value, checked_values
 from ringmaster.runtime.clock import Clock
 
 LATE_S = 0.9
@@ -77,6 +79,7 @@ class Observer:
         self._left_since = {
             node: self._left_since.get(node, now) for node, info in view.nodes.items() if info.left
         }
+        values = checked_values(rows.settings.values)
         statuses = self._probes.statuses()
         self._cut_off_since = cut_off_since(
             self._cut_off_since, view, statuses, now, self._settings.status_max_age_s
@@ -84,7 +87,7 @@ class Observer:
         return Observation(
             now=now,
             view=view,
-            settings=self._settings,
+            settings=planning_with(self._settings, values),
             nodes=rows.nodes,
             leases=rows.leases,
             dead=dead,
@@ -92,7 +95,8 @@ class Observer:
             draining=rows.requested("drain"),
             forget=rows.requested("forget"),
             paused=rows.is_paused,
-            eviction=rows.eviction or self._settings.eviction,
+            eviction=str(values.get("eviction", self._settings.eviction)),
+            changed=rows.settings,
             absent_for_s={node: now - since for node, since in self._absent_since.items()},
             losses=losses,
             cut_off_for_s={pair: now - since for pair, since in self._cut_off_since.items()},
@@ -131,3 +135,9 @@ class Observer:
     def failed(self) -> None:
         """A read failed: while nobody could renew, no node counts as absent."""
         self._absent_since.clear()
+
+
+def planning_with(settings: PlanningSettings, values: Mapping[str, Value]) -> PlanningSettings:
+    """`settings` with what an operator has changed since."""
+    fills = values.get("max_fills")
+    return settings if fills is None else replace(settings, max_fills=int(fills))

@@ -177,6 +177,11 @@ class Overload:
         """Clients that are not read for a moment."""
         return len(self._held)
 
+    def aim_at(self, target_s: float) -> None:
+        """Refuse requests from another standing wait on; 0: never."""
+        self.shedding.change_target(target_s)
+        self.front.change_target(target_s)
+
     def waited(self, now: float, seconds: float) -> None:
         """A request was answered after so long, and it is time to look."""
         self.look_at = now + LOOK_S

@@ -44,6 +44,12 @@ class FrontQueue:
         self.wait_s = 0.0
         self.active = False
 
+    def change_target(self, target_s: float) -> None:
+        """Aim at another wait from now on; 0: refuse nothing."""
+        self._target_s = target_s
+        if not target_s:
+            self.active, self.part = False, 0.0
+
     def close_interval(self, now: float, used: int, answered: int) -> None:
         """In the interval that is over `used` connections were in use and `answered` requests answered; those that were refused do not count."""
         seconds, self._began = now - self._began, now

@@ -147,6 +147,16 @@ class RateLimits:
                 self._by_token[grant.name] = held
         self.active = self._address is not None or bool(self._by_token)
 
+    def change(self, *, address: Rate | None, token: Rate | None, grants: Iterable[Grant]) -> None:
+        """Other rates from now on, None for no limit; `grants`: the tokens, as `adopt` has them.
+
+        Buckets by a rate that is another now begin anew, full.
+        """
+        if address != self._address:
+            self._by_address.clear()
+        self._address, self._token = address, token
+        self.adopt(grants)
+
     def enter(self, peer: str, forwarded: str, now: float) -> Ticket:
         """Let a request in by the address it comes from, see `client_name`. Raises `Problem` 429."""
         ticket = Ticket(max(1, self._masters()))

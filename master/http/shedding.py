@@ -79,6 +79,10 @@ class Shedding:
         """The wait that is aimed at."""
         return max(self._target_s, min(_BASE_FACTOR * self._base_s, _MOST_TARGET_S))
 
+    def change_target(self, target_s: float) -> None:
+        """Aim at another wait from now on; 0: refuse nothing any more once this interval is over."""
+        self._target_s = target_s
+
     def waited(self, seconds: float) -> None:
         """A request that was answered now had waited for so long."""
         if seconds < self._least_s or self._least_s < 0.0:
@@ -117,7 +121,7 @@ class Shedding:
                 if len(self._rests) == _RESTS:
                     self._base_s = min(self._rests)
         if self.active:
-            self.active = pressed
+            self.active = pressed and self._target_s > 0.0
         elif least_s > self.target_s and most > _NO_QUEUE and self._target_s:
             self.active = True
         if self.active:

@@ -29,6 +29,7 @@ from ringmaster.config.settings import (
     advertised_address,
     load_settings,
 )
+from ringmaster.config.sources import SOURCES_VARIABLE, sources_text
 from ringmaster.errors import SettingsError
 from ringmaster.net.tls import MutualTls
 
@@ -196,6 +197,7 @@ class LocalCluster:
         secret = {"etcd_password"}
         given = as_flags(settings, [name for name in kind.model_fields if name not in secret])
         environment = _environment(os.environ)
+        environment[SOURCES_VARIABLE] = sources_text(settings)
         if settings.etcd_password:
             environment["RINGMASTER_ETCD_PASSWORD"] = settings.etcd_password
         address = ["--id", name, "--host", LOOPBACK, "--advertise", f"{LOOPBACK}:{port}"]

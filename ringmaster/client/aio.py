@@ -210,6 +210,20 @@ class AsyncClient:
         """Have nodes evict by `policy` from now on; False if there is no such policy."""
         return await self._send(calls.set_eviction(policy))
 
+    async def settings(self) -> Any:
+        """What can change while the cluster runs, and what it is: `GET /cluster/settings`."""
+        return await self._send(calls.settings())
+
+    async def change_settings(
+        self, changes: Mapping[str, Any], *, if_match: str | None = None
+    ) -> Any:
+        """Set what `changes` names, take back where it says None; what holds then.
+
+        `if_match`: the `version` that the change is meant for; None is returned if it is another by now. Raises `BadRequest`
+        for a value that cannot be; then nothing has changed.
+        """
+        return await self._send(calls.change_settings(changes, if_match))
+
     async def forget(self, node: str) -> bool:
         """Strike a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
         return await self._send(calls.forget(node))

@@ -174,6 +174,18 @@ class Client:
         """Have nodes evict by `policy` from now on; False if there is no such policy."""
         return self._send(calls.set_eviction(policy))
 
+    def settings(self) -> Any:
+        """What can change while the cluster runs, and what it is: `GET /cluster/settings`."""
+        return self._send(calls.settings())
+
+    def change_settings(self, changes: Mapping[str, Any], *, if_match: str | None = None) -> Any:
+        """Set what `changes` names, take back where it says None; what holds then.
+
+        `if_match`: the `version` that the change is meant for; None is returned if it is another by now. Raises `BadRequest`
+        for a value that cannot be; then nothing has changed.
+        """
+        return self._send(calls.change_settings(changes, if_match))
+
     def forget(self, node: str) -> bool:
         """Take a node that is down or has left off the list; False if there is no such node. `BadRequest`: it is up."""
         return self._send(calls.forget(node))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from ringmaster.client.reply import (
     Reply,
     data_target,
@@ -160,6 +162,25 @@ def set_eviction(policy: str) -> Call[bool]:
     """Have nodes evict by `policy`; whether there is such a policy."""
     return Call(
         "PUT", f"/cluster/eviction/{path_segment(policy)}", lambda reply: reply.status != 404
+    )
+
+
+def settings() -> Call[Any]:
+    """`GET /cluster/settings`."""
+    return Call("GET", "/cluster/settings", Reply.json)
+
+
+def change_settings(changes: Mapping[str, Any], if_match: str | None) -> Call[Any]:
+    """Set what `changes` names, take back where it says None; what holds then, or None if the condition failed."""
+    headers = {"Content-Type": "application/merge-patch+json"}
+    if if_match is not None:
+        headers["If-Match"] = f'"{if_match}"'
+    return Call(
+        "PATCH",
+        "/cluster/settings",
+        lambda reply: None if reply.status == 412 else reply.json(),
+        msgspec.json.encode(changes),
+        headers,
     )
 
 

@@ -47,7 +47,8 @@ _Row = TypeVar("_Row", LeaseRow, NodeInfo, "MasterRow", "ControllerRow")
 class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
     """`master/<id>`: renewed like a lease. `unreachable`: ids of the nodes that this master cannot reach.
 
-    `now_ms`: its cluster time when it wrote this. `tls`: where it listens with the certificate of its links, empty if it does not.
+    `now_ms`: its cluster time when it wrote this. `tls`: where it listens with the certificate of its links, empty if it does not. `settings`: the version
+    of the run-time settings it follows, -1 if it is of a version that knows of none.
     """
 
     id: str
@@ -60,6 +61,7 @@ class MasterRow(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str = ""
     lock: tuple[int, int] = (0, 0)
     now_ms: int = 0
+    settings: int = -1
 
 
 class ControllerRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ringmaster.cluster.runtime_settings import NOTHING_CHANGED, RuntimeSettings
 from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.runtime.decoding import json_decoder
 
@@ -79,6 +80,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """`table` has one row per partition; its length is a power of two. `replicas` counts the primary too.
 
     `paused`: rebalancing is paused (failures are still repaired). `eviction`: by which policy primaries evict.
+    `settings`: what an operator has changed while the cluster runs; left out until somebody has, so that until then a view
+    is the very bytes that older versions know, whose checksum names it (`view_delta.py`).
     """
 
     cluster: str
@@ -88,6 +91,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[str, NodeInfo] = {}
     paused: bool = False
     eviction: str = DEFAULT_POLICY
+    settings: RuntimeSettings | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def changed_settings(self) -> RuntimeSettings:
+        """`settings`; nothing if there are none."""
+        return NOTHING_CHANGED if self.settings is msgspec.UNSET else self.settings
 
     @property
     def partitions(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from ringmaster.cluster.runtime_settings import RuntimeSettings
 from ringmaster.cluster.view import NodeInfo, Partition, View, changed_rows, encode_view
 from ringmaster.config.eviction import DEFAULT_POLICY
 from ringmaster.runtime.decoding import json_decoder
@@ -30,6 +31,7 @@ class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nodes: dict[str, NodeInfo] | None = None
     paused: bool = False
     eviction: str = DEFAULT_POLICY
+    settings: RuntimeSettings | msgspec.UnsetType = msgspec.UNSET
 
     def follows(self, before: View) -> bool:
         """Whether `before` is the view that the step was made from."""
@@ -52,6 +54,7 @@ class ViewStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             nodes=before.nodes if self.nodes is None else self.nodes,
             paused=self.paused,
             eviction=self.eviction,
+            settings=self.settings,
         )
 
 
@@ -75,6 +78,7 @@ def step_between(before: View, view: View) -> ViewStep | None:
         nodes=None if view.nodes == before.nodes else view.nodes,
         paused=view.paused,
         eviction=view.eviction,
+        settings=view.settings,
     )
 
 

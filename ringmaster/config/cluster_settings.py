@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ringmaster.config.eviction import EvictionPolicy
@@ -23,6 +23,7 @@ class ClusterSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RINGMASTER_", frozen=True, extra="forbid")
     command: ClassVar[str] = ""
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
     config: Annotated[
         Path | None,
@@ -153,6 +154,27 @@ class ClusterSettings(BaseSettings):
         Literal["auto", "text", "json"],
         Field(description="`auto`: text on a terminal, else JSON lines."),
     ] = "auto"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all values are the same, wherever they come from."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
+
+    def source_of(self, name: str) -> str:
+        """Where the value of a setting comes from: `default`, `file`, `environment` or `flag`."""
+        return self._sources.get(name, "default")
+
+    def note_sources(self, flags: Collection[str], environment: Mapping[str, str]) -> None:
+        """Keep where values come from: those of `flags` from the command line, the others as the sources go."""
+        prefix = str(self.model_config["env_prefix"]).lower()
+        variables = {name.lower() for name in environment}
+        for name in self.model_fields_set:
+            by_variable = prefix + name in variables
+            self._sources[name] = (
+                "flag" if name in flags else "environment" if by_variable else "file"
+            )
 
     @property
     def coordinator_path(self) -> Path:

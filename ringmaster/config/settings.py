@@ -7,6 +7,7 @@ first of these that has one: a flag (`--max-memory 1GiB`), the environment (`RIN
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -290,9 +291,11 @@ def load_settings(kind: type[_S], **flags: object) -> _S:
     """The settings of one command. `flags` that are None are ignored. Raises `SettingsError`."""
     values: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
-        return kind(**values)
+        settings = kind(**values)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from error
+    settings.note_sources(values.keys(), os.environ)
+    return settings
 
 
 def default_id(port: int) -> str:

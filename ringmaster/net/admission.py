@@ -30,6 +30,10 @@ class Admission:
         self.total = 0
         self.refused = {"all": 0, "address": 0}
 
+    def change(self, most: int, most_each: int) -> None:
+        """Other caps from now on, 0 for none. Nobody who is in is sent away."""
+        self._most, self._most_each = most, most_each
+
     def enter(self, address: str) -> str:
         """Count a connection from `address`, empty for a unix socket. Returns an empty text, or why it is refused."""
         if address:

@@ -20,6 +20,25 @@ def audit_log() -> Any:
     )
 
 
+class _Logger(structlog.BoundLoggerBase):
+    """What every logger of ours is. Its methods, set by `set_log_level`, are those of one of structlog's own classes.
+
+    Loggers are kept once they were used, so other ones for another level would come too late.
+    """
+
+
+def set_log_level(level: str) -> None:
+    """Log events of `level` (`debug`, `info`, `warning`, `error`) and above from now on, in every logger of this process.
+
+    The audit log stays as it is. An event that is not logged costs a call of a method that does nothing, as before.
+    """
+    number = getattr(logging, level.upper())
+    for name, method in vars(structlog.make_filtering_bound_logger(number)).items():
+        if not name.startswith("__"):
+            setattr(_Logger, name, method)
+    logging.getLogger().setLevel(number)
+
+
 def configure_logging(
     level: str, log_format: Literal["auto", "text", "json"], **bound: object
 ) -> None:
@@ -36,10 +55,9 @@ def configure_logging(
     ]
     if as_json:
         shared.append(structlog.processors.format_exc_info)
-    number = getattr(logging, level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=_Logger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -57,7 +75,7 @@ def configure_logging(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(number)
+    set_log_level(level)
     logging.getLogger(_AUDIT).setLevel(logging.INFO)
     # One line per request, and a client's mistake is no warning of ours.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

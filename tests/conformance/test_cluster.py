@@ -271,3 +271,31 @@ def test_events_begin_with_the_present_view(front: Front) -> None:
 def test_a_bad_last_event_id_is_400(front: Front) -> None:
     reply = front.request("GET", "/cluster/events", [("Last-Event-ID", "x")])
     assert_problem(reply, 400)
+
+
+def test_settings_are_read_and_patched_by_version(front: Front) -> None:
+    target = "/cluster/settings"
+    kind = ("Content-Type", "application/merge-patch+json")
+    before = front.request("GET", target)
+    assert before.status == 200
+    assert before.get("Cache-Control") == "no-store"
+    assert before.get("ETag") == f'"{before.json()["version"]}"'
+    tag = ("If-Match", before.get("ETag") or "")
+    done = front.request("PATCH", target, [kind, tag], b'{"max_fills":64}')
+    try:
+        assert done.status == 200
+        assert done.json()["changed"]["max_fills"] == 64
+        assert_problem(front.request("PATCH", target, [kind, tag], b'{"max_fills":65}'), 412)
+        assert_problem(front.request("PATCH", target, [kind], b'{"max_fills":0}'), 400)
+        assert_problem(front.request("PATCH", target, [kind], b'{"port":1}'), 400)
+        assert_problem(
+            front.request("PATCH", target, [kind, ("Origin", "http://evil.example")], b"{}"), 403
+        )
+        assert_problem(front.request("PATCH", f"{target}?x=1", [kind], b"{}"), 400)
+        assert_problem(front.request("PUT", target, [kind], b"{}"), 405)
+        assert front.request("OPTIONS", target).get("Allow") == "GET, HEAD, OPTIONS, PATCH"
+    finally:
+        after = front.request("PATCH", target, [kind], b'{"max_fills":null}')
+    assert after.json()["changed"].get("max_fills") is None
+    if front.name != "fake":
+        wait_until(lambda: front.request("GET", target).json()["followed"], "all follow")

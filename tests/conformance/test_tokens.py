@@ -121,6 +121,8 @@ DOORS = [
     ("DELETE", "/cluster/nodes/aux1", None, "admin"),
     ("POST", "/cluster/rebalance/pause", None, "admin"),
     ("POST", "/cluster/rebalance/resume", None, "admin"),
+    ("GET", "/cluster/settings", None, "read"),
+    ("PATCH", "/cluster/settings", b"{}", "admin"),
     ("PUT", "/cluster/eviction/adaptive", None, "admin"),
     ("GET", "/snapshots", None, "admin"),
     ("POST", "/snapshots", None, "admin"),

@@ -24,6 +24,22 @@ STATUS: dict[str, Any] = {
     "reasons": ["aux2 is down"],
 }  # fmt: skip
 
+SETTINGS: dict[str, Any] = {
+    "version": "0-2-c0000000",
+    "epoch": 7,
+    "followed": True,
+    "changed": {"max_fills": 8},
+    "settings": [
+        {"name": "max_memory", "value": 256000000, "source": "default", "started": 256000000,
+         "applies_to": "nodes", "unit": "bytes", "minimum": 100663296, "maximum": 2**44,
+         "choices": [], "description": "Memory.", "differing": {}},
+        {"name": "max_fills", "value": 8, "source": "run time", "started": 128,
+         "applies_to": "masters", "unit": "copies", "minimum": 1, "maximum": 4096,
+         "choices": [], "description": "Fills.", "differing": {}},
+    ],
+    "processes": [{"id": "aux1", "kind": "node", "follows": True}],
+}  # fmt: skip
+
 
 class FakeCluster(ThreadingHTTPServer):
     """Keys in a dict, and replies that a test can put first. Serves within `with`."""
@@ -74,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - the base class's names
+    do_PUT = do_DELETE = do_POST = do_PATCH = do_GET  # noqa: N815 - the base class's names
 
     def answer(self, body: bytes) -> tuple[int, bytes, str]:
         if self.server.foreign_reply:
@@ -85,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         if parts.path == "/cluster":
             return 200, json.dumps(self.status()).encode(), "application/json"
+        if parts.path == "/cluster/settings":
+            return 200, json.dumps(SETTINGS).encode(), "application/json"
         if parts.path.startswith("/cluster/locate/"):
             place = {
                 "partition": 17,

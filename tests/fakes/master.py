@@ -24,6 +24,7 @@ from master.api.hot_keys import HotKeysApi
 from master.api.locate import LocateApi
 from master.api.partition_map import PartitionsApi
 from master.api.protocol import HttpServer
+from master.api.settings import SettingsApi
 from master.api.snapshots import SnapshotsApi
 from master.api.traffic import TrafficApi, TrafficSteps
 from master.api.url_map import routes
@@ -40,6 +41,8 @@ from master.http.shedding import LEAST_WINDOW
 from ringmaster.access.grant import Grant
 from ringmaster.cluster.node_status import NodeStatus
 from ringmaster.cluster.view import NodeInfo, Partition, View
+from ringmaster.config.settings import MasterSettings, load_settings
+from ringmaster.config.sources import started_with
 from ringmaster.coordinator.sqlite import SqliteCoordinator
 from ringmaster.net.network import AsyncioNetwork
 from ringmaster.routing.router import Router
@@ -118,6 +121,15 @@ class FakeMaster:
             locate,
             PartitionsApi(lambda: self.view),
             TrafficApi(self.traffic),
+            SettingsApi(
+                self.coordinator,
+                self.cluster_watch,
+                clock,
+                lambda: self.view,
+                lambda _: None,
+                started_with(load_settings(MasterSettings), {}),
+                "master1",
+            ),
         )
         self._replies = replies
         self._authority = Authority(["cache.example"] if grants is None else ["*"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ringmaster.cluster.lease import LeaseRow
 from ringmaster.cluster.node_status import NodeStatus
+from ringmaster.cluster.runtime_settings import NOTHING_CHANGED, RuntimeSettings
 from ringmaster.cluster.timing import LEASE_TTL_S
 from ringmaster.cluster.view import NodeInfo, View
 from ringmaster.config.eviction import DEFAULT_POLICY
@@ -74,7 +75,7 @@ class Observation:
     `absent_for_s`: for how long a node of the view has had no lease row at all. `losses`: when nodes were lost lately
     (boottime), for the flap guard. `cut_off_for_s`: for how long a node has reported that it does not reach another, by
     (reporting node, other node). `left_for_s`: for how long the view has listed a node as
-    left. `eviction`: the policy that is to hold. `stable_for_s`: since the set of live nodes last changed. `target`: the last one
+    left. `eviction`: the policy that is to hold. `changed`: the settings that operators ask for. `stable_for_s`: since the set of live nodes last changed. `target`: the last one
     used, kept while the members are the same.
     """
 
@@ -89,6 +90,7 @@ class Observation:
     forget: frozenset[str] = frozenset()
     paused: bool = False
     eviction: str = DEFAULT_POLICY
+    changed: RuntimeSettings = NOTHING_CHANGED
     absent_for_s: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     cut_off_for_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

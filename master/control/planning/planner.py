@@ -15,6 +15,7 @@ from master.control.planning.observation import Observation, Plan
 from master.control.planning.rebalance import RebalanceStep
 from master.control.planning.repair import Repair
 from master.control.planning.target import choose_target, member_info
+from ringmaster.cluster.runtime_settings import RuntimeSettings, described
 from ringmaster.cluster.view import NodeInfo, Partition, View, holders
 
 
@@ -39,6 +40,7 @@ def next_view(seen: Observation) -> Plan | None:
         nodes=nodes,
         paused=seen.paused,
         eviction=seen.eviction,
+        settings=_settings(seen),
     )
     if msgspec.structs.replace(view, epoch=seen.view.epoch) == seen.view:
         return None
@@ -99,6 +101,7 @@ def signature(seen: Observation) -> Hashable:
     flags = (
         seen.paused,
         seen.eviction,
+        seen.changed.version,
         seen.draining,
         seen.forget | _long_left(seen),
         seen.stable_for_s >= settings.bootstrap_wait_s,
@@ -144,6 +147,11 @@ def _nodes(seen: Observation, verdicts: Verdicts, rows: Sequence[Partition]) -> 
     for node in sorted(verdicts.stillborn):
         nodes[node] = msgspec.structs.replace(seen.nodes[node], up=False)
     return nodes
+
+
+def _settings(seen: Observation) -> RuntimeSettings | msgspec.UnsetType:
+    """None in the view before somebody has changed one."""
+    return seen.changed if seen.changed.version else msgspec.UNSET
 
 
 def _long_left(seen: Observation) -> frozenset[str]:
@@ -209,6 +217,7 @@ def _membership(seen: Observation, verdicts: Verdicts, view: View) -> list[str]:
         reasons.append("rebalancing is paused" if view.paused else "rebalancing goes on")
     if view.eviction != seen.view.eviction:
         reasons.append(f"evictions by {view.eviction} from now on")
+    reasons += described(view.changed_settings.values, seen.view.changed_settings.values)
     if view.replicas != seen.view.replicas:
         reasons.append(f"{view.replicas} copies of each partition from now on")
     return reasons

@@ -7,7 +7,13 @@ import pytest
 
 from aux.node.eviction import MAX_SKIPPED
 from aux.storage.store import Store
+from ringmaster.cluster.runtime_settings import (
+    RuntimeSettings,
+    SettingsFollower,
+    decode_settings_report,
+)
 from ringmaster.config.eviction import POLICIES
+from ringmaster.config.sources import Started
 from ringmaster.protocol.canary import CANARY_PREFIX, MOST_SPARED
 from ringmaster.protocol.write_options import WriteOptions, encode_options
 from tests.fakes.nodes import World, row
@@ -200,3 +206,44 @@ async def test_who_writes_many_such_keys_does_not_fill_the_memory_with_them(poli
             node.node.eviction.trim()
         assert node.node.store.over_bytes() == 0
         assert node.node.counters.evictions > 3000 - 1200 - MOST_SPARED
+
+
+async def test_a_smaller_budget_is_evicted_down_to_a_bounded_number_at_a_time_and_a_larger_one_is_filled() -> (
+    None
+):
+    async with World("a", max_bytes=64 * MIB) as world:
+        world.adopt(world.view(1, row("a", term=1)))
+        node = world["a"]
+        store = node.node.store
+        for number in range(30):
+            node.put(b"%d" % number, bytes(MIB))
+        assert store.entries == 30
+        assert node.ask(b"RM.SET", PT, b"large", bytes(7 * MIB)).raw.startswith(b"*")
+        store.resize(16 * MIB)
+        world["a"].server.resized()
+        node.node.eviction.trim()
+        assert store.over_bytes() == 0
+        assert 0 < store.bytes <= 16 * MIB
+        assert node.ask(b"RM.SET", PT, b"large", bytes(7 * MIB)).raw.startswith(b"-TOOBIG")
+        store.resize(64 * MIB)
+        world["a"].server.resized()
+        for number in range(30):
+            node.put(b"%d" % number, bytes(MIB))
+        assert store.entries >= 30
+
+
+async def test_a_node_follows_the_settings_of_its_view_and_says_which() -> None:
+    async with World("a", max_bytes=8 * MIB) as world:
+        node = world["a"].node
+        started = {"max_memory": Started(8 * MIB, "flag")}
+        node.follow(SettingsFollower(started, {"max_memory": node.store.resize}))
+        view = world.view(1, row("a", term=1))
+        asked = RuntimeSettings(version=3, values={"max_memory": 200 * MIB, "later": 1})
+        world.adopt(msgspec.structs.replace(view, settings=asked))
+        assert node.store.max_bytes == 200 * MIB
+        report = decode_settings_report(
+            world["a"].ask(b"RM.SETTINGS").raw.split(b"\r\n", 1)[1].rstrip()
+        )
+        assert (report.version, report.started) == (3, started)
+        world.adopt(world.view(2, row("a", term=1)))
+        assert node.store.max_bytes == 8 * MIB

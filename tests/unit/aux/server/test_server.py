@@ -498,7 +498,7 @@ async def test_partitions_that_do_not_exist_are_nobody_s(alone: World, number: b
 NAMES = [
     b"RM.GET", b"RM.MGET", b"RM.VALUES", b"RM.HEAD", b"RM.SET", b"RM.DEL", b"RM.INCR", b"RM.TOUCH", b"RM.LIST",
     b"RM.HELLO", b"RM.OPEN", b"RM.REPL", b"RM.RELEASED", b"RM.STATUS", b"RM.VIEW", b"RM.STEP", b"RM.ADVICE", b"RM.HOTKEYS", b"GET",
-    b"RM.EXPLAIN", b"RM.EVICTIONS",
+    b"RM.EXPLAIN", b"RM.EVICTIONS", b"RM.SETTINGS",
     b"SET", b"DEL", b"EXISTS", b"MGET", b"TTL", b"PTTL", b"EXPIRE", b"PEXPIRE", b"PING", b"ECHO", b"DBSIZE",
     b"INFO", b"CONFIG", b"COMMAND", b"CLIENT", b"SELECT", b"AUTH",
 ]  # fmt: skip

@@ -72,3 +72,26 @@ async def test_work_rests_once_a_slice_is_full_by_time_or_by_bytes(clock: FakeCl
         assert turns.count == 1
         await pace.worked(SLICE_BYTES)
         assert turns.count == 2
+
+
+def test_another_interval_holds_from_now_on(clock: FakeClock) -> None:
+    schedule = Schedule(clock, "aux1", 3600.0)
+    schedule.change(10.0)
+    assert clock.now < schedule.next_at <= clock.now + 10
+    next_at = schedule.next_at
+    schedule.change(3600.0)
+    assert schedule.next_at == next_at  # what was to be written soon still is
+    clock.now = next_at
+    schedule.begin(0)
+    assert schedule.next_at == next_at + 3600
+
+
+def test_rounds_can_be_ended_and_begun_again(clock: FakeClock) -> None:
+    schedule = Schedule(clock, "aux1", 10.0)
+    schedule.change(0.0)
+    clock.now += 100
+    assert not schedule.is_due(0)
+    schedule.change(10.0)
+    assert not schedule.is_due(0)
+    clock.now += 10
+    assert schedule.is_due(0)

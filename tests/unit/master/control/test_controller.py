@@ -6,10 +6,12 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from msgspec import UNSET
 
 from master.control.controller import CYCLE_S, IDLE_CYCLE_S, Controller
 from master.control.coordinator_reader import MASTER_FORGOTTEN_S, REUSE_S
 from master.control.housekeeping import unregister
+from master.control.observer import planning_with
 from master.control.pacing import MOVE_PAUSE_S
 from master.control.planning.observation import PlanningSettings
 from ringmaster.cluster.view import View
@@ -531,3 +533,32 @@ async def test_a_node_out_of_reach_is_looked_at_as_often_as_ever():
     await renewing(world, 1.0)
     assert Counter(world.coordinator.reads)["node/", "admin/", "time"] >= 1.0 / CYCLE_S - 1
     await ended(task)
+
+
+async def test_settings_that_operators_ask_for_are_published():
+    world = await three_nodes()
+    assert world.view.settings is UNSET
+    world.coordinator.put(
+        "admin/settings", b'{"values":{"eviction":"lru","max_fills":1,"later":[1]}}'
+    )
+    await world.run(1.0)
+    asked = world.view.changed_settings
+    assert asked.version == world.coordinator.version_of("admin/settings")
+    assert asked.values == {"eviction": "lru", "max_fills": 1, "later": [1]}
+    assert world.view.eviction == "lru"
+    assert planning_with(PlanningSettings(), {"max_fills": 1}).max_fills == 1
+    world.coordinator.put("admin/settings", b'{"values":{}}')
+    await world.run(1.0)
+    assert world.view.eviction == "adaptive"
+    assert world.view.changed_settings.values == {}
+
+
+async def test_settings_that_cannot_be_read_are_none_and_nothing_else_suffers():
+    world = await three_nodes()
+    world.coordinator.put("admin/settings", b"\xff")
+    await world.run(1.0)
+    assert world.view.eviction == "adaptive"
+    assert world.view.changed_settings.values == {}
+    world.nodes.kill("aux1")
+    await world.run(3.0)
+    assert "aux1" not in world.holders()

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ringmaster.cli.app import app
-from ringmaster.cli.doctor.gather import folder_facts, gather, machine_memory
+from ringmaster.cli.doctor.gather import folder_facts, gather
 from ringmaster.config.settings import UpSettings, load_settings
 from tests.e2e.waiting import free_port
 from tests.fakes.http_cluster import FakeCluster
@@ -65,18 +65,6 @@ def test_folders(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert folder_facts(tmp_path / "data")[0] == f"{tmp_path} cannot be written"
-
-
-def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 8000 kB\nMemFree: 1 kB\nMemAvailable: 6000 kB\n")
-    assert machine_memory(meminfo, tmp_path) == (8000 * 1024, 6000 * 1024)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine_memory(meminfo, tmp_path) == (8000 * 1024, 6000 * 1024)
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("900000\n")
-    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 50000\n")
-    assert machine_memory(meminfo, tmp_path) == (1_000_000, 150_000)
 
 
 def test_the_command_ends_with_one_if_something_is_bad(tmp_path: Path) -> None:
