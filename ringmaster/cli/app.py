@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from ringmaster.cli import nodes, operate, snapshots, token
+from ringmaster.cli import nodes, operate, settings, snapshots, token
 from ringmaster.cli.advice import advise
 from ringmaster.cli.assistant.command import mcp
 from ringmaster.cli.chaos import chaos
@@ -100,6 +100,7 @@ app.command("undrain")(nodes.undrain)
 app.command("forget", short_help="Strike a node that is gone off the list.")(nodes.forget)
 app.command("scale", short_help="Change how many nodes a local cluster has.")(scale)
 app.command("redis-password", short_help="Print the password for redis-cli.")(redis_password)
+app.add_typer(settings.app)
 app.add_typer(snapshots.app)
 app.add_typer(token.app)
 app.command(

@@ -55,6 +55,8 @@ COMMANDS: dict[str, list[str]] = {
     "demo": ["--data-dir", "no-such-folder"],
     "completion": ["bash"],
     "mcp": [],
+    "settings set": ["max_fills=8"],
+    "settings reset": ["max_fills"],
     "snapshot create": [],
     "snapshot list": ["."],
     "snapshot verify": ["."],
@@ -68,8 +70,7 @@ COMMANDS: dict[str, list[str]] = {
 
 PRINTING = [
     *("", "get", "status", "eviction", "locate", "explain", "drain", "completion", "top", "doctor"),
-    "size",
-    *("token create", "token list"),
+    *("size", "token create", "token list", "settings set"),
 ]
 """Those that have something to say about a cluster that answers, and of tokens."""
 

@@ -185,6 +185,9 @@ COMMANDS = [
     ("forget", "aux1"),
     ("eviction",),
     ("eviction", "lru"),
+    ("settings",),
+    ("settings", "set", "max_fills=8"),
+    ("settings", "reset", "max_fills"),
     ("snapshot", "create"),
 ]
 

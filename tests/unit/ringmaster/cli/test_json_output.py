@@ -68,6 +68,8 @@ CASES: dict[str, tuple[list[str], list[tuple[int, Any]], list[str]]] = {
     "scale": (["--aux", "1", "--data-dir", FOLDER], [], ["nodes"]),
     "redis-password": (["--data-dir", FOLDER], [], ["user", "password"]),
     "chaos": (["kill"], [], ["name", "lost", "passed"]),
+    "settings set": (["max_fills=8"], [], ["settings", "processes"]),
+    "settings reset": (["max_fills"], [], ["settings", "processes"]),
     "snapshot create": ([], [(202, TAKEN)], ["status", "nodes"]),
     "snapshot list": ([FOLDER], [], ["partition", "file"]),
     "snapshot verify": ([FOLDER], [], ["partition", "problems"]),
