@@ -12,6 +12,7 @@ import { showNodes } from "./nodes.js";
 import { startOperations } from "./operations.js";
 import { forgetOverview, showOverview } from "./overview.js";
 import { drawPartitions, forgetPartitions, refreshPartitions, shownEpoch, startPartitions } from "./partitions.js";
+import { forgetSettings, refreshSettings } from "./settings.js";
 import { refreshSnapshots, startSnapshots } from "./snapshots.js";
 import { startTheme } from "./theme.js";
 import { forgetTimeline, noteState, noteView } from "./timeline.js";
@@ -58,6 +59,7 @@ function start() {
     new Loop(refreshTraffic, 2000, askForToken),
     new Loop(refreshHot, 5000, askForToken),
     new Loop(refreshSnapshots, 15000, askForToken),
+    new Loop(refreshSettings, 30000, askForToken),
   ];
   state.run(session);
 }
@@ -68,7 +70,7 @@ function forget() {
   at("state").hidden = at("lock-label").hidden = at("sign-out").hidden = true;
   at("reasons").replaceChildren();
   showNodes([]);
-  for (const each of [forgetDialog, forgetOverview, forgetTimeline, forgetPartitions, forgetTraffic, forgetHot, forgetKeys]) each();
+  for (const each of [forgetDialog, forgetOverview, forgetTimeline, forgetPartitions, forgetTraffic, forgetHot, forgetSettings, forgetKeys]) each();
   for (const id of ["snapshots-text", "snapshot-note", "node-note"]) say(at(id), "");
 }
 

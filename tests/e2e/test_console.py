@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from master.http.limits import Limits
 from ringmaster.access.grant import Grant, digest_of, make_grant, new_token
+from ringmaster.client import Client
 from ringmaster.cluster.view import Filling
 from tests.e2e.browser import CHROMIUM, Page, new_page
 from tests.fakes.master import FakeMaster, healthy_view
@@ -315,3 +316,22 @@ async def test_markup_in_the_state_of_the_cluster_stays_text(
     await page.until("document.getElementById('reasons').textContent.includes('<img')")
     assert await page.evaluate("document.querySelectorAll('main img').length") == 0
     assert not await page.evaluate("'ran' in window")
+
+
+ROWS = "[...document.querySelectorAll('#settings tr')].map((row) => row.textContent)"
+
+
+async def test_settings_are_shown_with_their_source(page: Page, unguarded: FakeMaster) -> None:
+    host, port = unguarded.address
+    with Client(f"http://{host}:{port}") as client:
+        client.change_settings({"max_fills": 8, "rate_limit_address": "100000/s"})
+        await load(page, unguarded)
+        await page.until(f"{ROWS}.length > 5")
+        rows = await page.evaluate(ROWS)
+        client.change_settings({"max_fills": None, "rate_limit_address": None})
+    assert "max_fills8run time, started with 128masters" in rows
+    assert "rate_limit_address100000/srun time, started with nonemasters" in rows
+    assert "max_memory–unknownnodes" in rows  # no node answers this master
+    said = await page.evaluate("document.getElementById('settings-text').textContent")
+    assert said == "2 settings changed. Not known to follow: aux1, aux2."
+    assert not page.complaints
