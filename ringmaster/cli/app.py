@@ -15,6 +15,8 @@ from ringmaster.cli.assistant.command import mcp
 from ringmaster.cli.chaos import chaos
 from ringmaster.cli.completion import completion
 from ringmaster.cli.demo.command import demo
+from ringmaster.cli.diagnose.command import OWN_OPTIONS as DIAGNOSE_OPTIONS
+from ringmaster.cli.diagnose.command import diagnose
 from ringmaster.cli.doctor.command import OWN_OPTIONS, doctor
 from ringmaster.cli.exit_codes import USAGE
 from ringmaster.cli.explain import evictions, explain
@@ -106,6 +108,11 @@ app.add_typer(token.app)
 app.command(
     "doctor", epilog=SETTINGS_EPILOG, short_help="Check this machine, and say what to change."
 )(settings_command(UpSettings, doctor, OWN_OPTIONS, "doctor"))
+app.command(
+    "diagnose",
+    epilog=SETTINGS_EPILOG,
+    short_help="Write an archive for a report, without secrets.",
+)(settings_command(UpSettings, diagnose, DIAGNOSE_OPTIONS, "diagnose"))
 app.command("demo", short_help="Show what becomes of the data when nodes come and go.")(demo)
 app.command("chaos", short_help="Break a cluster on purpose, and measure.")(chaos)
 app.command("mcp", short_help="Serve the cluster to an assistant, read-only unless told.")(mcp)

@@ -16,6 +16,7 @@ from ringmaster.config.cluster_settings import ClusterSettings
 from ringmaster.config.settings import load_settings
 from ringmaster.errors import RingmasterError, SettingsError
 from ringmaster.runtime.logging import configure_logging
+from ringmaster.runtime.stacks import offer_stacks
 
 SETTINGS_EPILOG: Final = (
     "A size is in bytes or has a unit: 64kB, 256MB, 1GiB. A duration is in seconds or has a unit: 500ms, 10s, 5m. "
@@ -68,6 +69,7 @@ def run_service(
     def logged(settings: _S) -> None:
         bound = {"service": kind.command, "id": getattr(settings, "name", "")}
         configure_logging(settings.log_level, settings.log_format, **bound)
+        offer_stacks()
         run(settings)
 
     logged.__doc__ = run.__doc__

@@ -44,6 +44,7 @@ from ringmaster.errors import (
     SettingsError,
 )
 from ringmaster.runtime.clock import SystemClock
+from ringmaster.runtime.stacks import offer_stacks
 
 _FILES: Final = (
     *("tokens", "tls_cert", "tls_key"),
@@ -58,6 +59,7 @@ def up(settings: UpSettings) -> None:
 
     What the processes print is in the data dir, in `logs`.
     """
+    offer_stacks()
     check_services()
     token = _check_tokens(settings)
     with ExitStack() as stack:

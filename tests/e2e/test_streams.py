@@ -52,6 +52,7 @@ COMMANDS: dict[str, list[str]] = {
     "redis-password": ["--data-dir", "no-such-folder"],
     "chaos": ["no-such-fault"],
     "doctor": ["--data-dir", "no-such-folder"],
+    "diagnose": ["--data-dir", "no-such-folder", "--output", "/no-such-folder/archive.tar.gz"],
     "demo": ["--data-dir", "no-such-folder"],
     "completion": ["bash"],
     "mcp": [],

@@ -53,6 +53,11 @@ CASES: dict[str, tuple[list[str], list[tuple[int, Any]], list[str]]] = {
     "status": ([], [], ["health", "nodes"]),
     "top": (["--interval", "0.1"], [], ["cluster", "rates", "hot_keys"]),
     "doctor": (["--data-dir", FOLDER, "--nginx", "off"], [], ["verdict", "checks"]),
+    "diagnose": (
+        ["--data-dir", FOLDER, "--output", f"{FOLDER}/archive.tar.gz"],
+        [],
+        ["file", "missing"],
+    ),
     "demo": (["--no-browser"], [], ["acts", "all"]),
     "eviction": ([], [], ["eviction"]),
     "advise": ([], [(200, EXAMPLES["get", "/cluster/advice"].reply)], ["sizes"]),

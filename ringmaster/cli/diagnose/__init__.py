@@ -1,0 +1,1 @@
+"""`ringmaster diagnose`: one archive for a report, without secrets."""
