@@ -116,7 +116,6 @@ class Master:
             pid=os.getpid(),
         )
         self._boot_id = environment.liveness.boot_id
-        self.auditor: Auditor | None = None
         self.runtime = MasterRuntime(
             self._row,
             _planning(settings),
@@ -149,8 +148,7 @@ class Master:
         self._canary_requests = HttpTransport(
             environment.cluster.secret, lambda: None if self.tls is None else self.tls.client
         )
-        if settings.audit_interval:
-            self.auditor = self._audit(environment)
+        self.auditor = self._audit(environment)
         admission = Admission(
             allowed_connections(settings.max_connections), settings.max_connections_per_address
         )
@@ -312,8 +310,10 @@ class Master:
         if self.auditor is not None:
             self.auditor.follow(view)
 
-    def _audit(self, environment: MasterEnvironment) -> Auditor:
+    def _audit(self, environment: MasterEnvironment) -> Auditor | None:
         settings, watch = self._settings, self._cluster_watch
+        if not settings.audit_interval:
+            return None
         return Auditor(
             self._canary_requests,
             environment.clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from master.api import openapi_headers
 from master.api.openapi_parts import (
     ANY,
     INTEGER,
@@ -32,7 +33,7 @@ def settings_paths() -> Node:
         settings=list_of(struct(SettingSummary)),
         processes=list_of(struct(ProcessSummary)),
     )
-    holds = says("What holds now.", state, ETag="The version, in quotes.")
+    holds = says("What holds now.", state, openapi_headers.WRITTEN)
     patch: Node = {
         "type": "object",
         "properties": {name: _field(each) for name, each in CHANGEABLE.items()},
