@@ -204,15 +204,22 @@ CONDITIONS = (IF_MATCH, IF_NONE_MATCH, TIMEOUT)
 WRITING = (*CONDITIONS, FILL_TOKEN)
 
 VERSIONS: Node = {"oneOf": [STRING, list_of(STRING)]}
+
+
+def or_null(schema: Node) -> Node:
+    """null: as if it were not there."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 ITEM: Node = {
     **object_of(
         key=KEY_STRING,
         value=ANY,
-        ttl=SECONDS,
-        swr=SECONDS,
-        tags=ENTRY_TAGS,
-        if_match=VERSIONS,
-        if_none_match=VERSIONS,
+        ttl=or_null(SECONDS),
+        swr=or_null(SECONDS),
+        tags=or_null(ENTRY_TAGS),
+        if_match=or_null(VERSIONS),
+        if_none_match=or_null(VERSIONS),
     ),
     "required": ["key", "value"],
     "additionalProperties": False,

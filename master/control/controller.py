@@ -107,14 +107,17 @@ class Controller:
                 self._note(error)
             except msgspec.DecodeError as error:
                 _log.error("the view in the coordinator is unreadable", reason=str(error))
-            await self._pacing.wait(self._wait_s(), again=again)
+            # No later than a lease lapses, so that it is noticed at once.
+            lapse_s = self._reader.lapse_at - self._clock.boottime()
+            if not self._election.is_controller:
+                lapse_s = STANDBY_S
+            await self._pacing.wait(self._wait_s(), lapse_s, again=again)
 
     def _wait_s(self) -> float:
-        """Seconds until the next cycle, but no later than a lease lapses, so that it is noticed at once."""
+        """Seconds until the next cycle."""
         if not self._election.is_controller:
             return STANDBY_S
-        cycle_s = IDLE_CYCLE_S if self._is_settled else CYCLE_S
-        return min(cycle_s, self._reader.lapse_at - self._clock.boottime())
+        return IDLE_CYCLE_S if self._is_settled else CYCLE_S
 
     async def cycle(self) -> bool:
         """Observe once and act on it; whether to look again at once. Raises `CoordinatorUnavailable`."""
@@ -158,6 +161,8 @@ class Controller:
             began = self._clock.boottime()
             self._target = choose_target(seen)
             plan = next_view(replace(seen, target=self._target))
+            if plan is not None and only_moves(plan, view) and not self._pacing.may_move:
+                return False
             if plan is not None:
                 return await self._publish(plan, seen, rows, began)
             self._idle = mark

@@ -18,6 +18,7 @@ import structlog
 from master.control.planning.observation import LeaseSeen, StatusSeen
 from ringmaster.cluster.lease import LeaseRow
 from ringmaster.cluster.node_status import NodeStatus, decode_status
+from ringmaster.cluster.timing import LEASE_RENEW_S
 from ringmaster.cluster.view import View
 from ringmaster.errors import RingmasterError
 from ringmaster.protocol.resp import encode
@@ -39,6 +40,9 @@ FAILING_S = 1.0
 """A node is unreachable after so many failed probes in a row over at least so long."""
 
 _log = structlog.get_logger(__name__)
+
+RENEWING_S = 1.5 * LEASE_RENEW_S
+"""A lease whose number has not changed for longer is not being renewed."""
 
 
 class ProbeLink(Protocol):
@@ -111,6 +115,7 @@ def refusals(
 ) -> dict[str, LeaseRow]:
     """The lease rows to write, by node id: renewals of nodes in `unreachable` refused, of others allowed again.
 
+    Only who renews is refused: the lease of another lapses by itself, and later if its row were changed once more.
     Allowed again only once the node is known to follow the present view: its lease may have been suspended when it was
     deposed, and by an older view it would go on serving.
     """
@@ -120,7 +125,7 @@ def refusals(
         if incarnation != lease.row.incarnation:
             continue
         if node in unreachable:
-            if not lease.row.refused:
+            if not lease.row.refused and lease.unchanged_for_s < RENEWING_S:
                 changes[node] = lease.row.with_refused(True)
         elif lease.row.refused:
             seen = statuses.get(node)

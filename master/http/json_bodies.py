@@ -26,11 +26,11 @@ _VALUE = re.compile(rb'"value"[ \t\r\n]*:[ \t\r\n]*')
 class _Item(msgspec.Struct, forbid_unknown_fields=True):
     key: str
     value: msgspec.Raw
-    ttl: object = msgspec.UNSET
-    swr: object = msgspec.UNSET
-    tags: object = msgspec.UNSET
-    if_match: object = msgspec.UNSET
-    if_none_match: object = msgspec.UNSET
+    ttl: object = None
+    swr: object = None
+    tags: object = None
+    if_match: object = None
+    if_none_match: object = None
 
 
 class _Named(msgspec.Struct):
@@ -66,22 +66,7 @@ def parse_item(body: bytes) -> Item:
     if whole is not body:
         value = _original_value(body, whole, value)
     _refuse_duplicates(body, value)
-    return Item(
-        item.key,
-        value,
-        _given("ttl", item.ttl),
-        _given("swr", item.swr),
-        _given("tags", item.tags),
-        _given("if_match", item.if_match),
-        _given("if_none_match", item.if_none_match),
-    )
-
-
-def _given(name: str, value: object) -> object:
-    """A member's value, None if it is not there. Raises `BadRequest` for null."""
-    if value is None:
-        raise BadRequest(f"{name} is null; give it a value, or leave it out")
-    return None if value is msgspec.UNSET else value
+    return Item(item.key, value, item.ttl, item.swr, item.tags, item.if_match, item.if_none_match)
 
 
 def key_in(body: bytes) -> str | None:

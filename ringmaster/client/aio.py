@@ -32,7 +32,7 @@ class AsyncClient:
 
     All calls raise `LinkDown` (nothing was sent), `LinkBroken` (it may have run), `Unserved`, `OutcomeUnknown`,
     `BadRequest`. `token`: sent with each; `ringmaster.client.token_from_environment()` finds one. `ca`: see `tls_context`.
-    `retries`: how often a call that failed is made again within `timeout_s`, if it certainly has not run or only reads; see `Retrying`.
+    `connections`: at most so many, and two at least. `retries`: how often a call that failed is made again within `timeout_s`, if it certainly has not run or only reads; see `Retrying`.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class AsyncClient:
         self._retrying = Retrying(retries, time.monotonic())
         self._sending: set[asyncio.Task[Any]] = set()
         # Who waits for a value holds a connection; some are left for those who make it.
-        self._may_wait = asyncio.Semaphore(max(1, connections - max(1, connections // 4)))
+        connections = max(2, connections)
+        self._may_wait = asyncio.Semaphore(connections - max(1, connections // 4))
         self._session = aiohttp.ClientSession(
             # Longer than a fill token lives: a connection that closes gives up what it was given.
             connector=aiohttp.TCPConnector(

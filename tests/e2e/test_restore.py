@@ -310,6 +310,7 @@ def test_the_command_line_shows_checks_converts_and_imports(
     new_cluster: NewCluster, tmp_path: Path
 ) -> None:
     cluster = new_cluster(*BY_HAND)
+    wait_until(lambda: is_at_rest(cluster.status(), 3), "every node has its share", 30)
     write(cluster, range(40))
     with cluster.client() as client:
         client.put("bytes", b"\x00\xff", content_type="image/png", ttl_s=600.0)

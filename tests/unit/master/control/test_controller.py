@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from msgspec import UNSET
 
+from master.control import pacing
 from master.control.controller import CYCLE_S, IDLE_CYCLE_S, Controller
 from master.control.coordinator_reader import MASTER_FORGOTTEN_S, REUSE_S
 from master.control.housekeeping import unregister
@@ -521,6 +522,45 @@ async def test_a_lease_is_revoked_when_it_lapses_and_not_a_cycle_later():
     late_s = asyncio.get_running_loop().time() - hung_at - world.settings.lease_ttl_s
     assert 0.0 <= late_s <= IDLE_CYCLE_S + 0.02
     await ended(task)
+
+
+@in_virtual_time
+async def test_a_lease_is_revoked_in_time_however_long_the_pauses_between_moves_are():
+    world = World(partitions=256)
+    world.settings = PlanningSettings(replicas=2, max_fills=4, max_fills_per_node=4)
+    for node in ("aux1", "aux2", "aux3"):
+        world.nodes.start(node)
+    await running(world, 6.0)
+    world.nodes.start("aux4")
+    loop = asyncio.get_running_loop()
+    moved: list[float] = []
+    world.controller = world.another_controller()
+    world.controller._on_published = lambda before, view, raw: moved.append(loop.time())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pacing, "MOVE_PAUSE_S", world.settings.max_move_pause_s)
+        task = asyncio.create_task(world.controller.run())
+        await renewing(world, 5.0)
+        assert moved[-1] - moved[-2] >= world.settings.max_move_pause_s - 0.001
+        world.nodes.renew()
+        world.nodes.nodes["aux2"].hung = True
+        hung_at = loop.time()
+        world.coordinator.put("master/m1", b'{"id":"m1","address":"","unreachable":["aux2"]}')
+        while world.view.nodes["aux2"].up:
+            world.nodes.renew()
+            await asyncio.sleep(0.01)
+        await ended(task)
+    assert loop.time() - hung_at <= world.settings.lease_ttl_s + pacing.PAUSED_CYCLE_S + 0.05
+
+
+async def test_who_does_not_renew_is_not_refused_and_so_not_waited_for_once_more():
+    world = await three_nodes()
+    world.nodes.nodes["aux3"].hung = True
+    await world.run(1.0)
+    world.coordinator.put("master/m1", b'{"id":"m1","address":"","unreachable":["aux3"]}')
+    await world.run(0.5)
+    assert b'"refused":true' not in world.coordinator.records["lease/aux3"].value
+    await world.run(1.0)
+    assert not world.view.nodes["aux3"].up
 
 
 @in_virtual_time
