@@ -46,6 +46,13 @@ WAITED: Final[Node] = {
     ),
     "Preference-Applied": field("What of Prefer was done.", always=False),
 }
+
+
+def sometimes(headers: Node) -> Node:
+    """The same, where replies of several kinds share a status."""
+    return {name: {**each, "required": False} for name, each in headers.items()}
+
+
 PART: Final[Node] = {
     **ENTRY,
     **WAITED,

@@ -244,8 +244,10 @@ GONE = says("Gone, or never there.")
 HIT = says(
     "The value: JSON `{key, value}` if it was POSTed, else the bytes that were PUT.",
     None,
-    {**openapi_headers.ENTRY, **openapi_headers.WAITED},
+    openapi_headers.sometimes({**openapi_headers.ENTRY, **openapi_headers.WAITED}),
 )
+"""With `?explain` it has none of these header fields."""
+
 HEAD = says("The headers of GET.", None, openapi_headers.ENTRY)
 PART = {
     **says("The range of a PUT value that was asked for.", None, openapi_headers.PART),

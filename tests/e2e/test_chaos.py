@@ -5,7 +5,6 @@ Waiting depends on what else the machine does, so here it is bounded only by the
 
 import pytest
 
-from ringmaster.chaos.load import KeyState
 from ringmaster.chaos.run import run_scenario
 from ringmaster.chaos.scenarios import SCENARIOS
 
@@ -27,22 +26,3 @@ async def test_nothing_acknowledged_is_lost_and_nothing_read_is_stale(name: str)
         assert result.errors == 0, result.examples
     assert result.longest_gap_s < max(DEADLINE_S, BY_NAME[name].longest_gap_s)
     assert result.requests > 100
-
-
-class TestAKeyThatItsOwnerWatches:
-    """The judge itself: it must see what the scenarios are to rule out."""
-
-    def test_an_older_value_is_stale(self) -> None:
-        assert KeyState(acknowledged=5).judge(4) == "stale"
-
-    def test_a_miss_after_an_acknowledged_write_is_a_loss(self) -> None:
-        assert KeyState(acknowledged=5).judge(None) == "lost"
-
-    def test_a_miss_before_any_write_is_no_loss(self) -> None:
-        assert KeyState().judge(None) == "ok"
-
-    def test_a_write_in_doubt_may_show_and_counts_from_then_on(self) -> None:
-        state = KeyState(acknowledged=5, doubtful={6})
-        assert state.judge(5) == "ok"
-        assert state.judge(6) == "ok"
-        assert state.judge(5) == "stale"

@@ -87,7 +87,7 @@ async def test_without_leave_to_write_it_offers_questions_and_they_are_answered(
         assert "nodes" in await it.call("snapshots")
         forecast = await it.call("drain_forecast", node="aux1")
         assert forecast["node"] == "aux1"
-        assert "no such" in str(await it.call("drain_forecast", node="nobody")).lower()
+        assert "no node with this id" in str(await it.call("drain_forecast", node="nobody"))
         assert "limit" in str(await it.call("hot_keys", limit=0))
         assert "1 to 1000" in str(await it.call("keys", prefix="", limit=5000))
         everything = [await it.call(name, key="mcp/1") for name in ("locate", "explain")]

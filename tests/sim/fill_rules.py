@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.sim.history import NOT_APPLIED, OK, READS, History, Operation
+from tests.sim.history import NOT_APPLIED, OK, READS, UNKNOWN, History, Operation
 
 TOKEN_S = 2.0
 """Of fill tokens in simulated nodes, so that some end by their time."""
@@ -51,14 +51,18 @@ def _two_tokens(
 
 
 def _may_end(operation: Operation, first: Operation, second: Operation) -> bool:
-    """Whether `operation` may have ended the token of `first` before that of `second` was given."""
+    """Whether `operation` may have ended the token of `first` before that of `second` was given; one of unknown outcome at any time (R9)."""
     if operation.kind in READS:
         return operation is first and operation.left
     return (
         second.returned is not None
         and operation.outcome != NOT_APPLIED
         and operation.invoked < second.returned
-        and (operation.returned is None or operation.returned > first.invoked)
+        and (
+            operation.returned is None
+            or operation.outcome == UNKNOWN
+            or operation.returned > first.invoked
+        )
     )
 
 
