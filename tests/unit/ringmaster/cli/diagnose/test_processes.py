@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,21 @@ def test_processes_are_told_by_their_data_dir(tmp_path: Path) -> None:
     # A file of that name in the folder stands for the service.
     (tmp_path / "aux.py").write_text("import sys; print('ready', flush=True); sys.stdin.read()")
     words = [sys.executable, "-m", "aux", "--id", "aux7", "--data-dir", "here"]
-    with subprocess.Popen(
-        words, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as started:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
+    with (
+        subprocess.Popen(
+            words,
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as started,
+        ExitStack() as stack,
+    ):
+        stack.callback(started.kill)
         assert started.stdout is not None
         assert started.stdout.readline() == "ready\n"
         assert [each.name for each in processes_of(tmp_path / "here")] == ["aux7"]
@@ -90,4 +103,3 @@ def test_processes_are_told_by_their_data_dir(tmp_path: Path) -> None:
         add_processes(bundle, tmp_path / "here")
         assert "processes/aux7/status.txt" in bundle.names
         assert bundle.missing[0]["what"] == "processes/aux7/stacks.txt"
-        started.kill()
